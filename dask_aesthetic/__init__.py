@@ -1,0 +1,51 @@
+"""Score image embeddings for aesthetic quality inside the dataframe that holds them.
+
+Importing this package registers ``.aesthetic`` on Dask, dask-cuDF, pandas and cuDF dataframes. It imports no cuDF and
+starts no CUDA.
+
+Examples
+--------
+>>> import dask.dataframe as dd
+>>> import dask_aesthetic
+>>> ddf = dd.read_parquet("embeddings/", dtype_backend="pyarrow")  # doctest: +SKIP
+>>> scored = ddf.aesthetic.score()  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from dask_aesthetic import register as _register
+from dask_aesthetic.accessor import AestheticAccessor
+from dask_aesthetic.errors import (
+    AestheticError,
+    ArgumentError,
+    ColumnError,
+    InputError,
+    InvalidEmbeddingError,
+    MissingDependencyError,
+    PredictorError,
+    ThresholdError,
+)
+from dask_aesthetic.predictors import Predictor, PredictorInfo, catalogue, load_predictor
+from dask_aesthetic.thresholds import PRESETS, Threshold
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PRESETS",
+    "AestheticAccessor",
+    "AestheticError",
+    "ArgumentError",
+    "ColumnError",
+    "InputError",
+    "InvalidEmbeddingError",
+    "MissingDependencyError",
+    "Predictor",
+    "PredictorError",
+    "PredictorInfo",
+    "Threshold",
+    "ThresholdError",
+    "catalogue",
+    "load_predictor",
+]
+
+_register.register()

@@ -1,0 +1,67 @@
+"""A column of embeddings as runs of vectors and row statuses: one room per kind of column, the same names in each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import torch
+
+from dask_aesthetic.embeddings import arrow, objects
+from dask_aesthetic.embeddings.rows import STATUSES, Run, Status, suspicious, unit_vectors
+from dask_aesthetic.errors import ColumnError
+
+__all__ = ["STATUSES", "Run", "Status", "candidates", "check", "labelled", "runs", "suspicious", "unit_vectors"]
+
+
+def runs(column: Any, width: int) -> Iterator[Run]:
+    """Cut a pandas or cuDF column of embeddings into runs of rows.
+
+    Raises
+    ------
+    ColumnError
+        The column holds no lists of floats.
+    """
+    check(column)
+    return _room(column).runs(column, width)
+
+
+def labelled(values: torch.Tensor, like: Any, name: Any) -> Any:
+    """Per-row values as a Series of the column's own library, with its index."""
+    return _room(like).labelled(values, like, name)
+
+
+def check(column: Any, columns: Any = None) -> None:
+    """Refuse a column that holds no lists of floats, as far as its dtype and first value tell.
+
+    Parameters
+    ----------
+    column : pandas.Series or cudf.Series
+        May be empty, as Dask's meta is.
+    columns : DataFrame, optional
+        Where to look for columns that would do.
+    """
+    room = _room(column)
+    # An object column is judged by its first value when it is read, which says more than its dtype.
+    if room is objects and column.dtype == object or room is not objects and room.holds_lists(column):
+        return
+    names = candidates(columns) if columns is not None else []
+    if isinstance(column.dtype, pd.StringDtype) or str(column.dtype) in ("str", "string"):
+        raise ColumnError.strings(column.name, column.dtype, names)
+    raise ColumnError.not_lists(column.name, column.dtype, names)
+
+
+def candidates(frame: Any) -> list[str]:
+    """Names of the columns that hold, or may hold, lists of floats."""
+    columns = (frame.iloc[:, at] for at in range(len(frame.columns)))
+    return [str(column.name) for column in columns if _room(column).holds_lists(column)]
+
+
+def _room(column: Any) -> ModuleType:
+    if type(column).__module__.partition(".")[0] == "cudf":
+        from dask_aesthetic.embeddings import cudf
+
+        return cudf
+    return arrow if isinstance(column.dtype, pd.ArrowDtype) else objects

@@ -1,0 +1,106 @@
+"""Embeddings in an Arrow column of pandas: list, large_list or fixed_size_list, without a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from dask_aesthetic.embeddings.rows import Run, Status, mark_null_leaves, status_of_lengths
+
+# Rows looked at together: only a piece with a row of another width is copied, so this bounds the copy (50 MB).
+PIECE_ROWS = 16384
+
+
+def holds_lists(column: pd.Series) -> bool:
+    """Whether a column's dtype is a list of floats."""
+    return isinstance(column.dtype, pd.ArrowDtype) and is_float_list(column.dtype.pyarrow_dtype)
+
+
+def is_float_list(dtype: pa.DataType) -> bool:
+    """Whether an Arrow type is a list of floats."""
+    dtype = _storage(dtype)
+    is_list = pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_fixed_size_list(dtype)
+    return is_list and pa.types.is_floating(dtype.value_type)
+
+
+def runs(column: pd.Series, width: int) -> Iterator[Run]:
+    """Cut a column into runs of rows whose vectors are views of the column's own memory.
+
+    Parameters
+    ----------
+    column : pandas.Series of an Arrow list dtype
+    width : int
+        Floats per row that the predictor takes.
+
+    Yields
+    ------
+    Run
+    """
+    yield from array_runs(pa.array(column.array), width)
+
+
+def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
+    """The same of a bare Arrow array."""
+    for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
+        lists = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
+        cut = _fixed if pa.types.is_fixed_size_list(lists.type) else _variable
+        for start in range(0, len(lists), PIECE_ROWS):
+            yield cut(lists.slice(start, PIECE_ROWS), width)
+
+
+def labelled(values: torch.Tensor, like: pd.Series, name: Any) -> pd.Series:
+    """Per-row values as a Series with the column's index."""
+    return type(like)(values.numpy(), index=like.index, name=name, copy=False)
+
+
+def _variable(lists: Any, width: int) -> Run:
+    offsets = lists.offsets.to_numpy()
+    lengths = np.diff(offsets)
+    if lists.null_count:
+        lengths[lists.is_null().to_numpy(zero_copy_only=False)] = 0
+    status = status_of_lengths(torch.from_numpy(lengths), width)
+    present = status == Status.OK
+    count = int(present.sum())
+    if int(offsets[-1] - offsets[0]) == count * width:
+        # As many leaves as the good rows need: what stands between them is empty, and the flat run is exactly theirs.
+        leaves = lists.values.slice(int(offsets[0]), count * width)
+    else:
+        leaves = lists.filter(pa.array(present.numpy())).flatten()
+    if leaves.null_count:
+        status[present] = mark_null_leaves(status[present], _holes(leaves, width))
+    return Run(status, _tensor(leaves).view(count, width), present if count < len(present) else None)
+
+
+def _fixed(lists: Any, width: int) -> Run:
+    lengths = torch.full((len(lists),), lists.type.list_size)
+    if lists.null_count:
+        lengths[torch.from_numpy(lists.is_null().to_numpy(zero_copy_only=False))] = 0
+    status = status_of_lengths(lengths, width)
+    if lists.type.list_size != width:
+        empty = torch.empty(0, width, dtype=torch.float32)
+        return Run(status, empty, torch.zeros(len(lists), dtype=torch.bool))
+    leaves = lists.values.slice(lists.offset * width, len(lists) * width)
+    if leaves.null_count:
+        status = mark_null_leaves(status, _holes(leaves, width))
+    return Run(status, _tensor(leaves).view(len(lists), width))
+
+
+def _holes(leaves: pa.Array, width: int) -> torch.Tensor:
+    return torch.from_numpy(leaves.is_null().to_numpy(zero_copy_only=False)).view(-1, width)
+
+
+def _tensor(leaves: pa.Array) -> torch.Tensor:
+    """The leaves' own memory as a tensor; what lies under nulls is whatever lies there."""
+    dtype, data = leaves.type, leaves.buffers()[1]
+    if not len(leaves):
+        return torch.empty(0, dtype=getattr(torch, f"float{dtype.bit_width}"))
+    return torch.from_dlpack(pa.Array.from_buffers(dtype, len(leaves), [None, data], offset=leaves.offset))
+
+
+def _storage(dtype: pa.DataType) -> pa.DataType:
+    return dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype

@@ -1,0 +1,96 @@
+"""Embeddings in an object column of pandas: an array or a list per row. They are copied, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dask_aesthetic.embeddings.arrow import labelled
+from dask_aesthetic.embeddings.rows import Run, Status, status_of_lengths
+from dask_aesthetic.errors import ColumnError
+from dask_aesthetic.kernels import CPU_ROWS
+
+__all__ = ["holds_lists", "labelled", "runs"]
+
+PIECE_ROWS = 2 * CPU_ROWS
+
+
+def holds_lists(column: pd.Series) -> bool:
+    """Whether an object column may hold lists of floats: its first value does, or it has none."""
+    first = _first(column)
+    return column.dtype == object and (first is None or _is_list(first))
+
+
+def runs(column: pd.Series, width: int) -> Iterator[Run]:
+    """Cut a column into runs of rows, each stacked into a matrix of its own.
+
+    Parameters
+    ----------
+    column : pandas.Series of object dtype
+        Per row an array, list or tuple of floats, or None / NaN.
+    width : int
+        Floats per row that the predictor takes.
+
+    Raises
+    ------
+    ColumnError
+        The first value is a string or no list at all. Later ones only get a status: one bad row stops nothing.
+    """
+    first = _first(column)
+    if isinstance(first, str | bytes):
+        raise ColumnError.strings(column.name, "object")
+    if first is not None and not _is_list(first):
+        dtype = getattr(first, "dtype", type(first).__name__)
+        raise ColumnError.not_lists(column.name, f"an object column whose first value is of type {dtype}")
+    values = column.to_numpy()
+    for start in range(0, len(values), PIECE_ROWS):
+        yield _run(values[start : start + PIECE_ROWS], width)
+
+
+def _run(values: np.ndarray, width: int) -> Run:
+    vectors = [value if type(value) is np.ndarray and value.dtype.kind == "f" else _vector(value) for value in values]
+    # Whatever is not a flat list, a matrix say, counts as one of another width.
+    lengths = torch.tensor([-1 if vector.ndim != 1 else len(vector) for vector in vectors])
+    status = status_of_lengths(lengths, width)
+    present = status == Status.OK
+    good = [vector for vector, length in zip(vectors, lengths.tolist(), strict=True) if length == width]
+    if not good:
+        return Run(status, torch.empty(0, width, dtype=torch.float32), present)
+    dtype = max({vector.dtype for vector in good}, key=lambda dtype: dtype.itemsize)
+    matrix = np.empty((len(good), width), dtype=f"f{min(dtype.itemsize, 8)}")
+    np.stack(good, out=matrix)
+    return Run(status, torch.from_numpy(matrix), present if len(good) < len(values) else None)
+
+
+_NOTHING = np.empty(0, dtype=np.float32)
+_NO_VECTOR = np.empty((1, 1), dtype=np.float32)
+
+
+def _vector(value: Any) -> np.ndarray:
+    if _is_missing(value):
+        return _NOTHING
+    if not _is_list(value):
+        return _NO_VECTOR
+    try:
+        # None in a list becomes NaN here, as a null leaf does in Arrow.
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return _NO_VECTOR
+
+
+def _is_list(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "fO"
+    return not isinstance(value, str | bytes | dict | set) and (hasattr(value, "__array__") or hasattr(value, "__len__"))
+
+
+def _first(column: pd.Series) -> Any:
+    return next((value for value in column.to_numpy() if not _is_missing(value)), None)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and value != value)

@@ -1,0 +1,98 @@
+"""The rules for a row, stated once for every kind of column.
+
+A column is a flat run of leaves, cut into rows by their lengths. A row without a list has length 0 here, whether it
+is null or empty. `runs` of every room hands such a column over as `Run`s; `scoring` never sees a column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+
+from dask_aesthetic.kernels import SAFE_NORM, row_dots
+
+
+class Status(IntEnum):
+    """Why a row has a score, or why it has none."""
+
+    OK = 0
+    MISSING = 1
+    WRONG_WIDTH = 2
+    NOT_FINITE = 3
+    ZERO = 4
+
+
+STATUSES = tuple(status.name.lower() for status in Status)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Consecutive rows of a column.
+
+    Attributes
+    ----------
+    status : torch.Tensor, shape (n,), uint8
+        `Status` of every row, as far as it follows from lengths and nulls.
+    vectors : torch.Tensor, shape (m, width), float16, float32 or float64
+        The leaves, on the column's own device; a view of its memory where that is possible. Read only.
+    present : torch.Tensor, shape (n,), bool, or None
+        Which rows stand in `vectors`, in order; None where all n do. A row that stands there counts only if its
+        status is OK: a fixed-size list has leaves under its null rows as well.
+    """
+
+    status: torch.Tensor
+    vectors: torch.Tensor
+    present: torch.Tensor | None = None
+
+    def spread(self, values: torch.Tensor, fill: float) -> torch.Tensor:
+        """Per-vector values as per-row values, shape (n,), `fill` where a row has no vector."""
+        if self.present is None:
+            return values
+        spread = torch.full((len(self.status),), fill, dtype=values.dtype, device=values.device)
+        spread[self.present] = values
+        return spread
+
+
+def status_of_lengths(lengths: torch.Tensor, width: int) -> torch.Tensor:
+    """Status by the number of leaves of each row: `width` is OK, 0 MISSING, all else WRONG_WIDTH."""
+    good = lengths == width
+    if bool(good.all()):  # The common case costs a scoring nothing that could be measured.
+        return torch.zeros_like(good, dtype=torch.uint8)
+    status = torch.full_like(good, Status.WRONG_WIDTH, dtype=torch.uint8)
+    status[good] = Status.OK
+    status[lengths == 0] = Status.MISSING
+    return status
+
+
+def mark_null_leaves(status: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
+    """Status of rows by the nulls among their floats, (n, width): one makes an OK row NOT_FINITE."""
+    status[holes.any(dim=1) & (status == Status.OK)] = Status.NOT_FINITE
+    return status
+
+
+def suspicious(norms: torch.Tensor) -> torch.Tensor:
+    """Positions of rows whose float32 norm proves nothing: NaN, infinite, zero, or too large or small to trust."""
+    low, high = SAFE_NORM
+    safe = (norms >= low) & (norms <= high)
+    return torch.nonzero(~safe).flatten()
+
+
+def unit_vectors(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalise in float64, first by the largest entry so that nothing overflows, and say which rows can be.
+
+    Returns
+    -------
+    units : torch.Tensor, shape (n, width), float64
+        Unit vectors; meaningless where the status is not OK.
+    status : torch.Tensor, shape (n,), uint8
+        OK, NOT_FINITE or ZERO.
+    """
+    x = vectors.to(torch.float64)
+    largest = x.abs().amax(dim=1)
+    status = torch.full_like(largest, Status.OK, dtype=torch.uint8)
+    status[largest == 0] = Status.ZERO
+    status[~torch.isfinite(largest)] = Status.NOT_FINITE
+    x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0) / torch.where(status == Status.OK, largest, 1.0)[:, None]
+    return x / row_dots(x, x).sqrt()[:, None], status

@@ -1,0 +1,111 @@
+"""What can go wrong, each with what was expected, what came, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class AestheticError(Exception):
+    """Base class of every error that this package raises on purpose."""
+
+
+class ColumnError(AestheticError, ValueError):
+    """The embedding column is not there, or does not hold embeddings."""
+
+    @classmethod
+    def missing(cls, column: str, columns: Iterable[object], candidates: Iterable[str]) -> ColumnError:
+        names = ", ".join(repr(name) for name in columns)
+        return cls(f"expected an embedding column {column!r}; the frame has {names or 'no columns'}. {_hint(candidates)}")
+
+    @classmethod
+    def repeated(cls, column: str) -> ColumnError:
+        return cls(f"expected one column {column!r}, got several of that name: rename or drop the others")
+
+    @classmethod
+    def not_lists(cls, column: object, dtype: object, candidates: Iterable[str] = ()) -> ColumnError:
+        return cls(
+            f"expected a list of floats per row (float16, float32 or float64) in column {column!r}, got {dtype}. "
+            + _hint(candidates)
+        )
+
+    @classmethod
+    def strings(cls, column: object, dtype: object, candidates: Iterable[str] = ()) -> ColumnError:
+        return cls(
+            f"expected a list of floats per row in column {column!r}, got strings ({dtype}). Dask turns object columns "
+            "into strings unless dask.config.set({'dataframe.convert-string': False}) is set before the frame is made; "
+            "an Arrow list column, such as read_parquet(..., dtype_backend='pyarrow') gives, avoids it. "
+            + _hint(candidates)
+        )
+
+    @classmethod
+    def clash(cls, role: str, column: str, other: str) -> ColumnError:
+        return cls(f"expected {role}={column!r} to differ from {other}, got the same name for both: rename one")
+
+
+class InvalidEmbeddingError(AestheticError, ValueError):
+    """A row without a usable embedding, under ``on_invalid="raise"``.
+
+    Attributes
+    ----------
+    partition : int or None
+        Number of the partition, None outside Dask.
+    row : int
+        Position of the row in its partition, from 0.
+    label : object
+        The row's index label.
+    reason : str
+        The row's status: ``missing``, ``wrong_width``, ``not_finite`` or ``zero``.
+    """
+
+    def __init__(self, column: object, partition: int | None, row: int, label: object, reason: str, width: int) -> None:
+        self.column, self.partition, self.row = column, partition, row
+        self.label, self.reason, self.width = label, reason, width
+        where = f"partition {partition}, row {row}" if partition is not None else f"row {row}"
+        super().__init__(
+            f"expected {width} finite floats, not all zero, in every row of {column!r}; {where} "
+            f"(index {label!r}) is {reason}. on_invalid='null' gives such rows a missing score and keep=False, "
+            ".aesthetic.status() counts them"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.column, self.partition, self.row, self.label, self.reason, self.width)
+
+
+class ThresholdError(AestheticError, ValueError):
+    """The threshold is not a number, or belongs to another scale."""
+
+
+class PredictorError(AestheticError, ValueError):
+    """The predictor is unknown, or its file is not what it should be."""
+
+
+class ArgumentError(AestheticError, ValueError):
+    """An argument outside what its parameter takes."""
+
+    @classmethod
+    def choice(cls, name: str, value: object, choices: Iterable[str]) -> ArgumentError:
+        return cls(f"expected {name} to be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+class InputError(AestheticError, ValueError):
+    """A file or folder that cannot be read as embeddings, or an output that cannot be written."""
+
+
+class MissingDependencyError(AestheticError, ImportError):
+    """An optional part is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self.package, self.extra, self.purpose = package, extra, purpose
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'dask-aesthetic[{extra}]'")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.package, self.extra, self.purpose)
+
+
+class AestheticWarning(UserWarning):
+    """A run that goes on although something looks wrong."""
+
+
+def _hint(candidates: Iterable[str]) -> str:
+    names = ", ".join(repr(name) for name in candidates)
+    return f"Columns that would do: {names}" if names else "No column of this frame is known to hold lists of floats"

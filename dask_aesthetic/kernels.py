@@ -1,0 +1,127 @@
+"""Row-wise arithmetic on blocks of vectors: what a row gets never depends on its block.
+
+On CPUs everything goes through `numpy.vecdot`: it takes one BLAS dot per row, so a row's result is the same bytes in
+any block, it never starts BLAS threads, and it releases the GIL for blocks of more than 500 rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+CPU_ROWS = 512  # Just above the 500 loop iterations below which numpy holds the GIL; 1.5 MB stays in cache.
+GPU_ROWS = 1 << 17  # 400 MB of float32: enough to fill a device, small beside its memory.
+
+# Between these norms no square of an entry underflows or overflows so far that a float32 sum loses digits.
+SAFE_NORM = (1e-15, 1e15)
+
+
+def blocks(vectors: torch.Tensor, rows: int, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, Any]]:
+    """Cut vectors into blocks of at most `rows` rows: views where `dtype` is their own, else one reused buffer.
+
+    Blocks are numpy arrays on a CPU, where slicing a tensor would cost as much as a tenth of the arithmetic.
+    """
+    spans = (slice(start, start + rows) for start in range(0, len(vectors), rows))
+    if vectors.dtype == dtype:
+        views = native(vectors)
+        yield from ((span, views[span]) for span in spans)
+        return
+    # torch converts float16 several times faster than numpy does, and without overflow warnings.
+    buffer = torch.empty(min(rows, len(vectors)), vectors.shape[1], dtype=dtype, device=vectors.device)
+    filled = native(buffer)
+    for span in spans:
+        part = vectors[span]
+        buffer[: len(part)].copy_(part)
+        yield span, filled[: len(part)]
+
+
+def native(tensor: torch.Tensor) -> Any:
+    """The numpy array of a CPU tensor, a tensor elsewhere; the same memory."""
+    return tensor.numpy() if tensor.device.type == "cpu" else tensor
+
+
+def dots_and_norms(
+    vectors: torch.Tensor, weight: torch.Tensor, batch_size: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Dot product of every row with `weight`, and every row's Euclidean norm, in the precision of `weight`.
+
+    Parameters
+    ----------
+    vectors : torch.Tensor, shape (n, width), float16, float32 or float64
+    weight : torch.Tensor, shape (width,), float32 or float64, on the same device
+    batch_size : int, optional
+        The most rows held as a converted copy, or given to one kernel, at a time.
+
+    Returns
+    -------
+    tuple of torch.Tensor, shape (n,), dtype of `weight`
+    """
+    dots, lengths = (torch.empty(len(vectors), dtype=weight.dtype, device=vectors.device) for _ in range(2))
+    w, d, s = native(weight), native(dots), native(lengths)
+
+    def work(at: slice, block: Any) -> None:
+        _dots(block, w, d[at])
+        _norms(block, s[at])
+
+    _each_block(work, vectors, batch_size, weight.dtype)
+    return dots, lengths
+
+
+def norms(vectors: torch.Tensor, batch_size: int | None = None) -> torch.Tensor:
+    """Every row's Euclidean norm, shape (n,), float32."""
+    lengths = torch.empty(len(vectors), dtype=torch.float32, device=vectors.device)
+    s = native(lengths)
+    _each_block(lambda at, block: _norms(block, s[at]), vectors, batch_size, torch.float32)
+    return lengths
+
+
+def _each_block(
+    work: Callable[[slice, Any], None], vectors: torch.Tensor, batch_size: int | None, dtype: torch.dtype
+) -> None:
+    def run(rows: int) -> None:
+        for at, block in blocks(vectors, rows, dtype):
+            work(at, block)
+
+    most = CPU_ROWS if vectors.device.type == "cpu" else GPU_ROWS
+    # Rows that overflow or hold NaN are looked at again by `embeddings.rows.unit_vectors`.
+    with np.errstate(all="ignore"):
+        back_off(run, min(batch_size or most, most))
+
+
+def _dots(block: Any, weight: Any, out: Any) -> None:
+    if isinstance(block, np.ndarray):
+        np.vecdot(block, weight, out=out)
+    else:
+        torch.mv(block, weight, out=out)
+
+
+def _norms(block: Any, out: Any) -> None:
+    if isinstance(block, np.ndarray):
+        np.vecdot(block, block, out=out)
+        np.sqrt(out, out=out)
+    else:
+        torch.linalg.vector_norm(block, dim=1, out=out)
+
+
+def row_dots(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Row-wise dot products, shape (n,), of (n, width) with (n, width) or (width,), in their own dtype."""
+    if a.device.type == "cpu":
+        return torch.from_numpy(np.vecdot(a.numpy(), b.numpy()))
+    return (a * b).sum(dim=1)
+
+
+def back_off(run: Callable[[int], Any], rows: int) -> Any:
+    """Call ``run(rows)``, halving `rows` for as long as the device runs out of memory."""
+    while True:
+        try:
+            return run(rows)
+        except (torch.OutOfMemoryError, MemoryError) as error:  # RMM's own error is a MemoryError.
+            if rows <= 1:
+                raise
+            rows //= 2
+            del error
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()

@@ -1,0 +1,127 @@
+"""What every predictor is: vectors in, raw scores out, and a name for where it comes from."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictorInfo:
+    """Where a predictor comes from and what it expects.
+
+    Attributes
+    ----------
+    name : str
+        Catalogue name, or the file's or repository's own.
+    encoder : str
+        The image encoder whose embeddings it takes, as open_clip names it; "unknown" if nothing says.
+    width : int
+        Floats per embedding.
+    scale : str
+        The family whose scores can be compared with its own: "laion-v2", "laion-v1", "simulacra" or "unknown".
+    source, revision, sha256, licence : str
+        Repository, 40-digit revision, sha256 of the published file, SPDX licence; empty if nothing says.
+    """
+
+    name: str
+    width: int
+    encoder: str = "unknown"
+    scale: str = "unknown"
+    source: str = ""
+    revision: str = ""
+    sha256: str = ""
+    licence: str = ""
+
+    def to_json(self) -> str:
+        """The attributes as a JSON object."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> PredictorInfo:
+        """Read what `to_json` wrote; keys of other versions are left out."""
+        known = cls.__dataclass_fields__
+        return cls(**{key: value for key, value in json.loads(text).items() if key in known})
+
+
+class Predictor(ABC):
+    """Scores embeddings, raw: about 1..10, higher is better. Immutable, and equal by `token`.
+
+    Attributes
+    ----------
+    info : PredictorInfo
+    token : str
+        sha256 of all that decides a score; two predictors share it only if they give the same scores.
+    """
+
+    info: PredictorInfo
+    token: str
+
+    @property
+    def width(self) -> int:
+        """Floats per embedding."""
+        return self.info.width
+
+    @abstractmethod
+    def score(self, vectors: torch.Tensor, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score vectors of any length, and tell their norms.
+
+        Parameters
+        ----------
+        vectors : torch.Tensor, shape (n, width), float16, float32 or float64
+            Normalised on the way. Read only.
+        batch_size : int, optional
+            The most rows worked on at a time; changes memory and speed, never a score.
+
+        Returns
+        -------
+        scores : torch.Tensor, shape (n,), float32
+            Meaningless where the norm is not an ordinary float32.
+        norms : torch.Tensor, shape (n,), float32
+        """
+
+    @abstractmethod
+    def score_units(self, units: torch.Tensor) -> torch.Tensor:
+        """Score unit vectors of float64, shape (n, width), for the rows that float32 cannot normalise."""
+
+    @abstractmethod
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file that `load_predictor` takes."""
+
+    def named(self, name: str) -> Predictor:
+        """The same predictor under another name."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, info=replace(self.info, name=name))
+        return twin
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Predictor) and self.token == other.token
+
+    def __hash__(self) -> int:
+        return hash(self.token)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return "dask_aesthetic.Predictor", self.token
+
+    def __repr__(self) -> str:
+        info = self.info
+        return (
+            f"<{type(self).__name__} {info.name!r}: {info.width} floats of {info.encoder} -> raw score "
+            f"(scale {info.scale}), sha256 {self.token[:12]}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = {"kind": type(self).__name__, **asdict(self.info), "token": self.token}
+        cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items() if v)
+        return f"<table>{cells}</table>"
+
+
+def metadata(info: PredictorInfo, **more: Any) -> dict[str, str]:
+    """The safetensors header of a saved predictor."""
+    return {"format": "pt", "dask_aesthetic": info.to_json(), **{key: str(value) for key, value in more.items()}}

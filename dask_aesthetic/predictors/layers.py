@@ -1,0 +1,148 @@
+"""A predictor as its file describes it: a stack of Linear layers, found by structure and folded where it can be."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+import torch
+
+from dask_aesthetic.errors import PredictorError
+
+# Positions of the Linear layers in the published Sequential models, and what stands between them.
+PUBLISHED_STACKS = {(0, 2, 4, 6, 7): "none", (0, 3, 6, 9, 11): "relu"}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Linear layers, applied to the unit vector times `input_scale`, with `activation` between them.
+
+    Attributes
+    ----------
+    layers : tuple of (weight, bias)
+        numpy arrays, shapes (out, in) and (out,).
+    activation : str
+        "none" or "relu".
+    input_scale : float
+    """
+
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+    activation: str = "none"
+    input_scale: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """Floats per embedding."""
+        return int(self.layers[0][0].shape[1])
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether the stack is one affine map."""
+        return self.activation == "none" or len(self.layers) == 1
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the weights and of what is done with them, whatever file or key names they came under."""
+        digest = hashlib.sha256(f"{self.activation} {self.input_scale!r}".encode())
+        for array in (array for layer in self.layers for array in layer):
+            digest.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def fold(self) -> tuple[np.ndarray, float]:
+        """The one weight vector, shape (width,), and bias that an affine stack comes to, in float64.
+
+        ``W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2)``, checked on random unit vectors against the layers.
+
+        Raises
+        ------
+        PredictorError
+            The folded map differs from the layers by more than 1e-9.
+        """
+        weight, bias = np.eye(self.width) * self.input_scale, np.zeros(self.width)
+        for w, b in self.layers:
+            weight, bias = w.astype(np.float64) @ weight, w.astype(np.float64) @ bias + b
+        probe = np.random.default_rng(0).standard_normal((8, self.width))
+        probe /= np.linalg.norm(probe, axis=1, keepdims=True)
+        error = float(np.abs(probe @ weight[0] + bias[0] - self(probe)).max())
+        if not error <= 1e-9:
+            raise PredictorError(f"expected the folded predictor to equal its layers, got a difference of {error:g}")
+        return weight[0], float(bias[0])
+
+    def __call__(self, units: np.ndarray) -> np.ndarray:
+        """Scores of unit vectors, layer by layer in float64: slow, and what the fast ways are measured by."""
+        x = units.astype(np.float64) * self.input_scale
+        for at, (w, b) in enumerate(self.layers):
+            x = x @ w.astype(np.float64).T + b
+            if self.activation == "relu" and at < len(self.layers) - 1:
+                x = np.maximum(x, 0)
+        return x[:, 0]
+
+
+def find_stack(
+    tensors: Mapping[str, torch.Tensor], activation: str | None = None, input_scale: float | None = None
+) -> Stack:
+    """Recognise the layers of a state dict by its structure.
+
+    Known are the published five-layer heads (Linear layers at 0, 2, 4, 6, 7: no activation; at 0, 3, 6, 9, 11:
+    ReLU), Linear layers without gaps (no activation) and one bare Linear. Other gaps may hide an activation, so
+    they need `activation`; a head called ``linear``, as Simulacra's is, may scale its input, so it needs `input_scale`.
+
+    Raises
+    ------
+    PredictorError
+        The tensors are no stack of Linear layers with one output, or do not say what lies between them.
+    """
+    found: dict[tuple[str, int], dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = re.fullmatch(r"(?:(.*?)\.?(\d+)\.|(.*)\.)?(weight|bias)", key)
+        if match is None or not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+            raise PredictorError(f"expected weights and biases of Linear layers alone, got {key!r} among {_names(tensors)}")
+        prefix, index = match[1] or match[3] or "", int(match[2] or 0)
+        found.setdefault((prefix, index), {})[match[4]] = tensor
+    prefixes = {prefix for prefix, _ in found}
+    if len(prefixes) != 1 or any(set(layer) != {"weight", "bias"} for layer in found.values()):
+        raise PredictorError(f"expected one stack of Linear layers, each with weight and bias, got {_names(tensors)}")
+    order = sorted(found)
+    layers = tuple((_array(found[at]["weight"]), _array(found[at]["bias"])) for at in order)
+    _check_shapes(layers)
+    positions, prefix = tuple(index for _, index in order), prefixes.pop()
+    if activation is None:
+        gapless = positions == tuple(range(len(positions))) or len(positions) == 1
+        activation = PUBLISHED_STACKS.get(positions, "none" if gapless else None)
+    if activation not in ("none", "relu"):
+        raise PredictorError(
+            f"expected to know what lies between the layers {positions}, got {activation!r}: "
+            "say activation='none' or activation='relu'"
+        )
+    if input_scale is None:
+        if len(layers) == 1 and prefix == "linear":
+            raise PredictorError(
+                f"expected to know the input's scale of a head named 'linear' (Simulacra's heads take the unit vector "
+                f"times sqrt(width) = {sqrt(layers[0][0].shape[1]):.4f}): say input_scale"
+            )
+        input_scale = 1.0
+    return Stack(layers, activation, float(input_scale))
+
+
+def _check_shapes(layers: tuple[tuple[np.ndarray, np.ndarray], ...]) -> None:
+    shapes = [weight.shape for weight, _ in layers]
+    fits = all(len(w.shape) == 2 and b.shape == w.shape[:1] for w, b in layers)
+    fits = fits and all(a[0] == b[1] for a, b in zip(shapes, shapes[1:], strict=False)) and shapes[-1][0] == 1
+    if not fits:
+        raise PredictorError(f"expected Linear layers that follow each other and end in one score, got shapes {shapes}")
+    if not all(np.isfinite(array).all() for layer in layers for array in layer):
+        raise PredictorError("expected finite weights, got NaN or infinity among them")
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return tensor.detach().to("cpu", dtype).numpy()
+
+
+def _names(tensors: Mapping[str, torch.Tensor]) -> str:
+    names = sorted(map(str, tensors))
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

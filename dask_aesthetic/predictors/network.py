@@ -1,0 +1,95 @@
+"""Predictors that do not fold, such as heads with ReLU: a torch network, built once per process."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from dask_aesthetic.kernels import back_off, blocks, norms
+from dask_aesthetic.predictors.base import Predictor, PredictorInfo, metadata
+from dask_aesthetic.predictors.layers import Stack
+
+# Every batch on a CPU has this many rows, the last one padded: matrix products of one shape treat each row alike,
+# so a row's score does not depend on how many rows stand beside it.
+CPU_BATCH = 256
+GPU_BATCH = 1 << 14
+
+
+class NetworkPredictor(Predictor):
+    """A stack of Linear layers with an activation between them.
+
+    It carries its weights as arrays; the torch module is made when the first block is scored and kept for the
+    process, keyed by the weights.
+    """
+
+    def __init__(self, stack: Stack, info: PredictorInfo) -> None:
+        self.stack = stack
+        self.info = info
+        self.token = stack.digest
+
+    def score(self, vectors: torch.Tensor, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        module = _module(self.stack, self.token, vectors.device)
+        on_cpu = vectors.device.type == "cpu"
+        lengths = norms(vectors, batch_size)
+        scores = torch.empty_like(lengths)
+
+        def fill(rows: int) -> None:
+            for at, block in blocks(vectors, rows):
+                units = torch.as_tensor(block) / lengths[at, None]
+                scores[at] = _forward(module, units * self.stack.input_scale, rows if on_cpu else 0)
+
+        back_off(fill, CPU_BATCH if on_cpu else min(batch_size or GPU_BATCH, GPU_BATCH))
+        return scores, lengths
+
+    def score_units(self, units: torch.Tensor) -> torch.Tensor:
+        return self.score(units)[0]
+
+    def save(self, path: str | Path) -> None:
+        tensors = {}
+        for at, (weight, bias) in enumerate(self.stack.layers):
+            tensors[f"layers.{at}.weight"], tensors[f"layers.{at}.bias"] = torch.tensor(weight), torch.tensor(bias)
+        more = {"activation": self.stack.activation, "input_scale": repr(self.stack.input_scale)}
+        save_file(tensors, str(path), metadata(self.info, **more))
+
+
+_lock = threading.Lock()
+_modules: dict[tuple[str, str], nn.Module] = {}
+_builds: dict[str, int] = {}
+
+
+def builds() -> dict[str, int]:
+    """How many times this process has built a network, by the predictor's token."""
+    return dict(_builds)
+
+
+def _module(stack: Stack, token: str, device: torch.device) -> nn.Module:
+    with _lock:
+        key = token, str(device)
+        if key not in _modules:
+            parts: list[nn.Module] = []
+            for weight, bias in stack.layers:
+                linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+                linear.weight = nn.Parameter(_parameter(weight, device), requires_grad=False)
+                linear.bias = nn.Parameter(_parameter(bias, device), requires_grad=False)
+                parts += [linear, nn.ReLU()]
+            _modules[key] = nn.Sequential(*parts[:-1]).eval()
+            _builds[token] = _builds.get(token, 0) + 1
+        return _modules[key]
+
+
+def _parameter(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.tensor(array, dtype=torch.float32, device=device)
+
+
+def _forward(module: nn.Module, x: torch.Tensor, pad_to: int) -> torch.Tensor:
+    with torch.inference_mode():
+        if len(x) < pad_to:
+            padded = x.new_zeros(pad_to, x.shape[1])
+            padded[: len(x)] = x
+            return module(padded)[: len(x), 0]
+        return module(x)[:, 0]

@@ -1,0 +1,148 @@
+"""The way, for one partition: column -> runs of vectors -> scores and statuses -> columns. It knows no Dask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from dask_aesthetic import embeddings
+from dask_aesthetic.embeddings import STATUSES, Run, Status
+from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
+from dask_aesthetic.kernels import norms
+from dask_aesthetic.predictors import Predictor, load_predictor
+from dask_aesthetic.thresholds import SCALES, Threshold, find_threshold
+
+ON_INVALID = ("null", "raise")
+STATUS_DTYPE = pd.CategoricalDtype(list(STATUSES))
+
+
+@dataclass(frozen=True)
+class ScoreSpec:
+    """What is asked of a scoring, checked and complete.
+
+    Attributes
+    ----------
+    predictor : Predictor
+    threshold : Threshold
+        On the scale of the scores.
+    score_column, keep_column : str
+    on_invalid : {"null", "raise"}
+    batch_size : int or None
+    """
+
+    predictor: Predictor
+    threshold: Threshold
+    score_column: str
+    keep_column: str
+    on_invalid: str = "null"
+    batch_size: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        embedding_column: str,
+        predictor: Any,
+        threshold: Any,
+        scale: str,
+        score_column: str,
+        keep_column: str,
+        on_invalid: str,
+        batch_size: int | None,
+    ) -> ScoreSpec:
+        """Check the arguments of ``.aesthetic.score`` and load the predictor."""
+        for role, column, other in (
+            ("score_column", score_column, embedding_column),
+            ("keep_column", keep_column, embedding_column),
+            ("keep_column", keep_column, score_column),
+        ):
+            if column == other:
+                raise ColumnError.clash(role, column, "the embedding column" if other == embedding_column else "score_column")
+        if on_invalid not in ON_INVALID:
+            raise ArgumentError.choice("on_invalid", on_invalid, ON_INVALID)
+        if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1):
+            raise ArgumentError(f"expected batch_size to be a whole number of rows, 1 or more, or None, got {batch_size!r}")
+        loaded = load_predictor(predictor)
+        cut = find_threshold(threshold, scale, loaded.info.scale)
+        return cls(loaded, cut, score_column, keep_column, on_invalid, batch_size)
+
+    @property
+    def divisor(self) -> float:
+        """What raw scores are divided by."""
+        return SCALES[self.threshold.scale]
+
+
+def score_column(column: Any, spec: ScoreSpec, partition: int | None = None) -> Any:
+    """Score a column of embeddings.
+
+    Parameters
+    ----------
+    column : pandas.Series or cudf.Series
+        A list of `spec.predictor.width` floats per row, or null.
+    spec : ScoreSpec
+    partition : int, optional
+        Its number, for errors.
+
+    Returns
+    -------
+    pandas.Series or cudf.Series of float32, with the column's index
+        NaN where a row has no usable embedding.
+
+    Raises
+    ------
+    InvalidEmbeddingError
+        A row has no usable embedding and ``spec.on_invalid`` is "raise".
+    """
+    scores, status = score_rows(column, spec.predictor, spec.batch_size)
+    if spec.on_invalid == "raise" and bool((status != Status.OK).any()):
+        row = int(torch.nonzero(status != Status.OK)[0, 0])
+        reason = STATUSES[int(status[row])]
+        raise InvalidEmbeddingError(column.name, partition, row, column.index[row], reason, spec.predictor.width)
+    if spec.divisor != 1:
+        scores.div_(spec.divisor)
+    return embeddings.labelled(scores, column, spec.score_column)
+
+
+def score_rows(column: Any, predictor: Predictor, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Raw scores, float32 and NaN where there is none, and `Status` codes, uint8, of every row of a column."""
+    scored = [_score_run(run, predictor, batch_size) for run in embeddings.runs(column, predictor.width)]
+    return _joined([scores for scores, _ in scored], torch.float32), _joined([status for _, status in scored], torch.uint8)
+
+
+def status_column(column: Any, width: int) -> Any:
+    """Status of every row of a column as a categorical Series with its index; reads norms alone, no predictor."""
+    codes = []
+    for run in embeddings.runs(column, width):
+        status, _, _ = _look_again(run.vectors, norms(run.vectors))
+        codes.append(_merged(run, status))
+    labels = pd.Categorical.from_codes(_joined(codes, torch.uint8).cpu().numpy(), dtype=STATUS_DTYPE)
+    return type(column)(labels, index=column.index, name="status")
+
+
+def _score_run(run: Run, predictor: Predictor, batch_size: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    scores, lengths = predictor.score(run.vectors, batch_size)
+    status, odd, units = _look_again(run.vectors, lengths)
+    if len(odd):
+        scores[odd] = predictor.score_units(units)
+    merged = _merged(run, status)
+    return torch.where(merged == Status.OK, run.spread(scores, torch.nan), torch.nan), merged
+
+
+def _look_again(vectors: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Status of every vector; and the rows, with their unit vectors, that only float64 can tell or normalise."""
+    status = torch.full_like(lengths, Status.OK, dtype=torch.uint8)
+    odd = embeddings.suspicious(lengths)
+    units = vectors[:0]
+    if len(odd):
+        units, status[odd] = embeddings.unit_vectors(vectors[odd])
+    return status, odd, units
+
+
+def _merged(run: Run, status: torch.Tensor) -> torch.Tensor:
+    return torch.where(run.status == Status.OK, run.spread(status, Status.OK), run.status)
+
+
+def _joined(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+    return torch.cat(parts) if len(parts) != 1 else parts[0] if parts else torch.empty(0, dtype=dtype)
