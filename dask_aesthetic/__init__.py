@@ -27,8 +27,7 @@ from dask_aesthetic.errors import (
 )
 from dask_aesthetic.predictors import Predictor, PredictorInfo, catalogue, load_predictor
 from dask_aesthetic.thresholds import PRESETS, Threshold
-
-__version__ = "0.1.0"
+from dask_aesthetic.version import __version__
 
 __all__ = [
     "PRESETS",
@@ -44,6 +43,7 @@ __all__ = [
     "PredictorInfo",
     "Threshold",
     "ThresholdError",
+    "__version__",
     "catalogue",
     "load_predictor",
 ]

@@ -15,7 +15,9 @@ class ColumnError(AestheticError, ValueError):
     @classmethod
     def missing(cls, column: str, columns: Iterable[object], candidates: Iterable[str]) -> ColumnError:
         names = ", ".join(repr(name) for name in columns)
-        return cls(f"expected an embedding column {column!r}; the frame has {names or 'no columns'}. {_hint(candidates)}")
+        return cls(
+            f"expected an embedding column {column!r}; the frame has {names or 'no columns'}. {_hint(candidates)}"
+        )
 
     @classmethod
     def repeated(cls, column: str) -> ColumnError:
@@ -47,24 +49,26 @@ class InvalidEmbeddingError(AestheticError, ValueError):
 
     Attributes
     ----------
-    partition : int or None
-        Number of the partition, None outside Dask.
+    partition : int, str or None
+        Number of the partition, name of the file, or None for a frame that has neither.
     row : int
-        Position of the row in its partition, from 0.
+        Position of the row there, from 0.
     label : object
-        The row's index label.
+        The row's index label, None in a file.
     reason : str
         The row's status: ``missing``, ``wrong_width``, ``not_finite`` or ``zero``.
     """
 
-    def __init__(self, column: object, partition: int | None, row: int, label: object, reason: str, width: int) -> None:
+    def __init__(
+        self, column: object, partition: int | str | None, row: int, label: object, reason: str, width: int
+    ) -> None:
         self.column, self.partition, self.row = column, partition, row
         self.label, self.reason, self.width = label, reason, width
-        where = f"partition {partition}, row {row}" if partition is not None else f"row {row}"
+        place = f"partition {partition}, " if isinstance(partition, int) else f"{partition}, " if partition else ""
+        index = "" if label is None else f" (index {label!r})"
         super().__init__(
-            f"expected {width} finite floats, not all zero, in every row of {column!r}; {where} "
-            f"(index {label!r}) is {reason}. on_invalid='null' gives such rows a missing score and keep=False, "
-            ".aesthetic.status() counts them"
+            f"expected {width} finite floats, not all zero, in every row of {column!r}; {place}row {row}{index} "
+            f"is {reason}. on_invalid='null' gives such rows a missing score and keep=False"
         )
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,19 +60,18 @@ class ScoreSpec:
             ("keep_column", keep_column, score_column),
         ):
             if column == other:
-                raise ColumnError.clash(role, column, "the embedding column" if other == embedding_column else "score_column")
+                raise ColumnError.clash(
+                    role, column, "the embedding column" if other == embedding_column else "score_column"
+                )
         if on_invalid not in ON_INVALID:
             raise ArgumentError.choice("on_invalid", on_invalid, ON_INVALID)
         if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1):
-            raise ArgumentError(f"expected batch_size to be a whole number of rows, 1 or more, or None, got {batch_size!r}")
+            raise ArgumentError(
+                f"expected batch_size to be a whole number of rows, 1 or more, or None, got {batch_size!r}"
+            )
         loaded = load_predictor(predictor)
         cut = find_threshold(threshold, scale, loaded.info.scale)
         return cls(loaded, cut, score_column, keep_column, on_invalid, batch_size)
-
-    @property
-    def divisor(self) -> float:
-        """What raw scores are divided by."""
-        return SCALES[self.threshold.scale]
 
 
 def score_column(column: Any, spec: ScoreSpec, partition: int | None = None) -> Any:
@@ -95,20 +95,26 @@ def score_column(column: Any, spec: ScoreSpec, partition: int | None = None) -> 
     InvalidEmbeddingError
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
-    scores, status = score_rows(column, spec.predictor, spec.batch_size)
-    if spec.on_invalid == "raise" and bool((status != Status.OK).any()):
-        row = int(torch.nonzero(status != Status.OK)[0, 0])
+    scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
+    row = first_invalid(status) if spec.on_invalid == "raise" else None
+    if row is not None:
         reason = STATUSES[int(status[row])]
         raise InvalidEmbeddingError(column.name, partition, row, column.index[row], reason, spec.predictor.width)
-    if spec.divisor != 1:
-        scores.div_(spec.divisor)
     return embeddings.labelled(scores, column, spec.score_column)
 
 
-def score_rows(column: Any, predictor: Predictor, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Raw scores, float32 and NaN where there is none, and `Status` codes, uint8, of every row of a column."""
-    scored = [_score_run(run, predictor, batch_size) for run in embeddings.runs(column, predictor.width)]
-    return _joined([scores for scores, _ in scored], torch.float32), _joined([status for _, status in scored], torch.uint8)
+def score_runs(runs: Iterable[Run], spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores on the asked scale, float32 and NaN where there is none, and `Status` codes, uint8, of every row."""
+    scored = [_score_run(run, spec) for run in runs]
+    return _joined([scores for scores, _ in scored], torch.float32), _joined(
+        [status for _, status in scored], torch.uint8
+    )
+
+
+def first_invalid(status: torch.Tensor) -> int | None:
+    """Position of the first row without a usable embedding, None if all have one."""
+    invalid = torch.nonzero(status != Status.OK)
+    return int(invalid[0, 0]) if len(invalid) else None
 
 
 def status_column(column: Any, width: int) -> Any:
@@ -121,11 +127,12 @@ def status_column(column: Any, width: int) -> Any:
     return type(column)(labels, index=column.index, name="status")
 
 
-def _score_run(run: Run, predictor: Predictor, batch_size: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-    scores, lengths = predictor.score(run.vectors, batch_size)
+def _score_run(run: Run, spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:
+    scores, lengths = spec.predictor.score(run.vectors, spec.batch_size)
     status, odd, units = _look_again(run.vectors, lengths)
     if len(odd):
-        scores[odd] = predictor.score_units(units)
+        scores[odd] = spec.predictor.score_units(units)
+    scores /= SCALES[spec.threshold.scale]
     merged = _merged(run, status)
     return torch.where(merged == Status.OK, run.spread(scores, torch.nan), torch.nan), merged
 

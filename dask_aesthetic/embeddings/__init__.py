@@ -45,7 +45,7 @@ def check(column: Any, columns: Any = None) -> None:
     """
     room = _room(column)
     # An object column is judged by its first value when it is read, which says more than its dtype.
-    if room is objects and column.dtype == object or room is not objects and room.holds_lists(column):
+    if (room is objects and column.dtype == object) or (room is not objects and room.holds_lists(column)):
         return
     names = candidates(columns) if columns is not None else []
     if isinstance(column.dtype, pd.StringDtype) or str(column.dtype) in ("str", "string"):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from dask_aesthetic.embeddings.rows import Run, Status, mark_null_leaves, status_of_lengths
 
@@ -99,7 +100,7 @@ def _tensor(leaves: pa.Array) -> torch.Tensor:
     dtype, data = leaves.type, leaves.buffers()[1]
     if not len(leaves):
         return torch.empty(0, dtype=getattr(torch, f"float{dtype.bit_width}"))
-    return torch.from_dlpack(pa.Array.from_buffers(dtype, len(leaves), [None, data], offset=leaves.offset))
+    return from_dlpack(pa.Array.from_buffers(dtype, len(leaves), [None, data], offset=leaves.offset))
 
 
 def _storage(dtype: pa.DataType) -> pa.DataType:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from dask_aesthetic.embeddings.rows import Run, Status, mark_null_leaves, status_of_lengths
 
@@ -36,7 +37,7 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
     if not len(column):
         return
     lengths = column.list.len()
-    lengths = torch.from_dlpack((lengths.fillna(0) if lengths.has_nulls else lengths).values)
+    lengths = from_dlpack((lengths.fillna(0) if lengths.has_nulls else lengths).values)
     status = status_of_lengths(lengths, width)
     present = status == Status.OK
     count = int(present.sum())
@@ -46,10 +47,10 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
 
         leaves = column[cupy.from_dlpack(present.to(torch.uint8)).astype(bool)].list.leaves
     if leaves.has_nulls:
-        holes = torch.from_dlpack(leaves.isnull().values.view("uint8")).view(count, width)
+        holes = from_dlpack(leaves.isnull().values.view("uint8")).view(count, width)
         status[present] = mark_null_leaves(status[present], holes)
         leaves = leaves.fillna(0)
-    vectors = torch.from_dlpack(leaves.values).view(count, width)
+    vectors = from_dlpack(leaves.values).view(count, width)
     yield Run(status, vectors, present if count < len(present) else None)
 
 

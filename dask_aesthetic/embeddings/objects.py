@@ -85,7 +85,9 @@ def _vector(value: Any) -> np.ndarray:
 def _is_list(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "fO"
-    return not isinstance(value, str | bytes | dict | set) and (hasattr(value, "__array__") or hasattr(value, "__len__"))
+    return not isinstance(value, str | bytes | dict | set) and (
+        hasattr(value, "__array__") or hasattr(value, "__len__")
+    )
 
 
 def _first(column: pd.Series) -> Any:

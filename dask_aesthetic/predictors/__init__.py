@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.predictors.affine import AffinePredictor
-from dask_aesthetic.predictors.base import Predictor, PredictorInfo
+from dask_aesthetic.predictors.base import Predictor, PredictorInfo, from_header
 from dask_aesthetic.predictors.catalogue import BY_NAME, BY_WEIGHTS, DEFAULT, KNOWN
 from dask_aesthetic.predictors.checkpoint import SUFFIXES, read_tensors, sha256_of
 from dask_aesthetic.predictors.hub import FILE, fetch, is_hub_id
@@ -74,16 +74,17 @@ def load_predictor(
     name = os.fspath(predictor)
     if name in BY_NAME:
         return _shipped(name)
-    path, info = Path(name).expanduser(), None
+    path = Path(name).expanduser()
+    origin = {"name": path.name}
     if not path.exists() and not name.endswith(SUFFIXES) and is_hub_id(name):
         path, repo, revision = fetch(name)
-        info = {"name": repo, "source": f"https://huggingface.co/{repo}", "revision": revision}
+        origin = {"name": repo, "source": f"https://huggingface.co/{repo}", "revision": revision}
     elif not path.exists() and os.sep not in name and not name.endswith(SUFFIXES):
         raise PredictorError(
             f"expected a predictor among {', '.join(catalogue())}, a checkpoint's path or a Hugging Face id, got {name!r}"
         )
     path = path / FILE if path.is_dir() else path
-    return _from_file(path, info or {"name": path.name}, sha256, activation, input_scale)
+    return _from_file(path, origin, sha256, activation, input_scale)
 
 
 def catalogue() -> dict[str, PredictorInfo]:
@@ -116,13 +117,13 @@ def _from_file(
     digest = sha256_of(path)
     if sha256 is not None and digest != sha256.lower():
         raise PredictorError(f"expected sha256 {sha256} of {path}, got {digest}")
-    scale = float(header["input_scale"]) if input_scale is None and "input_scale" in header else input_scale
-    plain = find_stack(tensors, activation or header.get("activation"), 1.0 if scale is None else scale)
+    saved, told = from_header(header)
+    scale = told.get("input_scale") if input_scale is None else input_scale
+    plain = find_stack(tensors, activation or told.get("activation"), 1.0 if scale is None else scale)
     known = BY_WEIGHTS.get(plain.digest) if scale is None else None
     if known is not None:
         stack, info = replace(plain, input_scale=known.input_scale), known.info
     else:
         stack = find_stack(tensors, plain.activation, scale)
-        saved = PredictorInfo.from_json(header["dask_aesthetic"]) if "dask_aesthetic" in header else None
         info = saved or PredictorInfo(width=stack.width, sha256=digest, **origin)
     return AffinePredictor(*stack.fold(), info) if stack.is_affine else NetworkPredictor(stack, info)

@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from dask_aesthetic.kernels import dots_and_norms, row_dots
-from dask_aesthetic.predictors.base import Predictor, PredictorInfo, metadata
-
+from dask_aesthetic.predictors.base import Predictor, PredictorInfo, to_header
 
 # A float32 dot product errs by up to about |w| * 3e-8: 8e-7 for LAION's heads, whose weights are 12 to 28 long, but
 # 3e-6 for Simulacra's 374. Beyond this length dot products are taken in float64.
@@ -55,4 +54,4 @@ class AffinePredictor(Predictor):
 
     def save(self, path: str | Path) -> None:
         tensors = {"weight": torch.tensor(self.weight)[None], "bias": torch.tensor([self.bias], dtype=torch.float64)}
-        save_file(tensors, str(path), metadata(self.info))
+        save_file(tensors, str(path), to_header(self.info))

@@ -11,6 +11,10 @@ from typing import Any
 
 import torch
 
+from dask_aesthetic.errors import PredictorError
+
+HEADER = "dask_aesthetic"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorInfo:
@@ -38,16 +42,6 @@ class PredictorInfo:
     revision: str = ""
     sha256: str = ""
     licence: str = ""
-
-    def to_json(self) -> str:
-        """The attributes as a JSON object."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> PredictorInfo:
-        """Read what `to_json` wrote; keys of other versions are left out."""
-        known = cls.__dataclass_fields__
-        return cls(**{key: value for key, value in json.loads(text).items() if key in known})
 
 
 class Predictor(ABC):
@@ -122,6 +116,24 @@ class Predictor(ABC):
         return f"<table>{cells}</table>"
 
 
-def metadata(info: PredictorInfo, **more: Any) -> dict[str, str]:
-    """The safetensors header of a saved predictor."""
-    return {"format": "pt", "dask_aesthetic": info.to_json(), **{key: str(value) for key, value in more.items()}}
+def to_header(info: PredictorInfo, **more: str | float) -> dict[str, str]:
+    """The header of a saved predictor; one key, since safetensors keeps no order of several."""
+    return {HEADER: json.dumps({**asdict(info), **more}, sort_keys=True)}
+
+
+def from_header(header: dict[str, str]) -> tuple[PredictorInfo | None, dict[str, Any]]:
+    """What `to_header` wrote, and None where another program wrote the file.
+
+    Raises
+    ------
+    PredictorError
+        The header is damaged.
+    """
+    if HEADER not in header:
+        return None, {}
+    try:
+        told = json.loads(header[HEADER])
+        info = PredictorInfo(**{name: told.pop(name) for name in PredictorInfo.__dataclass_fields__ if name in told})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise PredictorError(f"expected a header that this package wrote, got {header[HEADER][:80]!r}") from error
+    return info, told

@@ -17,7 +17,11 @@ IMPROVED: dict[str, Any] = {
     "width": 768,
     "revision": "fe88a163f4661b4ddabba0751ff645e2e620746e",
 }
-VERSION_1: dict[str, Any] = {"source": "https://github.com/LAION-AI/aesthetic-predictor", "licence": "MIT", "scale": "laion-v1"}
+VERSION_1: dict[str, Any] = {
+    "source": "https://github.com/LAION-AI/aesthetic-predictor",
+    "licence": "MIT",
+    "scale": "laion-v1",
+}
 DEFAULT = "laion-v2"
 
 

@@ -41,7 +41,9 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         with safe_open(str(path), framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
-        raise PredictorError(f"expected a whole safetensors file at {path}, got one that is cut off or foreign: {error}") from error
+        raise PredictorError(
+            f"expected a whole safetensors file at {path}, got one that is cut off or foreign: {error}"
+        ) from error
 
 
 def sha256_of(path: Path) -> str:
@@ -60,7 +62,9 @@ def _torch_tensors(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PredictorError(f"expected a whole torch checkpoint at {path}, got one that is cut off or foreign: {reason}") from error
+        raise PredictorError(
+            f"expected a whole torch checkpoint at {path}, got one that is cut off or foreign: {reason}"
+        ) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict):
         raise PredictorError(f"expected a state dict in {path}, got {type(state).__name__}")

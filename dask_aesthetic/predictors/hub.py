@@ -57,7 +57,9 @@ def fetch(name: str) -> tuple[Path, str, str]:
     try:
         path = Path(hf_hub_download(repo, FILE, revision=revision))
     except (LocalEntryNotFoundError, ConnectionError, OSError) as error:
-        if isinstance(error, EntryNotFoundError | RepositoryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        if isinstance(error, EntryNotFoundError | RepositoryNotFoundError) and not isinstance(
+            error, LocalEntryNotFoundError
+        ):
             raise PredictorError(f"expected {FILE} in {repo} at {revision}, got: {_first_line(error)}") from error
         raise PredictorError(
             f"expected to fetch {FILE} of {repo} at {revision} from the hub or its cache, got: {_first_line(error)}. "

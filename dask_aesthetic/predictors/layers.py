@@ -14,7 +14,7 @@ import torch
 from dask_aesthetic.errors import PredictorError
 
 # Positions of the Linear layers in the published Sequential models, and what stands between them.
-PUBLISHED_STACKS = {(0, 2, 4, 6, 7): "none", (0, 3, 6, 9, 11): "relu"}
+PUBLISHED_STACKS: dict[tuple[int, ...], str] = {(0, 2, 4, 6, 7): "none", (0, 3, 6, 9, 11): "relu"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ def find_stack(
     for key, tensor in tensors.items():
         match = re.fullmatch(r"(?:(.*?)\.?(\d+)\.|(.*)\.)?(weight|bias)", key)
         if match is None or not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
-            raise PredictorError(f"expected weights and biases of Linear layers alone, got {key!r} among {_names(tensors)}")
+            raise PredictorError(
+                f"expected weights and biases of Linear layers alone, got {key!r} among {_names(tensors)}"
+            )
         prefix, index = match[1] or match[3] or "", int(match[2] or 0)
         found.setdefault((prefix, index), {})[match[4]] = tensor
     prefixes = {prefix for prefix, _ in found}
@@ -112,7 +114,7 @@ def find_stack(
     positions, prefix = tuple(index for _, index in order), prefixes.pop()
     if activation is None:
         gapless = positions == tuple(range(len(positions))) or len(positions) == 1
-        activation = PUBLISHED_STACKS.get(positions, "none" if gapless else None)
+        activation = "none" if gapless else PUBLISHED_STACKS.get(positions)
     if activation not in ("none", "relu"):
         raise PredictorError(
             f"expected to know what lies between the layers {positions}, got {activation!r}: "

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dask_aesthetic.kernels import back_off, blocks, norms
-from dask_aesthetic.predictors.base import Predictor, PredictorInfo, metadata
+from dask_aesthetic.predictors.base import Predictor, PredictorInfo, to_header
 from dask_aesthetic.predictors.layers import Stack
 
 # Every batch on a CPU has this many rows, the last one padded: matrix products of one shape treat each row alike,
@@ -53,8 +53,8 @@ class NetworkPredictor(Predictor):
         tensors = {}
         for at, (weight, bias) in enumerate(self.stack.layers):
             tensors[f"layers.{at}.weight"], tensors[f"layers.{at}.bias"] = torch.tensor(weight), torch.tensor(bias)
-        more = {"activation": self.stack.activation, "input_scale": repr(self.stack.input_scale)}
-        save_file(tensors, str(path), metadata(self.info, **more))
+        header = to_header(self.info, activation=self.stack.activation, input_scale=self.stack.input_scale)
+        save_file(tensors, str(path), header)
 
 
 _lock = threading.Lock()

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+
+import numpy as np
 
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.predictors import load_predictor
 from dask_aesthetic.predictors.base import Predictor
 from dask_aesthetic.predictors.catalogue import KNOWN
+from dask_aesthetic.predictors.checkpoint import read_tensors
+from dask_aesthetic.predictors.golden import golden_vectors
+from dask_aesthetic.predictors.layers import find_stack
 
 
 def rebuild(checkpoints: Path, folded: Path) -> list[Predictor]:
     """Fold the published checkpoints, each checked against its sha256, and save what comes out.
+
+    ``golden.json`` beside them holds the scores of `golden_vectors`, computed layer by layer in float64.
 
     Parameters
     ----------
@@ -25,7 +33,8 @@ def rebuild(checkpoints: Path, folded: Path) -> list[Predictor]:
     -------
     list of Predictor
     """
-    predictors = []
+    predictors: list[Predictor] = []
+    golden: dict[str, list[float]] = {}
     for known in KNOWN:
         if known.folded:
             predictor = load_predictor(checkpoints / known.file, sha256=known.info.sha256)
@@ -33,6 +42,12 @@ def rebuild(checkpoints: Path, folded: Path) -> list[Predictor]:
                 raise PredictorError(f"expected the weights of {known.info.name} in {known.file}, got others")
             predictor.save(folded / f"{known.info.name}.safetensors")
             predictors.append(predictor)
+            tensors, _ = read_tensors(checkpoints / known.file)
+            layers = find_stack(tensors, input_scale=known.input_scale)
+            units = golden_vectors(known.info.width).astype(np.float64)
+            units /= np.linalg.norm(units, axis=1, keepdims=True)
+            golden[known.info.name] = layers(units).round(9).tolist()
+    (folded / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
     return predictors
 
 

@@ -1,0 +1,115 @@
+"""A local cluster: CUDA where there are GPUs and RAPIDS, CPU elsewhere. CUDA itself is not touched to find out."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from typing import Any
+
+from distributed import LocalCluster
+
+from dask_aesthetic.errors import ArgumentError, MissingDependencyError
+
+DEVICES = ("auto", "gpu", "cpu")
+RAPIDS = ("cudf", "dask_cudf", "dask_cuda", "cupy")
+
+
+def local_cluster(
+    device: str = "auto",
+    *,
+    n_workers: int | None = None,
+    rmm_pool_size: float | str | None = 0.8,
+    spill: bool = False,
+    **options: Any,
+) -> LocalCluster:
+    """Start a cluster on this machine, and say in one line on standard error what it is and why.
+
+    Parameters
+    ----------
+    device : {"auto", "gpu", "cpu"}
+        "auto" takes the GPUs if there are any and RAPIDS is installed. "gpu" fails where "auto" would take CPUs.
+    n_workers : int, optional
+        Worker processes: one per visible GPU, or one per CPU core, if not given.
+    rmm_pool_size : float, str or None
+        GPU memory pool that RMM holds on each GPU and torch shares; a fraction, or bytes as Dask writes them.
+        None means no pool. Two pools side by side run out of memory, so torch gets none of its own.
+    spill : bool
+        Let cuDF move columns to host memory when a GPU is full.
+    **options
+        For `dask_cuda.LocalCUDACluster` or `distributed.LocalCluster`.
+
+    Returns
+    -------
+    distributed.LocalCluster
+        Close it, or use it in a ``with`` statement.
+
+    Raises
+    ------
+    MissingDependencyError
+        ``device="gpu"`` without RAPIDS.
+    ArgumentError
+        ``device="gpu"`` without a GPU.
+
+    Notes
+    -----
+    The GPUs are counted by NVML and ``CUDA_VISIBLE_DEVICES``: a CUDA context made here would put every worker's
+    memory on GPU 0.
+
+    Examples
+    --------
+    >>> from dask_aesthetic.cluster import local_cluster
+    >>> with local_cluster("cpu", n_workers=1) as cluster:  # doctest: +SKIP
+    ...     client = cluster.get_client()
+    """
+    if device not in DEVICES:
+        raise ArgumentError.choice("device", device, DEVICES)
+    missing = [name for name in RAPIDS if importlib.util.find_spec(name) is None]
+    gpus = 0 if missing or device == "cpu" else visible_gpus()
+    if gpus:
+        from dask_cuda import LocalCUDACluster
+
+        options = {"enable_cudf_spill": spill, "n_workers": n_workers, **options}
+        if rmm_pool_size is not None:
+            options = {"rmm_pool_size": rmm_pool_size, "rmm_allocator_external_lib_list": ["torch"], **options}
+        cluster = LocalCUDACluster(**options)
+        _say(f"{len(cluster.workers)} GPU workers, as NVML sees {gpus} GPUs", cluster)
+        return cluster
+    if device == "gpu" and missing:
+        raise MissingDependencyError(", ".join(missing), "cuda13", "a cluster on GPUs")
+    if device == "gpu":
+        raise ArgumentError("expected a GPU for device='gpu', got none that NVML and CUDA_VISIBLE_DEVICES show")
+    workers = n_workers or os.cpu_count() or 1
+    cluster = LocalCluster(n_workers=workers, **{"threads_per_worker": 1, **options})
+    why = (
+        "as asked" if device == "cpu" else f"{', '.join(missing)} not installed" if missing else "no visible NVIDIA GPU"
+    )
+    _say(f"{workers} CPU workers: {why}", cluster)
+    return cluster
+
+
+def visible_gpus() -> int:
+    """How many GPUs CUDA would show, by NVML and ``CUDA_VISIBLE_DEVICES`` alone."""
+    if importlib.util.find_spec("pynvml") is None:
+        return 0
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        count = int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return count
+    shown = 0
+    for entry in visible.split(","):  # CUDA stops at the first one that is not there.
+        name = entry.strip()
+        if not (name.startswith(("GPU-", "MIG-")) or (name.isdigit() and int(name) < count)):
+            break
+        shown += 1
+    return shown
+
+
+def _say(what: str, cluster: Any) -> None:
+    print(f"local cluster: {what} (dashboard {cluster.dashboard_link})", file=sys.stderr)

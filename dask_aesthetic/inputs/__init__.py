@@ -1,0 +1,1 @@
+"""Readers of what the field has on disk."""

@@ -1,0 +1,57 @@
+"""Golden scores, expected and got, on every device that is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dask_aesthetic.predictors import catalogue, load_predictor
+from dask_aesthetic.predictors.golden import golden_scores, golden_vectors
+
+TOLERANCE = 5e-6
+
+
+@dataclass(frozen=True)
+class Check:
+    """One predictor on one device.
+
+    Attributes
+    ----------
+    predictor, device : str
+    expected, got : list of float
+        Raw scores of the golden vectors.
+    """
+
+    predictor: str
+    device: str
+    expected: list[float]
+    got: list[float]
+
+    @property
+    def difference(self) -> float:
+        """Largest difference; NaN if a score is."""
+        return max(abs(e - g) if g == g else g for e, g in zip(self.expected, self.got, strict=True))
+
+    @property
+    def passed(self) -> bool:
+        """Whether every score is within `TOLERANCE`."""
+        return all(abs(e - g) <= TOLERANCE for e, g in zip(self.expected, self.got, strict=True))
+
+
+def selftest() -> list[Check]:
+    """Score the golden vectors with every shipped predictor on the CPU and on every CUDA device.
+
+    Examples
+    --------
+    >>> all(check.passed for check in selftest())
+    True
+    """
+    devices = ["cpu", *(f"cuda:{at}" for at in range(torch.cuda.device_count()))]
+    return [_check(name, device) for device in devices for name in catalogue()]
+
+
+def _check(name: str, device: str) -> Check:
+    predictor = load_predictor(name)
+    scores, _ = predictor.score(torch.from_numpy(golden_vectors(predictor.width)).to(device))
+    return Check(name, device, golden_scores(name), scores.cpu().tolist())

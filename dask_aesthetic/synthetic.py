@@ -1,0 +1,77 @@
+"""Made-up embeddings whose scores spread as LAION's do: for demonstrations and benchmarks, not pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dask_aesthetic.predictors import AffinePredictor, load_predictor
+
+# Share of LAION-Aesthetics v2's 2.37 billion English pairs that score at least so much (https://laion.ai/blog/
+# laion-aesthetics/), with ends that LAION does not publish set by eye.
+LAION_SCORES = (2.0, 3.0, 4.0, 4.5, 4.75, 5.0, 6.0, 6.25, 6.5, 7.0)
+LAION_SHARES = (1.0, 0.985, 0.78, 0.506, 0.396, 0.253, 0.0051, 0.0013, 0.00026, 0.0)
+NOTE = "synthetic: random vectors placed to spread over laion-v2 scores as LAION's pictures do; no pictures behind them"
+
+
+def synthetic_embeddings(rows: int, seed: int = 0) -> np.ndarray:
+    """Random vectors, shape (rows, 768), float32, of unit length, whose `laion-v2` scores spread as LAION's.
+
+    A unit vector at the angle a to the predictor's weight w scores ``b + |w| cos a``, so a random direction is
+    turned until its score is one drawn from LAION's published counts.
+
+    Examples
+    --------
+    >>> scores, _ = load_predictor().score(__import__("torch").from_numpy(synthetic_embeddings(5000)))
+    >>> 4.4 < scores.median() < 4.6
+    True
+    """
+    predictor = load_predictor()
+    assert isinstance(predictor, AffinePredictor)  # noqa: S101
+    rng = np.random.default_rng(seed)
+    scores = np.interp(rng.random(rows), LAION_SHARES[::-1], LAION_SCORES[::-1])
+    length = np.linalg.norm(predictor.weight)
+    axis = (predictor.weight / length).astype(np.float32)
+    cosine = ((scores - predictor.bias) / length).astype(np.float32)[:, None]
+    sideways = rng.standard_normal((rows, predictor.width), dtype=np.float32)
+    sideways -= (sideways @ axis)[:, None] * axis
+    sideways /= np.linalg.norm(sideways, axis=1, keepdims=True)
+    return cosine * axis + np.sqrt(1 - cosine**2) * sideways
+
+
+def write_demo(folder: Path, rows: int = 10_000, shards: int = 4) -> Path:
+    """Write a synthetic data set with a few unusable rows: ``key``, ``url`` and ``image_embedding`` in Parquet files.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    rows, shards : int
+        In all, and over how many files.
+
+    Returns
+    -------
+    Path
+        `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    vectors = np.array_split(synthetic_embeddings(rows), shards)
+    start = 0
+    for number, part in enumerate(vectors):
+        keys = [f"synthetic-{at:09d}" for at in range(start, start + len(part))]
+        start += len(part)
+        lists: list[np.ndarray | None] = list(part)
+        if len(lists) >= 4:
+            lists[-4:] = [None, part[-3][:512], np.zeros_like(part[-2]), np.full_like(part[-1], np.nan)]
+        columns = {
+            "key": keys,
+            "url": [f"https://example.com/{key}.jpg" for key in keys],
+            "image_embedding": pa.array(lists, pa.list_(pa.float32())),
+        }
+        table = pa.table(columns, metadata={"note": NOTE})
+        # Floats hardly repeat, so dictionaries and compression only cost time.
+        pq.write_table(table, folder / f"part-{number:04d}.parquet", use_dictionary=["url"], compression="NONE")
+    return folder
