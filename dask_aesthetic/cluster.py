@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any
 
+from dask.system import cpu_count
 from distributed import LocalCluster
 
 from dask_aesthetic.errors import ArgumentError, MissingDependencyError
@@ -30,7 +31,7 @@ def local_cluster(
     device : {"auto", "gpu", "cpu"}
         "auto" takes the GPUs if there are any and RAPIDS is installed. "gpu" fails where "auto" would take CPUs.
     n_workers : int, optional
-        Worker processes: one per visible GPU, or one per CPU core, if not given.
+        Worker processes: one per visible GPU, or one per CPU core that this process may use, if not given.
     rmm_pool_size : float, str or None
         GPU memory pool that RMM holds on each GPU and torch shares; a fraction, or bytes as Dask writes them.
         None means no pool. Two pools side by side run out of memory, so torch gets none of its own.
@@ -79,7 +80,7 @@ def local_cluster(
         raise MissingDependencyError(", ".join(missing), "cuda13", "a cluster on GPUs")
     if device == "gpu":
         raise ArgumentError("expected a GPU for device='gpu', got none that NVML and CUDA_VISIBLE_DEVICES show")
-    workers = n_workers or os.cpu_count() or 1
+    workers = cpu_count() if n_workers is None else n_workers
     cluster = LocalCluster(n_workers=workers, **{"threads_per_worker": 1, **options})
     why = (
         "as asked" if device == "cpu" else f"{', '.join(missing)} not installed" if missing else "no visible NVIDIA GPU"
@@ -99,7 +100,11 @@ def visible_gpus() -> int:
         count = int(pynvml.nvmlDeviceGetCount())
     except pynvml.NVMLError:
         return 0
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return shown_of(count, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def shown_of(count: int, visible: str | None) -> int:
+    """How many of `count` GPUs a value of ``CUDA_VISIBLE_DEVICES`` shows; None is no value."""
     if visible is None:
         return count
     shown = 0
@@ -112,4 +117,5 @@ def visible_gpus() -> int:
 
 
 def _say(what: str, cluster: Any) -> None:
-    print(f"local cluster: {what} (dashboard {cluster.dashboard_link})", file=sys.stderr)
+    dashboard = f" (dashboard {cluster.dashboard_link})" if cluster.dashboard_link else ""
+    print(f"local cluster: {what}{dashboard}", file=sys.stderr)

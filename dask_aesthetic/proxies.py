@@ -1,4 +1,8 @@
-"""cudf.pandas frames look like pandas; the frame inside is worked on, and what comes out is put back into a proxy."""
+"""cudf.pandas frames look like pandas; the frame inside is worked on, and what comes out is put back into a proxy.
+
+cudf.pandas has to be installed before pandas is imported, so before this package. Installed later it hands over the
+frame inside by itself: the figures are the same, but no proxy comes out.
+"""
 
 from __future__ import annotations
 

@@ -152,4 +152,4 @@ def _merged(run: Run, status: torch.Tensor) -> torch.Tensor:
 
 
 def _joined(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-    return torch.cat(parts) if len(parts) != 1 else parts[0] if parts else torch.empty(0, dtype=dtype)
+    return torch.cat(parts) if parts else torch.empty(0, dtype=dtype)

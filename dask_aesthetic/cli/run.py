@@ -41,14 +41,14 @@ def run(
 
 def table(summary: Summary, plan: Plan, seconds: float) -> str:
     """What a run did, for people to read."""
-    spec = plan.spec
+    spec, cut = plan.spec, plan.spec.threshold
     share = summary.kept / summary.scored if summary.scored else 0.0
     rows = {
         "files": f"{summary.files:,} -> {plan.output}",
         "rows": f"{summary.rows:,}",
         "scored": f"{summary.scored:,}",
         "failed": ", ".join(f"{n:,} {reason}" for reason, n in summary.failed.items()) or "0",
-        "kept": f"{summary.kept:,} ({share:.1%} of the scored, {spec.threshold.scale} score >= {spec.threshold.value:g})",
+        "kept": f"{summary.kept:,} ({share:.1%} of the scored: {cut.scale} score >= {cut.value:g})",
         "raw score": ", ".join(f"{q:.0%} {summary.quantile(q):.2f}" for q in QUANTILES) + "  (quantiles)",
         "predictor": f"{spec.predictor.info.name}, for {spec.predictor.info.encoder} embeddings",
         "seconds": f"{seconds:.2f} ({summary.rows / max(seconds, 1e-9):,.0f} rows/s)",

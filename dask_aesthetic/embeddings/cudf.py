@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+import pyarrow as pa
 import torch
 from torch.utils.dlpack import from_dlpack
 
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 def holds_lists(column: cudf.Series) -> bool:
     """Whether a column's dtype is a list of floats."""
     dtype = column.dtype
-    return type(dtype).__name__ == "ListDtype" and getattr(dtype.leaf_type, "kind", "") == "f"
+    if isinstance(dtype, pd.ArrowDtype):  # cuDF keeps it where the column came from pandas.
+        arrow = dtype.pyarrow_dtype
+        return pa.types.is_list(arrow) and pa.types.is_floating(arrow.value_type)
+    return type(dtype).__name__ == "ListDtype" and getattr(dtype.element_type, "kind", "") == "f"
 
 
 def runs(column: cudf.Series, width: int) -> Iterator[Run]:

@@ -13,7 +13,7 @@ from dask_aesthetic.predictors.base import Predictor, PredictorInfo, from_header
 from dask_aesthetic.predictors.catalogue import BY_NAME, BY_WEIGHTS, DEFAULT, KNOWN
 from dask_aesthetic.predictors.checkpoint import SUFFIXES, read_tensors, sha256_of
 from dask_aesthetic.predictors.hub import FILE, fetch, is_hub_id
-from dask_aesthetic.predictors.layers import Stack, find_stack
+from dask_aesthetic.predictors.layers import find_stack
 from dask_aesthetic.predictors.network import NetworkPredictor
 
 __all__ = [
@@ -43,7 +43,7 @@ def load_predictor(
         ``model.safetensors``); a Hugging Face id ``owner/name@revision`` with 40 hex digits, which
         ``ttj/sac-logos-ava1-l14-linearMSE`` alone may leave out; or a Predictor, which is returned as it is.
     sha256 : str, optional
-        What the file's sha256 must be.
+        What the file's sha256 must be; for a name, that of the published file behind it.
     activation : {"none", "relu"}, optional
         What lies between the layers of a checkpoint that is laid out like no published one.
     input_scale : float, optional
@@ -73,7 +73,7 @@ def load_predictor(
         return predictor
     name = os.fspath(predictor)
     if name in BY_NAME:
-        return _shipped(name)
+        return _shipped(name, sha256)
     path = Path(name).expanduser()
     origin = {"name": path.name}
     if not path.exists() and not name.endswith(SUFFIXES) and is_hub_id(name):
@@ -81,7 +81,8 @@ def load_predictor(
         origin = {"name": repo, "source": f"https://huggingface.co/{repo}", "revision": revision}
     elif not path.exists() and os.sep not in name and not name.endswith(SUFFIXES):
         raise PredictorError(
-            f"expected a predictor among {', '.join(catalogue())}, a checkpoint's path or a Hugging Face id, got {name!r}"
+            f"expected a predictor among {', '.join(catalogue())}, a checkpoint's path or a Hugging Face id, "
+            f"got {name!r}"
         )
     path = path / FILE if path.is_dir() else path
     return _from_file(path, origin, sha256, activation, input_scale)
@@ -98,8 +99,10 @@ def catalogue() -> dict[str, PredictorInfo]:
     return {known.info.name: known.info for known in KNOWN if known.folded}
 
 
-def _shipped(name: str) -> Predictor:
+def _shipped(name: str, sha256: str | None) -> Predictor:
     known = BY_NAME[name]
+    if sha256 is not None and known.info.sha256 != sha256.lower():
+        raise PredictorError(f"expected sha256 {sha256} of {known.file}, got {known.info.sha256}")
     if not known.folded:
         raise PredictorError(
             f"expected a checkpoint for {name!r}, whose ReLU layers do not fold and so do not ship with the package: "
@@ -126,4 +129,6 @@ def _from_file(
     else:
         stack = find_stack(tensors, plain.activation, scale)
         info = saved or PredictorInfo(width=stack.width, sha256=digest, **origin)
+        if info.width != stack.width:
+            raise PredictorError(f"expected {info.width} floats wide layers in {path}, as it says, got {stack.width}")
     return AffinePredictor(*stack.fold(), info) if stack.is_affine else NetworkPredictor(stack, info)

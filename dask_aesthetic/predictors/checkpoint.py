@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
-import struct
+import re
+import warnings
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from dask_aesthetic.errors import PredictorError
 
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".ckpt")
+MOST_HEADER = 100_000_000  # What safetensors itself takes; other files that happen to fit the pattern say more.
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -35,7 +36,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     wrong = _what_else(head, path.stat().st_size)
     if wrong:
         raise PredictorError(f"expected a checkpoint at {path}, got {wrong}")
-    if head.startswith((b"PK\x03\x04", b"\x80")):
+    if not _header_length(head):
         return _torch_tensors(path), {}
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -54,13 +55,15 @@ def sha256_of(path: Path) -> str:
 
 def _torch_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what it then refuses.
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise PredictorError(
-            f"expected tensors alone in {path}, got a file that asks to run code when loaded or is no checkpoint; "
-            "it was not run. Save the model's state_dict, or a safetensors file, instead"
+            f"expected tensors alone in {path}, got a file that asks to run code when loaded, is damaged or is no "
+            "checkpoint; it was not run. Save the model's state_dict, or a safetensors file, instead"
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # A damaged pickle raises whatever its bytes happen to ask for.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PredictorError(
             f"expected a whole torch checkpoint at {path}, got one that is cut off or foreign: {reason}"
@@ -81,16 +84,16 @@ def _what_else(head: bytes, size: int) -> str:
         return "an HTML page, such as a failed download saves"
     if text.startswith(b"<?xml"):
         return "an XML page, such as a failed download saves"
+    if length := _header_length(head):
+        return "" if 8 + length <= size else f"a safetensors file cut off inside its header ({size:,} bytes)"
     if head.startswith((b"PK\x03\x04", b"\x80")):
         return ""
-    if len(head) >= 9:
-        (length,) = struct.unpack("<Q", head[:8])
-        if head[8:9] == b"{" and length < size:
-            return ""
-        if head[8:9] == b"{":
-            return f"a safetensors file cut off inside its header ({size:,} bytes)"
-    try:
-        json.loads(head if size <= len(head) else b"")
+    if re.match(rb'\{\s*["}]|\[\s*["{\[\]\d]', text):
         return "a JSON document"
-    except ValueError:
-        return f"a file of another kind ({size:,} bytes, beginning {head[:12]!r})"
+    return f"a file of another kind ({size:,} bytes, beginning {head[:12]!r})"
+
+
+def _header_length(head: bytes) -> int:
+    # Asked first, since the length of a safetensors header may begin with the byte that a pickle begins with.
+    length = int.from_bytes(head[:8], "little")
+    return length if head[8:9] == b"{" and length <= MOST_HEADER else 0

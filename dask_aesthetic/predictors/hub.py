@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.predictors.catalogue import REVISIONS
-from dask_aesthetic.predictors.checkpoint import sha256_of
+from dask_aesthetic.predictors.checkpoint import read_tensors, sha256_of
 
 FILE = "model.safetensors"
 _ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
@@ -24,7 +26,8 @@ def fetch(name: str) -> tuple[Path, str, str]:
     """Download ``model.safetensors`` of a repository, or take it from the Hugging Face cache.
 
     ``HF_HOME``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT`` are honoured. The file's sha256 is compared with the one
-    under which the hub stores it, so a download or a cache that is cut off is refused.
+    under which the hub stores it (its cache must keep links for that, as it does on all but old Windows), so one
+    that is cut off or altered is refused. A download that is no checkpoint is not kept.
 
     Parameters
     ----------
@@ -41,8 +44,8 @@ def fetch(name: str) -> tuple[Path, str, str]:
         No full revision, no such file, no connection, or another content than the hub's.
     """
     # Takes a tenth of a second, and most runs never need it.
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     match = _ID.fullmatch(name)
     if match is None:
@@ -54,28 +57,49 @@ def fetch(name: str) -> tuple[Path, str, str]:
             f"expected a full revision, {repo}@<40 hex digits>, got {revision or 'none'}: "
             "a branch or tag may change under a run; the repository's commit page shows the digits"
         )
+    # The bases are the errors of the HTTP library, whichever it is: requests, httpx or httpx2, by version.
+    failures: tuple[type[Any], ...] = (OSError, HFValidationError, *HfHubHTTPError.__bases__)
     try:
+        fresh = not isinstance(try_to_load_from_cache(repo, FILE, revision=revision), str)
         path = Path(hf_hub_download(repo, FILE, revision=revision))
-    except (LocalEntryNotFoundError, ConnectionError, OSError) as error:
-        if isinstance(error, EntryNotFoundError | RepositoryNotFoundError) and not isinstance(
-            error, LocalEntryNotFoundError
-        ):
-            raise PredictorError(f"expected {FILE} in {repo} at {revision}, got: {_first_line(error)}") from error
+    except failures as error:
+        # The one says only that there is no file; its cause says why.
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
         raise PredictorError(
-            f"expected to fetch {FILE} of {repo} at {revision} from the hub or its cache, got: {_first_line(error)}. "
+            f"expected {FILE} of {repo} at {revision} from the hub or its cache, got: {_in_one_line(cause or error)}. "
             "Without a network, set HF_HOME to a cache that holds it or give the path of a local file"
         ) from error
-    _verify(path, repo)
+    try:
+        _verify(path, repo)
+        read_tensors(path)
+    except PredictorError:
+        if fresh:
+            _forget(path)
+        raise
     return path, repo, revision
 
 
 def _verify(path: Path, repo: str) -> None:
-    stored_as = path.resolve().name  # The cache names a large file's blob by its sha256.
+    stored_as = _blob(path).name  # The cache names a large file's blob by its sha256.
     if _SHA256.fullmatch(stored_as) and sha256_of(path) != stored_as:
         raise PredictorError(
-            f"expected {FILE} of {repo} with sha256 {stored_as}, got another content in {path}: delete it and try again"
+            f"expected {FILE} of {repo} with sha256 {stored_as}, got another content in {path.resolve()}: "
+            "delete it and try again"
         )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _blob(path: Path) -> Path:
+    # One link on and no more: the blob may itself be a link to a store of another naming, that of Xet.
+    return path.parent / path.readlink() if path.is_symlink() else path
+
+
+def _forget(path: Path) -> None:
+    with suppress(OSError):
+        for file in (_blob(path), path):
+            file.unlink(missing_ok=True)
+
+
+def _in_one_line(error: BaseException) -> str:
+    # "404 Client Error. (Request ID: ...)" stands above the line that says what was not found.
+    text = re.sub(r"^\d{3} Client Error\.[^\n]*\n+", "", str(error).strip())
+    return (text.splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -98,15 +99,16 @@ def find_stack(
     """
     found: dict[tuple[str, int], dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
-        match = re.fullmatch(r"(?:(.*?)\.?(\d+)\.|(.*)\.)?(weight|bias)", key)
-        if match is None or not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+        match = re.fullmatch(r"(?:(.*?)\.?(\d+)\.|(.*)\.)?(weight|bias)", str(key))
+        if match is None or not _is_plain(tensor):
             raise PredictorError(
                 f"expected weights and biases of Linear layers alone, got {key!r} among {_names(tensors)}"
             )
         prefix, index = match[1] or match[3] or "", int(match[2] or 0)
         found.setdefault((prefix, index), {})[match[4]] = tensor
     prefixes = {prefix for prefix, _ in found}
-    if len(prefixes) != 1 or any(set(layer) != {"weight", "bias"} for layer in found.values()):
+    whole = all(set(layer) == {"weight", "bias"} for layer in found.values()) and len(tensors) == 2 * len(found)
+    if len(prefixes) != 1 or not whole:
         raise PredictorError(f"expected one stack of Linear layers, each with weight and bias, got {_names(tensors)}")
     order = sorted(found)
     layers = tuple((_array(found[at]["weight"]), _array(found[at]["bias"])) for at in order)
@@ -132,17 +134,27 @@ def find_stack(
 
 def _check_shapes(layers: tuple[tuple[np.ndarray, np.ndarray], ...]) -> None:
     shapes = [weight.shape for weight, _ in layers]
-    fits = all(len(w.shape) == 2 and b.shape == w.shape[:1] for w, b in layers)
-    fits = fits and all(a[0] == b[1] for a, b in zip(shapes, shapes[1:], strict=False)) and shapes[-1][0] == 1
+    fits = all(len(w.shape) == 2 and w.size and b.shape == w.shape[:1] for w, b in layers)
+    fits = fits and all(a[0] == b[1] for a, b in pairwise(shapes)) and shapes[-1][0] == 1
     if not fits:
         raise PredictorError(f"expected Linear layers that follow each other and end in one score, got shapes {shapes}")
     if not all(np.isfinite(array).all() for layer in layers for array in layer):
         raise PredictorError("expected finite weights, got NaN or infinity among them")
 
 
+def _is_plain(tensor: object) -> bool:
+    return (
+        isinstance(tensor, torch.Tensor)
+        and tensor.is_floating_point()
+        and tensor.layout == torch.strided
+        and not tensor.is_meta
+    )
+
+
 def _array(tensor: torch.Tensor) -> np.ndarray:
     dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    return tensor.detach().to("cpu", dtype).numpy()
+    # A copy, since safetensors may map the file itself, which another run may write anew.
+    return tensor.detach().to("cpu", dtype, copy=True).numpy()
 
 
 def _names(tensors: Mapping[str, torch.Tensor]) -> str:

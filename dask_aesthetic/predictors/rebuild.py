@@ -1,4 +1,4 @@
-"""Rebuild the folded figures that ship with the package: ``python -m dask_aesthetic.predictors.rebuild CHECKPOINTS``."""
+"""Rebuild the folded figures that ship: ``python -m dask_aesthetic.predictors.rebuild CHECKPOINTS``."""
 
 from __future__ import annotations
 

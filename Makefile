@@ -1,0 +1,65 @@
+# Run `make` for what there is. PYTHON chooses the interpreter of a new environment, VENV its folder.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types contracts check lowest rapids bench-score folded wheel clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.test: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.test  ## Make a small synthetic data set and score it
+	$(BIN)/dask-aesthetic demo
+
+test: $(VENV)/.test  ## Run the tests (about four minutes on two cores)
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## Check style and format
+	$(BIN)/ruff check --output-format concise .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## Check types
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev  ## Check the direction of imports
+	$(BIN)/lint-imports --no-logo
+
+check: lint types contracts  ## Lint, types and contracts
+
+.venv-lowest/.ready: pyproject.toml .ci/lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r .ci/lowest.txt -e .
+	@touch $@
+
+lowest: .venv-lowest/.ready  ## Run the tests with the lowest supported versions
+	.venv-lowest/bin/python -m pytest
+
+.venv-rapids/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-rapids
+	.venv-rapids/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cuda13,test]'
+	@touch $@
+
+rapids: .venv-rapids/.ready  ## Check against the real RAPIDS packages; needs no GPU
+	.venv-rapids/bin/python -m pytest -m rapids
+
+bench-score: $(VENV)/.test  ## Measure scoring in memory against the memory bound and the layered network
+	$(BIN)/python benchmarks/score_in_memory.py
+
+folded: $(VENV)/.test  ## Rebuild the folded predictors from published checkpoints in CHECKPOINTS
+	$(BIN)/python -m dask_aesthetic.predictors.rebuild $(CHECKPOINTS)
+
+wheel: $(VENV)/.dev  ## Build the wheel, install it alone elsewhere and run demo and selftest there
+	bash .ci/wheel
+
+clean:  ## Remove environments and what was built
+	rm -rf .venv .venv-lowest .venv-rapids build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,158 @@
+"""What is refused, and what the message says at night."""
+
+from __future__ import annotations
+
+import columns
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from dask_aesthetic import ArgumentError, ColumnError, InvalidEmbeddingError, Threshold, ThresholdError
+from dask_aesthetic.errors import MissingDependencyError
+
+
+@pytest.fixture
+def frame(vectors):
+    return columns.frame(vectors[:6], "list").assign(
+        caption=[f"caption {at}" for at in range(6)],
+        number=range(6),
+        clip=columns.make(vectors[:6], "object", name="clip"),
+        words=pd.Series(pd.array([["a"]] * 6, dtype=pd.ArrowDtype(pa.list_(pa.string())))),
+    )
+
+
+@pytest.fixture(params=["pandas", "dask"])
+def asked(request, frame):
+    """The frame as pandas, and as Dask before anything is computed."""
+    return frame if request.param == "pandas" else dd.from_pandas(frame, npartitions=2)
+
+
+@pytest.mark.parametrize("verb", ["score", "filter", "status"])
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("embedding", "column 'embedding'; the frame has 'key', .*Columns that would do: 'image_embedding'"),
+        ("number", "column 'number', got int64. Columns that would do: 'image_embedding'"),
+        ("words", r"column 'words', got list<.*string>\[pyarrow\]. Columns that would do: 'image_embedding'"),
+        ("caption", "column 'caption', got strings .*convert-string.*Columns that would do: 'image_embedding'"),
+    ],
+)
+def test_a_column_that_holds_no_embeddings_is_refused_with_those_that_do(asked, verb, column, message):
+    with pytest.raises(ColumnError, match=message):
+        getattr(asked.aesthetic, verb)(column)
+
+
+def test_object_columns_that_dask_made_strings_are_refused_with_the_option_that_did_it(vectors):
+    ddf = dd.from_pandas(columns.frame(vectors[:6], "object"), npartitions=2)
+    with pytest.raises(ColumnError, match=r"dask.config.set\(\{'dataframe.convert-string': False\}\)"):
+        ddf.aesthetic.score()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["[1. 2. 3.]", None], "strings .object"),
+        ([None, 3.5], "first value is of type float"),
+        ([{"a": 1.0}], "first value is of type dict"),
+        ([np.arange(768)], "first value is of type int64"),
+    ],
+)
+def test_an_object_column_is_judged_by_its_first_value(values, message):
+    column = pd.Series(values, dtype=object)
+    with pytest.raises(ColumnError, match=message):
+        pd.DataFrame({"image_embedding": column}).aesthetic.score()
+
+
+def test_two_columns_of_one_name_are_refused(frame):
+    twice = pd.concat([frame, frame[["image_embedding"]]], axis=1)
+    with pytest.raises(ColumnError, match="several of that name"):
+        twice.aesthetic.score()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"score_column": "image_embedding"},
+        {"keep_column": "image_embedding"},
+        {"score_column": "keep"},
+        {"keep_column": "aesthetic_score"},
+    ],
+)
+def test_added_columns_never_replace_the_embedding_or_each_other(asked, names):
+    with pytest.raises(ColumnError, match="the same name for both"):
+        asked.aesthetic.score(**names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"threshold": 0.5}, "did you mean 5, or scale='unit'"),
+        ({"threshold": 0.99}, "did you mean 9.9, or scale='unit'"),
+        ({"threshold": 50}, "did you mean 5\\?"),
+        ({"threshold": 1000}, "a number from 1 to 10"),
+        ({"threshold": 5, "scale": "unit"}, "did you mean 0.5, or scale='raw'"),
+        ({"threshold": 50, "scale": "unit"}, "a number from 0.1 to 1"),
+        ({"threshold": float("nan")}, "finite number"),
+        ({"threshold": float("inf")}, "finite number"),
+        ({"threshold": True}, "finite number"),
+        ({"threshold": None}, "a number, a preset .permissive, standard, high, premium. or a Threshold"),
+        ({"threshold": "best"}, "permissive .3 raw., standard .5 raw., high .6 raw., premium .7 raw."),
+        ({"predictor": "laion-v1-l14"}, "presets are set on laion-v2 scores"),
+        ({"predictor": "simulacra-l14", "threshold": "high"}, "presets are set on laion-v2 scores"),
+    ],
+)
+def test_a_threshold_of_another_scale_is_refused(asked, arguments, message):
+    with pytest.raises(ThresholdError, match=message):
+        asked.aesthetic.score(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scale": "percent"}, "scale to be one of 'raw', 'unit', got 'percent'"),
+        ({"on_invalid": "drop"}, "on_invalid to be one of 'null', 'raise'"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 2.5}, "batch_size"),
+        ({"batch_size": -1}, "batch_size"),
+    ],
+)
+def test_an_argument_outside_its_range_is_refused(asked, arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        asked.aesthetic.score(**arguments)
+
+
+@pytest.mark.parametrize(("preset", "raw"), [("permissive", 3), ("standard", 5), ("high", 6), ("premium", 7)])
+def test_presets_are_their_raw_numbers_on_either_scale(verite, preset, raw):
+    frame = columns.frame(verite, "list")
+    expected = frame.aesthetic.score(threshold=raw)["keep"].tolist()
+    assert frame.aesthetic.score(threshold=preset)["keep"].tolist() == expected
+    assert frame.aesthetic.score(threshold=preset, scale="unit")["keep"].tolist() == expected
+
+
+def test_a_threshold_object_is_taken_at_its_word_and_converted(frame):
+    scored = frame.aesthetic.score(threshold=Threshold(0.5), predictor="laion-v1-l14")
+    assert scored["keep"].tolist() == (scored["aesthetic_score"].to_numpy() >= 0.5).tolist()
+    five = frame.aesthetic.score(threshold=Threshold(5.0, "raw"), scale="unit")
+    assert five["keep"].tolist() == (five["aesthetic_score"].to_numpy() >= np.float32(0.5)).tolist()
+
+
+@pytest.mark.parametrize("value", [4.7, 5.1, 5.3, 1 / 3 + 5])
+def test_the_cut_is_a_float32_so_that_every_library_compares_alike(value):
+    assert float(np.float32(Threshold(value).cut)) == Threshold(value).cut
+
+
+def test_errors_survive_the_way_back_from_a_worker():
+    import pickle
+
+    for error in (
+        InvalidEmbeddingError("emb", 3, 7, "x", "zero", 768),
+        MissingDependencyError("dask_cuda", "cuda13", "a cluster"),
+        ColumnError.missing("a", ["b"], []),
+    ):
+        back = pickle.loads(pickle.dumps(error))
+        assert type(back) is type(error)
+        assert str(back) == str(error)
+        assert back.__dict__ == error.__dict__
+    assert "pip install 'dask-aesthetic[cuda13]'" in str(MissingDependencyError("dask_cuda", "cuda13", "a cluster"))

@@ -1,0 +1,178 @@
+"""Rows without a usable embedding: which status, no score, not kept, and nobody else touched."""
+
+from __future__ import annotations
+
+import columns
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from dask_aesthetic import InvalidEmbeddingError, load_predictor
+
+WIDTH = 768
+STATUSES = ["ok", "missing", "wrong_width", "not_finite", "zero"]
+
+
+def one(value: float, at: int = 5) -> np.ndarray:
+    vector = np.linspace(-1, 1, WIDTH, dtype=np.float32)
+    vector[at] = value
+    return vector
+
+
+ODD = {
+    "null": (None, "missing"),
+    "empty": ([], "missing"),
+    "narrow": (np.ones(512), "wrong_width"),
+    "wide": (np.ones(769), "wrong_width"),
+    "twice": (np.ones(2 * WIDTH), "wrong_width"),
+    "nan": (one(np.nan), "not_finite"),
+    "inf": (one(np.inf), "not_finite"),
+    "minus_inf": (one(-np.inf), "not_finite"),
+    "zero": (np.zeros(WIDTH), "zero"),
+    "minus_zero": (-np.zeros(WIDTH), "zero"),
+    "denormal": (np.linspace(-1, 1, WIDTH) * 1e-40, "ok"),
+    "smallest": (one(0) * 0 + np.float32(1e-45) * (np.arange(WIDTH) == 3), "ok"),
+    "1e20": (np.linspace(-1, 1, WIDTH) * 1e20, "ok"),
+    "1e38": (np.linspace(-1, 1, WIDTH) * 1e38, "ok"),
+}
+
+
+def exact(row: np.ndarray) -> float:
+    """The score in float64, of the row as float32 holds it."""
+    predictor = load_predictor()
+    x = np.asarray(row, np.float32).astype(np.float64)
+    x = x / np.abs(x).max()
+    return float(x @ predictor.weight / np.linalg.norm(x) + predictor.bias)
+
+
+def cases(kind: str) -> list[str]:
+    """A fixed-size list cannot hold rows of another width."""
+    return [name for name, (row, _) in ODD.items() if kind != "fixed_size_list" or row is None or len(row) == WIDTH]
+
+
+def rows_of(vectors: np.ndarray, kind: str, names: list[str]) -> tuple[list, list[str]]:
+    """Good rows with an odd one after each third."""
+    rows, expected = [], []
+    for at, vector in enumerate(vectors[: 3 * len(names)]):
+        rows.append(vector)
+        expected.append("ok")
+        if at % 3 == 2:
+            rows.append(ODD[names[at // 3]][0])
+            expected.append(ODD[names[at // 3]][1])
+    return rows, expected
+
+
+@pytest.mark.parametrize("library", ["pandas", "dask"])
+def test_every_odd_row_has_its_status_and_its_neighbours_keep_their_scores(vectors, kind, library):
+    names = cases(kind)
+    rows, expected = rows_of(vectors, kind, names)
+    frame = columns.frame(rows, kind)
+    clean = columns.frame(vectors[: 3 * len(names)], "list").aesthetic.score(threshold=3)["aesthetic_score"].to_numpy()
+    with dask.config.set({"dataframe.convert-string": False}):
+        asked = dd.from_pandas(frame, npartitions=4) if library == "dask" else frame
+        scored, status = dask.compute(asked.aesthetic.score(threshold=3), asked.aesthetic.status())
+
+    assert status.name == "status"
+    assert status.dtype == pd.CategoricalDtype(STATUSES)
+    assert status.tolist() == expected
+    score, ok = scored["aesthetic_score"].to_numpy(), np.array(expected) == "ok"
+    assert np.isnan(score[~ok]).all()
+    assert not scored["keep"].to_numpy()[~ok].any()
+    assert np.isfinite(score[ok]).all()
+    good = np.arange(len(rows)) % 4 != 3
+    assert score[good].tobytes() == clean.tobytes()
+    for at in np.flatnonzero(~good & ok):
+        assert score[at] == pytest.approx(exact(rows[at]), abs=2e-6)
+    assert scored["key"].tolist() == frame["key"].tolist()
+
+
+@pytest.mark.parametrize("name", [name for name, (_, status) in ODD.items() if status != "ok"])
+def test_raise_names_partition_row_and_reason(vectors, kind, name):
+    if name not in cases(kind):
+        pytest.skip(f"a {kind} cannot hold a {name} row")
+    rows = [*vectors[:9], ODD[name][0], *vectors[9:12]]
+    frame = columns.frame(rows, kind)
+    frame.index = [f"row-{at}" for at in range(len(rows))]
+    with pytest.raises(InvalidEmbeddingError, match=f"row 9 .*row-9.* {ODD[name][1]}"):
+        frame.aesthetic.score(on_invalid="raise")
+    with dask.config.set({"dataframe.convert-string": False}):
+        lazy = dd.from_pandas(frame, npartitions=3, sort=False).aesthetic.score(on_invalid="raise")
+        with pytest.raises(InvalidEmbeddingError, match="partition") as caught:
+            lazy.compute()
+    per_partition = len(dd.from_pandas(frame, npartitions=3, sort=False).partitions[0])
+    assert (caught.value.partition, caught.value.row) == divmod(9, per_partition)
+    assert caught.value.reason == ODD[name][1]
+
+
+def test_raise_passes_where_all_rows_are_usable(vectors, kind):
+    scored = columns.frame(vectors, kind).aesthetic.score(on_invalid="raise")
+    assert scored["aesthetic_score"].notna().all()
+
+
+@pytest.mark.parametrize("kind", columns.ARROW)
+def test_a_null_among_the_floats_makes_the_row_not_finite(vectors, kind):
+    rows = [row.tolist() for row in vectors[:6]]
+    rows[2][700] = None
+    rows[4] = None
+    types = {"list": pa.list_(pa.float32()), "large_list": pa.large_list(pa.float32())}
+    arrow = pa.array(rows, types.get(kind, pa.list_(pa.float32(), WIDTH)))
+    frame = pd.DataFrame({"image_embedding": pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([arrow])))})
+    assert frame.aesthetic.status().tolist() == ["ok", "ok", "not_finite", "ok", "missing", "ok"]
+    clean = columns.frame(vectors[:6], kind).aesthetic.score()["aesthetic_score"]
+    scored = frame.aesthetic.score()["aesthetic_score"]
+    assert scored[[0, 1, 3, 5]].tolist() == clean[[0, 1, 3, 5]].tolist()
+    assert scored[[2, 4]].isna().all()
+
+
+@pytest.mark.parametrize("kind", columns.ARROW)
+def test_slices_chunks_and_hidden_leaves_are_read_where_they_lie(vectors, kind):
+    """A null list may have leaves under it, a slice starts anywhere, and a column has many chunks."""
+    arrow = columns.array(vectors, kind)
+    mask = pa.array(np.arange(len(vectors)) % 7 == 3)
+    parts = [arrow.slice(3, 50), arrow.slice(60, 0), arrow.slice(100, 31), masked(arrow, mask).slice(5, 40)]
+    column = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array(parts)))
+    expected = np.concatenate([np.arange(3, 53), np.arange(100, 131), np.arange(5, 45)])
+    clean = columns.frame(vectors, kind).aesthetic.score()["aesthetic_score"].to_numpy()[expected]
+    clean[81:][np.arange(5, 45) % 7 == 3] = np.nan
+    scored = pd.DataFrame({"image_embedding": column}).aesthetic.score()["aesthetic_score"].to_numpy()
+    assert scored.tobytes() == clean.tobytes()
+    assert np.isnan(scored).sum() == 5
+
+
+def masked(arrow: pa.Array, mask: pa.Array) -> pa.Array:
+    """The same buffers with some rows null: their leaves stay where they are."""
+    valid = pa.array([not null for null in mask.to_pylist()]).buffers()[1]
+    if pa.types.is_fixed_size_list(arrow.type):
+        return pa.Array.from_buffers(arrow.type, len(arrow), [valid], children=[arrow.values])
+    return pa.Array.from_buffers(arrow.type, len(arrow), [valid, arrow.buffers()[1]], children=[arrow.values])
+
+
+def test_a_fixed_shape_tensor_column_is_its_storage(vectors):
+    tensor = pa.fixed_shape_tensor(pa.float32(), [WIDTH])
+    arrow = pa.ExtensionArray.from_storage(tensor, columns.array(vectors, "fixed_size_list"))
+    frame = pd.DataFrame({"image_embedding": pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([arrow])))})
+    clean = columns.frame(vectors, "list").aesthetic.score()["aesthetic_score"]
+    assert frame.aesthetic.score()["aesthetic_score"].tolist() == clean.tolist()
+
+
+def test_object_rows_of_any_shape_stop_nothing(vectors):
+    """One matrix, scalar, dict or word in the middle costs its own row alone."""
+    rows = np.empty(10, dtype=object)
+    odd = {2: vectors[:1], 4: 3.5, 5: {"a": 1}, 6: "word", 7: float("nan"), 8: [1.0, "x"], 9: pd.NA}
+    for at in range(10):
+        rows[at] = odd.get(at, vectors[at])
+    frame = pd.DataFrame({"image_embedding": pd.Series(rows)})
+    expected = ["ok", "ok", "wrong_width", "ok", *["wrong_width"] * 3, "missing", "wrong_width", "missing"]
+    assert frame.aesthetic.status().tolist() == expected
+    clean = columns.frame(vectors[:4], "list").aesthetic.score()["aesthetic_score"]
+    assert frame.aesthetic.score()["aesthetic_score"][[0, 1, 3]].tolist() == clean[[0, 1, 3]].tolist()
+
+
+def test_float64_rows_beyond_float32_are_scored_in_float64(vectors, kind):
+    rows = [vectors[0].astype(np.float64) * 1e200, vectors[1].astype(np.float64) * 1e-200, vectors[2]]
+    scored = columns.frame(rows, kind, "float64").aesthetic.score()["aesthetic_score"]
+    for at in range(3):
+        assert scored[at] == pytest.approx(exact(vectors[at]), abs=2e-6)
