@@ -25,9 +25,10 @@ def synthetic_embeddings(rows: int, seed: int = 0) -> np.ndarray:
 
     Examples
     --------
-    >>> scores, _ = load_predictor().score(__import__("torch").from_numpy(synthetic_embeddings(5000)))
-    >>> 4.4 < scores.median() < 4.6
-    True
+    >>> import torch
+    >>> scores, _ = load_predictor().score(torch.from_numpy(synthetic_embeddings(5000)))
+    >>> round(scores.median().item(), 1)
+    4.5
     """
     predictor = load_predictor()
     assert isinstance(predictor, AffinePredictor)  # noqa: S101

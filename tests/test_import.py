@@ -65,7 +65,7 @@ def fresh(tmp_path):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
         path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [sys.executable, "-W", "error", "-c", TOOLS + code],
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,

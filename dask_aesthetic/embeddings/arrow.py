@@ -13,8 +13,8 @@ from torch.utils.dlpack import from_dlpack
 
 from dask_aesthetic.embeddings.rows import Run, Status, mark_null_leaves, status_of_lengths
 
-# Rows looked at together: only a piece with a row of another width is copied, so this bounds the copy (50 MB).
-PIECE_ROWS = 16384
+# Rows looked at together: only a piece with a row of another width is copied, so this bounds the copy (100 MB).
+PIECE_ROWS = 32768
 
 
 def holds_lists(column: pd.Series) -> bool:

@@ -52,7 +52,7 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
 
         leaves = column[cupy.from_dlpack(present.to(torch.uint8)).astype(bool)].list.leaves
     if leaves.has_nulls:
-        holes = from_dlpack(leaves.isnull().values.view("uint8")).view(count, width)
+        holes = from_dlpack(leaves.isna().values.view("uint8")).view(count, width)
         status[present] = mark_null_leaves(status[present], holes)
         leaves = leaves.fillna(0)
     vectors = from_dlpack(leaves.values).view(count, width)

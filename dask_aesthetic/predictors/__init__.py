@@ -130,5 +130,7 @@ def _from_file(
         stack = find_stack(tensors, plain.activation, scale)
         info = saved or PredictorInfo(width=stack.width, sha256=digest, **origin)
         if info.width != stack.width:
-            raise PredictorError(f"expected {info.width} floats wide layers in {path}, as it says, got {stack.width}")
+            raise PredictorError(
+                f"expected {info.width} floats per embedding, as {path} says of itself, got {stack.width}"
+            )
     return AffinePredictor(*stack.fold(), info) if stack.is_affine else NetworkPredictor(stack, info)

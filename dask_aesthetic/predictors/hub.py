@@ -26,8 +26,8 @@ def fetch(name: str) -> tuple[Path, str, str]:
     """Download ``model.safetensors`` of a repository, or take it from the Hugging Face cache.
 
     ``HF_HOME``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT`` are honoured. The file's sha256 is compared with the one
-    under which the hub stores it (its cache must keep links for that, as it does on all but old Windows), so one
-    that is cut off or altered is refused. A download that is no checkpoint is not kept.
+    under which the hub stores it, so a download or a cache that is cut off or altered is refused; a cache without
+    symbolic links (Windows without developer mode) does not tell it. A download that is no checkpoint is not kept.
 
     Parameters
     ----------
@@ -63,14 +63,17 @@ def fetch(name: str) -> tuple[Path, str, str]:
         fresh = not isinstance(try_to_load_from_cache(repo, FILE, revision=revision), str)
         path = Path(hf_hub_download(repo, FILE, revision=revision))
     except failures as error:
-        # The one says only that there is no file; its cause says why.
-        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
+        local = isinstance(error, LocalEntryNotFoundError)
+        if isinstance(error, HfHubHTTPError | HFValidationError) and not local:
+            raise PredictorError(f"expected {FILE} in {repo} at {revision}, got: {_in_one_line(error)}") from error
+        # A LocalEntryNotFoundError says that the cache has no such file; what it comes from says why the hub gave none.
+        reason = _in_one_line(error.__cause__ or error if local else error)
         raise PredictorError(
-            f"expected {FILE} of {repo} at {revision} from the hub or its cache, got: {_in_one_line(cause or error)}. "
+            f"expected to fetch {FILE} of {repo} at {revision} from the hub or its cache, got: {reason}. "
             "Without a network, set HF_HOME to a cache that holds it or give the path of a local file"
         ) from error
     try:
-        _verify(path, repo)
+        _verify(path, repo, revision, "try again" if fresh else "delete it and try again")
         read_tensors(path)
     except PredictorError:
         if fresh:
@@ -79,12 +82,13 @@ def fetch(name: str) -> tuple[Path, str, str]:
     return path, repo, revision
 
 
-def _verify(path: Path, repo: str) -> None:
+def _verify(path: Path, repo: str, revision: str, advice: str) -> None:
+    if path.parent.name != revision:  # The cache names a snapshot by the revision that the hub says it sent.
+        raise PredictorError(f"expected {repo} at {revision}, got {path.parent.name} from the hub")
     stored_as = _blob(path).name  # The cache names a large file's blob by its sha256.
     if _SHA256.fullmatch(stored_as) and sha256_of(path) != stored_as:
         raise PredictorError(
-            f"expected {FILE} of {repo} with sha256 {stored_as}, got another content in {path.resolve()}: "
-            "delete it and try again"
+            f"expected {FILE} of {repo} with sha256 {stored_as}, got another content in {path.resolve()}: {advice}"
         )
 
 
