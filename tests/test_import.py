@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+NO_CUDF = pytest.mark.skipif(importlib.util.find_spec("cudf") is not None, reason="cudf is installed")
 CUDF = {
     "__init__.py": "from cudf.core.dataframe import DataFrame\nfrom cudf import api\n",
     "core/__init__.py": "",
@@ -80,15 +81,20 @@ def fresh(tmp_path):
 
 def test_importing_loads_nothing_optional_starts_no_cuda_and_registers_once(fresh):
     fresh("""
-import dask_aesthetic
-
-heavy = ("cudf cupy dask_cudf dask_cuda rmm pylibcudf numba cuda open_clip matplotlib PIL jinja2 webdataset "
-         "huggingface_hub pynvml")
-assert not set(heavy.split()) & set(sys.modules), set(heavy.split()) & set(sys.modules)
 import torch
+import dask.dataframe as dd, pandas as pd
+
+theirs = set(sys.modules)  # Dask takes in cupy and jinja2 where they are installed, torch pynvml.
+assert not torch.cuda.is_initialized()
+import dask_aesthetic
+ours = set(sys.modules) - theirs
+left_out = {"cudf", "dask_cudf", "dask_cuda", "rmm", "pylibcudf", "numba", "open_clip", "matplotlib", "PIL",
+            "webdataset", "huggingface_hub"}
+assert not left_out & set(sys.modules), left_out & set(sys.modules)
+optional = {"cupy", "cuda", "pynvml", "jinja2", "triton"}
+assert not optional & {name.partition(".")[0] for name in ours}
 assert not torch.cuda.is_initialized()
 
-import dask.dataframe as dd, pandas as pd
 accessor = dask_aesthetic.AestheticAccessor
 assert dd.DataFrame.aesthetic is accessor
 assert pd.DataFrame.aesthetic is accessor
@@ -216,8 +222,9 @@ for place in (0, len(sys.meta_path)):
     )
 
 
-@pytest.mark.parametrize("files", [{"readme.txt": "no package"}, {"__init__.py": "version = 1\n"}])
-def test_something_else_named_cudf_is_left_alone(fresh, files):
+@pytest.mark.parametrize("file", ["__init__.py", pytest.param("readme.txt", marks=NO_CUDF)])
+def test_something_else_named_cudf_is_left_alone(fresh, file):
+    """Another package, or a mere folder, which a clone of cuDF in the working directory is to Python."""
     fresh(
         """
 import dask_aesthetic
@@ -226,7 +233,7 @@ assert not hasattr(cudf, "DataFrame")
 importlib.reload(dask_aesthetic)
 assert len(hooks()) == 1
 """,
-        files,
+        {file: "version = 1\n"},
     )
 
 
@@ -243,7 +250,7 @@ else:
 """)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("cudf") is not None, reason="cudf is installed")
+@NO_CUDF
 def test_a_missing_cudf_is_missing_each_time(fresh):
     fresh("""
 import dask_aesthetic

@@ -171,6 +171,17 @@ def test_object_rows_of_any_shape_stop_nothing(vectors):
     assert frame.aesthetic.score()["aesthetic_score"][[0, 1, 3]].tolist() == clean[[0, 1, 3]].tolist()
 
 
+def test_a_bad_first_row_stops_nothing_on_any_partitioning(vectors):
+    rows = np.empty(4, dtype=object)
+    rows[:] = ["broken", vectors[0], vectors[1], 3.5]
+    frame = pd.DataFrame({"image_embedding": pd.Series(rows)})
+    expected = ["wrong_width", "ok", "ok", "wrong_width"]
+    assert frame.aesthetic.status().tolist() == expected
+    with dask.config.set({"dataframe.convert-string": False}):
+        for partitions in (1, 2, 4):
+            assert dd.from_pandas(frame, npartitions=partitions).aesthetic.status().compute().tolist() == expected
+
+
 def test_float64_rows_beyond_float32_are_scored_in_float64(vectors, kind):
     rows = [vectors[0].astype(np.float64) * 1e200, vectors[1].astype(np.float64) * 1e-200, vectors[2]]
     scored = columns.frame(rows, kind, "float64").aesthetic.score()["aesthetic_score"]

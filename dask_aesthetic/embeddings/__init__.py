@@ -24,8 +24,11 @@ def runs(column: Any, width: int) -> Iterator[Run]:
     ColumnError
         The column holds no lists of floats.
     """
-    check(column)
-    return _room(column).runs(column, width)
+    room = _room(column)
+    # A few rows that are no lists must not stop a run because they happen to be all that a partition holds.
+    if column.dtype != object or room is not objects:
+        check(column)
+    return room.runs(column, width)
 
 
 def labelled(values: torch.Tensor, like: Any, name: Any) -> Any:
@@ -34,7 +37,7 @@ def labelled(values: torch.Tensor, like: Any, name: Any) -> Any:
 
 
 def check(column: Any, columns: Any = None) -> None:
-    """Refuse a column that holds no lists of floats, as far as its dtype and first value tell.
+    """Refuse a column that holds no lists of floats, as far as its dtype and first values tell.
 
     Parameters
     ----------
@@ -43,14 +46,14 @@ def check(column: Any, columns: Any = None) -> None:
     columns : DataFrame, optional
         Where to look for columns that would do.
     """
-    room = _room(column)
-    # An object column is judged by its first value when it is read, which says more than its dtype.
-    if (room is objects and column.dtype == object) or (room is not objects and room.holds_lists(column)):
+    if _room(column).holds_lists(column):
         return
     names = candidates(columns) if columns is not None else []
-    if isinstance(column.dtype, pd.StringDtype) or str(column.dtype) in ("str", "string"):
+    first = next(iter(objects.first_values(column)), None) if column.dtype == object else None
+    if isinstance(first, str | bytes) or isinstance(column.dtype, pd.StringDtype) or str(column.dtype) == "string":
         raise ColumnError.strings(column.name, column.dtype, names)
-    raise ColumnError.not_lists(column.name, column.dtype, names)
+    kind = column.dtype if first is None else f"an object column of {getattr(first, 'dtype', type(first).__name__)}"
+    raise ColumnError.not_lists(column.name, kind, names)
 
 
 def candidates(frame: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,25 @@ import torch
 
 from dask_aesthetic.embeddings.arrow import labelled
 from dask_aesthetic.embeddings.rows import Run, Status, status_of_lengths
-from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.kernels import CPU_ROWS
 
 __all__ = ["holds_lists", "labelled", "runs"]
 
 PIECE_ROWS = 2 * CPU_ROWS
+LOOK_AT = 100
 
 
 def holds_lists(column: pd.Series) -> bool:
-    """Whether an object column may hold lists of floats: its first value does, or it has none."""
-    first = _first(column)
-    return column.dtype == object and (first is None or _is_list(first))
+    """Whether an object column may hold lists of floats: one of its first values does, or it has none."""
+    if column.dtype != object:
+        return False
+    values = first_values(column)
+    return not values or any(_is_list(value) for value in values)
+
+
+def first_values(column: pd.Series) -> list[Any]:
+    """The first few values that are not missing; they tell what an object column holds."""
+    return list(islice((value for value in column.to_numpy() if not _is_missing(value)), LOOK_AT))
 
 
 def runs(column: pd.Series, width: int) -> Iterator[Run]:
@@ -35,17 +43,11 @@ def runs(column: pd.Series, width: int) -> Iterator[Run]:
     width : int
         Floats per row that the predictor takes.
 
-    Raises
+    Yields
     ------
-    ColumnError
-        The first value is a string or no list at all. Later ones only get a status: one bad row stops nothing.
+    Run
+        A row that is no list only gets a status: one bad row stops nothing.
     """
-    first = _first(column)
-    if isinstance(first, str | bytes):
-        raise ColumnError.strings(column.name, "object")
-    if first is not None and not _is_list(first):
-        dtype = getattr(first, "dtype", type(first).__name__)
-        raise ColumnError.not_lists(column.name, f"an object column whose first value is of type {dtype}")
     values = column.to_numpy()
     for start in range(0, len(values), PIECE_ROWS):
         yield _run(values[start : start + PIECE_ROWS], width)
@@ -88,10 +90,6 @@ def _is_list(value: Any) -> bool:
     return not isinstance(value, str | bytes | dict | set) and (
         hasattr(value, "__array__") or hasattr(value, "__len__")
     )
-
-
-def _first(column: pd.Series) -> Any:
-    return next((value for value in column.to_numpy() if not _is_missing(value)), None)
 
 
 def _is_missing(value: Any) -> bool:
