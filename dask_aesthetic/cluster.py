@@ -117,5 +117,4 @@ def shown_of(count: int, visible: str | None) -> int:
 
 
 def _say(what: str, cluster: Any) -> None:
-    dashboard = f" (dashboard {cluster.dashboard_link})" if cluster.dashboard_link else ""
-    print(f"local cluster: {what}{dashboard}", file=sys.stderr)
+    print(f"local cluster: {what} (dashboard {cluster.dashboard_link})", file=sys.stderr)

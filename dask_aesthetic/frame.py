@@ -21,7 +21,7 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec) -> Any:
         # A Series and `assign` keep column projection: the embedding is read once, and not at all where no score
         # is asked for. `map_partitions` over the frame, even with `required_columns`, reads or scores more.
         meta = _meta(column, spec.score_column, "float32")
-        scores = column.map_partitions(_score_partition, _graph_ready(spec), meta=meta)
+        scores = column.map_partitions(_score_partition, spec=_graph_ready(spec), meta=meta)
     else:
         scores = score_column(column, spec)
     return frame.assign(**{spec.score_column: scores, spec.keep_column: scores >= spec.threshold.cut})

@@ -192,6 +192,13 @@ def test_a_failure_on_the_way_is_exit_1_and_leaves_no_half_file(tmp_path, vector
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_an_output_that_cannot_be_made_is_exit_1(source, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = CliRunner().invoke(main, ["score", str(source), str(tmp_path / "file/out")])
+    assert done.exit_code == 1
+    assert "Not a directory" in done.output
+
+
 def test_a_file_spoilt_inside_fails_by_name_and_leaves_no_half_file(tmp_path, vectors):
     file = write(tmp_path / "spoilt.parquet", vectors)
     chunk = pq.read_metadata(file).row_group(0).column(1)

@@ -23,7 +23,10 @@ RELU = "ava+logos-l14-reluMSE.pth"
 
 @pytest.fixture(scope="module")
 def cluster():
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
         yield client
 
 
@@ -204,10 +207,15 @@ def test_weights_are_in_the_graph_once_however_many_partitions(shared, parquet):
 def test_a_network_is_built_once_per_worker(shared, vectors):
     relu = str(shared / "weights" / RELU)
     frame = columns.frame(vectors, "list")
-    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
         ddf = dd.from_pandas(frame, npartitions=30)
         for threshold in (4, 5):  # Two graphs, one network.
-            scores = ddf.aesthetic.score(predictor=relu, threshold=threshold)["aesthetic_score"].compute()
+            scores = ddf.aesthetic.score(predictor=relu, threshold=threshold)["aesthetic_score"].compute(
+                scheduler=client
+            )
         builds = client.run(network.builds)
     assert sorted(len(built) for built in builds.values()) == [1, 1]
     assert [count for built in builds.values() for count in built.values()] == [1, 1]

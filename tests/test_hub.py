@@ -243,7 +243,6 @@ def assert_scores(answer: dict, expected: np.ndarray) -> None:
 
 
 def assert_refused(answer: dict, message: str) -> None:
-    print(answer)
     assert answer.get("error") == "PredictorError", answer
     assert "\n" not in answer["message"]
     assert re.search(message, answer["message"]), answer["message"]
@@ -382,7 +381,6 @@ def test_a_cache_copied_without_its_links_is_read(hub, online, home, folder, goo
         ("gated", Answer(status=403, code="GatedRepo"), "in bad/gated at 0123.*got: Cannot access gated repo"),
         ("mirror", Answer(status=404, is_hub=False), "model.safetensors of bad/mirror at 0123.*404"),
     ],
-    ids=lambda value: value if isinstance(value, str) and value.isalpha() else "to",
 )
 def test_an_answer_that_is_no_checkpoint_is_refused_and_not_kept(hub, online, good, kind, answer, message):
     repo = f"bad/{kind}"

@@ -67,7 +67,7 @@ def fresh(tmp_path):
             file.write_text(text)
         path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", TOOLS + code],
+            [sys.executable, "-P", "-W", "error", "-c", TOOLS + code],
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
             text=True,

@@ -33,6 +33,18 @@ def test_a_row_gets_the_same_bytes_in_any_block(vectors, dtype):
     assert torch.equal(kernels.norms(x, 11), norms)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_arithmetic_of_devices_agrees_with_that_of_cpus(vectors, dtype):
+    """The branch that tensors of a GPU take, here on tensors of the CPU."""
+    x, weight = torch.from_numpy(vectors * 3).to(dtype), torch.linspace(-1, 1, 768, dtype=dtype)
+    dots, norms = torch.empty(300, dtype=dtype), torch.empty(300, dtype=dtype)
+    kernels._dots(x, weight, dots)
+    kernels._norms(x, norms)
+    expected = kernels.dots_and_norms(x, weight)
+    torch.testing.assert_close(dots, expected[0], rtol=0, atol=2e-5)
+    torch.testing.assert_close(norms, expected[1], rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
 def test_back_off_halves_until_the_work_fits(error):
     """Work that has room for 100 rows, as a full device has; torch's error and RMM's."""

@@ -60,7 +60,7 @@ def score_dataset(
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that can start: every input has been found to be readable, and every output to be writable.
+    """A run that can start: every input has been found readable, and no output is in the way.
 
     Attributes
     ----------
@@ -83,6 +83,7 @@ class Plan:
 
     def run(self, executor: Executor, progress: Callable[[Summary], None] | None = None) -> Summary:
         """Score every file; the first failure cancels the files that have not begun, whole files stay."""
+        self.output.mkdir(parents=True, exist_ok=True)
         futures = [
             executor.submit(score_file, file, target, self.embedding_column, self.spec, self.columns)
             for file, target in zip(self.files, self.targets, strict=True)
@@ -161,5 +162,4 @@ def _target(file: Path, folder: Path, overwrite: bool) -> Path:
         raise InputError(f"expected another folder to write to than {folder}, which holds the input {file.name}")
     if target.exists() and not overwrite:
         raise InputError(f"expected no {target.name} in {folder}, got one: choose another folder or overwrite it")
-    folder.mkdir(parents=True, exist_ok=True)
     return target

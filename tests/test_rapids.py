@@ -1,0 +1,271 @@
+"""Against the real RAPIDS, as far as it goes without a GPU: each test in a fresh interpreter.
+
+Without a GPU cuDF can be imported and its dtypes made, but no column.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dask_aesthetic import load_predictor
+
+MISSING = [name for name in ("cudf", "dask_cudf", "dask_cuda") if importlib.util.find_spec(name) is None]
+pytestmark = [
+    pytest.mark.rapids,
+    pytest.mark.skipif(bool(MISSING), reason=f"needs RAPIDS; {', '.join(MISSING)} not installed"),
+]
+NO_GPU = pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is an NVIDIA GPU")
+THRESHOLD = 1.5
+
+
+@pytest.fixture
+def fresh():
+    """Run code in a fresh interpreter that takes warnings for errors."""
+
+    def run(code: str, *args: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-P", "-W", "error", "-c", code, *args], capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import dask_aesthetic, cudf",
+        "import cudf, dask_aesthetic",
+        "import dask_aesthetic, cudf.core.dataframe",
+        "import dask_aesthetic, dask_cudf",
+        "import dask_cudf, dask_aesthetic",
+        "import dask_aesthetic, cudf.pandas",
+    ],
+)
+def test_frames_of_cudf_and_dask_cudf_are_registered_in_any_order_of_imports(fresh, imports):
+    done = fresh(f"""
+{imports}
+import importlib, importlib.resources, inspect, sys
+import cudf, dask.dataframe as dd, pandas as pd
+accessor = dask_aesthetic.AestheticAccessor
+
+def hooks():
+    return [finder for finder in sys.meta_path if type(finder).__module__ == "dask_aesthetic.register"]
+
+assert cudf.DataFrame.aesthetic is accessor
+assert pd.DataFrame.aesthetic is accessor
+assert hooks() == []
+
+registered = vars(cudf.DataFrame)["aesthetic"]
+import dask_aesthetic
+importlib.reload(dask_aesthetic)
+dask_aesthetic._register.register()
+assert vars(cudf.DataFrame)["aesthetic"] is registered
+assert "aesthetic" in cudf.DataFrame._accessors
+assert hooks() == []
+
+assert type(cudf.__spec__.loader) is type(cudf.__loader__) is importlib.machinery.SourceFileLoader
+assert inspect.getsource(cudf) == importlib.resources.files("cudf").joinpath("__init__.py").read_text()
+assert importlib.util.find_spec("cudf") is cudf.__spec__
+
+import dask_cudf
+assert issubclass(dask_cudf.DataFrame, dd.DataFrame)
+assert dask_cudf.DataFrame.aesthetic is accessor
+assert dd.DataFrame.aesthetic is accessor
+""")
+    assert done.stderr == ""
+
+
+def test_importing_takes_in_nothing_of_rapids_that_dask_and_torch_do_not(fresh):
+    fresh("""
+import sys
+import dask.dataframe, torch
+before = set(sys.modules)  # Dask takes in cupy where it is installed, torch pynvml.
+import dask_aesthetic
+rapids = {"cudf", "cupy", "dask_cudf", "dask_cuda", "rmm", "pylibcudf", "numba", "cuda", "pynvml"}
+assert not rapids & {name.partition(".")[0] for name in set(sys.modules) - before}
+assert not {"cudf", "dask_cudf", "dask_cuda", "rmm", "pylibcudf", "numba"} & set(sys.modules)
+assert not torch.cuda.is_initialized()
+""")
+
+
+def test_what_the_package_leans_on_is_there(fresh):
+    fresh("""
+import inspect
+import cudf, cudf.pandas, cupy, dask_cuda, pynvml
+from cudf.core.accessors.lists import ListMethods
+
+def takes(what, *names):
+    parameters = inspect.signature(what).parameters  # named ones: what goes through **kwargs may be dropped
+    assert set(names) <= set(parameters), (what, set(names) - set(parameters))
+
+takes(dask_cuda.LocalCUDACluster.__init__, "n_workers", "rmm_pool_size", "rmm_allocator_external_lib_list",
+      "enable_cudf_spill", "kwargs")
+takes(cudf.Series.__init__, "data", "index", "name", "dtype", "nan_as_null")
+takes(cudf.Series.fillna, "value")
+takes(cudf.DataFrame.assign, "kwargs")
+takes(cudf.api.extensions.register_dataframe_accessor, "name")
+takes(cudf.pandas.is_proxy_object, "obj")
+takes(cudf.pandas.as_proxy_object, "obj")
+takes(cupy.from_dlpack, "array")
+
+for name in ("list", "values", "has_nulls", "index", "dtype", "name"):
+    assert isinstance(inspect.getattr_static(cudf.Series, name), property), name
+assert isinstance(ListMethods.leaves, property)
+assert callable(ListMethods.len)
+assert callable(cudf.Series.isnull)
+assert "leaves" in dir(ListMethods) and "ListMethods" in inspect.getsource(inspect.getattr_static(cudf.Series, "list").fget)
+assert issubclass(pynvml.NVMLError, Exception)
+assert callable(pynvml.nvmlInit) and callable(pynvml.nvmlDeviceGetCount)
+""")
+
+
+def test_the_cudf_room_has_the_names_and_parameters_of_the_others(fresh):
+    fresh("""
+import inspect, sys
+from dask_aesthetic.embeddings import arrow, cudf, objects
+assert "cudf.core" not in sys.modules
+for name in ("holds_lists", "runs", "labelled"):
+    ways = [inspect.signature(getattr(room, name)) for room in (arrow, cudf, objects)]
+    assert len({tuple(way.parameters) for way in ways}) == 1, ways
+""")
+
+
+def test_lists_of_floats_are_told_by_cudf_dtypes(fresh):
+    fresh("""
+from types import SimpleNamespace
+import cudf, pandas as pd, pyarrow as pa
+from dask_aesthetic.embeddings.cudf import holds_lists
+
+def arrow(dtype):
+    return pd.ArrowDtype(dtype)
+
+lists = cudf.ListDtype
+good = [lists("float32"), lists("float64"), lists("Float32"), lists(arrow(pa.float32())),
+        lists.from_arrow(pa.list_(pa.float64())),
+        arrow(pa.list_(pa.float32())), arrow(pa.list_(pa.float64()))]  # cuDF keeps pandas' Arrow dtypes.
+bad = [lists("int64"), lists("bool"), lists("str"), lists("object"), lists("datetime64[ns]"),
+       lists(lists("float32")), lists(lists(lists("float64"))), lists(cudf.StructDtype({"x": "float32"})),
+       lists(cudf.Decimal64Dtype(8, 2)), lists.from_arrow(pa.list_(pa.null())),
+       arrow(pa.list_(pa.int64())), arrow(pa.list_(pa.list_(pa.float32()))), arrow(pa.float32()), arrow(pa.string()),
+       cudf.StructDtype({"x": lists("float32")}), cudf.CategoricalDtype(["a"]),
+       cudf.dtype("float32"), cudf.dtype("int64"), cudf.dtype("object"), cudf.dtype("Float64")]
+for dtypes, expected in ((good, True), (bad, False)):
+    for dtype in dtypes:
+        assert holds_lists(SimpleNamespace(dtype=dtype)) is expected, dtype
+for dtype in good[5:]:
+    assert cudf.core.dtype.validators.is_dtype_obj_list(dtype)
+""")
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[np.ndarray | None]:
+    """Random rows with one of each kind that cannot be scored."""
+    vectors = list(np.random.default_rng(3).standard_normal((12, 768)).astype(np.float32))
+    vectors[2] = None
+    vectors[5] = vectors[5][:512]
+    vectors[7] = np.zeros(768, np.float32)
+    vectors[8] = np.where(np.arange(768) == 5, np.nan, vectors[8]).astype(np.float32)
+    return vectors
+
+
+@pytest.mark.parametrize("kind", ["list", "object", "object_lists"])
+@pytest.mark.parametrize("order", ["earlier", "later"])
+def test_cudf_pandas_proxies_score_as_pandas_does(fresh, rows, tmp_path, order, kind):
+    pd.to_pickle(rows, tmp_path / "rows.pkl")
+    install = """
+import warnings
+import cudf.pandas
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Failed to check cudaDevAttrConcurrentManagedAccess", UserWarning)
+    cudf.pandas.install()
+"""
+    imports = install + "import dask_aesthetic" if order == "earlier" else "import dask_aesthetic" + install
+    done = fresh(
+        f"""
+{imports}
+import json, pickle, sys
+import numpy as np, pandas as pd, pyarrow as pa
+is_proxy = cudf.pandas.is_proxy_object
+with open(sys.argv[1], "rb") as file:
+    rows = pickle.load(file)
+kind = {kind!r}
+if kind == "list":
+    column = pd.Series(rows, dtype=pd.ArrowDtype(pa.list_(pa.float32())))
+else:
+    column = pd.Series([None if row is None else row if kind == "object" else row.tolist() for row in rows])
+frame = pd.DataFrame({{"key": range(len(rows)), "image_embedding": column}})
+frame.index = [f"row{{at}}" for at in range(len(rows))]
+assert is_proxy(frame)
+kept = frame.aesthetic.filter(threshold={THRESHOLD})
+scored = frame.aesthetic.score(threshold={THRESHOLD})
+status = frame.aesthetic.status()
+assert scored["aesthetic_score"].dtype == np.float32
+if {order!r} == "earlier":
+    assert is_proxy(scored) and is_proxy(kept) and is_proxy(status)
+    assert list(frame.columns) == ["key", "image_embedding"]
+try:
+    frame.aesthetic.score("key")
+except dask_aesthetic.ColumnError as error:
+    assert "'image_embedding'" in str(error)
+else:
+    raise AssertionError("a column of whole numbers was scored")
+try:
+    frame.aesthetic.score(on_invalid="raise")
+except dask_aesthetic.InvalidEmbeddingError as error:
+    assert (error.row, error.label, error.reason) == (2, "row2", "missing")
+else:
+    raise AssertionError("a null was scored")
+print(json.dumps(dict(
+    index=scored.index.tolist(), key=scored["key"].tolist(), score=scored["aesthetic_score"].tolist(),
+    keep=scored["keep"].tolist(), kept=kept.index.tolist(), status=status.tolist(), status_index=status.index.tolist(),
+)))
+""",
+        str(tmp_path / "rows.pkl"),
+    )
+    got = json.loads(done.stdout)
+    predictor = load_predictor("laion-v2")
+    unusable = {2: "missing", 5: "wrong_width", 7: "zero", 8: "not_finite"}
+    expected = [
+        np.nan if at in unusable else row.astype(float) @ predictor.weight / np.linalg.norm(row) + predictor.bias
+        for at, row in enumerate(rows)
+    ]
+    keep = [bool(score >= THRESHOLD) for score in expected]
+    assert 0 < sum(keep) < len(rows) - len(unusable)
+    labels = [f"row{at}" for at in range(len(rows))]
+    np.testing.assert_allclose(got["score"], expected, rtol=0, atol=2e-6)
+    assert got["index"] == got["status_index"] == labels
+    assert got["key"] == list(range(len(rows)))
+    assert got["keep"] == keep
+    assert got["kept"] == [label for label, kept in zip(labels, keep, strict=True) if kept]
+    assert got["status"] == [unusable.get(at, "ok") for at in range(len(rows))]
+
+
+@NO_GPU
+def test_without_a_gpu_cpu_workers_are_taken_and_gpu_ones_refused(fresh):
+    done = fresh("""
+import sys
+from dask_aesthetic import ArgumentError
+from dask_aesthetic.cluster import local_cluster
+with local_cluster(n_workers=1, dashboard_address=":0") as cluster:
+    assert type(cluster).__name__ == "LocalCluster"
+    print(cluster.dashboard_link)
+try:
+    local_cluster("gpu")
+except ArgumentError as error:
+    assert str(error) == "expected a GPU for device='gpu', got none that NVML and CUDA_VISIBLE_DEVICES show"
+else:
+    raise AssertionError("there is no GPU")
+assert "dask_cuda" not in sys.modules
+""")
+    link = done.stdout.strip()
+    assert done.stderr == f"local cluster: 1 CPU workers: no visible NVIDIA GPU (dashboard {link})\n"
