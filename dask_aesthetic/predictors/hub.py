@@ -72,8 +72,10 @@ def fetch(name: str) -> tuple[Path, str, str]:
             f"expected to fetch {FILE} of {repo} at {revision} from the hub or its cache, got: {reason}. "
             "Without a network, set HF_HOME to a cache that holds it or give the path of a local file"
         ) from error
+    if path.parent.name != revision:  # The cache names a snapshot by the revision that the hub says it sent.
+        raise PredictorError(f"expected {repo} at {revision}, got {path.parent.name} from the hub")
     try:
-        _verify(path, repo, revision, "try again" if fresh else "delete it and try again")
+        _verify(path, repo, "try again" if fresh else "delete it and try again")
         read_tensors(path)
     except PredictorError:
         if fresh:
@@ -82,9 +84,7 @@ def fetch(name: str) -> tuple[Path, str, str]:
     return path, repo, revision
 
 
-def _verify(path: Path, repo: str, revision: str, advice: str) -> None:
-    if path.parent.name != revision:  # The cache names a snapshot by the revision that the hub says it sent.
-        raise PredictorError(f"expected {repo} at {revision}, got {path.parent.name} from the hub")
+def _verify(path: Path, repo: str, advice: str) -> None:
     stored_as = _blob(path).name  # The cache names a large file's blob by its sha256.
     if _SHA256.fullmatch(stored_as) and sha256_of(path) != stored_as:
         raise PredictorError(
