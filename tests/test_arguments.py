@@ -54,9 +54,9 @@ def test_object_columns_that_dask_made_strings_are_refused_with_the_option_that_
     ("values", "message"),
     [
         (["[1. 2. 3.]", None], "strings .object"),
-        ([None, 3.5], "an object column of float"),
-        ([{"a": 1.0}], "an object column of dict"),
-        ([np.arange(768)], "an object column of int64"),
+        ([None, 3.5], "objects of float"),
+        ([{"a": 1.0}], "objects of dict"),
+        ([np.arange(768)], "objects of int64"),
     ],
 )
 def test_an_object_column_that_begins_with_no_list_is_refused(values, message):

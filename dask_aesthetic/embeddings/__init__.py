@@ -52,7 +52,8 @@ def check(column: Any, columns: Any = None) -> None:
     first = next(iter(objects.first_values(column)), None) if column.dtype == object else None
     if isinstance(first, str | bytes) or isinstance(column.dtype, pd.StringDtype) or str(column.dtype) == "string":
         raise ColumnError.strings(column.name, column.dtype, names)
-    kind = column.dtype if first is None else f"an object column of {getattr(first, 'dtype', type(first).__name__)}"
+    kind = str(column.dtype) if first is None else f"objects of {getattr(first, 'dtype', type(first).__name__)}"
+    kind = repr(column.dtype) if kind == "list" else kind  # cuDF's name for a list of anything.
     raise ColumnError.not_lists(column.name, kind, names)
 
 
