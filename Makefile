@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contracts check lowest rapids bench-score folded wheel clean
+.PHONY: help demo test lint types contracts check lowest rapids test-gpu bench-score folded wheel clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ lowest: .venv-lowest/.ready  ## Run the tests with the lowest supported versions
 
 rapids: .venv-rapids/.ready  ## Check against the real RAPIDS packages; needs no GPU
 	.venv-rapids/bin/python -m pytest -m rapids
+
+test-gpu: .venv-rapids/.ready  ## Run the tests that need a GPU
+	.venv-rapids/bin/python -m pytest -m gpu
 
 bench-score: $(VENV)/.test  ## Measure scoring in memory against the memory bound and the layered network
 	$(BIN)/python benchmarks/score_in_memory.py

@@ -1,0 +1,44 @@
+"""One table as a frame of each library, and its columns back as pandas. The GPU is two more names."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import dask.dataframe as dd
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from dask_aesthetic.cluster import visible_gpus
+
+NO_GPU = "needs RAPIDS and an NVIDIA GPU"
+HAS_GPU = find_spec("cudf") is not None and find_spec("dask_cudf") is not None and visible_gpus() > 0
+on_gpu = [pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason=NO_GPU)]
+ALL = [
+    "pandas",
+    "dask",
+    pytest.param("cudf", marks=on_gpu),
+    pytest.param("dask_cudf", marks=on_gpu),
+]
+
+
+def frame_of(table: pa.Table, backend: str, partitions: int = 3) -> Any:
+    """The table as a frame of `backend`."""
+    if backend in ("pandas", "dask"):
+        frame = table.to_pandas(types_mapper=pd.ArrowDtype)
+        return dd.from_pandas(frame, npartitions=partitions) if backend == "dask" else frame
+    import cudf
+
+    frame = cudf.DataFrame.from_arrow(table)
+    if backend == "cudf":
+        return frame
+    import dask_cudf
+
+    return dask_cudf.from_cudf(frame, npartitions=partitions)
+
+
+def to_pandas(collection: Any) -> Any:
+    """A computed result in host memory."""
+    computed = collection.compute() if hasattr(collection, "compute") else collection
+    return computed.to_pandas() if hasattr(computed, "to_pandas") else computed
