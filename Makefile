@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contracts check lowest rapids test-gpu bench-score folded wheel clean
+.PHONY: help demo test lint types contracts check lowest rapids test-gpu bench-score bench-gpu folded wheel clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ test-gpu: .venv-rapids/.ready  ## Run the tests that need a GPU
 
 bench-score: $(VENV)/.test  ## Measure scoring in memory against the memory bound and the layered network
 	$(BIN)/python benchmarks/score_in_memory.py
+
+bench-gpu: .venv-rapids/.ready  ## Measure one GPU: arithmetic, transfer, Parquet to scores
+	.venv-rapids/bin/python benchmarks/gpu.py
 
 folded: $(VENV)/.test  ## Rebuild the folded predictors from published checkpoints in CHECKPOINTS
 	$(BIN)/python -m dask_aesthetic.predictors.rebuild $(CHECKPOINTS)
