@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dask_aesthetic import register as _register
 from dask_aesthetic.accessor import AestheticAccessor
+from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.errors import (
     AestheticError,
     ArgumentError,
@@ -25,6 +26,7 @@ from dask_aesthetic.errors import (
     PredictorError,
     ThresholdError,
 )
+from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, read_scored
 from dask_aesthetic.predictors import Predictor, PredictorInfo, catalogue, load_predictor
 from dask_aesthetic.thresholds import PRESETS, Threshold
 from dask_aesthetic.version import __version__
@@ -41,11 +43,16 @@ __all__ = [
     "Predictor",
     "PredictorError",
     "PredictorInfo",
+    "ScoreDistribution",
     "Threshold",
     "ThresholdError",
     "__version__",
     "catalogue",
     "load_predictor",
+    "read_clip_retrieval",
+    "read_datacomp",
+    "read_npy",
+    "read_scored",
 ]
 
 _register.register()

@@ -6,12 +6,18 @@ from typing import Any
 
 import dask
 import dask.dataframe as dd
+import numpy as np
 import pandas as pd
 
 from dask_aesthetic import embeddings
+from dask_aesthetic.distribution import ScoreDistribution, on_host
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.predictors import NetworkPredictor
 from dask_aesthetic.scoring import STATUS_DTYPE, ScoreSpec, score_column, status_column
+from dask_aesthetic.thresholds import check_scale
+
+FAN_IN = 16  # Distributions added in one task.
+MOST_GROUPS = 10_000
 
 
 def score(frame: Any, embedding_column: str, spec: ScoreSpec) -> Any:
@@ -21,7 +27,7 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec) -> Any:
         # A Series and `assign` keep column projection: the embedding is read once, and not at all where no score
         # is asked for. `map_partitions` over the frame, even with `required_columns`, reads or scores more.
         meta = _meta(column, spec.score_column, "float32")
-        scores = column.map_partitions(_score_partition, spec=_graph_ready(spec), meta=meta)
+        scores = column.map_partitions(_score_partition, spec=graph_ready(spec), meta=meta)
     else:
         scores = score_column(column, spec)
     return frame.assign(**{spec.score_column: scores, spec.keep_column: scores >= spec.threshold.cut})
@@ -33,6 +39,90 @@ def status(frame: Any, embedding_column: str, width: int) -> Any:
     if isinstance(frame, dd.DataFrame):
         return column.map_partitions(status_column, width, meta=_meta(column, "status", STATUS_DTYPE))
     return status_column(column, width)
+
+
+def distribution(
+    frame: Any, score_column: str, status_column: str | None, by: str | None, known: dict[str, str]
+) -> Any:
+    """The distribution of a frame's scores, or of each group's; computed at once, in one pass over these columns."""
+    names = {"score_column": score_column, "status_column": status_column, "by": by}
+    columns = {role: name for role, name in names.items() if name is not None}
+    check_scale(known["scale"])
+    _check_scores(frame._meta if isinstance(frame, dd.DataFrame) else frame, columns)
+    frame = frame[list(dict.fromkeys(columns.values()))]
+    if isinstance(frame, dd.DataFrame):
+        parts = [dask.delayed(_count)(part, columns, known) for part in frame.to_delayed()]
+        while len(parts) > 1:
+            parts = [dask.delayed(_add)(parts[at : at + FAN_IN], by) for at in range(0, len(parts), FAN_IN)]
+        counted = parts[0].compute()
+    else:
+        counted = _count(frame, columns, known)
+    if by is None:
+        return counted[None]
+    return dict(sorted(counted.items(), key=lambda item: (item[0] is None, str(item[0]))))
+
+
+def _count(frame: Any, columns: dict[str, str], known: dict[str, str]) -> dict[Any, ScoreDistribution]:
+    """The distribution of every group of a partition; that of all its rows under None if there are no groups."""
+    scores = frame[columns["score_column"]]
+    status = _labels(frame[columns["status_column"]]) if "status_column" in columns else None
+    if "by" not in columns:
+        return {None: ScoreDistribution.of(scores, status=status, **known)}
+    values = on_host(scores)
+    codes, groups = pd.factorize(_labels(frame[columns["by"]]))  # Nulls are -1.
+    _check_groups(len(groups), columns["by"])
+    ends = np.cumsum(np.bincount(codes + 1, minlength=len(groups) + 1))[:-1]
+    rows = np.split(np.argsort(codes, kind="stable"), ends)
+    return {
+        group: ScoreDistribution.of(values[at], status=None if status is None else status.iloc[at], **known)
+        for group, at in zip([None, *groups.tolist()], rows, strict=True)
+        if len(at)
+    }
+
+
+def _add(parts: list[dict[Any, ScoreDistribution]], by: str | None) -> dict[Any, ScoreDistribution]:
+    """Distributions of the same groups of several partitions."""
+    total: dict[Any, ScoreDistribution] = {}
+    for part in parts:
+        for group, counted in part.items():
+            total[group] = total[group] + counted if group in total else counted
+    _check_groups(len(total), by)
+    return total
+
+
+def _labels(column: Any) -> pd.Series:
+    """A column of labels on the host."""
+    return column.to_pandas() if hasattr(column, "to_pandas") else column
+
+
+def _is_float(dtype: Any) -> bool:
+    return getattr(dtype, "kind", "") == "f"  # pandas' is_float_dtype fails on cuDF's list dtype.
+
+
+def _check_groups(groups: int, by: str | None) -> None:
+    if groups > MOST_GROUPS:
+        raise ColumnError(
+            f"expected a column of at most {MOST_GROUPS:,} groups as by, got {by!r} with more: each has a histogram of "
+            "its own. Group by something coarser"
+        )
+
+
+def _check_scores(meta: Any, columns: dict[str, str]) -> None:
+    floats = [str(name) for name, dtype in meta.dtypes.items() if _is_float(dtype)]
+    held = ", ".join(repr(name) for name in meta.columns) or "no columns"
+    hint = f"Columns of floats: {', '.join(map(repr, floats))}" if floats else "frame.aesthetic.score() adds scores"
+    for role, name in columns.items():
+        if name not in meta.columns:
+            hint = f". {hint}" if role == "score_column" else ""
+            raise ColumnError(f"expected {role}={name!r} to be a column; the frame has {held}{hint}")
+        if list(meta.columns).count(name) > 1:
+            raise ColumnError.repeated(name)
+    score = columns["score_column"]
+    if not _is_float(meta[score].dtype):
+        raise ColumnError(
+            f"expected scores, a column of floats, in {score!r}, got {meta[score].dtype}. {hint}. "
+            f".astype({{{score!r}: 'float32'}}) turns other numbers into floats"
+        )
 
 
 def _score_partition(column: Any, spec: Any, partition_info: dict[str, Any] | None = None) -> Any:
@@ -56,7 +146,7 @@ def _meta(column: Any, name: str, dtype: Any) -> Any:
     return type(like)([], dtype=dtype, index=like.index, name=name)
 
 
-def _graph_ready(spec: ScoreSpec) -> Any:
+def graph_ready(spec: ScoreSpec) -> Any:
     """The spec as an argument of tasks: as it is with a folded predictor, as one key of the graph with a network."""
     if isinstance(spec.predictor, NetworkPredictor):
         return dask.delayed(spec, name=f"aesthetic-spec-{dask.base.tokenize(spec)}", pure=True)

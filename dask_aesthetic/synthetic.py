@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dask_aesthetic.distribution import LAION_SHARES
 from dask_aesthetic.predictors import AffinePredictor, load_predictor
 
-# Share of LAION-Aesthetics v2's 2.37 billion English pairs that score at least so much (https://laion.ai/blog/
-# laion-aesthetics/), with ends that LAION does not publish set by eye.
-LAION_SCORES = (2.0, 3.0, 4.0, 4.5, 4.75, 5.0, 6.0, 6.25, 6.5, 7.0)
-LAION_SHARES = (1.0, 0.985, 0.78, 0.506, 0.396, 0.253, 0.0051, 0.0013, 0.00026, 0.0)
+# Share of pictures that score at least so much, highest score first: LAION's, with ends that LAION does not publish
+# set by eye.
+SHARES = dict(sorted({2.0: 1.0, 3.0: 0.985, 4.0: 0.78, **LAION_SHARES, 7.0: 0.0}.items(), reverse=True))
 NOTE = "synthetic: random vectors placed to spread over laion-v2 scores as LAION's pictures do; no pictures behind them"
 
 
@@ -33,7 +33,7 @@ def synthetic_embeddings(rows: int, seed: int = 0) -> np.ndarray:
     predictor = load_predictor()
     assert isinstance(predictor, AffinePredictor)  # noqa: S101
     rng = np.random.default_rng(seed)
-    scores = np.interp(rng.random(rows), LAION_SHARES[::-1], LAION_SCORES[::-1])
+    scores = np.interp(rng.random(rows), list(SHARES.values()), list(SHARES))
     length = np.linalg.norm(predictor.weight)
     axis = (predictor.weight / length).astype(np.float32)
     cosine = ((scores - predictor.bias) / length).astype(np.float32)[:, None]

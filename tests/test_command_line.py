@@ -113,6 +113,7 @@ def test_quantiles_are_those_of_the_scores(tmp_path):
         ("all", ["key", "URL", "caption"]),
         ("caption", ["caption"]),
         ("caption,key", ["caption", "key"]),
+        ("key,image_embedding", ["key", "image_embedding"]),
     ],
 )
 def test_columns_say_what_is_carried_over(source, tmp_path, asked, carried):

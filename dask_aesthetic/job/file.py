@@ -13,15 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dask_aesthetic.embeddings import STATUSES, Status
-from dask_aesthetic.embeddings.arrow import array_runs
-from dask_aesthetic.errors import InputError, InvalidEmbeddingError
+from dask_aesthetic.errors import InputError
 from dask_aesthetic.inputs import parquet
+from dask_aesthetic.inputs.scored import score_array
 from dask_aesthetic.job.summary import Summary
-from dask_aesthetic.scoring import ScoreSpec, first_invalid, score_runs
+from dask_aesthetic.scoring import ScoreSpec
 from dask_aesthetic.thresholds import SCALES
 from dask_aesthetic.version import __version__
 
 ROW_GROUP = 64 * parquet.BATCH_ROWS
+Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Carried columns, scores, statuses.
 
 
 def score_file(
@@ -39,48 +40,40 @@ def score_file(
         pa.field("status", pa.dictionary(pa.int8(), pa.string())),
     ]
     out = pa.schema(fields, metadata=_provenance(spec))
-    summary = Summary(files=1)
+    summary, read = Summary(files=1), 0
     temporary = target.with_name(f".{target.name}.{uuid4().hex}")
     try:
         with pq.ParquetWriter(temporary, out) as writer:
-            waiting: list[pa.RecordBatch] = []
-            for batch in parquet.batches(file, [*carried, embedding_column]):
-                waiting.append(_scored(batch, embedding_column, carried, spec, out, summary, file))
+            waiting: list[Scored] = []
+            for batch in parquet.batches(file, list(dict.fromkeys([*carried, embedding_column]))):
+                scored = score_array(batch.column(embedding_column), spec, embedding_column, file.name, read)
+                waiting.append((batch.select(carried), *scored))
+                read += len(batch)
                 if len(waiting) * parquet.BATCH_ROWS >= ROW_GROUP:
-                    writer.write_table(pa.Table.from_batches(waiting, out))
+                    _write(waiting, writer, out, spec, summary)
                     waiting = []
-            writer.write_table(pa.Table.from_batches(waiting, out))
-        if summary.rows != rows:
-            raise InputError(f"expected {rows:,} rows in {file}, as its footer says, got {summary.rows:,}")
+            if waiting or not read:
+                _write(waiting, writer, out, spec, summary)
+        if read != rows:
+            raise InputError(f"expected {rows:,} rows in {file}, as its footer says, got {read:,}")
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
     return summary
 
 
-def _scored(
-    batch: pa.RecordBatch,
-    embedding_column: str,
-    carried: list[str],
-    spec: ScoreSpec,
-    out: pa.Schema,
-    summary: Summary,
-    file: Path,
-) -> pa.RecordBatch:
-    tensor, codes = score_runs(array_runs(batch.column(embedding_column), spec.predictor.width), spec)
-    scores, status = tensor.numpy(), codes.numpy()
-    row = first_invalid(codes) if spec.on_invalid == "raise" else None
-    if row is not None:
-        at, reason = summary.rows + row, STATUSES[status[row]]
-        raise InvalidEmbeddingError(embedding_column, file.name, at, None, reason, spec.predictor.width)
+def _write(waiting: list[Scored], writer: pq.ParquetWriter, out: pa.Schema, spec: ScoreSpec, summary: Summary) -> None:
+    """Write a row group, and count it: counting has a price per call, so it is not done batch by batch."""
+    scores = np.concatenate([np.empty(0, np.float32), *(part for _, part, _ in waiting)])
+    status = np.concatenate([np.empty(0, np.uint8), *(part for _, _, part in waiting)])
     summary.count(scores, scores * SCALES[spec.threshold.scale], status, spec.threshold.cut)
-    arrays = [
-        *(batch.column(name) for name in carried),
+    carried = pa.Table.from_batches([batch for batch, _, _ in waiting], pa.schema(list(out)[:-3]))
+    added = [
         pa.array(scores, mask=status != Status.OK),
         pa.array(scores >= spec.threshold.cut),
         pa.DictionaryArray.from_arrays(pa.array(status.astype(np.int8)), pa.array(STATUSES)),
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=out)
+    writer.write_table(pa.table([*carried.columns, *added], schema=out))
 
 
 def _provenance(spec: ScoreSpec) -> dict[str, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
-from dask_aesthetic.embeddings import STATUSES, Status
-
-# Raw scores lie within -13..24 for every unit vector; in steps of 0.01 that is enough to read quantiles off.
-EDGES = np.round(np.arange(-15.0, 25.005, 0.01), 2)
+from dask_aesthetic.distribution import ScoreDistribution
+from dask_aesthetic.embeddings import STATUSES
+from dask_aesthetic.scoring import STATUS_DTYPE
 
 
 @dataclass
@@ -18,52 +18,44 @@ class Summary:
 
     Attributes
     ----------
-    statuses : numpy.ndarray, shape (5,), int64
-        Rows by `Status`.
     kept : int
         Rows at or above the threshold.
-    histogram : numpy.ndarray, int64
-        Raw scores by bins of 0.01 from -15 to 25.
     files : int
+    distribution : ScoreDistribution
+        Of the raw scores.
     """
 
-    statuses: np.ndarray = field(default_factory=lambda: np.zeros(len(STATUSES), np.int64))
     kept: int = 0
-    histogram: np.ndarray = field(default_factory=lambda: np.zeros(len(EDGES) - 1, np.int64))
     files: int = 0
+    distribution: ScoreDistribution = field(default_factory=ScoreDistribution)
 
     @property
     def rows(self) -> int:
         """All rows."""
-        return int(self.statuses.sum())
+        return self.distribution.rows
 
     @property
     def scored(self) -> int:
         """Rows with a score."""
-        return int(self.statuses[Status.OK])
+        return self.distribution.count
 
     @property
     def failed(self) -> dict[str, int]:
         """Rows without a score, by reason."""
-        return {reason: int(n) for reason, n in zip(STATUSES[1:], self.statuses[1:], strict=True) if n}
+        reasons = self.distribution.reasons
+        known = {reason: reasons[reason] for reason in STATUSES if reason in reasons}
+        rest = self.distribution.missing - sum(known.values())  # The embedding is usable, and the score not finite.
+        return {**known, "unknown": rest} if rest else known
 
     def count(self, scores: np.ndarray, raw: np.ndarray, status: np.ndarray, cut: float) -> None:
         """Take in a batch: scores on the asked scale, the same raw, and `Status` codes."""
-        self.statuses += np.bincount(status, minlength=len(STATUSES))
         self.kept += int(np.count_nonzero(scores >= cut))
-        self.histogram += np.histogram(np.clip(raw[status == Status.OK], EDGES[0], EDGES[-1]), EDGES)[0]
+        reasons = pd.Categorical.from_codes(status, dtype=STATUS_DTYPE) if status.any() else None
+        self.distribution += ScoreDistribution.of(raw, status=reasons)
 
     def quantile(self, q: float) -> float:
-        """Raw score below which a share `q` of the scored rows lies, to 0.01; NaN if none is scored."""
-        if not self.scored:
-            return float("nan")
-        at = int(np.searchsorted(np.cumsum(self.histogram), max(q * self.scored, 1)))
-        return float((EDGES[at] + EDGES[at + 1]) / 2)
+        """Raw score that a share `q` of the scored rows does not exceed, to 0.01; NaN if none is scored."""
+        return self.distribution.quantile(q)
 
     def __add__(self, other: Summary) -> Summary:
-        return Summary(
-            self.statuses + other.statuses,
-            self.kept + other.kept,
-            self.histogram + other.histogram,
-            self.files + other.files,
-        )
+        return Summary(self.kept + other.kept, self.files + other.files, self.distribution + other.distribution)

@@ -1,0 +1,100 @@
+"""Scores into bins and exact sums: whole numbers, so that no order of adding can change them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dask_aesthetic.thresholds import SCALES
+
+# Raw scores lie within -13..24 for every unit vector.
+FIRST, LAST, STEPS = -15, 25, 100
+BINS = (LAST - FIRST) * STEPS + 2  # One for what lies below, one for what lies above.
+# The edges are the float32 nearest to every hundredth, as a threshold's cut is: counts at a hundredth are exact.
+EDGES = {
+    scale: np.array([-np.inf, *np.arange(FIRST * STEPS, LAST * STEPS + 1) / (STEPS * part), np.inf], np.float32)
+    for scale, part in SCALES.items()
+}
+
+# A float32 is a whole number of 24 bits times 2**(exponent - 24), and the exponent is at least -148: sums are kept in
+# whole multiples of 2**-172, those of squares in 2**-344.
+MANTISSA, LOWEST = 24, -148
+UNIT = MANTISSA - LOWEST
+BLOCK_ROWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Exact sums of float32 scores and of their squares, in multiples of 2**-172 and 2**-344.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> moments = Moments.of(np.float32([1, 2])) + Moments.of(np.float32([3]))
+    >>> moments.mean(3), round(moments.std(3), 4)
+    (2.0, 0.8165)
+    """
+
+    total: int = 0
+    squares: int = 0
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Moments:
+        """Sum up to `BLOCK_ROWS` finite float32."""
+        mantissa, exponent = np.frexp(values)
+        whole, at = np.ldexp(mantissa, MANTISSA).astype(np.float64), exponent - LOWEST
+        square = whole * whole
+        high = np.floor(np.ldexp(square, -MANTISSA))
+        low = square - np.ldexp(high, MANTISSA)
+        # 2**20 whole numbers of 24 bits add up exactly in float64.
+        sums = [np.bincount(at, part) for part in (whole, high, low)]
+        total = squares = 0
+        for shift in range(int(at.min()), int(at.max()) + 1):
+            ones, highs, lows = (int(part[shift]) for part in sums)
+            total += ones << shift
+            squares += ((highs << MANTISSA) + lows) << 2 * shift
+        return cls(total, squares)
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.total + other.total, self.squares + other.squares)
+
+    def mean(self, count: int) -> float:
+        """The float64 nearest to the mean of so many scores; NaN for none."""
+        return self.total / (count << UNIT) if count else math.nan
+
+    def std(self, count: int) -> float:
+        """Their standard deviation (``ddof=0``); NaN for none."""
+        return math.sqrt((count * self.squares - self.total**2) / (count**2 << 2 * UNIT)) if count else math.nan
+
+
+def on_host(scores: Any) -> np.ndarray:
+    """Scores of a pandas or cuDF Series or an array as float32 on the host, NaN for null."""
+    if hasattr(scores, "to_pandas"):  # cuDF's own to_numpy does not take nulls as NaN.
+        scores = scores.to_pandas()
+    with np.errstate(over="ignore"):  # Beyond float32 is infinite, which is no score.
+        if hasattr(scores, "to_numpy"):
+            return np.asarray(scores.to_numpy(dtype="float32", na_value=np.nan))
+        return np.asarray(scores, dtype=np.float32)
+
+
+def bin_of(values: np.ndarray, scale: str) -> np.ndarray:
+    """Number of the bin that each finite float32 lies in."""
+    edges = EDGES[scale]
+    steps = np.floor(values.astype(np.float64) * (STEPS * SCALES[scale]))
+    at = np.clip(steps - (FIRST * STEPS - 1), 0, BINS - 1).astype(np.intp)
+    # The product may be off by one where a value lies at an edge; this is faster than a search.
+    at -= values < edges[at]
+    at += values >= edges[at + 1]
+    return at
+
+
+def reasons_of(status: Any, missing: np.ndarray) -> dict[str, int]:
+    """Rows without a score by their status, as far as it says why."""
+    if status is None or not missing.any():
+        return {}
+    counts = pd.Series(status)[missing].value_counts()
+    return {str(name): int(rows) for name, rows in sorted(counts.items(), key=str) if rows and str(name) != "ok"}

@@ -1,0 +1,72 @@
+"""DataComp's metadata: embeddings in .npz files beside Parquet files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import dask.dataframe as dd
+
+from dask_aesthetic.inputs.matrices import open_matrix
+from dask_aesthetic.inputs.pairs import Pair, existing_folder, pair_up, read_pairs
+
+LAYOUT = "<name>.npz beside <name>.parquet"
+
+
+def read_datacomp(
+    folder: str | os.PathLike[str],
+    *,
+    key: str = "l14_img",
+    embedding_column: str = "image_embedding",
+    columns: str | Sequence[str] | None = None,
+    rows_per_partition: int | None = 25_000,
+) -> dd.DataFrame:
+    """Read DataComp's embeddings and metadata as a lazy Dask frame.
+
+    Parameters
+    ----------
+    folder : str or path
+        Holds ``<name>.npz`` and ``<name>.parquet``, paired by name and read in its order.
+    key : str
+        Which matrix of the .npz files: "l14_img" (OpenAI's ViT-L/14, 768 wide) or "b32_img" (ViT-B/32, 512 wide, for
+        ``predictor="laion-v1-b32"``). "l14_txt" and "b32_txt" are embeddings of captions, which no predictor scores.
+    embedding_column, columns
+        As in `read_clip_retrieval`.
+    rows_per_partition : int or None
+        The most rows of a partition, which never spans two shards; None for a partition per shard, as compressed
+        .npz files always have.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
+        As of `read_clip_retrieval`. Embeddings of uncompressed .npz files, such as `numpy.savez` writes, stay in the
+        mapped file, where they lie aligned.
+
+    Raises
+    ------
+    InputError
+        As in `read_clip_retrieval`; or an .npz file has no matrix `key`.
+    ColumnError
+        A metadata column is not there, or is called as the embedding is.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, pandas as pd
+    >>> from pathlib import Path
+    >>> from dask_aesthetic import read_datacomp
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> np.savez(folder / "0a1b.npz", l14_img=np.full((2, 768), 0.1, dtype="float16"))
+    >>> pd.DataFrame({"uid": ["a", "b"]}).to_parquet(folder / "0a1b.parquet")
+    >>> read_datacomp(folder).aesthetic.score()[["uid", "aesthetic_score"]].compute().round(3)
+      uid  aesthetic_score
+    0   a            4.883
+    1   b            4.883
+    """
+    path = existing_folder(os.fspath(folder))
+    matrices, tables = (
+        {file.stem: file for file in sorted(path.glob(f"*{suffix}")) if not file.name.startswith((".", "_"))}
+        for suffix in (".npz", ".parquet")
+    )
+    files = pair_up(matrices, tables, path, LAYOUT)
+    pairs = [Pair(open_matrix(str(matrix), key), table) for matrix, table in files]
+    return read_pairs(pairs, embedding_column, columns, rows_per_partition)
