@@ -10,6 +10,7 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
+from distributed import Client, LocalCluster
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -45,6 +46,16 @@ def vectors() -> np.ndarray:
 def kind(request) -> str:
     """Each way in which a column can hold embeddings."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A client of two worker processes, given to ``compute(scheduler=...)`` and never the default."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
 
 
 @contextmanager

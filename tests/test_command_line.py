@@ -14,7 +14,6 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from distributed import Client, LocalCluster
 
 from dask_aesthetic import InputError
 from dask_aesthetic.cli import main
@@ -135,10 +134,9 @@ def test_provenance_stands_in_the_file(source, tmp_path):
     assert (told["scale"], told["threshold"]["value"]) == ("unit", 0.6)
 
 
-def test_a_cluster_scores_the_same_bytes(source, tmp_path):
+def test_a_cluster_scores_the_same_bytes(source, tmp_path, cluster):
     score_dataset(source, tmp_path / "threads")
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
-        summary = score_dataset(source, tmp_path / "cluster", executor=client.get_executor())
+    summary = score_dataset(source, tmp_path / "cluster", executor=cluster.get_executor())
     assert summary.rows == 300
     for file in sorted((tmp_path / "threads").iterdir()):
         assert file.read_bytes() == (tmp_path / "cluster" / file.name).read_bytes()

@@ -21,15 +21,6 @@ from dask_aesthetic.predictors import network
 RELU = "ava+logos-l14-reluMSE.pth"
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
 @pytest.fixture
 def parquet(tmp_path, vectors):
     """Four files with more columns than scoring needs."""

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import no_compute
-from distributed import Client, LocalCluster
 from test_dask_frames import RELU, spoil
 
 from dask_aesthetic import ArgumentError, ColumnError, InputError, InvalidEmbeddingError, ThresholdError
@@ -21,15 +20,6 @@ from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, 
 
 SHARDS = 12
 ROWS = 25
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def table(number: int, rows: int = ROWS, **more) -> pa.Table:
