@@ -6,18 +6,16 @@ from typing import Any
 
 import dask
 import dask.dataframe as dd
-import numpy as np
 import pandas as pd
 
 from dask_aesthetic import embeddings
-from dask_aesthetic.distribution import ScoreDistribution, on_host
+from dask_aesthetic.distribution import add_groups, count_groups
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.predictors import NetworkPredictor
 from dask_aesthetic.scoring import STATUS_DTYPE, ScoreSpec, score_column, status_column
 from dask_aesthetic.thresholds import check_scale
 
 FAN_IN = 16  # Distributions added in one task.
-MOST_GROUPS = 10_000
 
 
 def score(frame: Any, embedding_column: str, spec: ScoreSpec) -> Any:
@@ -51,60 +49,19 @@ def distribution(
     _check_scores(frame._meta if isinstance(frame, dd.DataFrame) else frame, columns)
     frame = frame[list(dict.fromkeys(columns.values()))]
     if isinstance(frame, dd.DataFrame):
-        parts = [dask.delayed(_count)(part, columns, known) for part in frame.to_delayed()]
+        parts = [dask.delayed(count_groups)(part, columns, known) for part in frame.to_delayed()]
         while len(parts) > 1:
-            parts = [dask.delayed(_add)(parts[at : at + FAN_IN], by) for at in range(0, len(parts), FAN_IN)]
+            parts = [dask.delayed(add_groups)(parts[at : at + FAN_IN], by) for at in range(0, len(parts), FAN_IN)]
         counted = parts[0].compute()
     else:
-        counted = _count(frame, columns, known)
+        counted = count_groups(frame, columns, known)
     if by is None:
         return counted[None]
     return dict(sorted(counted.items(), key=lambda item: (item[0] is None, str(item[0]))))
 
 
-def _count(frame: Any, columns: dict[str, str], known: dict[str, str]) -> dict[Any, ScoreDistribution]:
-    """The distribution of every group of a partition; that of all its rows under None if there are no groups."""
-    scores = frame[columns["score_column"]]
-    status = _labels(frame[columns["status_column"]]) if "status_column" in columns else None
-    if "by" not in columns:
-        return {None: ScoreDistribution.of(scores, status=status, **known)}
-    values = on_host(scores)
-    codes, groups = pd.factorize(_labels(frame[columns["by"]]))  # Nulls are -1.
-    _check_groups(len(groups), columns["by"])
-    ends = np.cumsum(np.bincount(codes + 1, minlength=len(groups) + 1))[:-1]
-    rows = np.split(np.argsort(codes, kind="stable"), ends)
-    return {
-        group: ScoreDistribution.of(values[at], status=None if status is None else status.iloc[at], **known)
-        for group, at in zip([None, *groups.tolist()], rows, strict=True)
-        if len(at)
-    }
-
-
-def _add(parts: list[dict[Any, ScoreDistribution]], by: str | None) -> dict[Any, ScoreDistribution]:
-    """Distributions of the same groups of several partitions."""
-    total: dict[Any, ScoreDistribution] = {}
-    for part in parts:
-        for group, counted in part.items():
-            total[group] = total[group] + counted if group in total else counted
-    _check_groups(len(total), by)
-    return total
-
-
-def _labels(column: Any) -> pd.Series:
-    """A column of labels on the host."""
-    return column.to_pandas() if hasattr(column, "to_pandas") else column
-
-
 def _is_float(dtype: Any) -> bool:
     return getattr(dtype, "kind", "") == "f"  # pandas' is_float_dtype fails on cuDF's list dtype.
-
-
-def _check_groups(groups: int, by: str | None) -> None:
-    if groups > MOST_GROUPS:
-        raise ColumnError(
-            f"expected a column of at most {MOST_GROUPS:,} groups as by, got {by!r} with more: each has a histogram of "
-            "its own. Group by something coarser"
-        )
 
 
 def _check_scores(meta: Any, columns: dict[str, str]) -> None:

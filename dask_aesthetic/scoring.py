@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from dask_aesthetic import embeddings
 from dask_aesthetic.embeddings import STATUSES, Run, Status
+from dask_aesthetic.embeddings.arrow import array_runs
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.kernels import norms
 from dask_aesthetic.predictors import Predictor, load_predictor
@@ -96,10 +98,9 @@ def score_column(column: Any, spec: ScoreSpec, partition: int | None = None) -> 
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
     scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
-    row = first_invalid(status) if spec.on_invalid == "raise" else None
+    row = _first_invalid(status) if spec.on_invalid == "raise" else None
     if row is not None:
-        reason = STATUSES[int(status[row])]
-        raise InvalidEmbeddingError(column.name, partition, row, column.index[row], reason, spec.predictor.width)
+        raise _invalid(column.name, partition, row, column.index[row], status[row], spec)
     return embeddings.labelled(scores, column, spec.score_column)
 
 
@@ -111,10 +112,50 @@ def score_runs(runs: Iterable[Run], spec: ScoreSpec) -> tuple[torch.Tensor, torc
     )
 
 
-def first_invalid(status: torch.Tensor) -> int | None:
+def score_array(
+    lists: Any, spec: ScoreSpec, embedding_column: str, file: str, start: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score some rows of a file.
+
+    Parameters
+    ----------
+    lists : pyarrow.Array
+        A list of floats per row.
+    spec : ScoreSpec
+    embedding_column, file : str
+        Their names, for errors.
+    start : int
+        Position of the first row in the file, for errors.
+
+    Returns
+    -------
+    scores : numpy.ndarray of float32
+        On the asked scale, NaN where there is none.
+    status : numpy.ndarray of uint8
+        `Status` codes.
+
+    Raises
+    ------
+    InvalidEmbeddingError
+        A row has no usable embedding and ``spec.on_invalid`` is "raise".
+    """
+    scores, status = score_runs(array_runs(lists, spec.predictor.width), spec)
+    row = _first_invalid(status) if spec.on_invalid == "raise" else None
+    if row is not None:
+        raise _invalid(embedding_column, file, start + row, None, status[row], spec)
+    return scores.numpy(), status.numpy()
+
+
+def _first_invalid(status: torch.Tensor) -> int | None:
     """Position of the first row without a usable embedding, None if all have one."""
     invalid = torch.nonzero(status != Status.OK)
     return int(invalid[0, 0]) if len(invalid) else None
+
+
+def _invalid(
+    column: object, place: int | str | None, row: int, label: object, status: torch.Tensor, spec: ScoreSpec
+) -> InvalidEmbeddingError:
+    return InvalidEmbeddingError(column, place, row, label, STATUSES[int(status)], spec.predictor.width)
 
 
 def status_column(column: Any, width: int) -> Any:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import columns
@@ -232,6 +238,24 @@ def test_an_empty_file_is_an_empty_file(tmp_path):
     summary = score_dataset(tmp_path / "none.parquet", tmp_path / "out")
     assert summary.rows == 0
     assert pq.read_table(tmp_path / "out/none.parquet").num_rows == 0
+
+
+def test_a_terminal_gets_a_progress_bar_and_a_pipe_gets_none(source, tmp_path):
+    command = [sys.executable, "-m", "dask_aesthetic", "score", str(source), str(tmp_path / "a")]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, timeout=120)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # Linux tells the end of a terminal by an error.
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert done.returncode == 0
+    assert b"100%" in shown
+    assert b"300/300" in shown
+    assert b"row/s" in shown
+    assert run("score", source, tmp_path / "b").stderr == ""
 
 
 def test_demo_says_that_it_is_synthetic_and_spreads_like_laion(tmp_path):

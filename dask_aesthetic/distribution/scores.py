@@ -14,7 +14,7 @@ from dask_aesthetic.distribution import telling
 from dask_aesthetic.distribution.arguments import is_whole, share_of_one
 from dask_aesthetic.distribution.counting import BINS, EDGES, FIRST, STEPS, bin_of, on_host
 from dask_aesthetic.distribution.counts import ScoreCounts
-from dask_aesthetic.distribution.published import LAION_SHARES
+from dask_aesthetic.distribution.published import LAION_SHARES, beside_laion
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, ThresholdError
 from dask_aesthetic.thresholds import PRESET_SCALE, SCALES, Threshold, find_threshold
 
@@ -265,10 +265,8 @@ class ScoreDistribution(ScoreCounts):
                 "on a scale of their own: score with predictor='laion-v2'"
             )
         cuts = [Threshold(score).on(self.scale) for score in LAION_SHARES]
-        shares = {"laion": list(LAION_SHARES.values()), "here": [self.rate(cut) for cut in cuts]}
-        if self.sampled_from is not None:
-            shares["low"], shares["high"] = ([self.interval(cut)[end] for cut in cuts] for end in (0, 1))
-        return pd.DataFrame(shares, index=pd.Index([cut.value for cut in cuts], name="threshold"))
+        intervals = [self.interval(cut) for cut in cuts] if self.sampled_from is not None else None
+        return beside_laion([cut.value for cut in cuts], [self.rate(cut) for cut in cuts], intervals)
 
     def __repr__(self) -> str:
         return telling.as_text(self)

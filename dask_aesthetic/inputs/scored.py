@@ -12,14 +12,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dask_aesthetic.embeddings import STATUSES
-from dask_aesthetic.embeddings.arrow import array_runs
-from dask_aesthetic.errors import ColumnError, InvalidEmbeddingError
+from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.frame import graph_ready
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.partitions import Ranges, Span, check_rows, cut, from_spans, to_pandas
 from dask_aesthetic.predictors import DEFAULT, Predictor
-from dask_aesthetic.scoring import ScoreSpec, first_invalid, score_runs
+from dask_aesthetic.scoring import ScoreSpec, score_array
 from dask_aesthetic.thresholds import Threshold
 
 # Where a partition's embeddings lie: the same text on each row, stored once.
@@ -114,41 +112,6 @@ def read_scored(
     meta = pd.Series([], dtype="float32", name=score_column, index=frame._meta.index)
     scores = frame[score_column].map_partitions(_score, embedding_column, spec=graph_ready(spec), meta=meta)
     return frame.assign(**{score_column: scores, keep_column: scores >= spec.threshold.cut})
-
-
-def score_array(
-    lists: pa.Array, spec: ScoreSpec, embedding_column: str, file: str, start: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Score some rows of a file.
-
-    Parameters
-    ----------
-    lists : pyarrow.Array
-        A list of floats per row.
-    spec : ScoreSpec
-    embedding_column, file : str
-        Their names, for errors.
-    start : int
-        Position of the first row in the file, for errors.
-
-    Returns
-    -------
-    scores : numpy.ndarray of float32
-        On the asked scale, NaN where there is none.
-    status : numpy.ndarray of uint8
-        `Status` codes.
-
-    Raises
-    ------
-    InvalidEmbeddingError
-        A row has no usable embedding and ``spec.on_invalid`` is "raise".
-    """
-    scores, status = score_runs(array_runs(lists, spec.predictor.width), spec)
-    row = first_invalid(status) if spec.on_invalid == "raise" else None
-    if row is not None:
-        reason = STATUSES[int(status[row])]
-        raise InvalidEmbeddingError(embedding_column, file, start + row, None, reason, spec.predictor.width)
-    return scores.numpy(), status.numpy()
 
 
 def _whole_groups(groups: list[int], least: int | None) -> Ranges:

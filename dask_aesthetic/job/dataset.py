@@ -25,10 +25,8 @@ def score_dataset(
 
     Parameters
     ----------
-    source : str or path
-        A Parquet file, a folder of them (searched through) or a glob.
-    output : str or path
-        Folder for the scored files; made if it is not there.
+    source, output
+        As in `plan_dataset`.
     executor : concurrent.futures.Executor, optional
         Where files are scored: one thread per CPU core if not given, ``client.get_executor()`` for a Dask cluster.
     **options

@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 from dask_aesthetic.embeddings import STATUSES, Status
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.inputs import parquet
-from dask_aesthetic.inputs.scored import score_array
 from dask_aesthetic.job.summary import Summary
-from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.scoring import ScoreSpec, score_array
 from dask_aesthetic.thresholds import SCALES
 from dask_aesthetic.version import __version__
 
