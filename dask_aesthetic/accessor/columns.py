@@ -1,0 +1,5 @@
+"""What the columns are called unless the user says otherwise."""
+
+from __future__ import annotations
+
+EMBEDDING_COLUMN, SCORE_COLUMN, KEEP_COLUMN = "image_embedding", "aesthetic_score", "keep"

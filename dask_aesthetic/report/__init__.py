@@ -1,0 +1,3 @@
+"""A page of what scores look like."""
+
+from __future__ import annotations
