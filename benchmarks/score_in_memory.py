@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -24,26 +22,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
+from machine import machine
 from torch import nn
 
-import dask_aesthetic
-
-
-def cpu_name() -> str:
-    """The processor as Linux names it."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.processor()
-
-
-def machine() -> str:
-    """The machine and the libraries, on one line."""
-    libraries = ", ".join(f"{module.__name__} {module.__version__}" for module in (np, pd, pa, torch, dask_aesthetic))
-    return f"{cpu_name()}, {os.cpu_count()} CPUs, {platform.system()}; Python {platform.python_version()}, {libraries}"
+import dask_aesthetic  # noqa: F401
 
 
 def main() -> None:

@@ -95,6 +95,37 @@ class InputError(AestheticError, ValueError):
     """A file or folder that cannot be read as embeddings, or an output that cannot be written."""
 
 
+class UnusableError(AestheticError, ValueError):
+    """A shard in which no row has a usable embedding: most likely the wrong column or encoder.
+
+    Attributes
+    ----------
+    shard : str
+    rows : int
+    failed : dict of str to int
+        Rows by reason.
+    """
+
+    def __init__(self, shard: str, column: str, rows: int, failed: dict[str, int]) -> None:
+        self.shard, self.column, self.rows, self.failed = shard, column, rows, failed
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in failed.items())
+        super().__init__(
+            f"expected usable embeddings in {column!r} of shard {shard}, got none in {rows:,} rows ({reasons}): most "
+            "likely the wrong column or predictor. allow_unusable=True (--allow-unusable) lets such shards pass"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.shard, self.column, self.rows, self.failed)
+
+
+class JobError(AestheticError, RuntimeError):
+    """A job that did not come to its end. What it has written stays, and the same call goes on from there."""
+
+
+class JobStopped(JobError):
+    """A job that was told to stop."""
+
+
 class MissingDependencyError(AestheticError, ImportError):
     """An optional part is not installed."""
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 import columns
 import dask
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,6 +60,44 @@ def cluster():
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+class S3(NamedTuple):
+    """An empty bucket of a server of this machine."""
+
+    url: str
+    options: dict[str, Any]
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        return fsspec.filesystem("s3", **self.options)
+
+    def put(self, folder: Path) -> None:
+        """Everything in a folder into the bucket, under the same names."""
+        for file in folder.rglob("*"):
+            if file.is_file():
+                self.fs.pipe_file(f"{self.url}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server that this process runs, on a free port of the loopback."""
+    from moto.server import ThreadedMotoServer  # It takes a second, which most tests need not wait.
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server) -> S3:
+    """A bucket and the storage options to reach it: ``read_scored(s3.url, storage_options=s3.options)``."""
+    options = {"key": "nobody", "secret": "nothing", "endpoint_url": s3_server}
+    bucket = S3(f"s3://b{uuid4().hex}", options | {"client_kwargs": {"region_name": "eu-west-1"}})
+    bucket.fs.mkdir(bucket.url)
+    return bucket
 
 
 @contextmanager

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
 
+import backends
 import columns
+import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -516,3 +521,48 @@ def test_on_a_cluster_mapped_embeddings_too(clip, shards, cluster):
     same(
         read_clip_retrieval(clip, rows_per_partition=10).aesthetic.score().compute(scheduler=cluster), expected(shards)
     )
+
+
+# On GPUs
+
+
+def test_cudf_has_no_float16_which_is_said_before_it_is_needed(tmp_path, vectors):
+    pq.write_table(pa.table({"image_embedding": columns.array(vectors, "list", "float16")}), tmp_path / "0.parquet")
+    with (
+        dask.config.set({"dataframe.backend": "cudf"}),
+        pytest.raises(ColumnError, match="expected float32 or float64 in column 'image_embedding' for cuDF"),
+    ):
+        read_scored(tmp_path)
+
+
+@pytest.mark.rapids
+@pytest.mark.skipif(find_spec("cudf") is None, reason="needs RAPIDS")
+def test_cudf_reads_row_groups_as_it_is_asked_to():
+    code = """
+import inspect, cudf
+options = dict(columns=["a"], row_groups=[[0]], storage_options={}, use_pandas_metadata=False)
+inspect.signature(cudf.read_parquet).bind("s3://b/0.parquet", **options)
+assert options.keys() <= inspect.signature(cudf.read_parquet).parameters.keys()  # It takes any others in silence.
+inspect.signature(cudf.DataFrame.from_arrow).bind(None)
+inspect.signature(cudf.Series.from_arrow).bind(None)
+assert cudf.Series.index.fset and cudf.DataFrame.index.fset
+inspect.signature(cudf.RangeIndex).bind(0, 1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not backends.HAS_GPU, reason=backends.NO_GPU)
+def test_on_a_gpu_partitions_are_cudf_and_scores_nearly_the_same(parquet):
+    wanted = read_scored(parquet, "all", rows_per_partition=20).compute()
+    with dask.config.set({"dataframe.backend": "cudf"}):
+        scored = read_scored(parquet, "all", rows_per_partition=20)
+    assert type(scored._meta).__module__.partition(".")[0] == "cudf"
+    computed = scored.compute().to_pandas()
+    assert computed.columns.tolist() == wanted.columns.tolist()
+    assert computed["key"].tolist() == wanted["key"].tolist()
+    assert computed.index.tolist() == wanted.index.tolist()
+    assert np.abs(computed["aesthetic_score"].to_numpy() - wanted["aesthetic_score"].to_numpy()).max() < 1e-5
+    spoil(str(parquet), {"image_embedding", "width"})
+    assert scored[["key"]].compute().to_pandas()["key"].tolist() == wanted["key"].tolist()

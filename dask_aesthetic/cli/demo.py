@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 import click
 import pyarrow.dataset as ds
+from dask.system import CPU_COUNT
 
 from dask_aesthetic.cli.run import run
 from dask_aesthetic.synthetic import NOTE, write_demo
@@ -25,9 +26,9 @@ def demo(rows: int, output: Path | None) -> None:
         folder = output or Path(temporary)
         click.echo(f"The data are {NOTE}.")
         source = write_demo(folder / "synthetic", rows)
-        command = f"dask-aesthetic score {source} {folder / 'scored'} --threshold standard"
+        command = f"dask-aesthetic score {source} {folder / 'scored'} --threshold standard --threads {CPU_COUNT}"
         click.echo(f"$ {command}")
-        run(str(source), str(folder / "scored"), threads=None, quiet=False, threshold="standard", overwrite=True)
+        run(str(source), str(folder / "scored"), threads=CPU_COUNT, threshold="standard", overwrite=True)
         scored = ds.dataset(folder / "scored").to_table()
         best = scored.sort_by([("aesthetic_score", "descending")]).slice(0, 3).to_pandas()
         failed = scored.filter(ds.field("status") != "ok").slice(0, 4).to_pandas()

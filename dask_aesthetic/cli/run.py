@@ -1,63 +1,131 @@
-"""A run with its progress bar, its closing table and its exit status."""
+"""A run from the command line: who scores, how it is stopped, and its exit status."""
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
-from tqdm import tqdm
 
-from dask_aesthetic.errors import AestheticError, ArgumentError, ColumnError, InputError, PredictorError, ThresholdError
-from dask_aesthetic.job import Plan, Summary, plan_dataset
+from dask_aesthetic.cli.progress import Progress
+from dask_aesthetic.cli.summary import as_json, as_table
+from dask_aesthetic.cluster import local_cluster, visible_gpus
+from dask_aesthetic.errors import (
+    AestheticError,
+    ArgumentError,
+    ColumnError,
+    InputError,
+    JobStopped,
+    PredictorError,
+    ThresholdError,
+)
+from dask_aesthetic.job import Plan, Summary, open_crew, plan_dataset
+from dask_aesthetic.job import run as run_plan
 
 # What is found before the first row is read is bad usage: exit 2. What happens later is a failure: exit 1.
 USAGE = (ArgumentError, ColumnError, InputError, PredictorError, ThresholdError)
-QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+
+FEW = 1_000_000  # Rows that are scored before workers have started.
 
 
 def run(
-    source: str, output: str, *, threads: int | None, quiet: bool, threshold: str | float, **options: Any
-) -> Summary:
+    source: str,
+    output: str,
+    *,
+    threads: int | None = None,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    max_failed: float | None = None,
+    allow_unusable: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> None:
     """Plan a run, score, and tell what came out."""
     try:
-        plan = plan_dataset(source, output, threshold=_number_or_name(threshold), **options)
+        plan = plan_dataset(source, output, allow_unusable=allow_unusable, **options)
     except USAGE as error:
         raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{type(error).__name__}: {error}") from error
+    if dry_run:
+        click.echo(plan.table())
+        return
     start = time.perf_counter()
-    bar = tqdm(total=plan.rows, unit="row", unit_scale=True, disable=quiet or not sys.stderr.isatty())
     try:
-        with bar, ThreadPoolExecutor(threads or os.cpu_count()) as executor:
-            summary = plan.run(executor, progress=lambda part: bar.update(part.rows))
+        with (
+            _client(plan, threads, scheduler, workers, device) as client,
+            open_crew(client, threads) as crew,
+            Progress(plan, quiet) as progress,
+            _stopping(progress) as stop,
+        ):
+            summary = run_plan(
+                plan,
+                crew,
+                max_failed=max_failed,
+                allow_unusable=allow_unusable,
+                progress=progress.done,
+                stop=lambda: bool(stop),
+            )
+    except JobStopped as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(128 + stop[0])
     except (AestheticError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    if not quiet:
-        click.echo(table(summary, plan, time.perf_counter() - start))
-    return summary
+    _tell(summary, plan, time.perf_counter() - start, json, quiet)
 
 
-def table(summary: Summary, plan: Plan, seconds: float) -> str:
-    """What a run did, for people to read."""
-    spec, cut = plan.spec, plan.spec.threshold
-    share = summary.kept / summary.scored if summary.scored else 0.0
-    rows = {
-        "files": f"{summary.files:,} -> {plan.output}",
-        "rows": f"{summary.rows:,}",
-        "scored": f"{summary.scored:,}",
-        "failed": ", ".join(f"{n:,} {reason}" for reason, n in summary.failed.items()) or "0",
-        "kept": f"{summary.kept:,} ({share:.1%} of the scored: {cut.scale} score >= {cut.value:g})",
-        "raw score": ", ".join(f"{q:.0%} {summary.quantile(q):.2f}" for q in QUANTILES) + "  (quantiles)",
-        "predictor": f"{spec.predictor.info.name}, for {spec.predictor.info.encoder} embeddings",
-        "seconds": f"{seconds:.2f} ({summary.rows / max(seconds, 1e-9):,.0f} rows/s)",
-    }
-    return "\n".join(f"{name:>10}  {value}" for name, value in rows.items())
+def _tell(summary: Summary, plan: Plan, seconds: float, json: bool, quiet: bool) -> None:
+    if json:
+        click.echo(as_json(summary, plan, seconds))
+    elif not quiet:
+        click.echo(as_table(summary, plan, seconds))
 
 
-def _number_or_name(text: str | float) -> str | float:
+@contextmanager
+def _client(plan: Plan, threads: int | None, scheduler: str | None, workers: int | None, device: str) -> Iterator[Any]:
+    """A client of the cluster that scores: the one asked for, or one that is this run's own; None for threads."""
+    small = scheduler is None and workers is None and device == "auto" and plan.rows - plan.rows_done < FEW
+    if threads is not None or not plan.todo or (small and not visible_gpus()):
+        yield None
+        return
+    from distributed import Client
+
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, set_as_default=False, timeout=30)
+        except (OSError, ValueError) as error:
+            raise click.ClickException(f"expected a Dask scheduler at {scheduler}, got none: {error}") from error
+        with client:
+            click.echo(f"scheduler {scheduler} (dashboard {client.dashboard_link})", err=True)
+            yield client
+        return
+    cluster = local_cluster(device, n_workers=workers, preload=["dask_aesthetic.cli.deaf"])
+    with cluster, Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@contextmanager
+def _stopping(progress: Progress) -> Iterator[list[int]]:
+    """The signals that have come: the first asks for an orderly stop, the second ends the run at once."""
+    came: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+        progress.say(f"{signal.Signals(number).name}: stopping; once more to stop at once")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return float(text)
-    except ValueError:
-        return text
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

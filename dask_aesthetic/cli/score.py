@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
 
 from dask_aesthetic.cli.run import run
+from dask_aesthetic.job import STYLES
+
+
+def _failures(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    try:
+        if value is None:
+            return None
+        if value.isdecimal():
+            return int(value)
+        return float(value[:-1]) / 100 if value.endswith("%") else float(value)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"expected a number of rows (1000) or a share of them (0.01, 1%), got {value!r}", ctx, param
+        ) from error
+
+
+def _number_or_name(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _options(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:
+    try:
+        found = None if value is None else json.loads(value)
+    except ValueError as error:
+        raise click.BadParameter(f"expected a JSON object, got {value!r}: {error}", ctx, param) from error
+    if found is not None and not isinstance(found, dict):
+        raise click.BadParameter(f"expected a JSON object, got {value!r}", ctx, param)
+    return found
 
 
 @click.command()
 @click.argument("source", metavar="INPUT")
 @click.argument("output")
 @click.option(
+    "--format",
+    type=click.Choice(["auto", "parquet", "clip-retrieval", "datacomp", "npy"]),
+    default="auto",
+    help="What lies in INPUT; auto looks.",
+)
+@click.option(
     "--embedding-column", default="image_embedding", metavar="NAME", help="Column with a list of floats per row."
 )
+@click.option("--matrix-key", default="l14_img", metavar="NAME", help="Matrix of DataComp's .npz files.")
 @click.option(
     "--predictor",
     default="laion-v2",
@@ -34,21 +73,49 @@ from dask_aesthetic.cli.run import run
     metavar="ids|all|A,B",
     help="What to carry over; ids: key, uid, url, hash, id, image_path.",
 )
-@click.option("--score-column", default="aesthetic_score", metavar="NAME")
+@click.option("--style", type=click.Choice(list(STYLES)), default="default", help="Name the score as LAION or COYO do.")
+@click.option("--score-column", default=None, metavar="NAME", help="Another name for the score.")
 @click.option("--keep-column", default="keep", metavar="NAME")
+@click.option("--keep-only", is_flag=True, help="Write the rows to keep alone.")
 @click.option(
     "--on-invalid",
     type=click.Choice(["null", "raise"]),
     default="null",
     help="What a row without a usable embedding does.",
 )
+@click.option(
+    "--max-failed",
+    callback=_failures,
+    metavar="COUNT|SHARE",
+    help="End with exit 1 when more rows than this have no usable embedding.",
+)
+@click.option("--allow-unusable", is_flag=True, help="Let shards pass in which no row has a usable embedding.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=None, help="Most rows worked on at a time.")
 @click.option(
-    "--threads", type=click.IntRange(min=1), default=None, help="Files scored side by side; one per core if not given."
+    "--rows-per-shard", type=click.IntRange(min=1), default=1_000_000, help="Larger files are cut between row groups."
 )
-@click.option("--overwrite", is_flag=True, help="Write over files of an earlier run.")
-@click.option("--quiet", is_flag=True, help="No progress bar and no table.")
-def score(source: str, output: str, columns: str, threads: int | None, quiet: bool, **options: Any) -> None:
-    """Score the Parquet files in INPUT (a file, a folder or a glob) into files of the same names in OUTPUT."""
+@click.option(
+    "--storage-options", callback=_options, metavar="JSON", help="For fsspec, where INPUT or OUTPUT is a URL."
+)
+@click.option("--threads", type=click.IntRange(min=1), default=None, help="Score in so many threads of this process.")
+@click.option("--scheduler", metavar="ADDRESS", default=None, help="Score on the Dask cluster of this scheduler.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=None, help="Workers of the local cluster; one per GPU or core."
+)
+@click.option("--device", type=click.Choice(["auto", "gpu", "cpu"]), default="auto", help="Of the local cluster.")
+@click.option("--overwrite", is_flag=True, help="Replace what was made with other settings, and files in the way.")
+@click.option("--verify", is_flag=True, help="Read inputs and outputs of finished shards again.")
+@click.option("--dry-run", is_flag=True, help="List shards, rows and what is done; score nothing.")
+@click.option("--json", is_flag=True, help="Tell what came out as one line of JSON.")
+@click.option("--quiet", is_flag=True, help="No progress and no table.")
+def score(threshold: str, columns: str, threads: int | None, scheduler: str | None, **options: Any) -> None:
+    """Score the embeddings in INPUT (a file, folder, glob or URL) into Parquet files of the same names in OUTPUT.
+
+    A local Dask cluster scores, which this command starts and closes, unless --threads or --scheduler says otherwise;
+    fewer than a million rows are scored in threads. The same command goes on where an earlier one was stopped. Exit
+    status: 0 done, 1 a failure on the way, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
+    """
+    if threads is not None and scheduler is not None:
+        raise click.UsageError("expected --threads or --scheduler, got both")
     names: str | list[str] = columns if columns in ("ids", "all") else columns.split(",")
-    run(source, output, threads=threads, quiet=quiet, columns=names, **options)
+    run(threshold=_number_or_name(threshold), columns=names, threads=threads, scheduler=scheduler, **options)

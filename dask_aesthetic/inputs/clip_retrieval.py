@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dask.dataframe as dd
 
-from dask_aesthetic.errors import InputError
-from dask_aesthetic.inputs.matrices import open_matrix
-from dask_aesthetic.inputs.pairs import Pair, existing_folder, pair_up, read_pairs
-
-LAYOUT = "img_emb/img_emb_N.npy beside metadata/metadata_N.parquet"
+from dask_aesthetic.inputs.files import Place, list_files
+from dask_aesthetic.inputs.pairs import look_at_layout, read_pairs
 
 
 def read_clip_retrieval(
-    folder: str | os.PathLike[str],
+    folder: Place,
     *,
     embedding_column: str = "image_embedding",
     columns: str | Sequence[str] | None = None,
     rows_per_partition: int | None = 25_000,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> dd.DataFrame:
     """Read clip-retrieval's image embeddings and metadata as a lazy Dask frame.
 
     Parameters
     ----------
     folder : str or path
-        Holds ``img_emb/img_emb_N.npy``, float matrices, and ``metadata/metadata_N.parquet``. They are paired by the
-        number N, with or without leading zeros, and read in its order.
+        A path or fsspec URL. Holds ``img_emb/img_emb_N.npy``, float matrices, and ``metadata/metadata_N.parquet``. They
+        are paired by the number N, with or without leading zeros, and read in its order.
     embedding_column : str
         Name for the embeddings.
     columns : list of str, optional
         Metadata columns to carry; all if not given, those of ids (key, uid, url, hash, id, image_path) if "ids".
     rows_per_partition : int or None
         The most rows of a partition, which never spans two shards; None for a partition per shard.
+    storage_options : mapping, optional
+        For fsspec.
 
     Returns
     -------
     dask.dataframe.DataFrame
         Metadata columns with their Arrow types, then the embedding as a fixed-size list, float16 as it lies; the
-        index numbers the rows through all shards. Embeddings stay in the mapped file and are scored there without a
-        copy; what is not asked for is not read.
+        index numbers the rows through all shards. Embeddings of a folder here stay in the mapped file and are scored
+        there without a copy; behind a URL a partition's rows are fetched. What is not asked for is not read. The
+        partitions are pandas; ``.to_backend("cudf")`` takes them to GPUs.
 
     Raises
     ------
@@ -72,22 +71,5 @@ def read_clip_retrieval(
     0   a            4.883
     1   b            4.883
     """
-    path = existing_folder(os.fspath(folder))
-    matrices = _by_number(path / "img_emb", "img_emb", ".npy")
-    tables = _by_number(path / "metadata", "metadata", ".parquet")
-    files = pair_up(matrices, tables, path, LAYOUT)
-    pairs = [Pair(open_matrix(str(matrix)), table) for matrix, table in files]
-    return read_pairs(pairs, embedding_column, columns, rows_per_partition)
-
-
-def _by_number(folder: Path, name: str, suffix: str) -> dict[str, Path]:
-    found: dict[int, Path] = {}
-    for file in sorted(folder.glob(f"{name}_*{suffix}")):
-        match = re.fullmatch(rf"{name}_(\d+){re.escape(suffix)}", file.name)
-        if match is None:
-            continue
-        number = int(match[1])
-        if number in found:
-            raise InputError(f"expected one {name} file of number {number}, got {found[number]} and {file}")
-        found[number] = file
-    return {str(number): found[number] for number in sorted(found)}
+    found = look_at_layout("clip-retrieval", list_files(folder, storage_options), folder)
+    return read_pairs(found, embedding_column, columns, rows_per_partition)

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dask.dataframe as dd
 
-from dask_aesthetic.inputs.matrices import open_matrix
-from dask_aesthetic.inputs.pairs import Pair, existing_folder, pair_up, read_pairs
-
-LAYOUT = "<name>.npz beside <name>.parquet"
+from dask_aesthetic.inputs.files import Place, list_files
+from dask_aesthetic.inputs.pairs import look_at_layout, read_pairs
 
 
 def read_datacomp(
-    folder: str | os.PathLike[str],
+    folder: Place,
     *,
     key: str = "l14_img",
     embedding_column: str = "image_embedding",
     columns: str | Sequence[str] | None = None,
     rows_per_partition: int | None = 25_000,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> dd.DataFrame:
     """Read DataComp's embeddings and metadata as a lazy Dask frame.
 
     Parameters
     ----------
     folder : str or path
-        Holds ``<name>.npz`` and ``<name>.parquet``, paired by name and read in its order.
+        A path or fsspec URL. Holds ``<name>.npz`` and ``<name>.parquet`` (searched through), paired by name and read in
+        its order.
     key : str
         Which matrix of the .npz files: "l14_img" (OpenAI's ViT-L/14, 768 wide) or "b32_img" (ViT-B/32, 512 wide, for
         ``predictor="laion-v1-b32"``). "l14_txt" and "b32_txt" are embeddings of captions, which no predictor scores.
@@ -35,6 +35,8 @@ def read_datacomp(
     rows_per_partition : int or None
         The most rows of a partition, which never spans two shards; None for a partition per shard, as compressed
         .npz files always have.
+    storage_options : mapping, optional
+        For fsspec.
 
     Returns
     -------
@@ -62,11 +64,5 @@ def read_datacomp(
     0   a            4.883
     1   b            4.883
     """
-    path = existing_folder(os.fspath(folder))
-    matrices, tables = (
-        {file.stem: file for file in sorted(path.glob(f"*{suffix}")) if not file.name.startswith((".", "_"))}
-        for suffix in (".npz", ".parquet")
-    )
-    files = pair_up(matrices, tables, path, LAYOUT)
-    pairs = [Pair(open_matrix(str(matrix), key), table) for matrix, table in files]
-    return read_pairs(pairs, embedding_column, columns, rows_per_partition)
+    found = look_at_layout("datacomp", list_files(folder, storage_options), folder, key)
+    return read_pairs(found, embedding_column, columns, rows_per_partition)

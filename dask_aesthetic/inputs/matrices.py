@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 
 from dask_aesthetic.errors import InputError
+from dask_aesthetic.inputs.file import BLOCK, File
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # zipfile raises RuntimeError for encryption and for compressions it does not know.
@@ -25,7 +28,7 @@ class Matrix:
 
     Attributes
     ----------
-    file : str
+    file : File
     key : str or None
         Its name in an .npz file; None for an .npy file.
     rows, width : int
@@ -33,20 +36,20 @@ class Matrix:
         "float16", "float32" or "float64".
     fortran : bool
         Whether it is stored column by column.
-    offset : int or None
-        Where its numbers begin in the file; None if they are compressed.
-    modified : int
-        The file's time stamp: a file that is written again gets other names in the graph.
+    offset : int
+        Where its numbers begin in the file; where the compressed ones begin if they are.
+    packed : int or None
+        How many bytes they take if they are compressed.
     """
 
-    file: str
+    file: File
     key: str | None
     rows: int
     width: int
     dtype: str
     fortran: bool
-    offset: int | None
-    modified: int = field(compare=False)
+    offset: int
+    packed: int | None
 
     @property
     def type(self) -> pa.DataType:
@@ -58,40 +61,85 @@ class Matrix:
         """What to call it in an error."""
         return _where(self.file, self.key)
 
+    @property
+    def by_rows(self) -> bool:
+        """Whether some rows can be read without the others."""
+        return self.packed is None and (self.file.is_local or not self.fortran)
+
+    def ranges(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """The bytes, as (begin, length), that reading rows from `start` to `stop` depends on."""
+        if self.packed is not None:
+            return [(self.offset, self.packed)]
+        row = self.width * np.dtype(self.dtype).itemsize
+        first, last = (0, self.rows) if self.fortran else (start, stop)
+        return [(self.offset + first * row, (last - first) * row)]
+
     def read(self, start: int, stop: int) -> pa.FixedSizeListArray:
-        """Some of its rows as an Arrow array; they stay in the mapped file unless they are compressed.
+        """Some of its rows as an Arrow array; those of a file here stay in the mapped file unless compressed.
 
         Raises
         ------
         InputError
             The file is no longer what it was when the frame was made.
         """
+        return self.reader(stop)(start, stop)
+
+    def reader(self, last: int) -> Callable[[int, int], pa.FixedSizeListArray]:
+        """A function that reads rows from a start to a stop, for going on from front to back up to `last`."""
         found = open_matrix(self.file, self.key)
-        if found != self:
+        if replace(found, file=self.file) != self:
             raise InputError(
                 f"expected {self.rows:,} x {self.width} {self.dtype} in {self.where} as when the frame was made, "
                 f"got {found.rows:,} x {found.width} {found.dtype}: make the frame again"
             )
-        # Copies only what Arrow cannot take as it lies: Fortran order, or a zip member at an odd address.
-        rows = np.require(self._open()[start:stop], requirements=["C", "A"])
-        return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), self.width)
+        if not self.file.is_local and self.by_rows:
+            return _Blocks(self, last).read
+        matrix = self._open()
+        return lambda start, stop: as_lists(matrix[start:stop])
 
     def _open(self) -> np.ndarray:
         if not self.rows:
             return np.empty((0, self.width), self.dtype)
-        if self.offset is None:
-            try:
-                with zipfile.ZipFile(self.file) as archive, archive.open(f"{self.key}.npy") as stream:
-                    matrix: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-                    return matrix
-            except _DAMAGED as error:
-                raise _damaged(self.where, error) from error
+        if self.packed is not None:
+            with (
+                _looking(self.where),
+                self.file.open(BLOCK) as file,
+                zipfile.ZipFile(file) as archive,
+                archive.open(f"{self.key}.npy") as stream,
+            ):
+                matrix: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+                return matrix
         order: Any = "F" if self.fortran else "C"
-        mapped = np.memmap(self.file, self.dtype, "r", self.offset, (self.rows, self.width), order)
-        return np.asarray(mapped)
+        if self.file.is_local:
+            return np.asarray(np.memmap(self.file.path, self.dtype, "r", self.offset, (self.rows, self.width), order))
+        data = self.file.read(*self.ranges(0, self.rows)[0])
+        return np.frombuffer(data, self.dtype).reshape((self.rows, self.width), order=order)
 
 
-def open_matrix(file: str, key: str | None = None) -> Matrix:
+class _Blocks:
+    """Rows of a matrix elsewhere, fetched block by block."""
+
+    def __init__(self, matrix: Matrix, last: int) -> None:
+        self._matrix, self._last = matrix, last
+        self._begin, self._block = 0, np.empty((0, matrix.width), matrix.dtype)
+
+    def read(self, start: int, stop: int) -> pa.FixedSizeListArray:
+        if start < self._begin or stop > self._begin + len(self._block):
+            matrix = self._matrix
+            rows = max(BLOCK // (matrix.width * self._block.itemsize), 1)
+            data = matrix.file.read(*matrix.ranges(start, min(max(stop, start + rows), self._last))[0])
+            self._begin, self._block = start, np.frombuffer(data, matrix.dtype).reshape(-1, matrix.width)
+        return as_lists(self._block[start - self._begin : stop - self._begin])
+
+
+def as_lists(rows: np.ndarray) -> pa.FixedSizeListArray:
+    """Rows as an Arrow array; copied only where Arrow cannot take them as they lie."""
+    # In Fortran order, or a zip member at an odd address.
+    fit = np.require(rows, requirements=["C", "A"])
+    return pa.FixedSizeListArray.from_arrays(pa.array(fit.reshape(-1)), rows.shape[1])
+
+
+def open_matrix(file: File, key: str | None = None) -> Matrix:
     """Look at an .npy file, or at one matrix of an .npz file, without reading its numbers.
 
     Raises
@@ -99,26 +147,23 @@ def open_matrix(file: str, key: str | None = None) -> Matrix:
     InputError
         It is damaged, not there, or no matrix of floats.
     """
-    try:
-        with Path(file).open("rb") as stream:
-            if key is None:
-                size = Path(file).stat().st_size
-                return _described(file, None, stream, 0, size)
-            with zipfile.ZipFile(stream) as archive:
-                names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-                if key not in names:
-                    raise InputError(f"expected a matrix {key!r} in {file}, got {', '.join(names) or 'none'}")
-                info = archive.getinfo(f"{key}.npy")
-                begin = _stored_at(stream, info) if info.compress_type == zipfile.ZIP_STORED else None
-                with archive.open(info) as member:
-                    return _described(file, key, member, begin, info.file_size)
-    except InputError:
-        raise
-    except _DAMAGED as error:
-        raise _damaged(_where(file, key), error) from error
+    with _looking(_where(file, key)), file.open() as stream:
+        if key is None:
+            size = stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            return _described(file, None, stream, size, 0, None)
+        with zipfile.ZipFile(stream) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+            if key not in names:
+                raise InputError(f"expected a matrix {key!r} in {file.path}, got {', '.join(names) or 'none'}")
+            info = archive.getinfo(f"{key}.npy")
+            begin = _stored_at(stream, info)
+            packed = None if info.compress_type == zipfile.ZIP_STORED else info.compress_size
+            with archive.open(info) as member:
+                return _described(file, key, member, info.file_size, begin, packed)
 
 
-def _described(file: str, key: str | None, stream: IO[bytes], begin: int | None, size: int) -> Matrix:
+def _described(file: File, key: str | None, stream: IO[bytes], size: int, begin: int, packed: int | None) -> Matrix:
     where = _where(file, key)
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
@@ -133,8 +178,8 @@ def _described(file: str, key: str | None, stream: IO[bytes], begin: int | None,
     head = stream.tell()
     if size - head < shape[0] * shape[1] * dtype.itemsize:
         raise InputError(f"expected {shape[0]:,} x {shape[1]} {dtype} in {where}, got a file that is cut off")
-    offset = None if begin is None else begin + head
-    return Matrix(file, key, shape[0], shape[1], dtype.name, fortran, offset, Path(file).stat().st_mtime_ns)
+    offset = begin + head if packed is None else begin
+    return Matrix(file, key, shape[0], shape[1], dtype.name, fortran, offset, packed)
 
 
 def _stored_at(stream: IO[bytes], info: zipfile.ZipInfo) -> int:
@@ -144,9 +189,15 @@ def _stored_at(stream: IO[bytes], info: zipfile.ZipInfo) -> int:
     return info.header_offset + _LOCAL_HEADER + name + extra
 
 
-def _damaged(where: str, error: Exception) -> InputError:
-    return InputError(f"expected a whole .npy or .npz file of floats, got {where}: {error}")
+@contextmanager
+def _looking(where: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGED as error:
+        raise InputError(f"expected a whole .npy or .npz file of floats, got {where}: {error}") from error
 
 
-def _where(file: str, key: str | None) -> str:
-    return file if key is None else f"{key!r} of {file}"
+def _where(file: File, key: str | None) -> str:
+    return file.path if key is None else f"{key!r} of {file.path}"

@@ -3,71 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from glob import glob, has_magic
-from pathlib import Path
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dask_aesthetic.embeddings.arrow import is_float_list
 from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.inputs.file import File, Ranges
 
 # Decoded lists of 1024 rows of 768 floats are 3 MB: they stay in cache and their memory is used again.
 BATCH_ROWS = 1024
 TABLE_BATCH_ROWS = 1 << 16
+_FOOTER = 1 << 16  # Bytes within which most footers lie.
 ID_COLUMNS = ("key", "uid", "url", "hash", "id", "image_path")
 
 
-def find_files(path: str, kind: str = "Parquet") -> list[Path]:
-    """The files that a file's path, a folder or a glob names, in order: Parquet files, or those of another kind.
+@dataclass(frozen=True)
+class Footer:
+    """What stands at the end of a Parquet file.
 
-    Raises
-    ------
-    InputError
-        There are none, or two have the same stem in different folders.
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+    metadata : pyarrow.parquet.FileMetaData
+    length : int
+        Its bytes, up to the end of the file.
     """
-    suffix = f".{kind.lower()}"
-    if has_magic(path):
-        files = [Path(name) for name in glob(path, recursive=True)]
-    elif Path(path).is_dir():
-        files = [file for file in Path(path).rglob(f"*{suffix}") if not file.name.startswith((".", "_"))]
-    elif Path(path).exists():
-        files = [Path(path)]
-    else:
-        raise InputError(f"expected a {kind} file, a folder or a glob, got {path!r}, which does not exist")
-    if not files:
-        raise InputError(f"expected {kind} files (*{suffix}) in {path!r}, got none")
-    by_stem: dict[str, Path] = {}
-    for file in sorted(files):
-        if file.stem in by_stem:
-            raise InputError(f"expected files of different names, got {by_stem[file.stem]} and {file}")
-        by_stem[file.stem] = file
-    return list(by_stem.values())
+
+    schema: pa.Schema
+    metadata: pq.FileMetaData
+    length: int
+
+    @property
+    def groups(self) -> list[int]:
+        """The number of rows in each row group."""
+        return [self.metadata.row_group(at).num_rows for at in range(self.metadata.num_row_groups)]
 
 
-def read_footer(file: Path) -> tuple[pa.Schema, int]:
-    """A Parquet file's Arrow schema and number of rows.
+def read_footer(file: File) -> Footer:
+    """Look at a Parquet file without reading its rows.
 
     Raises
     ------
     InputError
         The file is no Parquet file, or is cut off.
     """
-    schema, groups = read_row_groups(file)
-    return schema, sum(groups)
+    with file.reading("a Parquet file"):
+        tail = _tail(file, _FOOTER)
+        length = int.from_bytes(tail[-8:-4], "little") + 8
+        if tail[-4:] == b"PAR1" and len(tail) < length <= file.size:
+            tail = _tail(file, length)
+        # The reader needs no more than the footer, so that a file elsewhere is asked once.
+        with pq.ParquetFile(pa.BufferReader(tail)) as source:
+            return Footer(source.schema_arrow, source.metadata, length)
 
 
-def read_row_groups(file: Path) -> tuple[pa.Schema, list[int]]:
-    """A Parquet file's Arrow schema and the number of rows in each row group; raises as `read_footer`."""
-    try:
-        with pq.ParquetFile(file) as source:
-            groups = source.metadata
-            return source.schema_arrow, [groups.row_group(at).num_rows for at in range(groups.num_row_groups)]
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"expected a Parquet file, got {file}: {str(error).splitlines()[0]}") from error
-
-
-def common_schema(files: Iterable[tuple[Path, pa.Schema]], columns: Sequence[str]) -> pa.Schema:
+def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str]) -> pa.Schema:
     """The schema of some columns over several files; one that is null throughout a file takes the others' type.
 
     Raises
@@ -82,10 +74,10 @@ def common_schema(files: Iterable[tuple[Path, pa.Schema]], columns: Sequence[str
             common = pa.unify_schemas([common, pa.schema(fields)])
         except KeyError as error:
             raise ColumnError(
-                f"expected columns {', '.join(columns)} in {file}, got {', '.join(schema.names)}"
+                f"expected columns {', '.join(columns)} in {file.path}, got {', '.join(schema.names)}"
             ) from error
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise InputError(f"expected columns of the same types in all files, got {file}: {error}") from error
+            raise InputError(f"expected columns of the same types in all files, got {file.path}: {error}") from error
     return common
 
 
@@ -118,29 +110,28 @@ def choose_columns(schema: pa.Schema, asked: str | Sequence[str], embedding_colu
 
 
 def batches(
-    file: Path, columns: list[str], start: int = 0, stop: int | None = None, batch_rows: int = BATCH_ROWS
+    file: File, columns: list[str], start: int = 0, stop: int | None = None, batch_rows: int = BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
     """A file's rows, or those from `start` to `stop`, in small batches.
 
     Single-threaded: whoever runs several files side by side is faster. Row groups are read from their beginning, so
-    a range that begins in the midst of one decodes what stands before it there.
+    a range that begins in the midst of one decodes what stands before it there. Elsewhere a row group's columns are
+    fetched together, and the next ones when these are done.
     """
-    try:
-        with pq.ParquetFile(file) as source:
-            stop = source.metadata.num_rows if stop is None else stop
-            groups, position = _row_groups(source.metadata, start, stop)
-            for batch in source.iter_batches(batch_rows, row_groups=groups, columns=columns, use_threads=False):
+    with file.reading("a whole Parquet file"), _open(file) as source:
+        stop = source.metadata.num_rows if stop is None else stop
+        groups, position = _row_groups(source.metadata, start, stop)
+        for together in [groups] if file.is_local else [[group] for group in groups]:
+            for batch in source.iter_batches(batch_rows, row_groups=together, columns=columns, use_threads=False):
                 begin, position = position, position + len(batch)
                 if begin >= stop:
                     return
                 if position > start:
                     at = max(start - begin, 0)
                     yield batch.slice(at, min(position, stop) - begin - at)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"expected a whole Parquet file, got {file}: {str(error).splitlines()[0]}") from error
 
 
-def read_rows(file: Path, schema: pa.Schema, start: int, stop: int) -> pa.Table:
+def read_rows(file: File, schema: pa.Schema, start: int, stop: int) -> pa.Table:
     """The rows from `start` to `stop` of a file, the schema's columns alone.
 
     Raises
@@ -150,17 +141,63 @@ def read_rows(file: Path, schema: pa.Schema, start: int, stop: int) -> pa.Table:
     """
     parts = list(batches(file, schema.names, start, stop, TABLE_BATCH_ROWS))
     rows = sum(map(len, parts))
-    if rows != stop - start or any(part.schema.names != schema.names for part in parts):
+    if rows != stop - start or any(set(part.schema.names) != set(schema.names) for part in parts):
         raise changed(file, start, stop, rows)
-    return pa.Table.from_batches(parts).cast(schema) if parts else schema.empty_table()
+    return pa.Table.from_batches(parts).select(schema.names).cast(schema) if parts else schema.empty_table()
 
 
-def changed(file: Path, start: int, stop: int, rows: int) -> InputError:
+def groups_of(footer: Footer, start: int, stop: int) -> list[int]:
+    """The numbers of the row groups that hold rows from `start` to `stop`."""
+    return _row_groups(footer.metadata, start, stop)[0]
+
+
+def digest(file: File, columns: Iterable[str], start: int, stop: int) -> str:
+    """xxh3_128 of the footer and of the bytes that reading these columns and rows depends on, in hexadecimal.
+
+    Raises
+    ------
+    InputError
+        The file is damaged.
+    """
+    footer = read_footer(file)
+    chunks = _chunks(footer.metadata, groups_of(footer, start, stop), set(columns))
+    return file.digest([*chunks, (file.size - footer.length, footer.length)])
+
+
+def changed(file: File, start: int, stop: int, rows: int) -> InputError:
     """The error of a file that is no longer what it was when the frame was made."""
     return InputError(
-        f"expected rows {start:,} to {stop:,} of {file} as when the frame was made, got {rows:,} or other columns: "
-        "make the frame again"
+        f"expected rows {start:,} to {stop:,} of {file.path} as when the frame was made, got {rows:,} or other "
+        "columns: make the frame again"
     )
+
+
+def _open(file: File) -> pq.ParquetFile:
+    return pq.ParquetFile(file.path) if file.is_local else pq.ParquetFile(Ranges(file), pre_buffer=True)
+
+
+def _tail(file: File, length: int) -> bytes:
+    length = min(length, file.size)
+    return file.read(file.size - length, length)
+
+
+def _chunks(metadata: pq.FileMetaData, groups: list[int], columns: set[str]) -> list[tuple[int, int]]:
+    """Where the chunks of columns lie, as (begin, length); those that follow one another as one."""
+    paths = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
+    # A list's leaves are called as the column and a dot and more.
+    leaves = [at for at, path in enumerate(paths) if any(f"{path}.".startswith(f"{name}.") for name in columns)]
+    chunks: list[tuple[int, int]] = []
+    for group in groups:
+        for leaf in leaves:
+            chunk = metadata.row_group(group).column(leaf)
+            begin = chunk.data_page_offset
+            if chunk.has_dictionary_page:
+                begin = min(begin, chunk.dictionary_page_offset)
+            if chunks and sum(chunks[-1]) == begin:
+                chunks[-1] = (chunks[-1][0], chunks[-1][1] + chunk.total_compressed_size)
+            else:
+                chunks.append((begin, chunk.total_compressed_size))
+    return chunks
 
 
 def _row_groups(groups: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:

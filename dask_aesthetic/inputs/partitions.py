@@ -56,9 +56,9 @@ def even(rows: int, most: int | None) -> Ranges:
 
 
 def from_spans(
-    read: Callable[..., pd.DataFrame], sources: Sequence[Any], spans: Sequence[Span], schema: pa.Schema, **kwargs: Any
+    read: Callable[..., Any], sources: Sequence[Any], spans: Sequence[Span], meta: Any, **kwargs: Any
 ) -> dd.DataFrame:
-    """A lazy frame of Arrow columns, a partition per span.
+    """A lazy frame, a partition per span.
 
     Parameters
     ----------
@@ -66,15 +66,19 @@ def from_spans(
         ``read(source, span, columns, **kwargs)`` gives the partition with those columns alone. The parameter must
         have that name for Dask to project, and no default: with one, Dask leaves it out where no column is needed.
     sources, spans : sequences of the same length
-    schema : pyarrow.Schema
-        All columns.
+    meta : DataFrame
+        All columns, without rows.
     """
     last = spans[-1]
     divisions = (*(span.first for span in spans), max(last.first, last.first + len(last) - 1))
-    meta = to_pandas(schema.empty_table(), Span(0, 0, 0))
     # Else from_map makes pandas' own strings of Arrow's.
     with dask.config.set({"dataframe.convert-string": False}):
         return dd.from_map(read, sources, spans, meta=meta, divisions=divisions, **kwargs)
+
+
+def meta_of(schema: pa.Schema) -> pd.DataFrame:
+    """Columns without rows, as `to_pandas` makes them."""
+    return to_pandas(schema.empty_table(), Span(0, 0, 0))
 
 
 def to_pandas(table: pa.Table | None, span: Span) -> pd.DataFrame:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
+from typing import Any
 
+import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -14,8 +16,11 @@ import pyarrow as pa
 
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.frame import graph_ready
-from dask_aesthetic.inputs import parquet
-from dask_aesthetic.inputs.partitions import Ranges, Span, check_rows, cut, from_spans, to_pandas
+from dask_aesthetic.inputs import hive, parquet
+from dask_aesthetic.inputs.file import File
+from dask_aesthetic.inputs.files import Source, find_files
+from dask_aesthetic.inputs.layouts import look_at_all
+from dask_aesthetic.inputs.partitions import Ranges, Span, check_rows, cut, from_spans, meta_of, to_pandas
 from dask_aesthetic.predictors import DEFAULT, Predictor
 from dask_aesthetic.scoring import ScoreSpec, score_array
 from dask_aesthetic.thresholds import Threshold
@@ -24,8 +29,16 @@ from dask_aesthetic.thresholds import Threshold
 PLACE = pa.dictionary(pa.int8(), pa.string())
 
 
+@dataclass(frozen=True)
+class Table:
+    """A Parquet file, and the columns in the names of its folders."""
+
+    file: File
+    folders: hive.Partitions
+
+
 def read_scored(
-    path: str | os.PathLike[str],
+    path: Source,
     columns: str | Sequence[str] | None = None,
     *,
     embedding_column: str = "image_embedding",
@@ -37,6 +50,7 @@ def read_scored(
     on_invalid: str = "null",
     batch_size: int | None = None,
     rows_per_partition: int | None = 100_000,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> dd.DataFrame:
     """Read Parquet files as a lazy Dask frame that holds scores in place of embeddings.
 
@@ -45,22 +59,27 @@ def read_scored(
 
     Parameters
     ----------
-    path : str or path
-        A Parquet file, a folder of them (searched through) or a glob.
+    path : str, path, or list of them
+        A Parquet file, a folder of them (searched through) or a glob; here, or an fsspec URL.
     columns : list of str, optional
         Columns to carry; if not given those of ids (key, uid, url, hash, id, image_path, in any case), all but the
-        embedding if "all".
+        embedding if "all". Folders called ``lang=en`` make a column ``lang`` of strings, which can be asked for by
+        name and comes with "all".
     embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
         As in ``.aesthetic.score``.
     rows_per_partition : int or None
         Row groups of a file are put together until a partition has so many rows; None for a partition per file.
+    storage_options : mapping, optional
+        For fsspec.
 
     Returns
     -------
     dask.dataframe.DataFrame
         The carried columns with their Arrow types, ``aesthetic_score`` (float32, NaN where a row has no usable
         embedding) and ``keep`` (bool); the index numbers the rows through all files. What is not asked for is not
-        read: without the score and ``keep`` neither are the embeddings.
+        read: without the score and ``keep`` neither are the embeddings. With Dask's ``dataframe.backend`` set to
+        "cudf" the partitions are cuDF, read and scored on the GPU, where a partition's embeddings are held while it is
+        scored.
 
     Raises
     ------
@@ -90,27 +109,37 @@ def read_scored(
         embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
     )
     check_rows(rows_per_partition)
-    # Absolute, since workers may run elsewhere.
-    files = [file.absolute() for file in parquet.find_files(os.fspath(path))]
-    footers = [parquet.read_row_groups(file) for file in files]
-    for schema, _ in footers:
-        parquet.check_embedding(schema, embedding_column)
-    names = parquet.choose_columns(footers[0][0], "ids" if columns is None else columns, embedding_column)
+    found = find_files(path, ".parquet", storage_options)
+    footers = look_at_all([file for file, _ in found], parquet.read_footer)
+    for footer in footers:
+        parquet.check_embedding(footer.schema, embedding_column)
+    tables = [Table(one[0], hive.of_file(one, footer.schema)) for one, footer in zip(found, footers, strict=True)]
+    schemas = [
+        hive.extended(footer.schema, table.folders, pa.string()) for table, footer in zip(tables, footers, strict=True)
+    ]
+    names = parquet.choose_columns(schemas[0], "ids" if columns is None else columns, embedding_column)
     if embedding_column in names:
         raise ColumnError(
             f"expected columns to carry beside the scores, got the embedding column {embedding_column!r}, which is not "
             "kept: leave it out, or use dask.dataframe.read_parquet and .aesthetic.score"
         )
     names = [name for name in dict.fromkeys(names) if name not in (score_column, keep_column)]
-    carried = parquet.common_schema(zip(files, (schema for schema, _ in footers), strict=True), names)
-    stamped = [(str(file), file.stat().st_mtime_ns) for file in files]
-    sources, spans = cut(stamped, [_whole_groups(groups, rows_per_partition) for _, groups in footers])
+    carried = parquet.common_schema(zip((file for file, _ in found), schemas, strict=True), names)
+    sources, spans = cut(tables, [_whole_groups(footer.groups, rows_per_partition) for footer in footers])
+    if dask.config.get("dataframe.backend") == "cudf":
+        from dask_aesthetic.inputs import cudf
+
+        for footer in footers:
+            cudf.check_type(footer.schema.field(embedding_column).type, embedding_column)
+        return cudf.read_spans(sources, spans, carried, embedding_column, spec)
     # The score's column first says where to score, then is assigned the scores. As in `frame.score`, a Series is what
     # Dask leaves out where no score is asked for; and it leaves an assignment out only where the frame has a column
     # more than is asked for, which this one is.
-    frame = from_spans(_read, sources, spans, carried.append(pa.field(score_column, PLACE)), carried=carried)
+    frame = from_spans(_read, sources, spans, meta_of(carried.append(pa.field(score_column, PLACE))), carried=carried)
     meta = pd.Series([], dtype="float32", name=score_column, index=frame._meta.index)
-    scores = frame[score_column].map_partitions(_score, embedding_column, spec=graph_ready(spec), meta=meta)
+    scores = frame[score_column].map_partitions(
+        _score, embedding_column, spec=graph_ready(spec), options=storage_options or {}, meta=meta
+    )
     return frame.assign(**{score_column: scores, keep_column: scores >= spec.threshold.cut})
 
 
@@ -125,23 +154,25 @@ def _whole_groups(groups: list[int], least: int | None) -> Ranges:
     return list(pairwise(cuts))
 
 
-def _read(source: tuple[str, int], span: Span, columns: list[str], carried: pa.Schema) -> pd.DataFrame:
-    file = source[0]
-    wanted = pa.schema([field for field in carried if field.name in columns])
-    table = parquet.read_rows(Path(file), wanted, span.start, span.stop) if wanted.names else None
+def _read(table: Table, span: Span, columns: list[str], carried: pa.Schema) -> pd.DataFrame:
+    folders = dict(table.folders)
+    own = pa.schema([field for field in carried if field.name in columns and field.name not in folders])
+    read = parquet.read_rows(table.file, own, span.start, span.stop) if own.names else None
+    made = {name: hive.constant(folders[name], len(span), pa.string()) for name in columns if name in folders}
     for name in columns:
         if name not in carried.names:
-            indices = pa.array(np.zeros(len(span), np.int8))
-            places = pa.DictionaryArray.from_arrays(indices, pa.array([f"{span.start} {file}"]))
-            table = pa.table({name: places}) if table is None else table.append_column(name, places)
-    return to_pandas(table, span)
+            made[name] = pa.DictionaryArray.from_arrays(
+                pa.array(np.zeros(len(span), np.int8)), pa.array([_told(table.file, span.start)])
+            )
+    for name, values in made.items():
+        read = pa.table({name: values}) if read is None else read.append_column(name, values)
+    return to_pandas(read, span)[columns]
 
 
-def _score(places: pd.Series, embedding_column: str, spec: ScoreSpec) -> pd.Series:
+def _score(places: pd.Series, embedding_column: str, spec: ScoreSpec, options: Mapping[str, Any]) -> pd.Series:
     parts = [np.empty(0, np.float32)]
     if len(places):
-        first, _, name = places.iloc[0].partition(" ")
-        start, file = int(first), Path(name)
+        file, start = _understood(places.iloc[0], options)
         at, stop = start, start + len(places)
         for batch in parquet.batches(file, [embedding_column], start, stop):
             if not batch.num_columns:
@@ -151,3 +182,12 @@ def _score(places: pd.Series, embedding_column: str, spec: ScoreSpec) -> pd.Seri
         if at != stop:
             raise parquet.changed(file, start, stop, at - start)
     return pd.Series(np.concatenate(parts), index=places.index, name=spec.score_column, copy=False)
+
+
+def _told(file: File, start: int) -> str:
+    return f"{start} {file.size} {file.path}"
+
+
+def _understood(place: str, options: Mapping[str, Any]) -> tuple[File, int]:
+    start, size, path = place.split(" ", 2)
+    return File(path, int(size), "", options), int(start)

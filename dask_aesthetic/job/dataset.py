@@ -1,134 +1,169 @@
-"""Score a folder of Parquet files into files of the same names."""
+"""Score what lies on disk into Parquet files of the same names, durably."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from dask_aesthetic.errors import InputError
+import pyarrow as pa
+
+from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.inputs import parquet
-from dask_aesthetic.job.file import score_file
+from dask_aesthetic.inputs.pairs import PLACE
+from dask_aesthetic.inputs.shards import Shard, find_shards
+from dask_aesthetic.job.crew import Crew, Threads, Workers
+from dask_aesthetic.job.markers import Marker
+from dask_aesthetic.job.plan import Plan, plan_run
+from dask_aesthetic.job.running import failures_allowed, run
+from dask_aesthetic.job.settings import STATUS_COLUMN, Settings
+from dask_aesthetic.job.store import Store
 from dask_aesthetic.job.summary import Summary
+from dask_aesthetic.job.widths import refuse_other_widths
 from dask_aesthetic.predictors import DEFAULT
 from dask_aesthetic.scoring import ScoreSpec
 from dask_aesthetic.thresholds import Threshold
 
+if TYPE_CHECKING:
+    from distributed import Client
+
+# What the score's column is called in published data sets.
+STYLES = {"default": "aesthetic_score", "laion": "aesthetic", "coyo": "aesthetic_score_laion_v2"}
+
 
 def score_dataset(
-    source: str | os.PathLike[str], output: str | os.PathLike[str], *, executor: Executor | None = None, **options: Any
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    client: Client | None = None,
+    threads: int | None = None,
+    max_failed: float | None = None,
+    allow_unusable: bool = False,
+    progress: Callable[[Marker], None] | None = None,
+    **options: Any,
 ) -> Summary:
-    """Score Parquet files into Parquet files of the same names.
+    """Score a data set on disk, shard by shard; the same call goes on where an earlier one was stopped.
 
     Parameters
     ----------
     source, output
         As in `plan_dataset`.
-    executor : concurrent.futures.Executor, optional
-        Where files are scored: one thread per CPU core if not given, ``client.get_executor()`` for a Dask cluster.
+    client : distributed.Client, optional
+        The Dask cluster whose workers score; they must reach `source` and `output` under the same names.
+    threads : int, optional
+        How many threads of this process score where no client is given; one per CPU core if not said.
+    max_failed : int or float, optional
+        End the run when more rows than this have no usable embedding: a count if whole, else a share of all rows.
+    allow_unusable : bool
+        Let shards pass in which no row has a usable embedding; else they end the run.
+    progress : callable, optional
+        Called with the `Marker` of every shard that is done.
     **options
         As in `plan_dataset`.
 
     Returns
     -------
     Summary
+        Of all shards, those of earlier runs too.
 
     Raises
     ------
-    InputError, ColumnError
-        Nothing to read, or nowhere to write; found before anything is written.
-    InvalidEmbeddingError
-        Under ``on_invalid="raise"``.
+    InputError, ColumnError, ArgumentError, ThresholdError, PredictorError
+        As in `plan_dataset`, before anything is written; InputError also where another run is at work in `output`.
+    UnusableError, InvalidEmbeddingError
+        A shard without any usable embedding; a row without one under ``on_invalid="raise"``.
+    JobError
+        Shards are damaged, the disk is full, or more than `max_failed` rows failed. What is done stays.
 
     Notes
     -----
-    The output holds the carried columns, the score (null where a row has no usable embedding), ``keep`` and
-    ``status``; its schema's metadata says under the key ``dask_aesthetic`` which predictor, scale and threshold made
-    it. A file appears under its name only when it is whole.
+    For every shard the output holds one Parquet file with the carried columns, the score (null where a row has no
+    usable embedding), ``keep`` and ``status``. It appears under its name when it is whole and on disk; then a marker
+    says that the shard is done. ``_SUCCESS``, the manifest, is written last. ``_failed.parquet``, a folder with a file
+    per shard that has any, lists the rows without a score; ``pandas.read_parquet`` and Arrow read it as one.
+
+    Shards with a marker are skipped as long as settings, inputs (by size and time stamp, and where these differ by
+    content) and output are what they were. The bytes of the output do not depend on who scored what, or how often the
+    run was stopped.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from dask_aesthetic import score_dataset
+    >>> from dask_aesthetic.synthetic import write_demo
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> source = write_demo(folder / "embeddings", rows=1000)
+    >>> summary = score_dataset(source, folder / "scores")
+    >>> summary.rows, summary.scored, summary.failed
+    (1000, 984, {'missing': 4, 'wrong_width': 4, 'not_finite': 4, 'zero': 4})
     """
-    plan = plan_dataset(source, output, **options)
-    if executor is not None:
-        return plan.run(executor)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return plan.run(threads)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run that can start: every input has been found readable, and no output is in the way.
-
-    Attributes
-    ----------
-    spec : ScoreSpec
-    embedding_column : str
-    columns : {"ids", "all"} or list of str
-    files, targets : list of Path
-    output : Path
-    rows : int
-        In all files, by their footers.
-    """
-
-    spec: ScoreSpec
-    embedding_column: str
-    columns: str | Sequence[str]
-    files: list[Path]
-    targets: list[Path]
-    output: Path
-    rows: int
-
-    def run(self, executor: Executor, progress: Callable[[Summary], None] | None = None) -> Summary:
-        """Score every file; the first failure cancels the files that have not begun, whole files stay."""
-        self.output.mkdir(parents=True, exist_ok=True)
-        futures = [
-            executor.submit(score_file, file, target, self.embedding_column, self.spec, self.columns)
-            for file, target in zip(self.files, self.targets, strict=True)
-        ]
-        total = Summary()
-        try:
-            for future in as_completed(futures):
-                part = future.result()
-                total += part
-                if progress is not None:
-                    progress(part)
-        finally:
-            for future in futures:
-                future.cancel()
-        return total
+    plan = plan_dataset(source, output, allow_unusable=allow_unusable, **options)
+    failures_allowed(max_failed, plan.rows)
+    with open_crew(client, threads) as crew:
+        return run(plan, crew, max_failed=max_failed, allow_unusable=allow_unusable, progress=progress)
 
 
 def plan_dataset(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
+    format: str = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
+    matrix_key: str = "l14_img",
     predictor: Any = DEFAULT,
     threshold: float | str | Threshold = "standard",
     scale: str = "raw",
     columns: str | Sequence[str] = "ids",
-    score_column: str = "aesthetic_score",
+    style: str = "default",
+    score_column: str | None = None,
     keep_column: str = "keep",
+    keep_only: bool = False,
     on_invalid: str = "null",
     batch_size: int | None = None,
+    rows_per_shard: int = 1_000_000,
+    storage_options: Mapping[str, Any] | None = None,
+    output_options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    verify: bool = False,
+    allow_unusable: bool = False,
 ) -> Plan:
-    """Look at what is to be scored, and refuse what cannot be, before anything is written.
+    """Look at what is to be scored and what an earlier run has done, and refuse what cannot be; nothing is written.
 
     Parameters
     ----------
-    source : str or path
-        A Parquet file, a folder of them (searched through) or a glob.
+    source : str, path or list of them
+        A file, a folder (searched through) or a glob; a path here or any URL that fsspec knows.
     output : str or path
-        Folder for the scored files; made if it is not there.
-    embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
+        Folder for the scored files, or an fsspec URL; made if it is not there.
+    format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy"}
+        What lies in `source`; found by looking unless said.
+    embedding_column : str
+        Column of Parquet files with a list of floats per row.
+    matrix_key : str
+        Which matrix of DataComp's .npz files, as `key` of `read_datacomp`.
+    predictor, threshold, scale, keep_column, on_invalid, batch_size
         As in ``.aesthetic.score``.
     columns : {"ids", "all"} or list of str
         What is carried over: the columns named key, uid, url, hash, id or image_path in any case; all but the
-        embedding; or those named.
+        embedding; or those named. Of bare matrices "ids" are ``shard`` and ``row``.
+    style : {"default", "laion", "coyo"}
+        Call the score as published data sets do: ``aesthetic_score``, ``aesthetic`` or ``aesthetic_score_laion_v2``.
+    score_column : str, optional
+        Another name for it.
+    keep_only : bool
+        Write the rows to keep alone.
+    rows_per_shard : int
+        Files with more rows are cut, Parquet files between row groups, into shards with an output each.
+    storage_options, output_options : mapping, optional
+        For fsspec, of `source` and of `output`; the second is the first if not given.
     overwrite : bool
-        Write over files of an earlier run.
+        Replace what an earlier run made with other settings, and files in the way. What is done already with these
+        settings stays.
+    verify : bool
+        Read inputs and outputs of finished shards again, in place of trusting sizes and time stamps.
+    allow_unusable : bool
+        As in `score_dataset`.
 
     Returns
     -------
@@ -136,28 +171,75 @@ def plan_dataset(
 
     Raises
     ------
-    InputError, ColumnError, ArgumentError, ThresholdError, PredictorError
+    InputError
+        There is nothing to read, files are damaged or do not match, or the output has what the run would replace.
+    ColumnError, ArgumentError, ThresholdError, PredictorError
     """
+    if style not in STYLES:
+        raise ArgumentError.choice("style", style, STYLES)
     spec = ScoreSpec.of(
-        embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
+        embedding_column,
+        predictor,
+        threshold,
+        scale,
+        STYLES[style] if score_column is None else score_column,
+        keep_column,
+        on_invalid,
+        batch_size,
     )
-    files = parquet.find_files(os.fspath(source))
-    rows = 0
-    for file in files:
-        schema, file_rows = parquet.read_footer(file)
-        parquet.check_embedding(schema, embedding_column)
-        parquet.choose_columns(schema, columns, embedding_column)
-        rows += file_rows
-    targets = [_target(file, Path(output), overwrite) for file in files]
-    return Plan(spec, embedding_column, columns, files, targets, Path(output), rows)
+    shards = find_shards(
+        source,
+        format=format,
+        embedding_column=embedding_column,
+        key=matrix_key,
+        rows_per_shard=rows_per_shard,
+        storage_options=storage_options,
+    )
+    store = Store.of(output, storage_options if output_options is None else output_options)
+    _refuse_mixing(source, shards, store)
+    added = (spec.score_column, spec.keep_column, STATUS_COLUMN)
+    settings = Settings(
+        spec, embedding_column, _carried(shards, columns, embedding_column, added), keep_only, rows_per_shard
+    )
+    if not allow_unusable:
+        refuse_other_widths(shards, spec.predictor, embedding_column)
+    return plan_run(shards, settings, store, overwrite, verify)
 
 
-def _target(file: Path, folder: Path, overwrite: bool) -> Path:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"expected a folder to write to, got the file {folder}")
-    target = folder / f"{file.stem}.parquet"
-    if target.exists() and target.samefile(file):
-        raise InputError(f"expected another folder to write to than {folder}, which holds the input {file.name}")
-    if target.exists() and not overwrite:
-        raise InputError(f"expected no {target.name} in {folder}, got one: choose another folder or overwrite it")
-    return target
+def open_crew(client: Client | None, threads: int | None) -> Crew:
+    """Who scores: a cluster's workers, or threads of this process."""
+    return Threads(threads) if client is None else Workers(client)
+
+
+def _carried(
+    shards: Sequence[Shard], columns: str | Sequence[str], embedding_column: str, added: Sequence[str]
+) -> pa.Schema:
+    """The columns that every output carries; earlier scores are replaced by the new ones."""
+    schemas = [shard.schema.append(pa.field(embedding_column, shard.embedding_type)) for shard in shards]
+    if columns == "ids" and shards[0].schema.names == PLACE.names:
+        columns = PLACE.names
+    chosen = parquet.choose_columns(schemas[0], columns, embedding_column)
+    left_out = added if columns != "all" else [*added, *shards[0].partitions]  # The output has the same folders.
+    names = [name for name in dict.fromkeys(chosen) if name not in left_out]
+    return parquet.common_schema(
+        ((shard.files[-1], schema) for shard, schema in zip(shards, schemas, strict=True)), names
+    )
+
+
+def _refuse_mixing(source: Any, shards: Sequence[Shard], store: Store) -> None:
+    """Refuse an output that the next run would read as input, and one that holds the input."""
+    sources = [source] if isinstance(source, str | os.PathLike) else source
+    for path in map(os.fspath, sources):
+        if _inside(store.url, path):
+            raise InputError(f"expected an output folder outside of the input, got {store.url} in {path}")
+    for file in (file for shard in shards for file in shard.files):
+        if _inside(file.path, store.url):
+            raise InputError(f"expected an output folder apart from the input, got {store.url}, with {file.path} in it")
+
+
+def _inside(path: str, folder: str) -> bool:
+    if "://" in folder or "://" in path:
+        inner, outer, separator = path.rstrip("/"), folder.rstrip("/"), "/"
+    else:
+        inner, outer, separator = os.path.realpath(path), os.path.realpath(folder), os.sep
+    return inner == outer or inner.startswith(outer + separator)

@@ -1,0 +1,226 @@
+"""A file to read, here or behind a URL: opened, read by ranges, and told apart by its content."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+import fsspec
+import pyarrow as pa
+import xxhash
+
+from dask_aesthetic.errors import AestheticError, InputError
+
+BLOCK = 1 << 24  # Bytes fetched together from a store.
+# How stores tell that a file was written again: by its content if they can, else by time.
+_STAMPS = (
+    *(
+        "ETag",
+        "etag",
+        "md5Hash",
+        "content_md5",
+        "Content-MD5",
+        "md5",
+        "checksum",
+        "crc32c",
+        "CRC",
+        "Digest",
+        "generation",
+    ),
+    *("LastModified", "last_modified", "Last-Modified", "mtime", "updated", "modified", "created"),
+)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to read: here, or behind an fsspec URL.
+
+    Attributes
+    ----------
+    path : str
+        Absolute path here, or the URL with its protocol.
+    size : int
+        In bytes.
+    stamp : str
+        Differs after the file was written again: time stamp in nanoseconds here; elsewhere the store's checksum, or
+        its time stamp if it gives none.
+    options : mapping
+        fsspec's storage options. They may hold secrets, so they are in no comparison, text or token.
+    """
+
+    path: str
+    size: int
+    stamp: str
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __dask_tokenize__(self) -> tuple[str, int, str]:
+        return self.path, self.size, self.stamp
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies here, under a plain path."""
+        return not is_url(self.path)
+
+    @property
+    def name(self) -> str:
+        """Its name without its folder."""
+        return self.path.partition("::")[0].rpartition("/")[2] if not self.is_local else Path(self.path).name
+
+    @property
+    def stem(self) -> str:
+        """Its name without its ending."""
+        return Path(self.name).stem
+
+    def open(self, ahead: int = 1 << 16) -> IO[bytes]:
+        """The file as a binary stream that can seek; elsewhere so many bytes are fetched together."""
+        if self.is_local:
+            with self.reading("a file"):
+                return Path(self.path).open("rb")
+        return io.BufferedReader(Ranges(self), ahead)
+
+    def read(self, begin: int, length: int) -> bytes:
+        """Some of its bytes.
+
+        Raises
+        ------
+        InputError
+            It cannot be read, or is shorter.
+        """
+        if not length:
+            return b""
+        with self.reading("a file"):
+            if self.is_local:
+                with Path(self.path).open("rb") as stream:
+                    stream.seek(begin)
+                    data = stream.read(length)
+            else:
+                system, path = fsspec.core.url_to_fs(self.path, **self.options)
+                data = system.cat_file(path, start=begin, end=begin + length)
+        if len(data) != length:
+            raise InputError(
+                f"expected {length:,} bytes from {begin:,} on in {self.path}, got {len(data):,}: it has changed since "
+                "it was found, or its server does not give parts of files"
+            )
+        return data
+
+    def digest(self, ranges: Sequence[tuple[int, int]] | None = None) -> str:
+        """xxh3_128 of the whole file or of (begin, length) ranges one after another, in hexadecimal.
+
+        Raises
+        ------
+        InputError
+            It cannot be read, or is shorter.
+        """
+        whole = [(0, self.size)] if ranges is None else ranges
+        state = xxhash.xxh3_128()
+        for part in self._mapped(whole) if self.is_local else self._fetched(whole):
+            state.update(part)
+        return state.hexdigest()
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Turn what a damaged file or a store raises into an InputError that names the file."""
+        try:
+            yield
+        except (AestheticError, MemoryError):
+            raise
+        except Exception as error:
+            # Stores raise whatever their libraries do; here anything else than these is a mistake of ours.
+            if self.is_local and not isinstance(error, (OSError, EOFError, pa.ArrowException)):
+                raise
+            raise InputError(f"expected {what}, got {self.path}: {first_line(error)}") from error
+
+    def _mapped(self, ranges: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
+        with self.reading("a file"), Path(self.path).open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            end = max((begin + length for begin, length in ranges), default=0)
+            if end > size:
+                raise InputError(
+                    f"expected {end:,} bytes or more in {self.path}, got {size:,}: it has changed since it was found"
+                )
+            if not end:
+                return
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+                for begin, length in ranges:
+                    with view[begin : begin + length] as part:
+                        yield part
+
+    def _fetched(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        for begin, length in ranges:
+            for at in range(begin, begin + length, BLOCK):
+                yield self.read(at, min(BLOCK, begin + length - at))
+
+
+class Ranges(io.RawIOBase):
+    """A file elsewhere as a stream whose every read is one request, for exactly what is read."""
+
+    def __init__(self, file: File) -> None:
+        self._file, self._at = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
+        return self._at
+
+    def read(self, size: int = -1, /) -> bytes:
+        left = max(self._file.size - self._at, 0)
+        data = self._file.read(self._at, left if size < 0 else min(size, left))
+        self._at += len(data)
+        return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is fsspec's to open."""
+    return "://" in path
+
+
+def local_file(path: str) -> File:
+    """A file here, by its path; of a link, what it points to.
+
+    Raises
+    ------
+    InputError
+        It is not there.
+    """
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        raise InputError(f"expected a file, got {path}: {first_line(error)}") from error
+    return File(os.path.abspath(path), status.st_size, str(status.st_mtime_ns))
+
+
+def remote_file(url: str, info: Mapping[str, Any], options: Mapping[str, Any]) -> File:
+    """A file elsewhere, by what its store tells of it."""
+    if info.get("size") is None:
+        raise InputError(f"expected the size of {url} from its server, got none: copy the file first")
+    # Of a store that tells neither, a file may always have been written again.
+    stamp = next((info[name] for name in _STAMPS if info.get(name) is not None), uuid4().hex)
+    text = repr(stamp.timestamp()) if isinstance(stamp, datetime) else str(stamp).strip('"')
+    return File(url, int(info["size"]), text, options)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in one line."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

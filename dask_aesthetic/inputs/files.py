@@ -1,0 +1,231 @@
+"""Which files a path, a URL, a folder or a glob names, here or elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from glob import glob
+from typing import Any
+
+import fsspec
+
+from dask_aesthetic.errors import InputError
+from dask_aesthetic.inputs.file import File, first_line, is_url, local_file, remote_file
+
+Place = str | os.PathLike[str]
+Source = Place | Iterable[Place]
+__all__ = ["File", "Found", "Place", "Source", "find_files", "list_files", "places", "shown", "with_suffix"]
+_HIDDEN = (".", "_")
+_KINDS = {".parquet": "Parquet", ".npy": "npy", ".npz": "npz"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file and what it is called where it was looked for.
+
+    Attributes
+    ----------
+    file : File
+    name : str
+        Relative to the folder or the part before a glob's first wildcard, with "/" and its suffix.
+    named : bool
+        Whether it was named itself or matched by a glob, and so is meant, whatever its suffix.
+    """
+
+    file: File
+    name: str
+    named: bool
+
+
+def find_files(source: Source, suffix: str, options: Mapping[str, Any] | None = None) -> list[tuple[File, str]]:
+    """The files that a path or URL names, in the order of their names.
+
+    Parameters
+    ----------
+    source : str, path, or list of them
+        A file, a folder (searched through, without what begins with "." or "_") or a glob.
+    suffix : str
+        Of the files to take from folders: ".parquet". A file that is named, or matched by a glob, is taken as it is.
+    options : mapping, optional
+        fsspec's storage options.
+
+    Returns
+    -------
+    list of (File, str)
+        Each with its name relative to the folder, or to what stands before a glob's first wildcard, without suffix.
+
+    Raises
+    ------
+    InputError
+        There are none, something named is not there, or two files have the same name.
+    """
+    return with_suffix(list_files(source, options), suffix, source)
+
+
+def list_files(source: Source, options: Mapping[str, Any] | None = None) -> list[Found]:
+    """All files that a source names, of whatever kind; folders are searched through.
+
+    Raises
+    ------
+    InputError
+        Something named is not there, or cannot be listed.
+    """
+    found: list[Found] = []
+    for place in places(source):
+        found += _there(place, options or {}) if is_url(place) else _here(place)
+    return found
+
+
+def places(source: Source) -> list[str]:
+    """The paths and URLs of a source, one by one; URLs of files here become paths."""
+    several = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    return [_plain(os.fspath(place)) for place in several]
+
+
+def shown(source: Source) -> str:
+    """A source in an error."""
+    several = places(source)
+    return ", ".join(map(repr, several[:3])) + (f" and {len(several) - 3} more" if len(several) > 3 else "")
+
+
+def with_suffix(found: Iterable[Found], suffix: str, source: Source) -> list[tuple[File, str]]:
+    """Those of a kind, by name without suffix, in its order.
+
+    Raises
+    ------
+    InputError
+        There are none, or two have the same name.
+    """
+    by_name: dict[str, File] = {}
+    for one in sorted(found, key=lambda one: one.name):
+        if not one.named and not one.name.endswith(suffix):
+            continue
+        name = one.name.removesuffix(suffix)
+        if name in by_name:
+            raise InputError(f"expected files of different names, got {by_name[name].path} and {one.file.path}")
+        by_name[name] = one.file
+    if not by_name:
+        kind = _KINDS.get(suffix, suffix)
+        raise InputError(f"expected {kind} files (*{suffix}) in {shown(source)}, got none")
+    return sorted(((file, name) for name, file in by_name.items()), key=lambda pair: pair[1])
+
+
+def _here(path: str) -> list[Found]:
+    if os.path.isdir(path):
+        return list(_walk(path, path))
+    if os.path.exists(path):
+        return [Found(local_file(path), os.path.basename(path), named=True)]
+    if not _wildcard(path):
+        raise _absent(path)
+    base = os.path.dirname(path[: _wildcard(path)]) or "."
+    found: dict[str, Found] = {}
+    for match in sorted(glob(path, recursive=True)):
+        name = os.path.relpath(match, base)
+        if _hidden(name, path):
+            continue
+        if os.path.isdir(match):
+            for one in _walk(match, base):
+                found.setdefault(one.name, one)
+        else:
+            found[name] = Found(local_file(match), name, named=True)
+    return list(found.values())
+
+
+def _walk(folder: str, base: str) -> Iterator[Found]:
+    """The files under a folder. Links to folders are followed, each folder is looked at once."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(_HIDDEN))
+        for name in sorted(files):
+            if not name.startswith(_HIDDEN):
+                path = os.path.join(parent, name)
+                yield Found(local_file(path), os.path.relpath(path, base).replace(os.sep, "/"), named=False)
+
+
+def _there(url: str, options: Mapping[str, Any]) -> list[Found]:
+    try:
+        return _listed(url, options)
+    except FileNotFoundError as error:
+        raise _absent(url) from error
+    except InputError:
+        raise
+    except Exception as error:  # Whatever the store's library raises.
+        raise InputError(f"expected a URL that fsspec can list, got {url!r}: {first_line(error)}") from error
+
+
+def _listed(url: str, options: Mapping[str, Any]) -> list[Found]:
+    system, root = fsspec.core.url_to_fs(url, **options)
+    # A store's client lives as long as the process, and another process may have written since.
+    system.invalidate_cache()
+    if not _wildcard(url):
+        info = system.info(root)
+        if info["type"] != "directory":
+            return [Found(remote_file(url, info, options), remote_file(url, info, options).name, named=True)]
+        return list(_under(system, root, url, root, options))
+    base_url = url[: _wildcard(url)].rpartition("/")[0]
+    chain = url.partition("::")[2] if "://" in url.partition("::")[0] else ""
+    base_url = f"{base_url}::{chain}" if chain else base_url
+    base = fsspec.core.url_to_fs(base_url, **options)[1]
+    found: dict[str, Found] = {}
+    for path, info in sorted(system.glob(root, detail=True).items()):
+        name = _relative(path, base)
+        if not name or _hidden(name, url):
+            continue
+        if info["type"] == "directory":
+            for one in _under(system, path, base_url, base, options):
+                found.setdefault(one.name, one)
+        else:
+            found[name] = Found(remote_file(_join(base_url, name), info, options), name, named=True)
+    return list(found.values())
+
+
+def _under(system: Any, folder: str, base_url: str, base: str, options: Mapping[str, Any]) -> Iterator[Found]:
+    for path, info in sorted(system.find(folder, detail=True).items()):
+        inside = _relative(path, folder)
+        if inside and info["type"] == "file" and not any(part.startswith(_HIDDEN) for part in inside.split("/")):
+            name = _relative(path, base)
+            yield Found(remote_file(_join(base_url, name), info, options), name, named=False)
+
+
+def _relative(path: str, base: str) -> str:
+    return path.removeprefix(base).strip("/")
+
+
+def _join(url: str, name: str) -> str:
+    """A file's URL under a folder's; of a chain of URLs the first that has a path is the folder's."""
+    pieces = url.split("::")
+    at = next(at for at, piece in enumerate(pieces) if "://" in piece)
+    scheme, _, path = pieces[at].partition("://")
+    pieces[at] = f"{scheme}://{path.rstrip('/')}/{name}" if path.strip("/") else f"{scheme}://{path}{name}"
+    return "::".join(pieces)
+
+
+def _wildcard(path: str) -> int:
+    """Where a glob's first wildcard stands; 0 if it is none. In a web address a question mark is none."""
+    match = re.search(r"[*\[]" if path.startswith("http") else r"[*?\[]", path)
+    return match.start() if match else 0
+
+
+def _hidden(name: str, pattern: str) -> bool:
+    """Whether a match is of those that are left out, and the glob does not ask for such."""
+    asked = any(
+        part.startswith(_HIDDEN) for part in pattern[pattern.rfind("/", 0, _wildcard(pattern)) + 1 :].split("/")
+    )
+    return not asked and any(part.startswith(_HIDDEN) for part in name.split("/"))
+
+
+def _plain(place: str) -> str:
+    if place.startswith(("file://", "local://")):
+        return str(fsspec.implementations.local.LocalFileSystem._strip_protocol(place))
+    return place
+
+
+def _absent(place: str) -> InputError:
+    return InputError(f"expected a file, a folder or a glob, got {place!r}, which does not exist")

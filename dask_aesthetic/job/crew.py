@@ -1,0 +1,100 @@
+"""Who scores the shards: threads of this process, or the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
+from typing import TYPE_CHECKING
+
+from dask.system import CPU_COUNT
+
+from dask_aesthetic.inputs.shards import Shard
+from dask_aesthetic.job.settings import Settings
+from dask_aesthetic.job.shard import Outcome, try_shard
+from dask_aesthetic.job.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class Crew(ABC):
+    """Scores shards side by side. Close it, or use it in a ``with`` statement."""
+
+    @abstractmethod
+    def submit(self, shard: Shard, settings: Settings, store: Store, allow_unusable: bool) -> Future[Outcome]:
+        """Have a shard scored."""
+
+    @abstractmethod
+    def slots(self) -> int:
+        """How many shards it scores side by side, at present."""
+
+    def lost(self, error: Exception) -> bool:  # noqa: ARG002
+        """Whether a shard failed since whoever scored it is gone."""
+        return False
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Score no more, and give up what is begun where that is possible."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Wait for what is begun."""
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is not None:
+            self.stop()
+        self.close()
+
+
+class Threads(Crew):
+    """Threads of this process; as many as CPU cores that it may use, if not said."""
+
+    def __init__(self, count: int | None = None) -> None:
+        self._count = count or CPU_COUNT
+        self._stopped = Event()
+        self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="dask-aesthetic")
+
+    def submit(self, shard: Shard, settings: Settings, store: Store, allow_unusable: bool) -> Future[Outcome]:
+        return self._pool.submit(try_shard, shard, settings, store, allow_unusable, self._stopped.is_set)
+
+    def slots(self) -> int:
+        return self._count
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+class Workers(Crew):
+    """The workers of a Dask cluster, which stays the caller's."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        # Not pure: each submission is a task of its own, also that of a shard which is tried again.
+        self._pool = client.get_executor(pure=False)
+
+    def submit(self, shard: Shard, settings: Settings, store: Store, allow_unusable: bool) -> Future[Outcome]:
+        future: Future[Outcome] = self._pool.submit(try_shard, shard, settings, store, allow_unusable)
+        return future
+
+    def slots(self) -> int:
+        return sum(self._client.nthreads().values())
+
+    def lost(self, error: Exception) -> bool:
+        from distributed import KilledWorker
+        from distributed.comm import CommClosedError
+
+        return isinstance(error, KilledWorker | CommClosedError)
+
+    def stop(self) -> None:
+        self._pool.shutdown(wait=False)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False)

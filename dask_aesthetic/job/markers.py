@@ -1,0 +1,121 @@
+"""What is known of a shard that has been written: the sign by which a later run leaves it alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dask_aesthetic.distribution import ScoreDistribution
+from dask_aesthetic.inputs.shards import Shard
+from dask_aesthetic.job.store import HOUSE, Store
+from dask_aesthetic.job.summary import Summary
+
+# Readers of Parquet folders leave names with an underscore out, but Dask goes by the suffix alone, so the files in the
+# folder of failures have none of Parquet's.
+MARKERS, FAILED = f"{HOUSE}/markers", "_failed.parquet"
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A shard's counts, and what its output was made from.
+
+    Attributes
+    ----------
+    shard : str
+    settings : str
+        Fingerprint of the settings.
+    inputs : list of [int, str]
+        Size and stamp of each file it was read from.
+    content : str
+        Digest of what was read from them.
+    rows, scored, kept : int
+    failed : dict of str to int
+        Rows without a score, by reason.
+    output : dict
+        ``bytes`` and ``sha256`` of the output.
+    failures : dict or None
+        The same of the list of its failed rows.
+    distribution : str
+        Of the raw scores, as `ScoreDistribution.to_json` writes it.
+    """
+
+    shard: str
+    settings: str
+    inputs: list[list[Any]]
+    content: str
+    rows: int
+    scored: int
+    kept: int
+    failed: dict[str, int]
+    output: dict[str, Any]
+    failures: dict[str, Any] | None
+    distribution: str
+
+    def __post_init__(self) -> None:
+        if self.rows != self.scored + sum(self.failed.values()):
+            raise AssertionError(
+                f"expected rows = scored + failed in {self.shard}, got {self.rows}, {self.scored} and {self.failed}"
+            )
+
+    @property
+    def summary(self) -> Summary:
+        """Its counts, to add up."""
+        return Summary(self.kept, 1, ScoreDistribution.from_json(self.distribution))
+
+    def made_from(self, shard: Shard) -> bool:
+        """Whether the shard's files look as they did, by size and time stamp."""
+        return self.inputs == stamps(shard)
+
+    def write(self, store: Store) -> None:
+        """Say that the shard is done. Its output must be in place."""
+        store.write(marker_name(self.shard), json.dumps(asdict(self), sort_keys=True).encode())
+
+
+def read_markers(store: Store, names: Iterable[str]) -> dict[str, Marker]:
+    """The markers among the files of a store, by shard; what is none is left out."""
+    wanted = [name for name in names if name.startswith(f"{MARKERS}/") and name.endswith(".json")]
+    with ThreadPoolExecutor(32) as threads:
+        found = [_parsed(content) for content in threads.map(store.read, wanted)]
+    return {marker.shard: marker for marker in found if marker is not None}
+
+
+def read_marker(store: Store, shard: str) -> Marker | None:
+    """The marker of a shard, None if it has none."""
+    return _parsed(store.read(marker_name(shard)))
+
+
+def content_of(shard: Shard, columns: Sequence[str]) -> str:
+    """What tells a shard's content: a digest of what is read of files here, the store's own stamps of others."""
+    if all(file.is_local for file in shard.files):
+        return shard.digest(columns)
+    return " ".join(f"{size} {stamp}" for size, stamp in stamps(shard))
+
+
+def stamps(shard: Shard) -> list[list[Any]]:
+    """Size and time stamp, or what stands for it, of each file of a shard."""
+    return [[file.size, file.stamp] for file in shard.files]
+
+
+def marker_name(shard: str) -> str:
+    """Where a shard's marker lies."""
+    return f"{MARKERS}/{shard}.json"
+
+
+def output_name(shard: str) -> str:
+    """Where a shard's scores lie."""
+    return f"{shard}.parquet"
+
+
+def failures_name(shard: str) -> str:
+    """Where the list of a shard's failed rows lies, if it has any."""
+    return f"{FAILED}/{shard}.rows"
+
+
+def _parsed(content: bytes | None) -> Marker | None:
+    try:
+        return Marker(**json.loads(content or b""))
+    except (ValueError, TypeError, AssertionError):
+        return None

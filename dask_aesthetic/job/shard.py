@@ -1,0 +1,182 @@
+"""One shard: read a batch, score it, drop the embedding, write what is left; then say that it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dask_aesthetic.errors import AestheticError, JobStopped, UnusableError
+from dask_aesthetic.inputs import parquet
+from dask_aesthetic.inputs.shards import Shard
+from dask_aesthetic.job.markers import Marker, content_of, failures_name, output_name, read_marker, stamps
+from dask_aesthetic.job.settings import STATUS_COLUMN, Settings, status_type, status_values
+from dask_aesthetic.job.store import Store
+from dask_aesthetic.job.summary import Summary
+from dask_aesthetic.scoring import score_array
+from dask_aesthetic.thresholds import SCALES
+
+ROW_GROUP = 64 * parquet.BATCH_ROWS
+Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Carried columns, scores, statuses.
+Outcome = Marker | AestheticError
+FAILED_SCHEMA = pa.schema(
+    {"shard": pa.dictionary(pa.int32(), pa.string()), "row": pa.int64(), "key": pa.string(), "status": status_type()}
+)
+
+
+def score_shard(
+    shard: Shard,
+    settings: Settings,
+    store: Store,
+    allow_unusable: bool = False,
+    stopped: Callable[[], bool] | None = None,
+) -> Marker:
+    """Score a shard and write its output, the list of its failed rows, and last its marker.
+
+    Raises
+    ------
+    InputError
+        Its files are damaged, or not what they were.
+    UnusableError
+        No row of it has a usable embedding, and `allow_unusable` does not allow that.
+    InvalidEmbeddingError
+        Under ``on_invalid="raise"``.
+    JobStopped
+        `stopped` says so; nothing is left behind.
+    """
+    done = read_marker(store, shard.name)
+    if done is not None and done.settings == settings.fingerprint and done.made_from(shard):
+        return done  # By a worker that was lost before it could say so.
+    output, failures = output_name(shard.name), failures_name(shard.name)
+    content = content_of(shard, settings.read)
+    with ExitStack() as stack:
+        temporary = stack.enter_context(store.temporary(output))
+        with _Writer(temporary, settings) as writer:
+            for group in _groups(shard, settings, stopped):
+                writer.write(group)
+        summary, listed = writer.summary, None
+        if summary.rows and not summary.scored and not allow_unusable:
+            raise UnusableError(shard.name, settings.embedding_column, summary.rows, summary.failed)
+        if writer.failed:
+            path = stack.enter_context(store.temporary(failures))
+            pq.write_table(writer.failures(shard.name), path)
+            listed = store.place(path, failures)
+        else:
+            store.remove(failures)
+        written = store.place(temporary, output)
+    marker = Marker(
+        shard=shard.name,
+        settings=settings.fingerprint,
+        inputs=stamps(shard),
+        content=content,
+        rows=shard.rows,
+        scored=summary.scored,
+        kept=summary.kept,
+        failed=dict(sorted(summary.failed.items())),
+        output=written,
+        failures=listed,
+        distribution=summary.distribution.to_json(),
+    )
+    marker.write(store)
+    return marker
+
+
+def try_shard(
+    shard: Shard,
+    settings: Settings,
+    store: Store,
+    allow_unusable: bool = False,
+    stopped: Callable[[], bool] | None = None,
+) -> Outcome:
+    """`score_shard`, with what it raises on purpose as a value: a cluster would print each as a failure of its own."""
+    try:
+        return score_shard(shard, settings, store, allow_unusable, stopped)
+    except AestheticError as error:
+        return error
+
+
+def _groups(shard: Shard, settings: Settings, stopped: Callable[[], bool] | None) -> Iterator[list[Scored]]:
+    """A shard's rows, scored, in parts of `ROW_GROUP`; one empty part if it has none."""
+    waiting: list[Scored] = []
+    read = ready = 0
+    for carried, lists in shard.batches(settings.read):
+        if stopped is not None and stopped():
+            raise JobStopped
+        scores, status = score_array(lists, settings.spec, settings.embedding_column, f"shard {shard.name}", read)
+        waiting.append((settings.with_embedding(carried, lists), scores, status))
+        read += len(scores)
+        ready += len(scores)
+        if ready >= ROW_GROUP:
+            yield waiting
+            waiting, ready = [], 0
+    if waiting or not read:
+        yield waiting
+
+
+class _Writer:
+    """An output being written, and the counts of what went into it."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.settings, self.schema = settings, settings.schema
+        self.summary = Summary(files=1)
+        self.failed: list[pa.Table] = []
+        self._rows = 0
+        self._key = _key_column(settings.carried)
+        self._file = pq.ParquetWriter(path, self.schema)
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def write(self, group: list[Scored]) -> None:
+        """Write a row group, and count it: counting has a price per call, so it is not done batch by batch."""
+        cut, scale = self.settings.spec.threshold.cut, self.settings.spec.threshold.scale
+        scores = np.concatenate([np.empty(0, np.float32), *(part for _, part, _ in group)])
+        status = np.concatenate([np.empty(0, np.uint8), *(part for _, _, part in group)])
+        scored = np.isfinite(scores)
+        self.summary.count(scores, scores * SCALES[scale], status, cut)
+        carried = pa.Table.from_batches([batch for batch, _, _ in group], _like(group, self.settings.carried))
+        keep = pa.array(scored & (scores >= cut))
+        added = [
+            pa.array(scores, mask=~scored),
+            keep,
+            pa.DictionaryArray.from_arrays(pa.array(status.astype(np.int8)), status_values()),
+        ]
+        columns = [*carried.cast(self.settings.carried).columns, *added]
+        table = pa.table(columns, schema=self.schema)
+        self._note_failures(table, scored)
+        self._file.write_table(table.filter(keep) if self.settings.keep_only else table)
+        self._rows += len(scores)
+
+    def _note_failures(self, table: pa.Table, scored: np.ndarray) -> None:
+        at = np.flatnonzero(~scored)
+        if not len(at):
+            return
+        rows = table.take(pa.array(at))
+        key = rows.column(self._key).cast(pa.string()) if self._key is not None else pa.nulls(len(at), pa.string())
+        self.failed.append(
+            pa.table({"row": pa.array(at + self._rows), "key": key, "status": rows.column(STATUS_COLUMN)})
+        )
+
+    def failures(self, shard: str) -> pa.Table:
+        """The failed rows of all that was written."""
+        rows = pa.concat_tables(self.failed)
+        name = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), np.int32)), pa.array([shard]))
+        return pa.table([name, *rows.columns], schema=FAILED_SCHEMA)
+
+
+def _key_column(carried: pa.Schema) -> str | None:
+    """The carried column that tells rows apart best."""
+    names = {name.lower(): name for name in carried.names}
+    return next((names[name] for name in parquet.ID_COLUMNS if name in names), None)
+
+
+def _like(group: list[Scored], schema: pa.Schema) -> pa.Schema:
+    """The schema that a group's batches have, which may differ from the output's in a column without values."""
+    return group[0][0].schema if group else schema

@@ -1,0 +1,201 @@
+"""Where a job writes: a folder here or behind an fsspec URL, in which a file is whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any, cast
+from uuid import uuid4
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from dask_aesthetic.errors import InputError
+
+HOUSE = "_dask_aesthetic"  # What the job keeps for itself. Readers of Parquet folders leave such names out.
+TEMPORARY = ".dask-aesthetic-"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder that files are put into as wholes, under names relative to it.
+
+    Attributes
+    ----------
+    url : str
+        An absolute path, or a URL.
+    options : mapping
+        Storage options of fsspec; they may hold secrets, so they are told to nobody.
+    """
+
+    url: str
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, url: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Store:
+        """A store from what a user may give."""
+        fs, path = url_to_fs(os.fspath(url), **(options or {}))
+        if isinstance(fs, LocalFileSystem):
+            return cls(os.path.abspath(path))
+        return cls(fs.unstrip_protocol(path), dict(options or {}))
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder, if it is on this machine."""
+        return None if "://" in self.url else Path(self.url)
+
+    @contextmanager
+    def temporary(self, name: str) -> Iterator[Path]:
+        """A path on this machine to write to before `place`; what is there afterwards is removed."""
+        if self.folder is not None:
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path = target.with_name(f"{TEMPORARY}{uuid4().hex}")
+            try:
+                yield path
+            finally:
+                path.unlink(missing_ok=True)
+        else:
+            with TemporaryDirectory(prefix=TEMPORARY) as folder:
+                yield Path(folder) / "file"
+
+    def place(self, temporary: Path, name: str) -> dict[str, Any]:
+        """Put a file under its name, at once and for good; its size and sha256."""
+        with temporary.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            size = os.fstat(stream.fileno()).st_size
+            if self.folder is not None:
+                os.fsync(stream.fileno())
+        if self.folder is not None:
+            target = self.folder / name
+            os.replace(temporary, target)
+            _sync(target.parent)
+        else:
+            fs, root = self._remote()
+            fs.put_file(str(temporary), f"{root}/{name}")
+        return {"bytes": size, "sha256": sha256}
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a few bytes under a name, at once and for good."""
+        if self.folder is None:
+            fs, root = self._remote()
+            fs.pipe_file(f"{root}/{name}", content)
+            return
+        with self.temporary(name) as path:
+            path.write_bytes(content)
+            self.place(path, name)
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file, None if it is not there."""
+        try:
+            if self.folder is not None:
+                return (self.folder / name).read_bytes()
+            fs, root = self._remote()
+            return cast(bytes, fs.cat_file(f"{root}/{name}"))
+        except FileNotFoundError:
+            return None
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to read and seek in."""
+        if self.folder is not None:
+            return (self.folder / name).open("rb")
+        fs, root = self._remote()
+        return cast("IO[bytes]", fs.open(f"{root}/{name}", "rb"))
+
+    def sha256(self, name: str) -> str:
+        """Of the content of a file."""
+        with self.open(name) as stream:
+            digest = hashlib.sha256()
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def sizes(self) -> dict[str, int]:
+        """All files by name, temporary ones left out."""
+        if self.folder is not None:
+            return {
+                path.relative_to(self.folder).as_posix(): path.stat().st_size
+                for path in self.folder.rglob("*")
+                if not path.name.startswith(TEMPORARY) and path.is_file()
+            }
+        fs, root = self._remote()
+        fs.invalidate_cache()
+        try:
+            found = fs.find(root, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {path[len(root) + 1 :]: int(info["size"]) for path, info in found.items()}
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with suppress(FileNotFoundError):
+            if self.folder is not None:
+                (self.folder / name).unlink()
+            else:
+                fs, root = self._remote()
+                fs.rm_file(f"{root}/{name}")
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the folder against other runs on this machine and on shared disks that know locks.
+
+        Raises
+        ------
+        InputError
+            Another run holds it, or it is a file.
+
+        Notes
+        -----
+        Object stores have no locks. There two runs of the same settings write the same bytes.
+        """
+        if self.folder is None:
+            yield
+            return
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"expected a folder to write to, got the file {self.folder}")
+        (self.folder / HOUSE).mkdir(parents=True, exist_ok=True)
+        with (self.folder / HOUSE / "lock").open("a") as stream:
+            _lock(stream, self.url)
+            self._clean()
+            yield
+            self._clean()
+
+    def _clean(self) -> None:
+        """Remove what killed runs and workers have left under temporary names; nobody else may be writing."""
+        for path in self.folder.rglob(f"{TEMPORARY}*") if self.folder else []:
+            path.unlink(missing_ok=True)
+
+    def _remote(self) -> tuple[Any, str]:
+        fs, root = url_to_fs(self.url, **self.options)
+        return fs, root.rstrip("/")
+
+
+def _lock(stream: IO[str], url: str) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Not on Windows.
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"expected to be the only run that writes to {url}, got another one at work there: wait for it or stop it"
+        ) from error
+    except OSError:  # A disk without locks; files are still placed as wholes.
+        return
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename last through a loss of power."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

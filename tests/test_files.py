@@ -1,0 +1,247 @@
+"""Files here and elsewhere: found under the same names, read by ranges, told apart by their content."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import fsspec
+import pytest
+import xxhash
+from dask.base import tokenize
+
+from dask_aesthetic import InputError
+from dask_aesthetic.inputs.file import BLOCK, File, local_file
+from dask_aesthetic.inputs.files import find_files
+
+SECRET = "hunter2"  # noqa: S105
+
+
+class Place(NamedTuple):
+    """A folder somewhere, and how to write into it."""
+
+    url: str
+    options: dict[str, Any] | None
+    put: Callable[[str, bytes], None]
+
+    def find(self, within: str = "", suffix: str = ".parquet") -> list[tuple[File, str]]:
+        return find_files(f"{self.url}{within}", suffix, self.options)
+
+
+@pytest.fixture(params=["here", "memory", "s3"])
+def place(request, tmp_path) -> Place:
+    if request.param == "here":
+
+        def put(name: str, data: bytes) -> None:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(data)
+
+        return Place(str(tmp_path), None, put)
+    if request.param == "memory":
+        url, options = f"memory://{tmp_path.name}", {}
+    else:
+        url, options = request.getfixturevalue("s3")
+    system = fsspec.filesystem(url.partition(":")[0], **options)
+    return Place(url, options, lambda name, data: system.pipe_file(f"{url}/{name}", data))
+
+
+@pytest.fixture
+def tree(place):
+    for name in ("b.parquet", "a.parquet", "lang=fr/0.parquet", "lang=en/0.parquet", "lang=en/x.npy", "notes.txt"):
+        place.put(name, name.encode())
+    for name in ("_metadata", ".a.parquet.crc", "_temporary/0.parquet", "lang=en/.0.parquet", ".git/x.parquet"):
+        place.put(name, b"hidden")
+    return place
+
+
+def content(file: File, size: int = -1) -> bytes:
+    with file.open() as stream:
+        return stream.read(size)
+
+
+def names(found) -> list[str]:
+    return [name for _, name in found]
+
+
+# Finding
+
+
+@pytest.mark.parametrize(
+    ("within", "wanted"),
+    [
+        ("", ["a", "b", "lang=en/0", "lang=fr/0"]),
+        ("/", ["a", "b", "lang=en/0", "lang=fr/0"]),
+        ("/lang=en", ["0"]),
+        ("/lang=en/0.parquet", ["0"]),
+        ("/*.parquet", ["a", "b"]),
+        ("/lang=*", ["lang=en/0", "lang=fr/0"]),
+        ("/lang=*/*.parquet", ["lang=en/0", "lang=fr/0"]),
+        ("/**/0.parquet", ["lang=en/0", "lang=fr/0"]),
+        ("/[ab].parquet", ["a", "b"]),
+        ("/?.parquet", ["a", "b"]),
+        ("/.a.parquet.*", [".a.parquet.crc"]),
+    ],
+)
+def test_files_are_found_under_names_relative_to_what_was_named(tree, within, wanted):
+    found = tree.find(within)
+    assert names(found) == wanted
+    for file, name in found:
+        assert file.name.startswith(name.rpartition("/")[2])
+        whole = content(file)
+        assert whole == (b"hidden" if name.startswith(".") else f"{file.path.removeprefix(tree.url)[1:]}".encode())
+        assert file.size == len(whole)
+
+
+def test_what_is_not_there_is_refused(tree):
+    with pytest.raises(InputError, match=r"'.*nowhere', which does not exist"):
+        tree.find("/nowhere")
+    for within, suffix in (("", ".npz"), ("/x*.parquet", ".parquet")):
+        with pytest.raises(InputError, match=r"expected (npz|Parquet) files \(\*\.\w+\) in '.*', got none"):
+            tree.find(within, suffix)
+
+
+def test_several_places_make_one_list(tree):
+    found = find_files([f"{tree.url}/b.parquet", f"{tree.url}/lang=en"], ".parquet", tree.options)
+    assert names(found) == ["0", "b"]
+    with pytest.raises(InputError, match=r"different names, got .*lang=en/0\.parquet and .*lang=fr/0\.parquet"):
+        find_files([f"{tree.url}/lang=en", f"{tree.url}/lang=fr"], ".parquet", tree.options)
+
+
+def test_a_file_that_is_named_needs_no_suffix(tree):
+    assert names(tree.find("/notes.txt")) == ["notes.txt"]
+    assert names(tree.find("/n*.txt")) == ["notes.txt"]
+
+
+def test_links_count_as_what_they_point_to(tmp_path):
+    store = tmp_path / "store"
+    (store / "deep").mkdir(parents=True)
+    (store / "1.parquet").write_bytes(b"one")
+    (store / "deep/2.parquet").write_bytes(b"two")
+    (store / "deep/up").symlink_to(store)  # A circle.
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.parquet").symlink_to(store / "1.parquet")
+    (tmp_path / "data/b").symlink_to(store / "deep")
+    found = find_files(tmp_path / "data", ".parquet")
+    assert names(found) == ["a", "b/2", "b/up/1"]
+    assert found[0][0].size == 3
+    assert found[0][0].stamp == str((store / "1.parquet").stat().st_mtime_ns)
+    (tmp_path / "data/c.parquet").symlink_to(store / "gone.parquet")
+    with pytest.raises(InputError, match=r"expected a file, got .*c\.parquet: .*No such file"):
+        find_files(tmp_path / "data", ".parquet")
+
+
+def test_local_paths_are_plain_absolute_and_taken_literally_first(tmp_path, monkeypatch):
+    (tmp_path / "a[1].parquet").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    for source in ("a[1].parquet", tmp_path / "a[1].parquet", f"file://{tmp_path}/a[1].parquet", f"local://{tmp_path}"):
+        ((file, name),) = find_files(source, ".parquet")
+        assert (file.path, name) == (str(tmp_path / "a[1].parquet"), "a[1]")
+        assert file.is_local
+        assert (file.name, file.stem) == ("a[1].parquet", "a[1]")
+
+
+def test_an_archive_elsewhere_is_a_folder(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("in/a.parquet", b"from the archive")
+    found = find_files(f"zip://in::file://{tmp_path}/all.zip", ".parquet")
+    assert names(found) == ["a"]
+    assert found[0][0].path == f"zip://in/a.parquet::file://{tmp_path}/all.zip"
+    assert found[0][0].name == "a.parquet"
+    assert content(found[0][0]) == b"from the archive"
+
+
+def test_a_url_that_nothing_opens_is_refused():
+    for url in ("nosuch://bucket/a.parquet", "s3://bucket"):
+        with pytest.raises(InputError, match=f"fsspec can list, got '{url}'"):
+            find_files(url, ".parquet", {"nonsense": SECRET, "endpoint_url": "http://127.0.0.1:9"})
+
+
+# Reading
+
+
+@pytest.fixture
+def big(place) -> tuple[File, bytes]:
+    """A file of more than one block."""
+    data = bytes(range(251)) * (BLOCK // 250) + b"end"
+    place.put("big.parquet", data)
+    return place.find("/big.parquet")[0][0], data
+
+
+def test_ranges_and_streams_give_the_bytes(big):
+    file, data = big
+    assert file.read(0, 5) == data[:5]
+    assert file.read(len(data) - 3, 3) == b"end"
+    assert file.read(7, 0) == b""
+    with file.open() as stream:
+        assert stream.seek(-3, os.SEEK_END) == len(data) - 3
+        assert stream.read() == b"end"
+        assert stream.read() == b""
+        stream.seek(BLOCK - 10)
+        assert stream.read(20) == data[BLOCK - 10 : BLOCK + 10]
+        assert stream.tell() == BLOCK + 10
+
+
+def test_digests_are_xxh3_of_the_bytes(big, place):
+    file, data = big
+    assert file.digest() == xxhash.xxh3_128_hexdigest(data)
+    ranges = [(5, 1000), (BLOCK - 3, 100), (0, 1), (9, 0)]
+    assert file.digest(ranges) == xxhash.xxh3_128_hexdigest(b"".join(data[at : at + n] for at, n in ranges))
+    assert file.digest([]) == xxhash.xxh3_128_hexdigest(b"")
+    place.put("empty.parquet", b"")
+    assert place.find("/empty.parquet")[0][0].digest() == xxhash.xxh3_128_hexdigest(b"")
+
+
+def test_a_file_that_became_shorter_is_refused(place):
+    place.put("a.parquet", b"0123456789")
+    file = place.find()[0][0]
+    place.put("a.parquet", b"01234")
+    reads = [lambda: file.read(3, 7), file.digest]
+    if not file.is_local:  # There the stream is the system's.
+        reads.append(lambda: content(file))
+    for read in reads:
+        with pytest.raises(InputError, match=r"a\.parquet, got [25]"):
+            read()
+
+
+def test_a_file_that_is_gone_is_refused(s3, tmp_path):
+    for place, options in ((str(tmp_path), None), (s3.url, s3.options)):
+        system, _ = fsspec.core.url_to_fs(place, **(options or {}))
+        system.pipe_file(f"{place}/a.parquet", b"0123")
+        file = find_files(place, ".parquet", options)[0][0]
+        system.rm_file(f"{place}/a.parquet")
+        for read in (lambda file=file: file.read(0, 1), file.digest, lambda file=file: content(file, 1)):
+            with pytest.raises(InputError, match=r"expected a file, got .*a\.parquet: "):
+                read()
+
+
+def test_a_stamp_tells_that_a_file_was_written_again(place):
+    place.put("a.parquet", b"before")
+    (first,), (again,) = place.find(), place.find("/a.parquet")
+    assert first == again
+    assert tokenize(first) == tokenize(again)
+    time.sleep(0.02)
+    place.put("a.parquet", b"after!")
+    (later,) = place.find()
+    assert later[0].size == first[0].size
+    assert later[0].stamp != first[0].stamp
+    assert tokenize(later) != tokenize(first)
+
+
+def test_options_are_nowhere_to_be_seen_and_travel_with_the_file():
+    one, other = (File("s3://b/a", 1, "x", {"secret": secret}) for secret in (SECRET, "other"))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert tokenize(one) == tokenize(other)
+    assert SECRET not in repr(one)
+    assert pickle.loads(pickle.dumps(one)).options == {"secret": SECRET}
+
+
+def test_a_local_file_is_told_by_its_time_to_the_nanosecond(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    os.utime(tmp_path / "a", ns=(1, 1_700_000_000_123_456_789))
+    assert local_file(str(tmp_path / "a")) == File(str(tmp_path / "a"), 0, "1700000000123456789")

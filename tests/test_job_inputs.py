@@ -1,0 +1,187 @@
+"""Jobs over what the field has on disk, here and on an object store."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import time
+from pathlib import Path
+
+import chaos
+import columns
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dask_aesthetic import score_dataset
+from dask_aesthetic.errors import ColumnError
+from dask_aesthetic.job import plan_dataset
+from dask_aesthetic.job.store import Store
+
+FORMS = ("parquet", "clip-retrieval", "datacomp", "npy")
+
+
+def lay(folder: Path, form: str, rows: np.ndarray, metadata: pa.Table, kind: str = "list") -> Path:
+    """Rows in two shards, as a program of the field writes them."""
+    cuts = [(0, len(rows) // 3), (len(rows) // 3, len(rows))]
+    for name in ("img_emb", "metadata"):
+        (folder / name if form == "clip-retrieval" else folder).mkdir(parents=True, exist_ok=True)
+    for at, (start, stop) in enumerate(cuts):
+        part, told = rows[start:stop], metadata.slice(start, stop - start)
+        if form == "parquet":
+            embeddings = columns.array(part, kind, str(part.dtype))
+            pq.write_table(told.append_column("image_embedding", embeddings), folder / f"{at}.parquet")
+        elif form == "clip-retrieval":
+            np.save(folder / f"img_emb/img_emb_{at}.npy", part)
+            pq.write_table(told, folder / f"metadata/metadata_{at}.parquet")
+        elif form == "datacomp":
+            np.savez(folder / f"{at}.npz", l14_img=part)
+            pq.write_table(told, folder / f"{at}.parquet")
+        else:
+            np.save(folder / f"{at}.npy", part)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def genuine(shared) -> pa.Table:
+    """509 rows of LAION's own metadata, whose columns are named in capitals."""
+    return pq.read_table(shared / "data/laion2b_korean_limit_10000.parquet").slice(0, 509)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_every_form_gets_the_same_scores_to_the_bit(tmp_path, verite, reference, genuine, dtype):
+    rows = verite.astype(dtype)
+    got = {}
+    for form in FORMS:
+        lay(tmp_path / form, form, rows, genuine)
+        score_dataset(tmp_path / form, tmp_path / f"{form}-out")
+        got[form] = pq.read_table(tmp_path / f"{form}-out")
+    for kind in ("large_list", "fixed_size_list"):
+        score_dataset(lay(tmp_path / kind, "parquet", rows, genuine, kind), tmp_path / f"{kind}-out")
+        got[kind] = pq.read_table(tmp_path / f"{kind}-out")
+    by_frame = columns.frame(rows, "list", dtype).aesthetic.score()["aesthetic_score"].to_numpy()
+    for form, table in got.items():
+        assert table["aesthetic_score"].to_numpy().tobytes() == by_frame.tobytes(), form
+        ids = (
+            ["shard", "row"]
+            if form == "npy"
+            else [name for name in genuine.column_names if name.lower() in ("url", "hash", "key")]
+        )
+        assert table.column_names == [*ids, "aesthetic_score", "keep", "status"], form
+        if form != "npy":
+            assert table["URL"].to_pylist() == genuine["URL"].to_pylist()
+    tolerance = 2e-6 if dtype == "float32" else 1e-3
+    assert np.abs(by_frame - reference["sac+logos+ava1-l14-linearMSE"]).max() <= tolerance
+
+
+def test_genuine_clip_retrieval_of_another_encoder(shared, tmp_path):
+    source = shared / "data/clip_retrieval_b32"
+    with pytest.raises(ColumnError, match=r"got 512 in shard .*: laion-v1-b32"):
+        score_dataset(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    summary = score_dataset(source, tmp_path / "out", predictor="laion-v1-b32", threshold=5, columns="all")
+    table = pq.read_table(tmp_path / "out")
+    matrix = np.load(next((source / "img_emb").glob("*.npy")))
+    expected = columns.frame(matrix, "list", "float16")
+    expected = expected.aesthetic.score(predictor="laion-v1-b32", threshold=5)
+    assert summary.rows == len(matrix) == 9
+    assert table["aesthetic_score"].to_numpy().tobytes() == expected["aesthetic_score"].to_numpy().tobytes()
+    metadata = pq.read_table(next((source / "metadata").glob("*.parquet")))
+    assert set(metadata.column_names) <= set(table.column_names)
+
+
+def test_genuine_img2dataset_metadata_as_ids(shared, tmp_path):
+    metadata = pq.read_table(shared / "data/img2dataset/00001.parquet")
+    rows = [np.full(768, 0.1) if status == "success" else None for status in metadata["status"].to_pylist()]
+    lists = pa.array(rows, pa.list_(pa.float32()))
+    (tmp_path / "in").mkdir()
+    # img2dataset has a status of its own, which "ids" leaves out.
+    pq.write_table(metadata.append_column("image_embedding", lists), tmp_path / "in/00001.parquet")
+    summary = score_dataset(tmp_path / "in", tmp_path / "out")
+    assert (summary.rows, summary.scored, summary.failed) == (168, 30, {"missing": 138})
+    table = pq.read_table(tmp_path / "out").to_pandas()
+    assert table["key"].tolist() == metadata["key"].to_pylist()
+    failed = pd.read_parquet(tmp_path / "out/_failed.parquet")
+    downloads = metadata.to_pandas()
+    assert failed["key"].tolist() == downloads.loc[downloads["status"] != "success", "key"].tolist()
+
+
+def test_carried_embeddings_are_the_inputs(tmp_path, vectors):
+    metadata = pa.table({"key": [str(at) for at in range(300)]})
+    for form in ("parquet", "clip-retrieval"):
+        lay(tmp_path / form, form, vectors, metadata)
+        score_dataset(tmp_path / form, tmp_path / f"{form}-out", columns=["key", "image_embedding"], keep_only=True)
+        table = pq.read_table(tmp_path / f"{form}-out")
+        kept = [int(key) for key in table["key"].to_pylist()]
+        assert np.array_equal(np.stack(table["image_embedding"].to_numpy(zero_copy_only=False)), vectors[kept])
+
+
+# An object store
+
+
+def job(source: str, output: str, options: dict, threads: int = 2) -> None:
+    score_dataset(source, output, storage_options=options, threads=threads)
+
+
+def test_a_job_on_an_object_store_is_killed_and_goes_on(tmp_path, s3):
+    local = chaos.write_shards(tmp_path / "in", shards=8, rows=400)
+    score_dataset(local, tmp_path / "calm")
+    s3.put(tmp_path)
+    fs, output = s3.fs, f"{s3.url}/out"
+    processes = multiprocessing.get_context("spawn")
+    process = processes.Process(target=job, args=(f"{s3.url}/in", output, s3.options, 1))
+    process.start()
+    markers = f"{output}/_dask_aesthetic/markers"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        fs.invalidate_cache()
+        if fs.exists(markers) and len(fs.ls(markers)) >= 2:
+            break
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    assert not fs.exists(f"{output}/_SUCCESS")
+    plan = plan_dataset(f"{s3.url}/in", output, storage_options=s3.options)
+    assert 2 <= len(plan.done) < 8
+    before = {name: fs.info(f"{output}/{name}.parquet")["LastModified"] for name in plan.done}
+    summary = score_dataset(f"{s3.url}/in", output, storage_options=s3.options)
+    assert summary.rows == 3200 == summary.scored + sum(summary.failed.values())
+    fs.invalidate_cache()
+    assert {name: fs.info(f"{output}/{name}.parquet")["LastModified"] for name in before} == before
+    outputs = {name: data for name, data in chaos.content(tmp_path / "calm").items() if not name.startswith("_dask")}
+    for name, data in outputs.items():
+        assert fs.cat_file(f"{output}/{name}") == data, name
+    assert plan_dataset(f"{s3.url}/in", output, storage_options=s3.options).todo == []
+
+
+def test_a_store_elsewhere_is_a_folder_of_whole_files(tmp_path, s3):
+    store = Store.of(f"{s3.url}/out", s3.options)
+    assert store.read("a/b.json") is None
+    store.write("a/b.json", b"{}")
+    with store.temporary("c.parquet") as path:
+        path.write_bytes(b"x" * 1000)
+        written = store.place(path, "c.parquet")
+    assert not path.exists()
+    assert store.sizes() == {"a/b.json": 2, "c.parquet": 1000}
+    assert store.sha256("c.parquet") == written["sha256"]
+    store.remove("c.parquet")
+    store.remove("c.parquet")
+    assert store.sizes() == {"a/b.json": 2}
+    assert "nothing" not in repr(store)
+
+
+def test_from_an_object_store_to_here_on_a_cluster(tmp_path, s3, cluster):
+    local = chaos.write_shards(tmp_path / "in", shards=4, rows=200)
+    s3.put(tmp_path)
+    shutil.copytree(local, tmp_path / "copy")
+    score_dataset(tmp_path / "copy", tmp_path / "calm")
+    score_dataset(f"{s3.url}/in", tmp_path / "out", storage_options=s3.options, client=cluster)
+    mine, theirs = chaos.content(tmp_path / "out"), chaos.content(tmp_path / "calm")
+    for name in theirs:
+        if "markers" not in name:
+            assert mine[name] == theirs[name], name
+    done = json.loads(mine["_SUCCESS"])
+    assert "nothing" not in json.dumps(done)
