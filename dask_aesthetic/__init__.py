@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dask_aesthetic import register as _register
 from dask_aesthetic.accessor import AestheticAccessor
+from dask_aesthetic.check import Check
 from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.errors import (
     AestheticError,
@@ -22,11 +23,15 @@ from dask_aesthetic.errors import (
     ColumnError,
     InputError,
     InvalidEmbeddingError,
+    JobError,
     MissingDependencyError,
     PredictorError,
     ThresholdError,
+    UnusableError,
 )
 from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, read_scored
+from dask_aesthetic.job import Summary, score_dataset
+from dask_aesthetic.learning import Calibration, FittedPredictor
 from dask_aesthetic.predictors import Predictor, PredictorInfo, catalogue, load_predictor
 from dask_aesthetic.thresholds import PRESETS, Threshold
 from dask_aesthetic.version import __version__
@@ -36,16 +41,22 @@ __all__ = [
     "AestheticAccessor",
     "AestheticError",
     "ArgumentError",
+    "Calibration",
+    "Check",
     "ColumnError",
+    "FittedPredictor",
     "InputError",
     "InvalidEmbeddingError",
+    "JobError",
     "MissingDependencyError",
     "Predictor",
     "PredictorError",
     "PredictorInfo",
     "ScoreDistribution",
+    "Summary",
     "Threshold",
     "ThresholdError",
+    "UnusableError",
     "__version__",
     "catalogue",
     "load_predictor",
@@ -53,6 +64,7 @@ __all__ = [
     "read_datacomp",
     "read_npy",
     "read_scored",
+    "score_dataset",
 ]
 
 _register.register()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import dask
@@ -9,13 +11,37 @@ import dask.dataframe as dd
 import pandas as pd
 
 from dask_aesthetic import embeddings
-from dask_aesthetic.distribution import add_groups, count_groups
-from dask_aesthetic.errors import ColumnError
-from dask_aesthetic.predictors import NetworkPredictor
+from dask_aesthetic.check import (
+    Check,
+    Facts,
+    check_sample,
+    check_spec,
+    chosen_parts,
+    facts_of,
+    pieces,
+    rows_each,
+    sum_facts,
+)
+from dask_aesthetic.distribution import Terms, add_groups, count_groups, count_terms
+from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.learning import (
+    Calibration,
+    FitSpec,
+    FittedPredictor,
+    add_labels,
+    add_sums,
+    by_labels,
+    by_share,
+    count_labels,
+    learn,
+    sum_rows,
+)
+from dask_aesthetic.predictors import NetworkPredictor, Predictor
 from dask_aesthetic.scoring import STATUS_DTYPE, ScoreSpec, score_column, status_column
 from dask_aesthetic.thresholds import check_scale
 
-FAN_IN = 16  # Distributions added in one task.
+FAN_IN = 16  # Distributions, or facts, added in one task.
+FAN_IN_LARGE = 4  # Normal equations, which are a thousand times larger.
 
 
 def score(frame: Any, embedding_column: str, spec: ScoreSpec) -> Any:
@@ -40,40 +66,127 @@ def status(frame: Any, embedding_column: str, width: int) -> Any:
 
 
 def distribution(
-    frame: Any, score_column: str, status_column: str | None, by: str | None, known: dict[str, str]
+    frame: Any,
+    score_column: str,
+    status_column: str | None,
+    by: str | None,
+    known: dict[str, str],
+    terms: Terms | None = None,
+    caption_column: str | None = None,
 ) -> Any:
-    """The distribution of a frame's scores, or of each group's; computed at once, in one pass over these columns."""
-    names = {"score_column": score_column, "status_column": status_column, "by": by}
+    """The distribution of a frame's scores, or of each group's or term's; computed at once, in one pass."""
+    names = {"score_column": score_column, "status_column": status_column, "by": by, "caption_column": caption_column}
     columns = {role: name for role, name in names.items() if name is not None}
     check_scale(known["scale"])
-    _check_scores(frame._meta if isinstance(frame, dd.DataFrame) else frame, columns)
-    frame = frame[list(dict.fromkeys(columns.values()))]
-    if isinstance(frame, dd.DataFrame):
-        parts = [dask.delayed(count_groups)(part, columns, known) for part in frame.to_delayed()]
-        while len(parts) > 1:
-            parts = [dask.delayed(add_groups)(parts[at : at + FAN_IN], by) for at in range(0, len(parts), FAN_IN)]
-        counted = parts[0].compute()
-    else:
-        counted = count_groups(frame, columns, known)
+    frame = _scored(frame, columns)
+    if terms is not None:
+        return _added(frame, partial(count_terms, columns=columns, known=known, terms=terms), _add_terms)
+    counted = _added(frame, partial(count_groups, columns=columns, known=known), partial(add_groups, by=by))
     if by is None:
         return counted[None]
     return dict(sorted(counted.items(), key=lambda item: (item[0] is None, str(item[0]))))
+
+
+_add_terms = partial(add_groups, by="terms")
+
+
+def calibrate(
+    frame: Any,
+    score_column: str,
+    label_column: str | None,
+    known: dict[str, str],
+    keep_fraction: float | None,
+    n: int | None,
+    seed: int,
+) -> Calibration:
+    """A threshold by what it keeps of a frame's scores, in two passes, or by labels, in one; computed at once."""
+    asked = {"keep_fraction": keep_fraction, "n": n, "label_column": label_column}
+    if sum(value is not None for value in asked.values()) != 1:
+        got = " and ".join(f"{name}={value!r}" for name, value in asked.items() if value is not None) or "none of them"
+        raise ArgumentError(f"expected one of keep_fraction, n and label_column, got {got}")
+    if label_column is None:
+        found = distribution(frame, score_column, None, None, known)
+        return by_share(found, keep_fraction, n, frame[score_column])
+    check_scale(known["scale"])
+    frame = _scored(frame, {"score_column": score_column, "label_column": label_column})
+    count = partial(count_labels, score_column=score_column, label_column=label_column)
+    return by_labels(_added(frame, count, add_labels), known, seed=seed)
+
+
+def fit(frame: Any, spec: FitSpec) -> FittedPredictor:
+    """A predictor fitted to a frame's ratings; computed at once, in one pass over the two columns."""
+    _column(frame, spec.embedding_column)
+    meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
+    _check_held(meta, {"rating_column": spec.rating_column})
+    count = partial(
+        sum_rows,
+        embedding_column=spec.embedding_column,
+        rating_column=spec.rating_column,
+        width=spec.width,
+        folds=spec.folds,
+        seed=spec.seed,
+    )
+    return learn(_added(frame[[spec.embedding_column, spec.rating_column]], count, add_sums, FAN_IN_LARGE), spec)
+
+
+def _added(frame: Any, count: Callable[[Any], Any], add: Callable[[list[Any]], Any], fan_in: int = FAN_IN) -> Any:
+    """What `count` gives for every partition, added up by `add` as a tree; for a frame without partitions, its own."""
+    if not isinstance(frame, dd.DataFrame):
+        return count(frame)
+    parts = [dask.delayed(count)(part) for part in frame.to_delayed()]
+    while len(parts) > 1:
+        parts = [dask.delayed(add)(parts[at : at + fan_in]) for at in range(0, len(parts), fan_in)]
+    return parts[0].compute()
+
+
+def check(frame: Any, embedding_column: str, sample: int | None, predictor: Predictor) -> Check:
+    """What a frame's embeddings are like; computed at once, in one pass over this column or a part of it."""
+    sample, spec = check_sample(sample), check_spec(predictor)
+    meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
+    _named(meta, embedding_column)
+    candidates = tuple(name for name in embeddings.candidates(meta) if name != embedding_column)
+    refusal = None
+    try:
+        embeddings.check(meta[embedding_column], meta)
+    except ColumnError as error:
+        refusal = str(error)
+    column, whole = frame[embedding_column], None
+    if isinstance(frame, dd.DataFrame):
+        facts, whole = _check_parts(column.to_delayed(), sample, graph_ready(spec))
+    else:
+        facts = facts_of(pieces(column, sample), len(column), spec)
+    return Check.of(facts, embedding_column, predictor, whole, refusal, candidates)
+
+
+def _check_parts(parts: list[Any], sample: int | None, spec: Any) -> tuple[Facts, int | None]:
+    """Facts of partitions, or of the beginnings of some; and about how many rows all hold, if some were left out."""
+    chosen = chosen_parts(len(parts), sample)
+    each = rows_each(sample, len(chosen))
+    found = [dask.delayed(_check_part)(parts[at], each, spec) for at in chosen]
+    while len(found) > 1:
+        found = [dask.delayed(sum_facts)(found[at : at + FAN_IN]) for at in range(0, len(found), FAN_IN)]
+    facts = found[0].compute()
+    return facts, round(facts.held * len(parts) / len(chosen)) if len(chosen) < len(parts) else None
+
+
+def _check_part(column: Any, rows: int | None, spec: Any) -> Facts:
+    return facts_of([column.iloc[:rows]], len(column), spec)
 
 
 def _is_float(dtype: Any) -> bool:
     return getattr(dtype, "kind", "") == "f"  # pandas' is_float_dtype fails on cuDF's list dtype.
 
 
-def _check_scores(meta: Any, columns: dict[str, str]) -> None:
+def _scored(frame: Any, columns: Mapping[str, str]) -> Any:
+    """These columns of a frame that holds scores, each once."""
+    _check_scores(frame._meta if isinstance(frame, dd.DataFrame) else frame, columns)
+    return frame[list(dict.fromkeys(columns.values()))]
+
+
+def _check_scores(meta: Any, columns: Mapping[str, str]) -> None:
     floats = [str(name) for name, dtype in meta.dtypes.items() if _is_float(dtype)]
-    held = ", ".join(repr(name) for name in meta.columns) or "no columns"
     hint = f"Columns of floats: {', '.join(map(repr, floats))}" if floats else "frame.aesthetic.score() adds scores"
-    for role, name in columns.items():
-        if name not in meta.columns:
-            hint = f". {hint}" if role == "score_column" else ""
-            raise ColumnError(f"expected {role}={name!r} to be a column; the frame has {held}{hint}")
-        if list(meta.columns).count(name) > 1:
-            raise ColumnError.repeated(name)
+    _check_held(meta, columns, hint)
     score = columns["score_column"]
     if not _is_float(meta[score].dtype):
         raise ColumnError(
@@ -82,18 +195,32 @@ def _check_scores(meta: Any, columns: dict[str, str]) -> None:
         )
 
 
+def _check_held(meta: Any, columns: Mapping[str, str], score_hint: str = "") -> None:
+    held = ", ".join(repr(name) for name in meta.columns) or "no columns"
+    for role, name in columns.items():
+        if name not in meta.columns:
+            hint = f". {score_hint}" if role == "score_column" else ""
+            raise ColumnError(f"expected {role}={name!r} to be a column; the frame has {held}{hint}")
+        if list(meta.columns).count(name) > 1:
+            raise ColumnError.repeated(name)
+
+
 def _score_partition(column: Any, spec: Any, partition_info: dict[str, Any] | None = None) -> Any:
     return score_column(column, spec, partition_info["number"] if partition_info else None)
 
 
 def _column(frame: Any, name: str) -> Any:
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
+    _named(meta, name)
+    embeddings.check(meta[name], meta)
+    return frame[name]
+
+
+def _named(meta: Any, name: str) -> None:
     if name not in meta.columns:
         raise ColumnError.missing(name, meta.columns, embeddings.candidates(meta))
     if list(meta.columns).count(name) > 1:
         raise ColumnError.repeated(name)
-    embeddings.check(meta[name], meta)
-    return frame[name]
 
 
 def _meta(column: Any, name: str, dtype: Any) -> Any:

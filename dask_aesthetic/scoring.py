@@ -72,7 +72,7 @@ class ScoreSpec:
                 f"expected batch_size to be a whole number of rows, 1 or more, or None, got {batch_size!r}"
             )
         loaded = load_predictor(predictor)
-        cut = find_threshold(threshold, scale, loaded.info.scale)
+        cut = find_threshold(threshold, scale, loaded.info.scale, loaded.info.name)
         return cls(loaded, cut, score_column, keep_column, on_invalid, batch_size)
 
 

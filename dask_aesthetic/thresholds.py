@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ PRESET_SCALE = "laion-v2"
 
 @dataclass(frozen=True)
 class Threshold:
-    """The lowest score that is kept, and the scale that it is on.
+    """The lowest score that is kept, the scale that it is on, and how it was chosen.
 
     Parameters
     ----------
@@ -29,6 +31,8 @@ class Threshold:
         "raw" as the predictor gives it, about 1..10; "unit" is raw / 10.
     name : str
         How it was chosen, for people to read.
+    predictor : str
+        Name of the predictor whose scores it was chosen by, empty if nothing says. Others' scores then refuse it.
 
     Notes
     -----
@@ -43,12 +47,15 @@ class Threshold:
     Examples
     --------
     >>> Threshold(0.5, "unit").on("raw")
-    Threshold(value=5.0, scale='raw', name='')
+    Threshold(value=5.0, scale='raw', name='', predictor='')
+    >>> print(Threshold(5.12, name="keeps 0.2 of 1,000 scored rows", predictor="laion-v2"))
+    raw score >= 5.12 for laion-v2: keeps 0.2 of 1,000 scored rows
     """
 
     value: float
     scale: str = "raw"
     name: str = ""
+    predictor: str = ""
 
     def __post_init__(self) -> None:
         check_scale(self.scale)
@@ -58,15 +65,44 @@ class Threshold:
     def on(self, scale: str) -> Threshold:
         """The same threshold on another scale."""
         check_scale(scale)
-        return Threshold(self.value * SCALES[self.scale] / SCALES[scale], scale, self.name)
+        return Threshold(self.value * SCALES[self.scale] / SCALES[scale], scale, self.name, self.predictor)
 
     @property
     def cut(self) -> float:
         """The value as the nearest float32, so that every library compares float32 scores with it alike."""
         return float(np.float32(self.value))
 
+    def as_dict(self) -> dict[str, str | float]:
+        """The threshold as plain values, for JSON; `from_dict` reads it back.
 
-def find_threshold(threshold: float | str | Threshold, scale: str, predictor_scale: str) -> Threshold:
+        Examples
+        --------
+        >>> Threshold.from_dict(Threshold(5.0, name="standard").as_dict())
+        Threshold(value=5.0, scale='raw', name='standard', predictor='')
+        """
+        return {"value": float(self.value), "scale": self.scale, "name": self.name, "predictor": self.predictor}
+
+    @staticmethod
+    def from_dict(told: Mapping[str, Any]) -> Threshold:
+        """The threshold that `as_dict` told; ThresholdError if it is something else."""
+        try:
+            return Threshold(**told)
+        except TypeError as error:
+            raise ThresholdError(f"expected a threshold as Threshold.as_dict tells it, got {told!r}") from error
+
+    def __str__(self) -> str:
+        return self._condition() + (f": {self.name}" if self.name else "")
+
+    def _repr_html_(self) -> str:
+        return f"<b>{escape(self._condition())}</b>" + (f"<br>{escape(self.name)}" if self.name else "")
+
+    def _condition(self) -> str:
+        return f"{self.scale} score >= {self.value:g}" + (f" for {self.predictor}" if self.predictor else "")
+
+
+def find_threshold(
+    threshold: float | str | Threshold, scale: str, predictor_scale: str, predictor: str = ""
+) -> Threshold:
     """A threshold on the asked scale from what a user may give.
 
     Parameters
@@ -76,11 +112,13 @@ def find_threshold(threshold: float | str | Threshold, scale: str, predictor_sca
     scale : {"raw", "unit"}
     predictor_scale : str
         The family of the predictor's scores. Presets are set on "laion-v2" scores.
+    predictor : str
+        Its name, empty if nothing says.
 
     Raises
     ------
     ThresholdError
-        The number belongs to another scale, or the preset to another predictor.
+        The number belongs to another scale, or the preset or Threshold to another predictor.
 
     Examples
     --------
@@ -89,6 +127,7 @@ def find_threshold(threshold: float | str | Threshold, scale: str, predictor_sca
     """
     check_scale(scale)
     if isinstance(threshold, Threshold):
+        _check_predictor(threshold, predictor)
         return threshold.on(scale)
     if isinstance(threshold, str):
         return _preset(threshold, predictor_scale).on(scale)
@@ -112,6 +151,15 @@ def check_scale(scale: Any) -> None:
     """Refuse a scale that is not known."""
     if scale not in SCALES:
         raise ArgumentError.choice("scale", scale, SCALES)
+
+
+def _check_predictor(threshold: Threshold, predictor: str) -> None:
+    if threshold.predictor and predictor and threshold.predictor != predictor:
+        raise ThresholdError(
+            f"expected a threshold for scores of {predictor}, got one that was chosen by scores of "
+            f"{threshold.predictor} ({threshold}): choose one by the distribution of {predictor} scores. "
+            f"Threshold({threshold.value:g}, {threshold.scale!r}) is taken as it stands"
+        )
 
 
 def _preset(name: str, predictor_scale: str) -> Threshold:

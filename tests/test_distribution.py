@@ -515,3 +515,46 @@ def test_a_run_over_files_has_the_distribution_of_its_scores(tmp_path, synthetic
     scored = dd.read_parquet(tmp_path / "out")
     assert summary.distribution == scored.aesthetic.distribution(status_column="status")
     assert summary.failed == {"missing": 1, "zero": 1}
+
+
+def some_scores(rng: np.random.Generator) -> np.ndarray:
+    """Scores of a random shape: one heap or several, with ties or without, some outside the bins, some missing."""
+    heaps = [rng.normal(rng.uniform(1, 9), rng.choice([0.01, 0.5, 3.0]), rng.integers(1, 400)) for _ in range(3)]
+    scores = rng.permutation(np.concatenate(heaps[: rng.integers(1, 4)])).astype(np.float32)
+    if rng.random() < 0.4:
+        scores = scores.round(rng.integers(0, 3))
+    if rng.random() < 0.3:
+        scores[rng.integers(0, len(scores), 5)] = rng.choice([-40, 1e6, -1e-30, 25, -15], 5)
+    if rng.random() < 0.5 and len(scores) > 3:
+        scores[1:][rng.random(len(scores) - 1) < 0.2] = np.nan
+    return scores
+
+
+@pytest.mark.filterwarnings("ignore:expected a threshold to keep")
+@pytest.mark.parametrize("seed", range(40))
+def test_what_holds_of_any_scores(seed):
+    rng = np.random.default_rng(seed)
+    scores, scale = some_scores(rng), str(rng.choice(["raw", "unit"]))
+    part = 10 if scale == "unit" else 1
+    scores = (scores / np.float32(part)).astype(np.float32)
+    whole, found = ScoreDistribution.of(scores, scale=scale), np.sort(scores[~np.isnan(scores)])
+    parts = [
+        ScoreDistribution.of(some, scale=scale) for some in np.split(scores, np.sort(rng.integers(0, len(scores), 6)))
+    ]
+    left, right = sum(parts[:3]), sum(parts[3:])
+    assert (left + right).to_json() == (right + left).to_json() == whole.to_json()
+    assert ScoreDistribution.from_json(whole.to_json()) == whole
+    assert (whole.count, whole.missing) == (len(found), np.isnan(scores).sum())
+    for share in rng.uniform(0.001, 1, 8):
+        exact = np.quantile(found, share, method="inverted_cdf")
+        if -15 <= exact * part < 25:
+            assert whole.quantile(share) == pytest.approx(exact, abs=HALF / part)
+        assert whole.quantile(share, scores) == exact
+        asked = math.ceil(round(share * len(found), 6))
+        loose, close = whole.threshold_for(share), whole.threshold_for(share, scores=scores)
+        assert asked <= (found >= loose.cut).sum() == whole.kept(loose)
+        assert close.cut == found[-asked]
+        assert loose.cut <= close.cut
+        assert (found > close.cut).sum() < asked
+        assert whole.threshold_for(n=asked).value == loose.value
+        assert 0 <= whole.keep_rate(close) <= whole.keep_rate(loose)

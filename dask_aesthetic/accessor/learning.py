@@ -2,10 +2,174 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
+
+from dask_aesthetic import frame as frames
+from dask_aesthetic.accessor.columns import EMBEDDING_COLUMN, SCORE_COLUMN
+from dask_aesthetic.learning import Calibration, FitSpec, FittedPredictor
+from dask_aesthetic.predictors import DEFAULT, Predictor, load_predictor
+from dask_aesthetic.proxies import through_proxies
 
 
 class Learning:
     """Verbs that give thresholds and predictors: they compute at once."""
 
     _frame: Any
+
+    def calibrate(
+        self,
+        score_column: str = SCORE_COLUMN,
+        *,
+        keep_fraction: float | None = None,
+        n: int | None = None,
+        label_column: str | None = None,
+        predictor: str | os.PathLike[str] | Predictor | None = None,
+        scale: str = "raw",
+        seed: int = 0,
+    ) -> Calibration:
+        """Choose a threshold: by the share or number of rows to keep, or by rows that people labelled keep or drop.
+
+        It computes at once on Dask frames too: two passes over the score column, the second to be exact, or one over
+        scores and labels.
+
+        Parameters
+        ----------
+        score_column : str
+            Column of float, as `score` adds it.
+        keep_fraction : float, optional
+            Share of the scored rows to keep.
+        n : int, optional
+            Rows to keep.
+        label_column : str, optional
+            Column of True or 1 for keep, False or 0 for drop, null for rows without a label. A few hundred labels do.
+            Chosen is the score with the best F1; of several, the highest.
+        predictor : str, path or Predictor, optional
+            What made the scores, as in `score`. The threshold is then refused for scores of another.
+        scale : {"raw", "unit"}
+            What the scores are on.
+        seed : int
+            Of the bootstrap, which tells how sure a threshold by labels is.
+
+        Returns
+        -------
+        Calibration
+            A `Threshold`, which goes into ``score(threshold=...)``, with the curve that it was chosen from. It is one
+            of the scores, and the same on every partitioning. Rows without a score, or a label, are left out.
+
+        Raises
+        ------
+        ColumnError
+            A column is not there or holds something else; no row is labelled and scored; or all such rows carry the
+            same label.
+        ArgumentError, PredictorError, ThresholdError
+            Not one of `keep_fraction`, `n` and `label_column` is given, too much is asked, nothing is scored, or labels
+            stand on more than 1,000,000 different scores.
+
+        Warns
+        -----
+        AestheticWarning
+            As in `ScoreDistribution.threshold_for`.
+
+        Examples
+        --------
+        >>> import pandas as pd, dask_aesthetic
+        >>> frame = pd.DataFrame({"aesthetic_score": [4.0, 4.5, 5.0, 5.5, 6.0], "liked": [0, 0, 1, 1, None]})
+        >>> print(frame.aesthetic.calibrate(keep_fraction=0.4, predictor="laion-v2"))
+        raw score >= 5.5 for laion-v2: keeps 0.4 of 5 scored rows
+        >>> cut = frame.aesthetic.calibrate(label_column="liked")
+        >>> print(cut)
+        raw score >= 5: best F1, 1.000, of 4 labelled rows
+        >>> cut.curve["recall"].tolist()
+        [1.0, 1.0, 1.0, 0.5]
+        """
+        info = load_predictor(predictor).info if predictor is not None else None
+        known = {"predictor": info.name, "predictor_scale": info.scale} if info else {}
+        # Not through the proxies: what comes out is no frame.
+        return frames.calibrate(
+            self._frame, score_column, label_column, {"scale": scale, **known}, keep_fraction, n, seed
+        )
+
+    def fit(
+        self,
+        rating_column: str,
+        embedding_column: str = EMBEDDING_COLUMN,
+        *,
+        name: str = "taste",
+        prior: str | os.PathLike[str] | Predictor | None = DEFAULT,
+        strength: float | str = "auto",
+        folds: int = 5,
+        seed: int = 0,
+        width: int | None = None,
+    ) -> FittedPredictor:
+        """Fit a predictor of your own to ratings that the frame holds.
+
+        It computes at once on Dask frames too, in one pass over the two columns.
+
+        Parameters
+        ----------
+        rating_column : str
+            Column of numbers, higher for what you like better; null for rows without a rating. Ratings of 1 to 10 give
+            scores like those of other predictors; others do as well, but distributions count what lies outside -15..25
+            together.
+        embedding_column : str
+            As in `score`.
+        name : str
+            What to call the predictor, and the scale of its scores.
+        prior : str, path or Predictor, optional
+            What the weights are shrunk towards, stretched to the scale of the ratings; None to shrink towards zero.
+        strength : float or "auto"
+            How strongly; chosen by cross-validation unless given. 0 is least squares.
+        folds : int
+            Parts that are held out in turn, 2 or more.
+        seed : int
+            Another one makes other parts.
+        width : int, optional
+            Floats per embedding, 768 if not given; the prior's where there is one.
+
+        Returns
+        -------
+        FittedPredictor
+            A `Predictor`, which goes into ``score(predictor=...)``, with its error and correlations on ratings that
+            were held out. ``save("taste.safetensors")`` writes it, and ``predictor="taste.safetensors"`` reads it. Its
+            weights are the same on every partitioning but for rounding.
+
+        Raises
+        ------
+        ColumnError
+            A column is not there or holds something else; no row is rated and has a usable embedding; or all ratings
+            or all embeddings are the same.
+        ArgumentError
+            There are fewer rated rows than folds, `strength` is too small for so few of them, or an argument is not
+            usable.
+        PredictorError
+            The prior is unknown or no affine map.
+
+        Notes
+        -----
+        With x the unit vectors, y the ratings and w0 the prior's weights, the fit minimises
+        ``sum (y - b - w . x)^2 + strength * |w - a w0|^2`` over w, b and a. It is exact: normal equations of float64
+        are added up over partitions, and solved for every strength by one eigendecomposition.
+
+        A row's fold follows from the content of its embedding, so repeated pictures stay together and partitions do
+        not matter. Held-out error and correlation come exactly out of the sums of each fold, with the strength for a
+        fold chosen by the others. Rank correlation is that of 8,192 held-out rows drawn by the same hash, of all where
+        there are fewer.
+
+        Rows without a rating, with one that is not finite, or without a usable embedding are left out, and counted.
+
+        Examples
+        --------
+        >>> import pandas as pd, dask_aesthetic
+        >>> from dask_aesthetic.synthetic import synthetic_embeddings
+        >>> frame = pd.DataFrame({"image_embedding": list(synthetic_embeddings(500))}).aesthetic.score()
+        >>> frame["rating"] = (2 * frame["aesthetic_score"]).round() / 2 + 1  # Rounds, and rates a point higher.
+        >>> taste = frame.aesthetic.fit("rating")
+        >>> round(taste.held_out.pearson, 2)
+        0.98
+        >>> scored = frame.aesthetic.score(predictor=taste, threshold=6)
+        >>> bool((scored["aesthetic_score"] - frame["rating"]).abs().max() < 0.5)
+        True
+        """
+        spec = FitSpec.of(embedding_column, rating_column, name, prior, strength, width, folds, seed)
+        return through_proxies(frames.fit, self._frame, spec)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from dask_aesthetic.cli.check import check
 from dask_aesthetic.cli.demo import demo
+from dask_aesthetic.cli.report import report
 from dask_aesthetic.cli.score import score
 from dask_aesthetic.cli.selftest import selftest
 from dask_aesthetic.version import __version__
@@ -19,5 +21,7 @@ def main() -> None:
 
 
 main.add_command(score)
+main.add_command(check)
+main.add_command(report)
 main.add_command(demo)
 main.add_command(selftest)

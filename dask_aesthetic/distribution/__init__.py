@@ -5,5 +5,16 @@ from __future__ import annotations
 from dask_aesthetic.distribution.groups import add_groups, count_groups
 from dask_aesthetic.distribution.published import LAION_COUNTS, LAION_PAIRS, LAION_SHARES
 from dask_aesthetic.distribution.scores import ScoreDistribution
+from dask_aesthetic.distribution.terms import Terms, count_terms, find_terms
 
-__all__ = ["LAION_COUNTS", "LAION_PAIRS", "LAION_SHARES", "ScoreDistribution", "add_groups", "count_groups"]
+__all__ = [
+    "LAION_COUNTS",
+    "LAION_PAIRS",
+    "LAION_SHARES",
+    "ScoreDistribution",
+    "Terms",
+    "add_groups",
+    "count_groups",
+    "count_terms",
+    "find_terms",
+]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.thresholds import SCALES
 
 # Raw scores lie within -13..24 for every unit vector.
@@ -90,6 +91,20 @@ def bin_of(values: np.ndarray, scale: str) -> np.ndarray:
     at -= values < edges[at]
     at += values >= edges[at + 1]
     return at
+
+
+def scores_within(scores: Any, low: float, high: float, count: int) -> np.ndarray:
+    """The scores from `low` to below `high`, sorted; ArgumentError unless they are as many as were counted."""
+    column = (scores if hasattr(scores, "astype") else np.asarray(scores)).astype("float32")
+    found = column[(column >= low) & (column < high)]
+    values = on_host(found.compute() if hasattr(found, "compute") else found)
+    values = np.sort(values[np.isfinite(values)])
+    if len(values) != count:
+        raise ArgumentError(
+            f"expected the scores that were counted, {count:,} of them from {low:g} to {high:g}, "
+            f"got {len(values):,} there: give the same column, scored with the same predictor and scale"
+        )
+    return values
 
 
 def reasons_of(status: Any, missing: np.ndarray) -> dict[str, int]:

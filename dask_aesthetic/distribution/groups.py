@@ -17,12 +17,12 @@ MOST_GROUPS = 10_000
 def count_groups(frame: Any, columns: dict[str, str], known: dict[str, str]) -> dict[Any, ScoreDistribution]:
     """The distribution of every group of a partition; that of all its rows under None if there are no groups."""
     scores = frame[columns["score_column"]]
-    status = _labels(frame[columns["status_column"]]) if "status_column" in columns else None
+    status = on_host_labels(frame[columns["status_column"]]) if "status_column" in columns else None
     if "by" not in columns:
         return {None: ScoreDistribution.of(scores, status=status, **known)}
     values = on_host(scores)
-    codes, groups = pd.factorize(_labels(frame[columns["by"]]))  # Nulls are -1.
-    _check_groups(len(groups), columns["by"])
+    codes, groups = pd.factorize(on_host_labels(frame[columns["by"]]))  # Nulls are -1.
+    check_groups(len(groups), columns["by"])
     ends = np.cumsum(np.bincount(codes + 1, minlength=len(groups) + 1))[:-1]
     rows = np.split(np.argsort(codes, kind="stable"), ends)
     return {
@@ -38,16 +38,17 @@ def add_groups(parts: list[dict[Any, ScoreDistribution]], by: str | None) -> dic
     for part in parts:
         for group, counted in part.items():
             total[group] = total[group] + counted if group in total else counted
-    _check_groups(len(total), by)
+    check_groups(len(total), by)
     return total
 
 
-def _labels(column: Any) -> pd.Series:
+def on_host_labels(column: Any) -> pd.Series:
     """A column of labels on the host."""
     return column.to_pandas() if hasattr(column, "to_pandas") else column
 
 
-def _check_groups(groups: int, by: str | None) -> None:
+def check_groups(groups: int, by: str | None) -> None:
+    """Refuse more groups than `MOST_GROUPS`."""
     if groups > MOST_GROUPS:
         raise ColumnError(
             f"expected a column of at most {MOST_GROUPS:,} groups as by, got {by!r} with more: each has a histogram of "

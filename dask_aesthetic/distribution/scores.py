@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from dask_aesthetic.distribution import telling
+from dask_aesthetic.distribution import plotting, telling
 from dask_aesthetic.distribution.arguments import is_whole, share_of_one
-from dask_aesthetic.distribution.counting import BINS, EDGES, FIRST, STEPS, bin_of, on_host
-from dask_aesthetic.distribution.counts import ScoreCounts
+from dask_aesthetic.distribution.counting import BINS, EDGES, FIRST, STEPS, scores_within
 from dask_aesthetic.distribution.published import LAION_SHARES, beside_laion
-from dask_aesthetic.errors import AestheticWarning, ArgumentError, ThresholdError
-from dask_aesthetic.thresholds import PRESET_SCALE, SCALES, Threshold, find_threshold
+from dask_aesthetic.distribution.rates import LEAST, MOST, ScoreRates
+from dask_aesthetic.errors import ArgumentError, ThresholdError
+from dask_aesthetic.thresholds import PRESET_SCALE, SCALES, Threshold
 
-MOST, LEAST = 0.99, 0.001  # Kept shares beyond which a threshold looks like a mistake.
-Z95 = 1.959964
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ScoreDistribution(ScoreCounts):
+class ScoreDistribution(ScoreRates):
     """How the scores of a data set lie: counts in bins of 0.01 raw, and exact ends, mean and deviation.
 
     Made by ``frame.aesthetic.distribution()`` or `of`. Distributions of parts add up, with ``+`` or ``sum``, to that of
@@ -60,7 +59,7 @@ class ScoreDistribution(ScoreCounts):
     >>> distribution == ScoreDistribution.of(scores)
     True
     >>> distribution.threshold_for(keep_fraction=0.2)
-    Threshold(value=5.12, scale='raw', name='keeps 0.2 of 1,000 scored rows')
+    Threshold(value=5.12, scale='raw', name='keeps 0.2 of 1,000 scored rows', predictor='')
     """
 
     def quantile(self, q: float, scores: Any = None) -> float:
@@ -97,88 +96,6 @@ class ScoreDistribution(ScoreCounts):
         if rank == self.count or at == BINS - 1:
             return self.max
         return float(np.clip(self._edge(at + 0.5), self.min, self.max))
-
-    def keep_rate(self, threshold: float | str | Threshold) -> float:
-        """Share of the scored rows that score at least `threshold`; NaN if nothing is scored.
-
-        Parameters
-        ----------
-        threshold : float, str or Threshold
-            As in ``.aesthetic.score``: a number on `scale`, a preset or a Threshold.
-
-        Returns
-        -------
-        float
-            Exact at every hundredth of a raw score; in between, interpolated inside the bin.
-
-        Raises
-        ------
-        ThresholdError
-            The threshold belongs to another scale or predictor.
-
-        Warns
-        -----
-        AestheticWarning
-            It keeps more than 99 % or less than 0.1 %.
-
-        Examples
-        --------
-        >>> ScoreDistribution.of([4.0, 5.0, 5.5, 6.0]).keep_rate("standard")
-        0.75
-        """
-        rate = self.rate(threshold)
-        self._look_at(self._threshold(threshold), rate)
-        return rate
-
-    def kept(self, threshold: float | str | Threshold) -> int:
-        """Rows that score at least `threshold`, as `keep_rate` tells; of a sample, an estimate for the whole."""
-        rate = self.rate(threshold)
-        self._look_at(self._threshold(threshold), rate)
-        return round(rate * self._whole) if self.count else 0
-
-    def rate(self, threshold: float | str | Threshold) -> float:
-        """What `keep_rate` tells, without its warning."""
-        cut = self._threshold(threshold).cut
-        if not self.count:
-            return math.nan
-        if cut <= self.min or cut > self.max:
-            return float(cut <= self.min)
-        at = int(bin_of(np.array([cut], np.float32), self.scale)[0])
-        low, high = max(float(EDGES[self.scale][at]), self.min), min(float(EDGES[self.scale][at + 1]), self.max)
-        part = (high - cut) / (high - low) if high > low else 1.0
-        above = int(self.bins[at + 1 :].sum()) + round(int(self.bins[at]) * part)
-        return min(max(above, 1), self.count - 1) / self.count  # It lies above the lowest, not above the highest.
-
-    def percentile(self, score: float) -> float:
-        """Percentage of the scored rows that score less than `score`, to the bin; NaN if nothing is scored.
-
-        Examples
-        --------
-        >>> ScoreDistribution.of([4.0, 5.0, 5.5, 6.0]).percentile(5.5)
-        50.0
-        """
-        return 100 * (1 - self.rate(Threshold(score, self.scale)))
-
-    def standard_error(self, threshold: float | str | Threshold) -> float:
-        """Standard error of `keep_rate`: binomial for a sample, 0 where every row was counted."""
-        rate = self.rate(threshold)
-        return math.sqrt(rate * (1 - rate) / self.count) if self.count and self.sampled_from is not None else 0 * rate
-
-    def interval(self, threshold: float | str | Threshold) -> tuple[float, float]:
-        """The 95 % interval of `keep_rate`: Wilson's for a sample, the rate itself where every row was counted.
-
-        Examples
-        --------
-        >>> low, high = ScoreDistribution.of([4.0, 5.5] * 500).sample_of(100_000).interval(5)
-        >>> round(low, 3), round(high, 3)
-        (0.469, 0.531)
-        """
-        rate, n = self.rate(threshold), self.count
-        if self.sampled_from is None or not n:
-            return rate, rate
-        middle, share = rate + Z95**2 / (2 * n), 1 + Z95**2 / n
-        half = Z95 * math.sqrt(rate * (1 - rate) / n + (Z95 / (2 * n)) ** 2)
-        return max((middle - half) / share, 0.0), min((middle + half) / share, 1.0)
 
     def threshold_for(
         self, keep_fraction: float | None = None, *, n: int | None = None, scores: Any = None
@@ -235,7 +152,8 @@ class ScoreDistribution(ScoreCounts):
             value, kept = self._edge(at) if at else self.min, int(down[at])
         asked = f"{share:g}" if n is None else f"{n:,}"
         sample = f", by a sample of {self.count:,}" if self.sampled_from is not None else ""
-        found = Threshold(value, self.scale, f"keeps {asked} of {self._whole:,} scored rows{sample}")
+        name = f"keeps {asked} of {self._whole:,} scored rows{sample}"
+        found = Threshold(value, self.scale, name, self.predictor)
         if LEAST <= share <= MOST:
             self._look_at(found, kept / self.count)
         return found
@@ -268,23 +186,41 @@ class ScoreDistribution(ScoreCounts):
         intervals = [self.interval(cut) for cut in cuts] if self.sampled_from is not None else None
         return beside_laion([cut.value for cut in cuts], [self.rate(cut) for cut in cuts], intervals)
 
+    def plot(self, ax: Axes | None = None, threshold: float | str | Threshold | None = None, **style: Any) -> Axes:
+        """Draw the histogram with matplotlib.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to; as with pandas the current axes, made if there are none.
+        threshold : float, str or Threshold, optional
+            As in `keep_rate`; drawn as a line.
+        **style
+            Of the bars, for ``Axes.stairs``: color, alpha, label.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ThresholdError
+            The threshold belongs to another scale or predictor.
+        MissingDependencyError
+            ``pip install 'dask-aesthetic[report]'`` has matplotlib.
+
+        Examples
+        --------
+        >>> ax = distribution.plot(threshold="standard", color="tab:blue")  # doctest: +SKIP
+        >>> ax.figure.savefig("scores.png")  # doctest: +SKIP
+        """
+        return plotting.draw(self, ax, None if threshold is None else self._threshold(threshold), style)
+
     def __repr__(self) -> str:
         return telling.as_text(self)
 
     def _repr_html_(self) -> str:
         return telling.as_html(self)
-
-    def _threshold(self, threshold: float | str | Threshold) -> Threshold:
-        return find_threshold(threshold, self.scale, self.predictor_scale)
-
-    def _look_at(self, threshold: Threshold, rate: float) -> None:
-        if rate > MOST or rate < LEAST:
-            warnings.warn(
-                f"expected a threshold to keep {LEAST:.1%} to {MOST:.0%} of the scored rows, got {threshold.value:g} "
-                f"on {self.scale} scores, which keeps {rate:.3%}: look at the quantiles or use threshold_for",
-                AestheticWarning,
-                stacklevel=3,
-            )
 
     def _rank(self, share: float) -> int:
         # 0.07 of 100 rows are 7 of them, in spite of binary fractions.
@@ -297,13 +233,4 @@ class ScoreDistribution(ScoreCounts):
     def _inside(self, at: int, scores: Any) -> np.ndarray:
         """The scores that lie in a bin, sorted."""
         low, high = (float(edge) for edge in EDGES[self.scale][at : at + 2])
-        column = (scores if hasattr(scores, "astype") else np.asarray(scores)).astype("float32")
-        found = column[(column >= low) & (column < high)]
-        values = on_host(found.compute() if hasattr(found, "compute") else found)
-        values = np.sort(values[np.isfinite(values)])
-        if len(values) != self.bins[at]:
-            raise ArgumentError(
-                f"expected the scores that were counted, {self.bins[at]:,} of them from {low:g} to {high:g}, "
-                f"got {len(values):,} there: give the same column, scored with the same predictor and scale"
-            )
-        return values
+        return scores_within(scores, low, high, int(self.bins[at]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +53,6 @@ class AffinePredictor(Predictor):
         weight = torch.tensor(self.weight, device=units.device)
         return (row_dots(units, weight) + self.bias).to(torch.float32)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, **more: Any) -> None:
         tensors = {"weight": torch.tensor(self.weight)[None], "bias": torch.tensor([self.bias], dtype=torch.float64)}
-        save_file(tensors, str(path), to_header(self.info))
+        save_file(tensors, str(path), to_header(self.info, **more))

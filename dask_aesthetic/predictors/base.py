@@ -29,9 +29,11 @@ class PredictorInfo:
     width : int
         Floats per embedding.
     scale : str
-        The family whose scores can be compared with its own: "laion-v2", "laion-v1", "simulacra" or "unknown".
+        The family whose scores can be compared with its own: "laion-v2", "laion-v1", "simulacra" or "unknown"; the
+        name of a predictor that was fitted to ratings, since it has a scale of its own.
     source, revision, sha256, licence : str
-        Repository, 40-digit revision, sha256 of the published file, SPDX licence; empty if nothing says.
+        Repository, 40-digit revision, sha256 of the published file, SPDX licence; empty if nothing says. The source
+        of a fitted predictor says what it was fitted to.
     """
 
     name: str
@@ -116,7 +118,7 @@ class Predictor(ABC):
         return f"<table>{cells}</table>"
 
 
-def to_header(info: PredictorInfo, **more: str | float) -> dict[str, str]:
+def to_header(info: PredictorInfo, **more: Any) -> dict[str, str]:
     """The header of a saved predictor; one key, since safetensors keeps no order of several."""
     return {HEADER: json.dumps({**asdict(info), **more}, sort_keys=True)}
 

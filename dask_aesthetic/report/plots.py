@@ -1,0 +1,152 @@
+"""Numbers as lines: what the two plots of the page consist of, in units of their drawing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from dask_aesthetic.distribution import LAION_SHARES, ScoreDistribution
+from dask_aesthetic.distribution.counting import BINS, FIRST, STEPS
+from dask_aesthetic.distribution.plotting import bars
+from dask_aesthetic.thresholds import PRESET_SCALE, SCALES, Threshold
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 330, 74, 14, 34, 50
+MOST_DECADES = 6
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A labelled line of a plot; a minor one goes without its label where there is little room."""
+
+    at: float
+    label: str
+    minor: bool = False
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot.
+
+    Attributes
+    ----------
+    path : str
+        What is drawn, as the ``d`` of an SVG path.
+    x, y : list of Tick
+    cut : float
+        Where the threshold lies.
+    dots : list of (x, y, label)
+        LAION's shares; none in the histogram.
+    decades : int
+        Powers of ten from bottom to top; 0 where the scale is not logarithmic.
+    """
+
+    path: str
+    x: list[Tick]
+    y: list[Tick]
+    cut: float
+    dots: list[tuple[float, float, str]]
+    decades: int = 0
+
+
+@dataclass(frozen=True)
+class Range:
+    """The scores that plots and slider span, in hundredths of a raw score."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, distribution: ScoreDistribution, threshold: Threshold) -> Range:
+        """Whole tenths around the scores and the threshold, as far as they are counted in bins."""
+        filled = np.flatnonzero(distribution.bins[1 : BINS - 1]) + FIRST * STEPS
+        cut = threshold.value * SCALES[threshold.scale] * STEPS
+        ends = [float(np.clip(cut, FIRST * STEPS, FIRST * STEPS + BINS - 2))]
+        ends += [float(filled[0]), float(filled[-1] + 1)] if len(filled) else []
+        low, high = (10 * round_(end / 10) for round_, end in ((math.floor, min(ends)), (math.ceil, max(ends))))
+        low = min(low, FIRST * STEPS + BINS - 12)
+        return cls(low, max(high, low + 10))
+
+    def x(self, hundredths: float) -> float:
+        """Where so many hundredths lie in a plot."""
+        share = (hundredths - self.low) / (self.high - self.low)
+        return round(LEFT + min(max(share, 0.0), 1.0) * (WIDTH - LEFT - RIGHT), 2)
+
+
+def histogram(distribution: ScoreDistribution, threshold: Threshold, span: Range) -> Plot:
+    """Rows by score as bars."""
+    edges, counts = bars(distribution, span.low, span.high)
+    top, step = _round_top(int(counts.max()) if len(counts) else 0)
+    path = "".join(
+        f"M{span.x(left)} {_y(0)}V{_y(count / top)}H{span.x(right)}V{_y(0)}Z"
+        for left, right, count in zip(edges[:-1], edges[1:], counts.tolist(), strict=True)
+        if count
+    )
+    rows = [Tick(_y(at / top), _short(at)) for at in range(0, top + 1, step)]
+    return Plot(path, _scores(span, distribution.scale), rows, span.x(_hundredths(threshold)), [])
+
+
+def curve(distribution: ScoreDistribution, threshold: Threshold, span: Range) -> Plot:
+    """Shares kept by threshold, on a logarithmic scale so that the few per mille at its end can be read."""
+    shares = kept_from(distribution, span) / max(distribution.count, 1)
+    known = LAION_SHARES if distribution.predictor_scale in (PRESET_SCALE, "unknown") else {}
+    seen = {score: share for score, share in known.items() if span.low <= score * STEPS <= span.high}
+    lowest = min([*(share for share in shares if share > 0), *seen.values()], default=0.1)
+    decades = min(max(math.ceil(-math.log10(lowest)), 1), MOST_DECADES)
+    points = [(span.x(span.low + at), _log_y(share, decades)) for at, share in enumerate(shares) if share > 0]
+    path = "M" + "L".join(f"{x} {y}" for x, y in _without_repeats(points)) if points else ""
+    dots = [
+        (span.x(score * STEPS), _log_y(share, decades), f"{score / SCALES[distribution.scale]:g}: {share:.3%}")
+        for score, share in seen.items()
+    ]
+    ticks = [Tick(_log_y(10.0**-at, decades), f"{100 * 10.0**-at:g}%") for at in range(decades + 1)]
+    return Plot(path, _scores(span, distribution.scale), ticks, span.x(_hundredths(threshold)), dots, decades)
+
+
+def kept_from(distribution: ScoreDistribution, span: Range) -> np.ndarray:
+    """Rows that score at least so much, at every hundredth from one end to the other."""
+    first = span.low - FIRST * STEPS + 1
+    above = distribution.bins[::-1].cumsum()[::-1]
+    return above[first : first + span.high - span.low + 1]
+
+
+def _hundredths(threshold: Threshold) -> float:
+    return threshold.value * SCALES[threshold.scale] * STEPS
+
+
+def _scores(span: Range, scale: str) -> list[Tick]:
+    room = (span.high - span.low) / STEPS
+    step = next(step for step in (5, 10, 25, 50, 100, 200, 500, 1000) if room * STEPS / step <= 10)
+    at = range(-(-span.low // step) * step, span.high + 1, step)
+    return [Tick(span.x(tick), f"{tick / STEPS / SCALES[scale]:g}", minor=bool((tick // step) % 2)) for tick in at]
+
+
+def _round_top(most: int) -> tuple[int, int]:
+    """The top of an axis of counts from 0, and the step of its ticks."""
+    size = 10 ** max(len(str(max(most, 1))) - 2, 0)
+    step = next(part * size for part in (1, 2, 5, 10, 20, 25, 50) if part * size * 4 >= most)
+    return step * max(-(-most // step), 1), step
+
+
+def _y(share: float) -> float:
+    return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 2)
+
+
+def _log_y(share: float, decades: int) -> float:
+    return _y(max(1 + math.log10(share) / decades, 0.0))
+
+
+def _without_repeats(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points without those inside a run of equal heights."""
+    inside = [
+        0 < at < len(points) - 1 and points[at - 1][1] == y == points[at + 1][1] for at, (_, y) in enumerate(points)
+    ]
+    return [point for point, repeated in zip(points, inside, strict=True) if not repeated]
+
+
+def _short(count: int) -> str:
+    for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if count >= 10 * size or (count >= size and count % (size // 10) == 0):
+            return f"{count / size:g}{unit}"
+    return f"{count:,}"

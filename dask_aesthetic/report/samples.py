@@ -1,0 +1,131 @@
+"""Which rows are shown: the same ones however the frame is cut into partitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dask_aesthetic.distribution.counting import EDGES, bin_of, on_host
+from dask_aesthetic.report.spec import ReportSpec
+
+BUCKET = 50  # Bins of 0.01 raw: half a point.
+BELOW, ABOVE = -3, -2  # Places beside the buckets, which are numbered from -1.
+PLACE = ["place", "far", "drawn", "partition", "row"]  # What picks are ordered by.
+
+
+def pick(frame: Any, spec: ReportSpec, partition: int = 0) -> pd.DataFrame:
+    """The rows of a partition that may be shown: `spec.samples` of every bucket and on either side of the threshold.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame or cudf.DataFrame
+        Holds the score column, and the key column if there is one.
+    spec : ReportSpec
+    partition : int
+        Its number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``place``: bucket, BELOW or ABOVE; ``far``: distance from the threshold, 0 in buckets; ``drawn``: what the
+        draw goes by, uint64 of key, score and seed; ``partition``, ``row`` and ``rows``: where it stands, in a
+        partition of how many; ``score``, ``key``.
+    """
+    scores = on_host(frame[spec.columns["score_column"]])
+    at = np.flatnonzero(np.isfinite(scores))
+    values, keys = scores[at] + np.float32(0), _keys(frame, spec, at)
+    drawn = draw(keys, values, spec.seed)
+    distance = values.astype(np.float64) - spec.threshold.cut
+    bucket = (bin_of(values, spec.threshold.scale) - 1) // BUCKET
+    found = [(place, _smallest(np.flatnonzero(bucket == place), drawn, spec.samples)) for place in np.unique(bucket)]
+    for place, side in ((BELOW, distance < 0), (ABOVE, distance >= 0)):
+        found.append((place, _smallest(np.flatnonzero(side), np.abs(distance), spec.samples)))
+    places = np.concatenate([np.full(len(rows), place, np.int64) for place, rows in found])
+    rows = np.concatenate([rows for _, rows in found])
+    picks = {
+        "place": places,
+        "far": np.where(places < -1, np.abs(distance[rows]), 0.0),
+        "drawn": drawn[rows],
+        "partition": np.full(len(rows), partition),
+        "row": at[rows],
+        "rows": np.full(len(rows), len(scores)),
+        "score": values[rows],
+        "key": pd.Series(keys[rows], dtype=object),  # pandas 3 would make strings of them, of UTF-8 alone.
+    }
+    return best([pd.DataFrame(picks)], spec.samples)
+
+
+def best(parts: list[pd.DataFrame], most: int) -> pd.DataFrame:
+    """The first `most` rows of every place, of several partitions' picks."""
+    joined = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    return joined.sort_values(PLACE, kind="stable").groupby("place").head(most).reset_index(drop=True)
+
+
+def draw(keys: np.ndarray, scores: np.ndarray, seed: int) -> np.ndarray:
+    """A random-looking uint64 per row that follows from its key, its score and the seed alone.
+
+    Parameters
+    ----------
+    keys : numpy.ndarray of object
+        Texts, or None.
+    scores : numpy.ndarray of float32
+    seed : int
+
+    Examples
+    --------
+    >>> keys, scores = np.array(["a", "b"], dtype=object), np.float32([5, 5])
+    >>> (draw(keys, scores, 0) == draw(keys[::-1], scores, 0)[::-1]).all(), (draw(keys, scores, 1) == 0).any()
+    (np.True_, np.False_)
+    """
+    texts = np.array([_text(key) for key in keys.tolist()], dtype=object)
+    try:
+        hashed = pd.util.hash_array(texts, categorize=False)
+    except UnicodeEncodeError:  # Halves of surrogate pairs, which are no UTF-8.
+        encoded = [text.encode("utf-8", "surrogatepass") for text in texts.tolist()]
+        hashed = pd.util.hash_array(np.array(encoded, dtype=object), categorize=False)
+    start = np.array([seed % 2**64], dtype=np.uint64)
+    return _mix(hashed + _mix(scores.view(np.uint32).astype(np.uint64) + _mix(start)))
+
+
+def bucket_ends(bucket: int, scale: str) -> tuple[float, float]:
+    """Where a bucket begins and ends, on the scale; infinite at the ends of what is counted.
+
+    Examples
+    --------
+    >>> bucket_ends(40, "raw"), bucket_ends(-1, "raw")
+    ((5.0, 5.5), (-inf, -15.0))
+    """
+    first, edges = bucket * BUCKET + 1, EDGES[scale]
+    return float(edges[max(first, 0)]), float(edges[min(first + BUCKET, len(edges) - 1)])
+
+
+def _smallest(rows: np.ndarray, by: np.ndarray, most: int) -> np.ndarray:
+    """The rows up to the `most`-th smallest value, and those that tie with it, so that only these are sorted."""
+    if len(rows) <= most or not most:
+        return rows if most else rows[:0]
+    values = by[rows]
+    return rows[values <= np.partition(values, most - 1)[most - 1]]
+
+
+def _keys(frame: Any, spec: ReportSpec, at: np.ndarray) -> np.ndarray:
+    if "key_column" not in spec.columns:
+        return np.full(len(at), None, dtype=object)
+    column = frame[spec.columns["key_column"]]
+    column = column.to_pandas() if hasattr(column, "to_pandas") else column
+    keys = column.to_numpy(dtype=object, copy=True)
+    keys[column.isna().to_numpy(dtype=bool)] = None
+    return keys[at]
+
+
+def _text(key: Any) -> str:
+    return key if isinstance(key, str) else "" if key is None else str(key)
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """The finalizer of splitmix64: every bit of the input changes about half of the output's."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
