@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contracts check lowest rapids test-gpu bench-score bench-gpu folded wheel clean
+.PHONY: help demo test lint types contracts check lowest rapids test-gpu bench-score bench-job bench-gpu chaos notebooks folded wheel clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -16,6 +16,10 @@ $(VENV)/.test: pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
 demo: $(VENV)/.test  ## Make a small synthetic data set and score it
@@ -58,8 +62,17 @@ test-gpu: .venv-rapids/.ready  ## Run the tests that need a GPU
 bench-score: $(VENV)/.test  ## Measure scoring in memory against the memory bound and the layered network
 	$(BIN)/python benchmarks/score_in_memory.py
 
+bench-job: $(VENV)/.bench  ## Measure jobs: speed, memory and a hundred million rows (half an hour, 4 GB of disk)
+	for part in speed memory long; do $(BIN)/python benchmarks/job.py $$part --json benchmarks/job.json || exit 1; done
+
+chaos: $(VENV)/.test  ## Kill workers and drivers of jobs again and again, and compare what comes out
+	$(BIN)/python tests/chaos.py
+
 bench-gpu: .venv-rapids/.ready  ## Measure one GPU: arithmetic, transfer, Parquet to scores
 	.venv-rapids/bin/python benchmarks/gpu.py
+
+notebooks: $(VENV)/.test  ## Run the notebooks in place
+	$(BIN)/python notebooks/execute.py
 
 folded: $(VENV)/.test  ## Rebuild the folded predictors from published checkpoints in CHECKPOINTS
 	$(BIN)/python -m dask_aesthetic.predictors.rebuild $(CHECKPOINTS)

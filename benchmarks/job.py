@@ -98,10 +98,8 @@ def duckdb_way(files: Path, out: Path):
 
     def run() -> None:
         with duckdb.connect(config={"threads": 2}) as connection:
-            connection.execute(  # noqa: S608
-                f"COPY (SELECT key, ({score})::FLOAT AS aesthetic_score FROM read_parquet('{files}/*.parquet')) "
-                f"TO '{out}' (FORMAT parquet)"
-            )
+            scored = connection.read_parquet(f"{files}/*.parquet").project(f"key, ({score})::FLOAT AS aesthetic_score")
+            scored.write_parquet(str(out))
 
     return run
 

@@ -122,7 +122,7 @@ class JobError(AestheticError, RuntimeError):
     """A job that did not come to its end. What it has written stays, and the same call goes on from there."""
 
 
-class JobStopped(JobError):
+class JobStoppedError(JobError):
     """A job that was told to stop."""
 
 

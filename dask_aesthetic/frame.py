@@ -179,11 +179,12 @@ def _is_float(dtype: Any) -> bool:
 
 def _scored(frame: Any, columns: Mapping[str, str]) -> Any:
     """These columns of a frame that holds scores, each once."""
-    _check_scores(frame._meta if isinstance(frame, dd.DataFrame) else frame, columns)
+    check_scores(frame._meta if isinstance(frame, dd.DataFrame) else frame, columns)
     return frame[list(dict.fromkeys(columns.values()))]
 
 
-def _check_scores(meta: Any, columns: Mapping[str, str]) -> None:
+def check_scores(meta: Any, columns: Mapping[str, str]) -> None:
+    """Refuse a frame without one of these columns, or whose ``score_column`` holds no floats."""
     floats = [str(name) for name, dtype in meta.dtypes.items() if _is_float(dtype)]
     hint = f"Columns of floats: {', '.join(map(repr, floats))}" if floats else "frame.aesthetic.score() adds scores"
     _check_held(meta, columns, hint)

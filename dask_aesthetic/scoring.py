@@ -174,13 +174,15 @@ def _score_run(run: Run, spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:
     if len(odd):
         scores[odd] = spec.predictor.score_units(units)
     scores /= SCALES[spec.threshold.scale]
+    if not len(odd) and run.whole:
+        return scores, run.status
     merged = _merged(run, status)
     return torch.where(merged == Status.OK, run.spread(scores, torch.nan), torch.nan), merged
 
 
 def _look_again(vectors: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Status of every vector; and the rows, with their unit vectors, that only float64 can tell or normalise."""
-    status = torch.full_like(lengths, Status.OK, dtype=torch.uint8)
+    status = torch.zeros_like(lengths, dtype=torch.uint8)  # OK
     odd = embeddings.suspicious(lengths)
     units = vectors[:0]
     if len(odd):
@@ -193,4 +195,6 @@ def _merged(run: Run, status: torch.Tensor) -> torch.Tensor:
 
 
 def _joined(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+    if len(parts) == 1:
+        return parts[0]
     return torch.cat(parts) if parts else torch.empty(0, dtype=dtype)

@@ -31,13 +31,12 @@ UNLIKE = {"lock"}  # Holds nothing, and is there only while something runs on th
 def write_shards(folder: Path, shards: int, rows: int, seed: int = 0) -> Path:
     """Files of synthetic embeddings in which every fifth has an unusable row."""
     folder.mkdir(parents=True)
-    vectors = synthetic_embeddings(rows, seed)
+    vectors, offsets = synthetic_embeddings(rows, seed), pa.array(np.arange(rows + 1) * 768, pa.int32())
     for at in range(shards):
-        lists = list(np.roll(vectors, at, axis=0))
-        if at % 5 == 0:
-            lists[at % rows] = None
+        leaves = pa.array(np.roll(vectors, at, axis=0).reshape(-1))
+        missing = pa.array((np.arange(rows) == at % rows) & (at % 5 == 0))
         keys = [f"{at:04d}-{row}" for row in range(rows)]
-        table = pa.table({"key": keys, "image_embedding": pa.array(lists, pa.list_(pa.float32()))})
+        table = pa.table({"key": keys, "image_embedding": pa.ListArray.from_arrays(offsets, leaves, mask=missing)})
         pq.write_table(table, folder / f"part-{at:04d}.parquet", use_dictionary=False, compression="NONE")
     return folder
 

@@ -121,5 +121,5 @@ def _threshold(asked: str | None, told: dict[str, Any]) -> float | str | Thresho
         except ValueError:
             return asked
     if "threshold" in told:
-        return Threshold(told["threshold"]["value"], told["scale"], told["threshold"]["name"])
+        return Threshold.from_dict(told["threshold"])
     return "standard"

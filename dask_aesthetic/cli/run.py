@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import time
@@ -14,13 +15,13 @@ import click
 
 from dask_aesthetic.cli.progress import Progress
 from dask_aesthetic.cli.summary import as_json, as_table
-from dask_aesthetic.cluster import local_cluster, visible_gpus
+from dask_aesthetic.cluster import local_cluster
 from dask_aesthetic.errors import (
     AestheticError,
     ArgumentError,
     ColumnError,
     InputError,
-    JobStopped,
+    JobStoppedError,
     PredictorError,
     ThresholdError,
 )
@@ -40,7 +41,6 @@ def run(
     threads: int | None = None,
     scheduler: str | None = None,
     workers: int | None = None,
-    device: str = "auto",
     max_failed: float | None = None,
     allow_unusable: bool = False,
     dry_run: bool = False,
@@ -61,7 +61,7 @@ def run(
     start = time.perf_counter()
     try:
         with (
-            _client(plan, threads, scheduler, workers, device) as client,
+            _client(plan, threads, scheduler, workers) as client,
             open_crew(client, threads) as crew,
             Progress(plan, quiet) as progress,
             _stopping(progress) as stop,
@@ -74,7 +74,7 @@ def run(
                 progress=progress.done,
                 stop=lambda: bool(stop),
             )
-    except JobStopped as error:
+    except JobStoppedError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(128 + stop[0])
     except (AestheticError, OSError) as error:
@@ -90,10 +90,10 @@ def _tell(summary: Summary, plan: Plan, seconds: float, json: bool, quiet: bool)
 
 
 @contextmanager
-def _client(plan: Plan, threads: int | None, scheduler: str | None, workers: int | None, device: str) -> Iterator[Any]:
+def _client(plan: Plan, threads: int | None, scheduler: str | None, workers: int | None) -> Iterator[Any]:
     """A client of the cluster that scores: the one asked for, or one that is this run's own; None for threads."""
-    small = scheduler is None and workers is None and device == "auto" and plan.rows - plan.rows_done < FEW
-    if threads is not None or not plan.todo or (small and not visible_gpus()):
+    small = scheduler is None and workers is None and plan.rows - plan.rows_done < FEW
+    if threads is not None or not plan.todo or small:
         yield None
         return
     from distributed import Client
@@ -107,7 +107,10 @@ def _client(plan: Plan, threads: int | None, scheduler: str | None, workers: int
             click.echo(f"scheduler {scheduler} (dashboard {client.dashboard_link})", err=True)
             yield client
         return
-    cluster = local_cluster(device, n_workers=workers, preload=["dask_aesthetic.cli.deaf"])
+    # What fails comes back as a value; what workers log besides is that they lose each other while the cluster closes.
+    cluster = local_cluster(
+        "cpu", n_workers=workers, preload=["dask_aesthetic.cli.deaf"], silence_logs=logging.CRITICAL
+    )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client
 

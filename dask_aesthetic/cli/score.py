@@ -99,10 +99,7 @@ def _options(ctx: click.Context, param: click.Parameter, value: str | None) -> d
 )
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Score in so many threads of this process.")
 @click.option("--scheduler", metavar="ADDRESS", default=None, help="Score on the Dask cluster of this scheduler.")
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=None, help="Workers of the local cluster; one per GPU or core."
-)
-@click.option("--device", type=click.Choice(["auto", "gpu", "cpu"]), default="auto", help="Of the local cluster.")
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Workers of the local cluster; one per core.")
 @click.option("--overwrite", is_flag=True, help="Replace what was made with other settings, and files in the way.")
 @click.option("--verify", is_flag=True, help="Read inputs and outputs of finished shards again.")
 @click.option("--dry-run", is_flag=True, help="List shards, rows and what is done; score nothing.")

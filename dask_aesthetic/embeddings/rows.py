@@ -46,6 +46,11 @@ class Run:
     vectors: torch.Tensor
     present: torch.Tensor | None = None
 
+    @property
+    def whole(self) -> bool:
+        """Whether every row has a vector that counts."""
+        return self.present is None and not bool(self.status.any())
+
     def spread(self, values: torch.Tensor, fill: float) -> torch.Tensor:
         """Per-vector values as per-row values, shape (n,), `fill` where a row has no vector."""
         if self.present is None:
@@ -75,6 +80,10 @@ def mark_null_leaves(status: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
 def suspicious(norms: torch.Tensor) -> torch.Tensor:
     """Positions of rows whose float32 norm proves nothing: NaN, infinite, zero, or too large or small to trust."""
     low, high = SAFE_NORM
+    if len(norms):
+        least, most = torch.aminmax(norms)  # Both are NaN where one norm is.
+        if least >= low and most <= high:
+            return torch.empty(0, dtype=torch.int64, device=norms.device)
     safe = (norms >= low) & (norms <= high)
     return torch.nonzero(~safe).flatten()
 

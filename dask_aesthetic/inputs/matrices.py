@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import IO, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from dask_aesthetic.inputs.file import BLOCK, File
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # zipfile raises RuntimeError for encryption and for compressions it does not know.
 _DAMAGED = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_PARSING = Lock()  # numpy parses headers by `ast`, which breaks in two threads at once before Python 3.12.
 _LOCAL_HEADER = 30  # Bytes before the name of a zip member; the lengths of name and extra field are its last two.
 
 
@@ -168,7 +170,8 @@ def _described(file: File, key: str | None, stream: IO[bytes], size: int, begin:
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
         raise InputError(f"expected a matrix of floats in {where}, got a structured .npy of version {version}")
-    shape, fortran, dtype = _HEADERS[version](stream)
+    with _PARSING:
+        shape, fortran, dtype = _HEADERS[version](stream)
     if dtype.hasobject:
         raise InputError(f"expected floats in {where}, got pickled objects, which are not loaded: save it as float32")
     if dtype.kind != "f" or dtype.itemsize > 8 or not dtype.isnative:

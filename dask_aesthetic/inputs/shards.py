@@ -71,7 +71,7 @@ class Shard(ABC):
         return self.start + self.rows
 
     def batches(self, columns: Sequence[str]) -> Batches:
-        """Its rows in order, at most 1024 at a time.
+        """Its rows in order, at most `parquet.BATCH_ROWS` at a time.
 
         Parameters
         ----------

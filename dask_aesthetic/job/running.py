@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from statistics import median
 
-from dask_aesthetic.errors import AestheticError, ArgumentError, InputError, JobError, JobStopped
+from dask_aesthetic.errors import AestheticError, ArgumentError, InputError, JobError, JobStoppedError
 from dask_aesthetic.inputs.shards import Shard
 from dask_aesthetic.job.crew import Crew
 from dask_aesthetic.job.finish import succeed
@@ -100,13 +100,13 @@ class _Loop:
 
         Raises
         ------
-        JobStopped, JobError, AestheticError
+        JobStoppedError, JobError, AestheticError
             The run ends before; shards that were at work are waited for unless it is to stop.
         """
         ending = self._too_many()
         while self.flying or (self.waiting and ending is None):
             if self.stop is not None and self.stop():
-                raise JobStopped(f"stopped after {self._standing()}. The same call goes on from there")
+                raise JobStoppedError(f"stopped after {self._standing()}. The same call goes on from there")
             while ending is None and self.waiting and len(self.flying) < max(IN_FLIGHT * self.crew.slots(), 1):
                 self._submit(*self.waiting.popleft())
             done, _ = wait(self.flying, timeout=TICK, return_when=FIRST_COMPLETED)

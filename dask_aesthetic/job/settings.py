@@ -70,7 +70,7 @@ class Settings:
             "predictor": asdict(spec.predictor.info),
             "weights_sha256": spec.predictor.token,
             "scale": spec.threshold.scale,
-            "threshold": {"value": spec.threshold.value, "name": spec.threshold.name},
+            "threshold": spec.threshold.as_dict(),
             "version": __version__,
         }
 

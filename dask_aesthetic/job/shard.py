@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dask_aesthetic.errors import AestheticError, JobStopped, UnusableError
+from dask_aesthetic.errors import AestheticError, JobStoppedError, UnusableError
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.shards import Shard
 from dask_aesthetic.job.markers import Marker, content_of, failures_name, output_name, read_marker, stamps
@@ -20,7 +20,7 @@ from dask_aesthetic.job.summary import Summary
 from dask_aesthetic.scoring import score_array
 from dask_aesthetic.thresholds import SCALES
 
-ROW_GROUP = 64 * parquet.BATCH_ROWS
+ROW_GROUP = 1 << 16
 Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Carried columns, scores, statuses.
 Outcome = Marker | AestheticError
 FAILED_SCHEMA = pa.schema(
@@ -45,7 +45,7 @@ def score_shard(
         No row of it has a usable embedding, and `allow_unusable` does not allow that.
     InvalidEmbeddingError
         Under ``on_invalid="raise"``.
-    JobStopped
+    JobStoppedError
         `stopped` says so; nothing is left behind.
     """
     done = read_marker(store, shard.name)
@@ -105,7 +105,7 @@ def _groups(shard: Shard, settings: Settings, stopped: Callable[[], bool] | None
     read = ready = 0
     for carried, lists in shard.batches(settings.read):
         if stopped is not None and stopped():
-            raise JobStopped
+            raise JobStoppedError
         scores, status = score_array(lists, settings.spec, settings.embedding_column, f"shard {shard.name}", read)
         waiting.append((settings.with_embedding(carried, lists), scores, status))
         read += len(scores)
@@ -126,7 +126,9 @@ class _Writer:
         self.failed: list[pa.Table] = []
         self._rows = 0
         self._key = _key_column(settings.carried)
-        self._file = pq.ParquetWriter(path, self.schema)
+        # Keys hardly repeat, so dictionaries of them cost time and space.
+        repeating = [name for name in self.schema.names if name.lower() not in parquet.ID_COLUMNS]
+        self._file = pq.ParquetWriter(path, self.schema, use_dictionary=repeating)
 
     def __enter__(self) -> _Writer:
         return self

@@ -41,12 +41,12 @@ class AffinePredictor(Predictor):
         self.weight.setflags(write=False)
         self.bias = float(bias)
         self.info = info
+        dtype = torch.float32 if np.linalg.norm(self.weight) < LARGE_WEIGHT else torch.float64
+        self._cast = torch.tensor(self.weight, dtype=dtype)
         self.token = hashlib.sha256(self.weight.tobytes() + np.float64(bias).tobytes()).hexdigest()
 
     def score(self, vectors: torch.Tensor, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        dtype = torch.float32 if np.linalg.norm(self.weight) < LARGE_WEIGHT else torch.float64
-        weight = torch.tensor(self.weight, dtype=dtype, device=vectors.device)
-        dots, norms = dots_and_norms(vectors, weight, batch_size)
+        dots, norms = dots_and_norms(vectors, self._cast.to(vectors.device), batch_size)
         return dots.div_(norms).add_(self.bias).to(torch.float32), norms.to(torch.float32)
 
     def score_units(self, units: torch.Tensor) -> torch.Tensor:

@@ -84,7 +84,7 @@ def gather(frame: Any, spec: ReportSpec) -> Facts:
     InputError
         The frame holds other rows at the second look.
     """
-    frames._check_scores(frame._meta if isinstance(frame, dd.DataFrame) else frame, spec.columns)
+    frames.check_scores(frame._meta if isinstance(frame, dd.DataFrame) else frame, spec.columns)
     look = _first(frame, spec)
     shown = _second(frame, look.picks, spec) if spec.shown and len(look.picks) else [{}] * len(look.picks)
     by = "by" in spec.counted
