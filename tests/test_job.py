@@ -132,7 +132,7 @@ def test_signals_stop_in_order_and_say_how_to_go_on(many, tmp_path, number, stat
     assert not (output / "_SUCCESS").exists()
     done = chaos.committed(output)
     assert 0 < len(done) < 60
-    summary = score_dataset(source, output)
+    summary = score_dataset(many, output)
     assert {shard: chaos.committed(output)[shard] for shard in done} == done
     assert summary.rows == 60 * 4000
 
@@ -335,7 +335,7 @@ def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(tmp_path, small_di
     done = chaos.committed(output)
     assert 0 < len(done) < 12
     subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
-    score_dataset(source, output)
+    score_dataset(many, output)
     assert {shard: chaos.committed(output)[shard] for shard in done} == done
     score_dataset(source, tmp_path / "calm")
     assert chaos.content(output) == chaos.content(tmp_path / "calm")
