@@ -27,8 +27,16 @@ from dask_aesthetic.synthetic import NOTE, synthetic_embeddings, write_demo
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command as a process of its own."""
     command = [sys.executable, "-W", "error", "-m", "dask_aesthetic", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def here(*arguments: object) -> str:
+    """Run a command inside this process, expect exit 0, and return what it said; starting another takes seconds."""
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def usage(*arguments: object) -> str:
@@ -74,11 +82,10 @@ def test_files_get_the_scores_that_a_frame_gets(tmp_path, vectors, kind, dtype):
 
 def test_the_real_embeddings_through_the_command(tmp_path, verite, reference):
     write(tmp_path / "verite.parquet", verite)
-    done = run("score", tmp_path / "verite.parquet", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    said = here("score", tmp_path / "verite.parquet", tmp_path / "out")
     scores = read(tmp_path / "out")["aesthetic_score"].to_numpy()
     assert np.abs(scores - reference["sac+logos+ava1-l14-linearMSE"]).max() <= 2e-6
-    assert f"kept  {(scores >= 5).sum()} (" in done.stdout
+    assert f"kept  {(scores >= 5).sum()} (" in said
 
 
 def test_the_closing_table_counts_every_row_once(tmp_path, vectors):
@@ -121,9 +128,7 @@ def test_quantiles_are_those_of_the_scores(tmp_path):
     ],
 )
 def test_columns_say_what_is_carried_over(source, tmp_path, asked, carried):
-    done = run("score", source, tmp_path / "out", "--columns", asked, "--quiet")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
+    assert here("score", source, tmp_path / "out", "--columns", asked, "--quiet") == ""
     table = read(tmp_path / "out")
     assert table.column_names == [*carried, "aesthetic_score", "keep", "status"]
     assert sorted(file.name for file in (tmp_path / "out").glob("*.*")) == [f"part-{n}.parquet" for n in range(3)]
@@ -214,10 +219,9 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_gets_none(source, tmp_path):
 
 
 def test_demo_says_that_it_is_synthetic_and_spreads_like_laion(tmp_path):
-    done = run("demo", "--rows", "4000", "--output", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "synthetic" in done.stdout.splitlines()[0]
-    assert "failed  4 missing, 4 wrong_width, 4 not_finite, 4 zero" in done.stdout
+    said = here("demo", "--rows", "4000", "--output", tmp_path)
+    assert "synthetic" in said.splitlines()[0]
+    assert "failed  4 missing, 4 wrong_width, 4 not_finite, 4 zero" in said
     assert pq.read_schema(tmp_path / "synthetic/part-0000.parquet").metadata[b"note"].decode() == NOTE
     scores = ds.dataset(tmp_path / "scored").to_table()["aesthetic_score"].drop_null().to_numpy()
     assert np.median(scores) == pytest.approx(4.5, abs=0.05)
@@ -232,12 +236,11 @@ def test_synthetic_data_are_the_same_on_every_run(tmp_path):
 
 
 def test_selftest_prints_expected_and_got_for_every_predictor():
-    done = run("selftest")
-    assert done.returncode == 0, done.stderr
+    said = here("selftest")
     for name in ("laion-v2", "laion-v2-ava", "laion-v1-l14", "laion-v1-b32", "laion-v1-b16", "simulacra-l14"):
-        assert f"ok  {name} on cpu" in done.stdout
-    assert done.stdout.count("expected  ") == done.stdout.count("got  ") == 6
-    assert "6 of 6 checks passed" in done.stdout
+        assert f"ok  {name} on cpu" in said
+    assert said.count("expected  ") == said.count("got  ") == 6
+    assert "6 of 6 checks passed" in said
 
 
 def test_the_commands_are_also_a_dask_subcommand():
