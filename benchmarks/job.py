@@ -8,9 +8,9 @@ Each works on 20 files of 25,000 rows of 768 float32 (1.5 GB), made once in `--f
 under more names (symbolic links), so reading comes from the page cache.
 
 speed: the bound is two threads that read the embedding column of the same files in batches of 1024 and do nothing
-with it. Measured in turn with it, round by round: the job on two threads, on a LocalCluster of two workers with one
-thread each, and DuckDB's SQL, two threads, for the same scores into one Parquet file (if duckdb is installed). What
-the job does beside: a digest of what it read, fsync, a marker per shard, a manifest.
+with it. Measured in turn with it, round by round: the job on two threads, on a local cluster of two workers with one
+thread each (as the command starts it), and DuckDB's SQL, two threads, for the same scores into one Parquet file (if
+duckdb is installed). What the job does beside: a digest of what it reads, fsync, a marker per shard, a manifest.
 
 memory: peak resident memory of the process and of the workers, each number of rows in processes of its own.
 
@@ -34,10 +34,11 @@ from tempfile import gettempdir
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from distributed import Client, LocalCluster
+from distributed import Client
 from machine import machine
 
 from dask_aesthetic import score_dataset
+from dask_aesthetic.cluster import local_cluster
 from dask_aesthetic.predictors import load_predictor
 
 FILES, ROWS = 20, 25_000
@@ -113,7 +114,7 @@ def speed(folder: Path, rounds: int) -> dict:
             list(threads.map(read, paths))
 
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        local_cluster("cpu", n_workers=2, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         ways = {
@@ -190,7 +191,7 @@ def measure(folder: Path, rows: int, crew: str) -> None:
         told = {"process": peak()}
     else:
         with (
-            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+            local_cluster("cpu", n_workers=2, dashboard_address=":0") as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
             score_dataset(files, out, client=client)

@@ -70,6 +70,19 @@ def dots_and_norms(
     return dots, lengths
 
 
+def plain_dots_and_norms(vectors: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """`dots_and_norms` of float32 on a CPU, the same bytes by fewer calls; None where a norm proves nothing."""
+    dots, lengths = np.empty(len(vectors), np.float32), np.empty(len(vectors), np.float32)
+    with np.errstate(all="ignore"):
+        for start in range(0, len(vectors), CPU_ROWS):
+            block, at = vectors[start : start + CPU_ROWS], slice(start, start + CPU_ROWS)
+            _dots(block, weight, dots[at])
+            _norms(block, lengths[at])
+    low, high = SAFE_NORM
+    safe = len(lengths) and lengths.min() >= low and lengths.max() <= high  # Both are NaN where one norm is.
+    return (dots, lengths) if safe else None
+
+
 def norms(vectors: torch.Tensor, batch_size: int | None = None) -> torch.Tensor:
     """Every row's Euclidean norm, shape (n,), float32."""
     lengths = torch.empty(len(vectors), dtype=torch.float32, device=vectors.device)

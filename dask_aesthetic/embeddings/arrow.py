@@ -54,6 +54,17 @@ def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
             yield cut(lists.slice(start, PIECE_ROWS), width)
 
 
+def plain(lists: pa.Array, width: int) -> np.ndarray | None:
+    """The vectors of lists of float32, shape (n, width), as they lie; None if a row is null or of another width."""
+    if not (pa.types.is_list(lists.type) and lists.type.value_type == pa.float32()) or lists.null_count:
+        return None
+    offsets = lists.offsets.to_numpy()
+    if (offsets[1:] - offsets[:-1] != width).any():
+        return None
+    leaves = lists.values.slice(int(offsets[0]), len(lists) * width)
+    return None if leaves.null_count else leaves.to_numpy().reshape(-1, width)
+
+
 def labelled(values: torch.Tensor, like: pd.Series, name: Any) -> pd.Series:
     """Per-row values as a Series with the column's index."""
     return type(like)(values.numpy(), index=like.index, name=name, copy=False)

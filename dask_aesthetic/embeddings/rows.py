@@ -82,7 +82,7 @@ def suspicious(norms: torch.Tensor) -> torch.Tensor:
     low, high = SAFE_NORM
     if len(norms):
         least, most = torch.aminmax(norms)  # Both are NaN where one norm is.
-        if least >= low and most <= high:
+        if float(least) >= low and float(most) <= high:
             return torch.empty(0, dtype=torch.int64, device=norms.device)
     safe = (norms >= low) & (norms <= high)
     return torch.nonzero(~safe).flatten()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import xxhash
 from dask_aesthetic.errors import AestheticError, InputError
 
 BLOCK = 1 << 24  # Bytes fetched together from a store.
+_CACHED = 1 << 18  # Bytes of a file here that are read together: they are still in cache when they are digested.
 # How stores tell that a file was written again: by its content if they can, else by time.
 _STAMPS = (
     *(
@@ -121,7 +121,7 @@ class File:
         """
         whole = [(0, self.size)] if ranges is None else ranges
         state = xxhash.xxh3_128()
-        for part in self._mapped(whole) if self.is_local else self._fetched(whole):
+        for part in self._read_through(whole) if self.is_local else self._fetched(whole):
             state.update(part)
         return state.hexdigest()
 
@@ -138,20 +138,21 @@ class File:
                 raise
             raise InputError(f"expected {what}, got {self.path}: {first_line(error)}") from error
 
-    def _mapped(self, ranges: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
-        with self.reading("a file"), Path(self.path).open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            end = max((begin + length for begin, length in ranges), default=0)
-            if end > size:
-                raise InputError(
-                    f"expected {end:,} bytes or more in {self.path}, got {size:,}: it has changed since it was found"
-                )
-            if not end:
-                return
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-                for begin, length in ranges:
-                    with view[begin : begin + length] as part:
-                        yield part
+    def _read_through(self, ranges: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
+        buffer = memoryview(bytearray(_CACHED))
+        with self.reading("a file"), Path(self.path).open("rb", buffering=0) as stream:
+            for begin, length in ranges:
+                stream.seek(begin)
+                left = length
+                while left:
+                    count = stream.readinto(buffer[: min(left, _CACHED)])
+                    if not count:
+                        raise InputError(
+                            f"expected {begin + length:,} bytes or more in {self.path}, got {begin + length - left:,}: "
+                            "it has changed since it was found"
+                        )
+                    yield buffer[:count]
+                    left -= count
 
     def _fetched(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         for begin, length in ranges:

@@ -70,13 +70,15 @@ class Shard(ABC):
         """Position after the last row in the file."""
         return self.start + self.rows
 
-    def batches(self, columns: Sequence[str]) -> Batches:
+    def batches(self, columns: Sequence[str], access: str = "read") -> Batches:
         """Its rows in order, at most `parquet.BATCH_ROWS` at a time.
 
         Parameters
         ----------
         columns : list of str
             What is carried over; possibly nothing.
+        access : {"read", "mapped", "paged"}
+            How Parquet is read: "mapped" if it has just been read, "paged" if the first rows alone are wanted.
 
         Yields
         ------
@@ -91,7 +93,7 @@ class Shard(ABC):
             A file is damaged, or no longer what it was when the shard was found.
         """
         read = 0
-        for carried, embeddings in self._batches(list(columns)):
+        for carried, embeddings in self._batches(list(columns), access):
             read += len(embeddings)
             yield carried, embeddings
         if read != self.rows:
@@ -110,7 +112,7 @@ class Shard(ABC):
         """
 
     @abstractmethod
-    def _batches(self, columns: list[str]) -> Batches: ...
+    def _batches(self, columns: list[str], access: str) -> Batches: ...
 
     def _changed(self, got: str) -> InputError:
         files = " and ".join(file.path for file in self.files)
@@ -145,9 +147,9 @@ class ParquetShard(Shard):
         content = parquet.digest(self.file, [*columns, self.embedding_column], self.start, self.stop)
         return _together(content, *(f"{name}={value}" for name, value in self.folders if name in columns))
 
-    def _batches(self, columns: list[str]) -> Batches:
+    def _batches(self, columns: list[str], access: str) -> Batches:
         read = [*(name for name in columns if name not in self.partitions), self.embedding_column]
-        for batch in parquet.batches(self.file, read, self.start, self.stop):
+        for batch in parquet.batches(self.file, read, self.start, self.stop, access=access):
             if not set(read) <= set(batch.schema.names):
                 raise self._changed("other columns")
             yield hive.select(batch, columns, self.folders), batch.column(self.embedding_column)
@@ -175,7 +177,7 @@ class MatrixShard(Shard):
             return _together(told, content)
         return _together(told, content, parquet.digest(metadata, columns, self.start, self.stop))
 
-    def _batches(self, columns: list[str]) -> Batches:
+    def _batches(self, columns: list[str], access: str) -> Batches:  # noqa: ARG002
         read = self.pair.matrix.reader(self.stop)
         at = self.start
         for carried in self.pair.carried(columns, self.start, self.stop):

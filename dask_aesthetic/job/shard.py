@@ -103,7 +103,7 @@ def _groups(shard: Shard, settings: Settings, stopped: Callable[[], bool] | None
     """A shard's rows, scored, in parts of `ROW_GROUP`; one empty part if it has none."""
     waiting: list[Scored] = []
     read = ready = 0
-    for carried, lists in shard.batches(settings.read):
+    for carried, lists in shard.batches(settings.read, access="mapped"):  # The digest has just read them.
         if stopped is not None and stopped():
             raise JobStoppedError
         scores, status = score_array(lists, settings.spec, settings.embedding_column, f"shard {shard.name}", read)
@@ -126,8 +126,9 @@ class _Writer:
         self.failed: list[pa.Table] = []
         self._rows = 0
         self._key = _key_column(settings.carried)
-        # Keys hardly repeat, so dictionaries of them cost time and space.
-        repeating = [name for name in self.schema.names if name.lower() not in parquet.ID_COLUMNS]
+        # Keys and scores hardly repeat, so dictionaries of them cost time and space.
+        unique = {*parquet.ID_COLUMNS, settings.spec.score_column.lower()}
+        repeating = [name for name in self.schema.names if name.lower() not in unique]
         self._file = pq.ParquetWriter(path, self.schema, use_dictionary=repeating)
 
     def __enter__(self) -> _Writer:

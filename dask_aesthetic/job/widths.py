@@ -26,7 +26,7 @@ def refuse_other_widths(shards: Sequence[Shard], predictor: Predictor, embedding
     first = next((shard for shard in shards if shard.rows), None)
     if first is None:
         return
-    _, lists = next(iter(first.batches([])))
+    _, lists = next(iter(first.batches([], access="paged")))
     widths = [width for width in _lengths(lists) if width]
     if widths and predictor.width not in widths:
         raise _error(first, widths, predictor, embedding_column)

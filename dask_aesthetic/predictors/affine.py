@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from dask_aesthetic.kernels import dots_and_norms, row_dots
+from dask_aesthetic.kernels import dots_and_norms, plain_dots_and_norms, row_dots
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, to_header
 
 # A float32 dot product errs by up to about |w| * 3e-8: 8e-7 for LAION's heads, whose weights are 12 to 28 long, but
@@ -48,6 +48,17 @@ class AffinePredictor(Predictor):
     def score(self, vectors: torch.Tensor, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         dots, norms = dots_and_norms(vectors, self._cast.to(vectors.device), batch_size)
         return dots.div_(norms).add_(self.bias).to(torch.float32), norms.to(torch.float32)
+
+    def score_plain(self, vectors: np.ndarray) -> np.ndarray | None:
+        if self._cast.dtype != torch.float32:
+            return None
+        found = plain_dots_and_norms(vectors, self._cast.numpy())
+        if found is None:
+            return None
+        scores, norms = found
+        scores /= norms
+        scores += np.float32(self.bias)
+        return scores
 
     def score_units(self, units: torch.Tensor) -> torch.Tensor:
         weight = torch.tensor(self.weight, device=units.device)

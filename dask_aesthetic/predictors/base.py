@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dask_aesthetic.errors import PredictorError
@@ -85,6 +86,10 @@ class Predictor(ABC):
     @abstractmethod
     def score_units(self, units: torch.Tensor) -> torch.Tensor:
         """Score unit vectors of float64, shape (n, width), for the rows that float32 cannot normalise."""
+
+    def score_plain(self, vectors: np.ndarray) -> np.ndarray | None:  # noqa: ARG002
+        """Scores of float32 vectors, shape (n, width), the same bytes by a shorter way; None where there is none."""
+        return None
 
     @abstractmethod
     def save(self, path: str | Path) -> None:
