@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import columns
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
-from dask_aesthetic import load_predictor
+from dask_aesthetic import Threshold, load_predictor
+from dask_aesthetic.scoring import ScoreSpec, score_array, score_column
 
 HEADS = {
     "sac+logos+ava1-l14-linearMSE": "laion-v2",
@@ -127,3 +130,25 @@ def test_an_empty_frame_gets_empty_columns(kind):
     scored = columns.frame(np.empty((0, 768), np.float32), kind).aesthetic.score()
     assert scored.dtypes[["aesthetic_score", "keep"]].astype(str).tolist() == ["float32", "bool"]
     assert len(scored) == 0
+
+
+@pytest.mark.parametrize("predictor", ["laion-v2", "simulacra-l14"])
+@pytest.mark.parametrize("scale", ["raw", "unit"])
+@pytest.mark.parametrize("odd", ["none", "zero", "nan", "huge", "tiny", "null"])
+def test_rows_of_a_file_get_the_bytes_that_a_column_gets(vectors, predictor, scale, odd):
+    rows = list(vectors)
+    strange = {
+        "zero": np.zeros(768),
+        "nan": np.full(768, np.nan),
+        "huge": vectors[7] * 1e30,
+        "tiny": vectors[7] * 1e-30,
+    }
+    if odd != "none":
+        rows[700 % len(rows)] = strange.get(odd)
+    array = columns.array(rows, "list")
+    spec = ScoreSpec.of("image_embedding", predictor, Threshold(0.5, scale), scale, "s", "k", "null", None)
+    scores, status = score_array(array, spec, "image_embedding", "file", 0)
+    column = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([array])), name="image_embedding")
+    assert scores.tobytes() == score_column(column, spec).to_numpy().tobytes()
+    assert np.isfinite(scores).tolist() == (status == 0).tolist()
+    assert (status != 0).sum() == (odd in ("zero", "nan", "null"))

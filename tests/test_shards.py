@@ -18,6 +18,7 @@ from test_dask_frames import spoil
 
 from dask_aesthetic import ArgumentError, ColumnError, InputError
 from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_frame, read_npy, read_scored
+from dask_aesthetic.inputs.file import File
 from dask_aesthetic.inputs.shards import find_shards
 from dask_aesthetic.scoring import ScoreSpec, score_array
 
@@ -602,3 +603,33 @@ def test_a_frame_of_parquet_is_dasks(hive, s3):
     (hive / "bad.parquet").write_text("text")
     with pytest.raises(InputError, match=r"expected a Parquet file, got .*bad\.parquet"):
         read_frame(hive)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_every_way_to_read_gives_the_same_rows(tmp_path, vectors, there):
+    lay(tmp_path, vectors, "list")
+    source = str(tmp_path)
+    if there:
+        source = f"memory://{tmp_path.name}"
+        fsspec.filesystem("memory").put(str(tmp_path), source, recursive=True)
+    shards = find_shards(source)
+    read = {
+        access: [pa.concat_arrays([lists for _, lists in shard.batches([], access)]) for shard in shards]
+        for access in ("read", "mapped", "paged")
+    }
+    assert sum(map(len, read["read"])) == len(vectors)
+    assert read["read"] == read["mapped"] == read["paged"]
+
+
+def test_the_first_rows_alone_do_not_fetch_their_row_group(tmp_path, monkeypatch):
+    rows = np.ones((20_000, 768), np.float32)  # 61 MB in one row group.
+    table = pa.table({"image_embedding": columns.array(rows, "list")})
+    pq.write_table(table, tmp_path / "a.parquet", use_dictionary=False, compression="NONE")
+    fsspec.filesystem("memory").put(str(tmp_path / "a.parquet"), "memory://first/a.parquet")
+    (shard,) = find_shards("memory://first")
+    fetched = []
+    read = File.read
+    monkeypatch.setattr(File, "read", lambda file, begin, length: fetched.append(length) or read(file, begin, length))
+    _, lists = next(iter(shard.batches([], "paged")))
+    assert len(lists)
+    assert sum(fetched) < 10e6

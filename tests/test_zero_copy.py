@@ -111,3 +111,18 @@ def test_scoring_leaves_the_embeddings_as_they_were(vectors, kind):
         before = [np.array(row) for row in frame["image_embedding"]]
         frame.aesthetic.score()
         assert all(np.array_equal(a, b) for a, b in zip(before, frame["image_embedding"], strict=True))
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_plain_lists_reach_numpy_without_a_copy_and_others_take_the_long_way(vectors, start):
+    array = columns.array(vectors[:40], "list").slice(start)
+    found = arrow.plain(array, WIDTH)
+    assert found.ctypes.data == leaf_address(array, 0)
+    assert found.shape == (40 - start, WIDTH)
+    rows = list(vectors[:5])
+    for odd in (None, [], vectors[0][:512].tolist(), [*vectors[0][1:].tolist(), None]):
+        odd_array = pa.array([*(row.tolist() for row in rows), odd], pa.list_(pa.float32()))
+        assert arrow.plain(odd_array, WIDTH) is None
+    for kind, dtype in (("large_list", "float32"), ("fixed_size_list", "float32"), ("list", "float16")):
+        assert arrow.plain(columns.array(rows, kind, dtype), WIDTH) is None
+    assert arrow.plain(columns.array(rows, "list"), 512) is None
