@@ -8,16 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import chaos
 import columns
+import dask
 import dask.dataframe as dd
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from distributed import Client, LocalCluster, Status
 
 from dask_aesthetic import InputError, UnusableError, score_dataset
 from dask_aesthetic.errors import AestheticError, ColumnError, JobError
@@ -80,6 +84,32 @@ def test_killed_workers_change_nothing(tmp_path):
     source, calm = chaos.write_shards(tmp_path / "in", shards=24, rows=2000), tmp_path / "calm"
     score_dataset(source, calm)
     assert chaos.workers_killed(source, calm, tmp_path / "killed", kills=3, seed=0) == 3
+
+
+def test_workers_that_are_killed_while_they_start_are_replaced(source, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(running, "ALONE", 0.0)
+    score_dataset(source, tmp_path / "calm")
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}),
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=False) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        (nanny,) = cluster.workers.values()
+
+        def kill() -> None:
+            while nanny.status in (Status.running, Status.init, Status.starting):
+                if nanny.pid:
+                    with suppress(ProcessLookupError):
+                        os.kill(nanny.pid, signal.SIGKILL)
+                time.sleep(0.01)
+
+        killing = thread.submit(kill)
+        summary = score_dataset(source, tmp_path / "out", client=client)
+        killing.result(60)
+        assert nanny not in cluster.workers.values()
+    chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
+    assert "there has been no worker for" in caplog.text
 
 
 def test_a_lost_worker_after_its_commit_does_not_score_again(source, scored):

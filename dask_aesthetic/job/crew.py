@@ -29,6 +29,9 @@ class Crew(ABC):
     def slots(self) -> int:
         """How many shards it scores side by side, at present."""
 
+    def mend(self) -> None:  # noqa: B027
+        """See to it that whoever is gone for good is replaced, where that is possible."""
+
     def lost(self, error: Exception) -> bool:  # noqa: ARG002
         """Whether a shard failed since whoever scored it is gone."""
         return False
@@ -86,6 +89,15 @@ class Workers(Crew):
 
     def slots(self) -> int:
         return sum(self._client.nthreads().values())
+
+    def mend(self) -> None:
+        from distributed import LocalCluster
+
+        cluster = self._client.cluster
+        # Dask restarts a worker that is killed, but not one that is killed while it starts: it forgets that one after
+        # a while, and starts another when it is asked to scale.
+        if isinstance(cluster, LocalCluster) and len(cluster.workers) < len(cluster.worker_spec):
+            cluster.scale(len(cluster.worker_spec))
 
     def lost(self, error: Exception) -> bool:
         from distributed import KilledWorker

@@ -27,6 +27,7 @@ log = logging.getLogger("dask_aesthetic.job")
 ATTEMPTS = 3  # Of a shard whose worker was lost or whose files could not be reached.
 IN_FLIGHT = 2  # Shards handed out per slot: one at work, one waiting.
 TICK = 0.5  # Seconds between looks at the clock.
+ALONE = 30.0  # Seconds without a worker after which that is said, and again after twice as many.
 STUCK, USUAL = 120.0, 20.0  # A shard is called stuck after so many seconds, and so many times the usual ones.
 # Disk full, quota, read-only, not allowed: what ails one output ails all.
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
@@ -92,6 +93,7 @@ class _Loop:
         self.waiting = deque((shard, 1) for shard in plan.todo)
         self.flying: dict[Future[Outcome], Flight] = {}
         self.seconds: deque[float] = deque(maxlen=100)
+        self.alone, self.alone_told = math.inf, ALONE  # Since when there is no worker, and when to say so.
         self.spoilt: dict[str, Exception] = {}
         self.failed = sum(sum(marker.failed.values()) for marker in markers.values())
 
@@ -113,6 +115,7 @@ class _Loop:
             for future in done:
                 ending = self._take(future) or ending
             self._look_for_stuck()
+            self._look_for_workers()
         if ending is not None:
             raise ending
 
@@ -167,6 +170,17 @@ class _Loop:
 
     def _standing(self) -> str:
         return f"{len(self.markers):,} of {len(self.plan.shards):,} shards done"
+
+    def _look_for_workers(self) -> None:
+        self.crew.mend()
+        now = time.monotonic()
+        if self.crew.slots():
+            self.alone, self.alone_told = math.inf, ALONE
+            return
+        self.alone = min(self.alone, now)
+        if now - self.alone > self.alone_told:
+            log.warning("there has been no worker for %.0f s; %s", now - self.alone, self._standing())
+            self.alone_told *= 2
 
     def _look_for_stuck(self) -> None:
         now = time.monotonic()
