@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from distributed import Client, LocalCluster, Status
 from dask_aesthetic import InputError, UnusableError, score_dataset
 from dask_aesthetic.errors import AestheticError, ColumnError, JobError
 from dask_aesthetic.job import plan_dataset, running
-from dask_aesthetic.job.crew import Workers
+from dask_aesthetic.job.crew import Threads, Workers
 from dask_aesthetic.job.store import Store
 
 COMMAND = [sys.executable, "-W", "error", "-m", "dask_aesthetic", "score"]
@@ -440,6 +440,44 @@ def test_a_worker_that_hangs_is_named(source, tmp_path, cluster, monkeypatch, ca
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
     assert "has been at work for" in caplog.text
+
+
+def test_a_shard_whose_worker_hangs_is_scored_by_another(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "STUCK", 2.0)
+    monkeypatch.setattr(running, "USUAL", 0.0)
+    score_dataset(source, tmp_path / "calm")
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        pid = cluster.workers[0].pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            summary = score_dataset(source, tmp_path / "out", client=client)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "STUCK", 0.5)
+
+    class Forgetful(Threads):
+        """Scores the first shard, and never says so."""
+
+        lost = None
+
+        def submit(self, shard, *arguments):
+            future = super().submit(shard, *arguments)
+            if self.lost is None:
+                self.lost = shard.name
+                return Future()
+            return future
+
+    score_dataset(source, tmp_path / "calm")
+    with Forgetful(2) as crew:
+        summary = running.run(plan_dataset(source, tmp_path / "out"), crew)
+    chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
 
 
 # What is written

@@ -125,11 +125,17 @@ class _Loop:
 
     def _take(self, future: Future[Outcome]) -> Exception | None:
         """Take a result in; the error that ends the run, if it does."""
-        flight = self.flying.pop(future)
+        flight = self.flying.pop(future, None)
+        if flight is None:
+            return None  # Its twin has come before.
+        twins = [twin for twin, other in self.flying.items() if other.shard is flight.shard]
         try:
             outcome = future.result()
         except Exception as error:
-            return self._try_again(flight, error)
+            return None if twins else self._try_again(flight, error)
+        for twin in twins:
+            del self.flying[twin]
+            twin.cancel()
         if isinstance(outcome, InputError):
             self._spoil(flight, outcome)
             return None
@@ -185,8 +191,11 @@ class _Loop:
     def _look_for_stuck(self) -> None:
         now = time.monotonic()
         patience = max(STUCK, USUAL * median(self.seconds)) if self.seconds else STUCK
-        for flight in self.flying.values():
+        for flight in list(self.flying.values()):
             if now - flight.since > max(patience, 2 * flight.warned):
+                # Whoever scores it may hang, or be done and the answer lost. A twin scores it, or finds it done.
+                if not flight.warned and flight.attempt < ATTEMPTS:
+                    self._submit(flight.shard, flight.attempt + 1)
                 flight.warned = now - flight.since
                 usual = f"; {median(self.seconds):.1f} s are usual" if self.seconds else ""
                 log.warning("shard %s has been at work for %.0f s%s", flight.shard.name, flight.warned, usual)
