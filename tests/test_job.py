@@ -27,6 +27,7 @@ from dask_aesthetic import InputError, UnusableError, score_dataset
 from dask_aesthetic.errors import AestheticError, ColumnError, JobError
 from dask_aesthetic.job import plan_dataset, running
 from dask_aesthetic.job.crew import Threads, Workers
+from dask_aesthetic.job.shard import score_shard
 from dask_aesthetic.job.store import Store
 
 COMMAND = [sys.executable, "-W", "error", "-m", "dask_aesthetic", "score"]
@@ -113,13 +114,26 @@ def test_workers_that_are_killed_while_they_start_are_replaced(source, tmp_path,
 
 
 def test_a_lost_worker_after_its_commit_does_not_score_again(source, scored):
-    from dask_aesthetic.job.shard import score_shard
-
     plan = plan_dataset(source, scored)
     before = chaos.committed(scored)
     marker = score_shard(plan.shards[0], plan.settings, plan.store)
     assert chaos.committed(scored) == before
     assert marker == plan.done[plan.shards[0].name]
+
+
+def test_a_worker_that_was_given_up_too_early_leaves_the_commit_of_another(source, tmp_path):
+    plan = plan_dataset(source, tmp_path / "out")
+    plan.prepare()
+    shard, meanwhile = plan.shards[0], []
+
+    def another() -> bool:
+        if not meanwhile:
+            meanwhile.append(score_shard(shard, plan.settings, plan.store))
+            meanwhile.append(chaos.committed(tmp_path / "out"))
+        return False
+
+    assert score_shard(shard, plan.settings, plan.store, stopped=another) == meanwhile[0]
+    assert chaos.committed(tmp_path / "out") == meanwhile[1] != {}
 
 
 def test_a_killed_run_leaves_no_temporary_files_for_ever(source, scored):

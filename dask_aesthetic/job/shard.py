@@ -48,9 +48,9 @@ def score_shard(
     JobStoppedError
         `stopped` says so; nothing is left behind.
     """
-    done = read_marker(store, shard.name)
-    if done is not None and done.settings == settings.fingerprint and done.made_from(shard):
-        return done  # By a worker that was lost before it could say so.
+    done = _done(shard, settings, store)
+    if done is not None:  # By a worker that was lost before it could say so.
+        return done
     output, failures = output_name(shard.name), failures_name(shard.name)
     content = content_of(shard, settings.read)
     with ExitStack() as stack:
@@ -61,6 +61,9 @@ def score_shard(
         summary, listed = writer.summary, None
         if summary.rows and not summary.scored and not allow_unusable:
             raise UnusableError(shard.name, settings.embedding_column, summary.rows, summary.failed)
+        done = _done(shard, settings, store)
+        if done is not None:  # Meanwhile, by a worker that was given up too early.
+            return done
         if writer.failed:
             path = stack.enter_context(store.temporary(failures))
             pq.write_table(writer.failures(shard.name), path)
@@ -97,6 +100,14 @@ def try_shard(
         return score_shard(shard, settings, store, allow_unusable, stopped)
     except AestheticError as error:
         return error
+
+
+def _done(shard: Shard, settings: Settings, store: Store) -> Marker | None:
+    """The shard's marker, if it is of these settings and files."""
+    marker = read_marker(store, shard.name)
+    if marker is None or marker.settings != settings.fingerprint or not marker.made_from(shard):
+        return None
+    return marker
 
 
 def _groups(shard: Shard, settings: Settings, stopped: Callable[[], bool] | None) -> Iterator[list[Scored]]:
