@@ -150,8 +150,9 @@ class _Loop:
 
     def _try_again(self, flight: Flight, error: Exception) -> Exception | None:
         what = f"{type(error).__name__}: {error}"
-        lost = self.crew.lost(error)
-        if not lost and (not isinstance(error, OSError) or error.errno in HOPELESS):
+        # Dask's own threads may stumble over a worker that is killed; what is wrong here fails every time.
+        known = isinstance(error, OSError) or self.crew.lost(error)
+        if getattr(error, "errno", None) in HOPELESS or (not known and flight.attempt == ATTEMPTS):
             failed = JobError(f"shard {flight.shard.name} ended the run, {what}. {self._standing()}")
             failed.__cause__ = error
             return failed
