@@ -379,7 +379,7 @@ def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(tmp_path, small_di
     done = chaos.committed(output)
     assert 0 < len(done) < 12
     subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
-    score_dataset(many, output)
+    score_dataset(source, output)
     assert {shard: chaos.committed(output)[shard] for shard in done} == done
     score_dataset(source, tmp_path / "calm")
     assert chaos.content(output) == chaos.content(tmp_path / "calm")
