@@ -21,9 +21,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from distributed import Client, LocalCluster, Status
 
 from dask_aesthetic import InputError, UnusableError, score_dataset
+from dask_aesthetic.cli import main
 from dask_aesthetic.errors import AestheticError, ColumnError, JobError
 from dask_aesthetic.job import plan_dataset, running
 from dask_aesthetic.job.crew import Threads, Workers
@@ -35,6 +37,13 @@ COMMAND = [sys.executable, "-W", "error", "-m", "dask_aesthetic", "score"]
 
 def command(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+
+
+def here(*arguments: object) -> str:
+    """Run the command inside this process, expect exit 0, and return what it said; starting another takes seconds."""
+    done = CliRunner().invoke(main, ["score", *map(str, arguments)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def write(path: Path, rows, **more) -> Path:
@@ -554,27 +563,25 @@ def test_a_dry_run_lists_what_would_be_scored_and_writes_nothing(source, scored,
     (scored / "part-0001.parquet").unlink()
     changed(source / "part-0002.parquet", "image_embedding")
     before = chaos.content(scored)
-    done = command(source, scored, "--dry-run")
-    assert done.returncode == 0
-    states = {line.split()[-1]: " ".join(line.split()[1:-1]) for line in done.stdout.splitlines()[:-1]}
+    lines = here(source, scored, "--dry-run").splitlines()
+    states = {line.split()[-1]: " ".join(line.split()[1:-1]) for line in lines[:-1]}
     assert states == {
         **{f"part-{at:04d}": "done" for at in range(6)},
         "part-0001": "output missing",
         "part-0002": "input changed",
     }
-    assert done.stdout.splitlines()[-1] == "6 shards, 1,200 rows; to score: 2 shards, 400 rows"
+    assert lines[-1] == "6 shards, 1,200 rows; to score: 2 shards, 400 rows"
     assert chaos.content(scored) == before
-    assert command(source, tmp_path / "new", "--dry-run").returncode == 0
+    here(source, tmp_path / "new", "--dry-run")
     assert not (tmp_path / "new").exists()
 
 
 def test_the_summary_as_json(source, tmp_path):
-    done = command(source, tmp_path / "out", "--json", "--threads", 1)
-    told = json.loads(done.stdout)
+    told = json.loads(here(source, tmp_path / "out", "--json", "--threads", 1))
     assert (told["rows"], told["scored"], told["failed"], told["shards"]) == (1200, 1198, {"missing": 2}, 6)
     assert told["kept"] == sum(pq.read_table(tmp_path / "out")["keep"].to_pylist())
     assert told["shards_done_before"] == 0
-    assert json.loads(command(source, tmp_path / "out", "--json").stdout)["shards_done_before"] == 6
+    assert json.loads(here(source, tmp_path / "out", "--json"))["shards_done_before"] == 6
 
 
 def test_the_manifest_tells_every_output(source, scored):
