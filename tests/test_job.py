@@ -26,7 +26,7 @@ from distributed import Client, LocalCluster, Status
 
 from dask_aesthetic import InputError, UnusableError, score_dataset
 from dask_aesthetic.cli import main
-from dask_aesthetic.errors import AestheticError, ColumnError, JobError
+from dask_aesthetic.errors import AestheticError, ColumnError, JobError, JobStoppedError
 from dask_aesthetic.job import plan_dataset, running
 from dask_aesthetic.job.crew import Threads, Workers
 from dask_aesthetic.job.shard import score_shard
@@ -501,6 +501,67 @@ def test_an_answer_that_is_lost_is_asked_for_again(source, tmp_path, monkeypatch
     with Forgetful(2) as crew:
         summary = running.run(plan_dataset(source, tmp_path / "out"), crew)
     chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
+
+
+@pytest.mark.timeout(60)
+def test_a_twin_that_fails_is_tried_again_while_the_first_hangs(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "STUCK", 0.5)
+    handed_out = []
+
+    class Unlucky(Threads):
+        """Never answers for the first shard at first, then cannot reach its file, then scores it."""
+
+        def submit(self, shard, *arguments):
+            handed_out.append(shard.name)
+            times = handed_out.count(handed_out[0]) if shard.name == handed_out[0] else 3
+            if times < 3:
+                future = Future()
+                if times == 2:
+                    future.set_exception(OSError("out of reach"))
+                return future
+            return super().submit(shard, *arguments)
+
+    score_dataset(source, tmp_path / "calm")
+    with Unlucky(2) as crew:
+        summary = running.run(plan_dataset(source, tmp_path / "out"), crew)
+    chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
+    assert handed_out.count(handed_out[0]) == 3
+
+
+@pytest.mark.timeout(60)
+def test_a_run_of_threads_stops_with_shards_still_waiting(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "IN_FLIGHT", 6)
+    looks = iter([False])
+    with Threads(1) as crew, pytest.raises(JobStoppedError, match="of 6 shards done"):
+        running.run(plan_dataset(source, tmp_path / "out"), crew, stop=lambda: next(looks, True))
+    assert score_dataset(source, tmp_path / "out").rows == 1200
+
+
+@pytest.mark.timeout(60)
+def test_shards_that_wait_for_a_worker_are_not_called_stuck(source, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(running, "STUCK", 0.2)
+    monkeypatch.setattr(running, "ALONE", 0.6)
+    submitted = []
+
+    class Nobody(Threads):
+        """A queue that gives no worker."""
+
+        def slots(self):
+            return 0
+
+        def submit(self, *_):
+            submitted.append(Future())
+            return submitted[-1]
+
+        def stop(self):
+            assert all(future.cancel() for future in submitted)
+
+    with caplog.at_level("WARNING", "dask_aesthetic"), Nobody(1) as crew, pytest.raises(JobStoppedError):
+        running.run(
+            plan_dataset(source, tmp_path / "out"), crew, stop=lambda: "there has been no worker" in caplog.text
+        )
+    assert len(submitted) == 1
+    assert "at work" not in caplog.text
 
 
 # What is written

@@ -62,7 +62,8 @@ def run(
                 loop.run()
             except BaseException:
                 crew.stop()
-                wait(loop.flying)  # Nothing of this run may be written after another one owns the folder.
+                # Nothing of this run may be written after another one owns the folder.
+                wait([future for future in loop.flying if not future.cancelled()])
                 raise
             if not loop.spoilt:
                 succeed(plan, markers)
@@ -114,8 +115,8 @@ class _Loop:
             done, _ = wait(self.flying, timeout=TICK, return_when=FIRST_COMPLETED)
             for future in done:
                 ending = self._take(future) or ending
-            self._look_for_stuck()
-            self._look_for_workers()
+            if self._has_workers():
+                self._look_for_stuck()
         if ending is not None:
             raise ending
 
@@ -132,7 +133,8 @@ class _Loop:
         try:
             outcome = future.result()
         except Exception as error:
-            return None if twins else self._try_again(flight, error)
+            hopeful = any(not self.flying[twin].warned for twin in twins)  # One that is stuck may never come.
+            return None if hopeful else self._try_again(flight, error)
         for twin in twins:
             del self.flying[twin]
             twin.cancel()
@@ -178,16 +180,19 @@ class _Loop:
     def _standing(self) -> str:
         return f"{len(self.markers):,} of {len(self.plan.shards):,} shards done"
 
-    def _look_for_workers(self) -> None:
+    def _has_workers(self) -> bool:
         self.crew.mend()
         now = time.monotonic()
         if self.crew.slots():
             self.alone, self.alone_told = math.inf, ALONE
-            return
+            return True
+        for flight in self.flying.values():
+            flight.since = now  # Nobody is at work on it.
         self.alone = min(self.alone, now)
         if now - self.alone > self.alone_told:
             log.warning("there has been no worker for %.0f s; %s", now - self.alone, self._standing())
             self.alone_told *= 2
+        return False
 
     def _look_for_stuck(self) -> None:
         now = time.monotonic()
