@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contracts check lowest rapids test-gpu bench-score bench-job bench-gpu chaos notebooks folded wheel clean
+.PHONY: help demo test lint types contracts check lowest rapids test-gpu bench bench-peers bench-job bench-gpu chaos notebooks folded wheel clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,11 +59,30 @@ rapids: .venv-rapids/.ready  ## Check against the real RAPIDS packages; needs no
 test-gpu: .venv-rapids/.ready  ## Run the tests that need a GPU
 	.venv-rapids/bin/python -m pytest -m gpu
 
-bench-score: $(VENV)/.test  ## Measure scoring in memory against the memory bound and the layered network
-	$(BIN)/python benchmarks/score_in_memory.py
+# SUITE says which: kernel, columns, pipeline, scale, import.
+bench: $(VENV)/.bench  ## Measure all suites, or SUITE, and write benchmarks/RESULTS.md (about ten minutes, 10 GB of disk)
+	$(BIN)/python benchmarks/run.py $(SUITE) --write
 
-bench-job: $(VENV)/.bench  ## Measure jobs: speed, memory and a hundred million rows (half an hour, 4 GB of disk)
-	for part in speed memory long; do $(BIN)/python benchmarks/job.py $$part --json benchmarks/job.json || exit 1; done
+# Peers need environments of their own; nemo-curator wants other versions than the rest.
+.venv-peers/.ready:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check vision-data-curation simple-aesthetics-predictor duckdb polars pandas pyarrow torch
+	@touch $@
+
+.venv-curator/.ready:
+	$(PYTHON) -m venv .venv-curator
+	.venv-curator/bin/python -m pip install --quiet --disable-pip-version-check 'nemo-curator==1.*' torch
+	@touch $@
+
+PEERS := vision_data_curation simple_aesthetics_predictor pandas_and_torch duckdb polars
+
+bench-peers: $(VENV)/.bench .venv-peers/.ready .venv-curator/.ready  ## Measure peers on published weights in CHECKPOINTS and an .npy file of EMBEDDINGS
+	CHECKPOINTS='$(CHECKPOINTS)' EMBEDDINGS='$(EMBEDDINGS)' \
+	PEER_PYTHONS='nemo_curator=.venv-curator/bin/python $(foreach peer,$(PEERS),$(peer)=.venv-peers/bin/python)' \
+	$(BIN)/python benchmarks/run.py peers --write
+
+bench-job: $(VENV)/.bench  ## Measure the memory of jobs, and one of a hundred million rows (ten minutes, 4 GB of disk)
+	for part in memory long; do $(BIN)/python benchmarks/job.py $$part --json benchmarks/job.json || exit 1; done
 
 chaos: $(VENV)/.test  ## Kill workers and drivers of jobs again and again, and compare what comes out
 	$(BIN)/python tests/chaos.py
@@ -81,4 +100,4 @@ wheel: $(VENV)/.dev  ## Build the wheel, install it alone elsewhere and run demo
 	bash .ci/wheel
 
 clean:  ## Remove environments and what was built
-	rm -rf .venv .venv-lowest .venv-rapids build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-lowest .venv-rapids .venv-peers .venv-curator build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

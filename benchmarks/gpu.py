@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from score_in_memory import machine
+from machine import machine
 from torch import nn
 
 from dask_aesthetic import load_predictor

@@ -94,6 +94,10 @@ class _Loop:
         self.waiting = deque((shard, 1) for shard in plan.todo)
         self.flying: dict[Future[Outcome], Flight] = {}
         self.seconds: deque[float] = deque(maxlen=100)
+        self.slots, self.looked = (
+            0,
+            -math.inf,
+        )  # The crew's, and when that was asked: a cluster takes its time to answer.
         self.alone, self.alone_told = math.inf, ALONE  # Since when there is no worker, and when to say so.
         self.spoilt: dict[str, Exception] = {}
         self.failed = sum(sum(marker.failed.values()) for marker in markers.values())
@@ -110,13 +114,13 @@ class _Loop:
         while self.flying or (self.waiting and ending is None):
             if self.stop is not None and self.stop():
                 raise JobStoppedError(f"stopped after {self._standing()}. The same call goes on from there")
-            while ending is None and self.waiting and len(self.flying) < max(IN_FLIGHT * self.crew.slots(), 1):
+            if time.monotonic() >= self.looked + TICK:
+                self._look_around()
+            while ending is None and self.waiting and len(self.flying) < max(IN_FLIGHT * self.slots, 1):
                 self._submit(*self.waiting.popleft())
             done, _ = wait(self.flying, timeout=TICK, return_when=FIRST_COMPLETED)
             for future in done:
                 ending = self._take(future) or ending
-            if self._has_workers():
-                self._look_for_stuck()
         if ending is not None:
             raise ending
 
@@ -180,19 +184,22 @@ class _Loop:
     def _standing(self) -> str:
         return f"{len(self.markers):,} of {len(self.plan.shards):,} shards done"
 
-    def _has_workers(self) -> bool:
+    def _look_around(self) -> None:
         self.crew.mend()
-        now = time.monotonic()
-        if self.crew.slots():
+        self.slots, self.looked = self.crew.slots(), time.monotonic()
+        if self.slots:
             self.alone, self.alone_told = math.inf, ALONE
-            return True
+            self._look_for_stuck()
+        else:
+            self._look_for_workers()
+
+    def _look_for_workers(self) -> None:
         for flight in self.flying.values():
-            flight.since = now  # Nobody is at work on it.
-        self.alone = min(self.alone, now)
-        if now - self.alone > self.alone_told:
-            log.warning("there has been no worker for %.0f s; %s", now - self.alone, self._standing())
+            flight.since = self.looked  # Nobody is at work on it.
+        self.alone = min(self.alone, self.looked)
+        if self.looked - self.alone > self.alone_told:
+            log.warning("there has been no worker for %.0f s; %s", self.looked - self.alone, self._standing())
             self.alone_told *= 2
-        return False
 
     def _look_for_stuck(self) -> None:
         now = time.monotonic()

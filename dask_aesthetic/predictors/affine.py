@@ -41,9 +41,16 @@ class AffinePredictor(Predictor):
         self.weight.setflags(write=False)
         self.bias = float(bias)
         self.info = info
-        dtype = torch.float32 if np.linalg.norm(self.weight) < LARGE_WEIGHT else torch.float64
-        self._cast = torch.tensor(self.weight, dtype=dtype)
+        self._cast = _cast(self.weight)
         self.token = hashlib.sha256(self.weight.tobytes() + np.float64(bias).tobytes()).hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in self.__dict__.items() if name != "_cast"
+        }  # Slow to pickle, quick to make.
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _cast=_cast(state["weight"]))
 
     def score(self, vectors: torch.Tensor, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         dots, norms = dots_and_norms(vectors, self._cast.to(vectors.device), batch_size)
@@ -67,3 +74,8 @@ class AffinePredictor(Predictor):
     def save(self, path: str | Path, **more: Any) -> None:
         tensors = {"weight": torch.tensor(self.weight)[None], "bias": torch.tensor([self.bias], dtype=torch.float64)}
         save_file(tensors, str(path), to_header(self.info, **more))
+
+
+def _cast(weight: np.ndarray) -> torch.Tensor:
+    """A weight in the precision that its dot products are taken in."""
+    return torch.tensor(weight, dtype=torch.float32 if np.linalg.norm(weight) < LARGE_WEIGHT else torch.float64)

@@ -1,0 +1,66 @@
+"""Embeddings to measure with: random ones, since neither reading nor scoring depends on what they say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import gettempdir
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+WIDTH = 768
+FOLDER = Path(os.environ.get("DASK_AESTHETIC_BENCH", Path(gettempdir()) / "dask-aesthetic-benchmark"))
+FILES, ROWS = 20, 25_000
+ELEMENT = pa.field("element", pa.float32(), nullable=False)
+
+
+def vectors(rows: int, seed: int = 0) -> np.ndarray:
+    """Random vectors, shape (rows, 768), float32."""
+    return np.random.default_rng(seed).standard_normal((rows, WIDTH), dtype=np.float32)
+
+
+def lists(matrix: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """A matrix as lists of an Arrow type, without a copy."""
+    leaves = pa.array(matrix.reshape(-1))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(leaves, type=kind)
+    offsets = pa.array(np.arange(len(matrix) + 1) * WIDTH, pa.int32())
+    return pa.ListArray.from_arrays(offsets, leaves, type=kind)
+
+
+def frame(column: pa.Array) -> pd.DataFrame:
+    """A pandas frame with an Arrow column of embeddings."""
+    return pd.DataFrame({"image_embedding": pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([column])))})
+
+
+def embeddings(files: int = FILES, rows: int = ROWS) -> Path:
+    """A folder of Parquet files of keys and embeddings as the README advises to write them; made once."""
+    folder = FOLDER / f"embeddings-{files}x{rows}"
+    if len(list(folder.glob("*.parquet"))) < files:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(files):
+            keys = pa.array([f"{number:04d}{row:06d}" for row in range(rows)])
+            table = pa.table({"key": keys, "image_embedding": lists(vectors(rows, number), pa.list_(ELEMENT))})
+            pq.write_table(table, folder / f"{number:04d}.parquet", use_dictionary=False, compression="NONE")
+    return folder
+
+
+def linked(rows: int) -> Path:
+    """The same files under so many names that they have so many rows, so reading comes from the page cache."""
+    made, links = embeddings(), FOLDER / f"links-{rows}"
+    if not links.exists():
+        links.mkdir()
+        files = sorted(made.glob("*.parquet"))
+        for number in range(rows // ROWS):
+            (links / f"{number:06d}.parquet").symlink_to(files[number % FILES])
+    return links
+
+
+def read(file: Path) -> None:
+    """The embeddings of a file, read in small batches, which is fastest, and dropped: the bound of all pipelines."""
+    with pq.ParquetFile(file) as parquet:
+        for _ in parquet.iter_batches(1024, columns=["image_embedding"], use_threads=False):
+            pass

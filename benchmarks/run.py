@@ -1,0 +1,77 @@
+"""The benchmark suite.
+
+    python benchmarks/run.py [kernel columns pipeline scale import peers] [--rounds N] [--results FILE] [--write]
+
+Runs the suites (all but peers, which need environments of their own), puts every figure into `--results` (JSON, a row
+per way and round), and prints each case as a table. `--write` also puts the tables into RESULTS.md, and draws
+results.png. What is measured lies in the folder DASK_AESTHETIC_BENCH, or one under the system's temporary folder: 10 GB,
+made once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+from draw import draw
+from harness import Case, load, measure, medians, peak, peaks, save
+from machine import machine
+from tables import report, table
+
+SUITES = {name: name for name in ("kernel", "columns", "pipeline", "scale", "peers")} | {"import": "imports"}
+DEFAULT = ("kernel", "columns", "pipeline", "scale", "import")
+HERE = Path(__file__).parent
+
+
+def cases(suite: str) -> list[Case]:
+    """The cases of a suite."""
+    return list(import_module(f"suites.{SUITES[suite]}").cases())
+
+
+def run(suite: str, results: Path, rounds: int | None) -> None:
+    """Measure a suite, print it and keep it."""
+    rows = []
+    for case in cases(suite):
+        found = list(measure(suite, case, rounds))
+        if case.memory:
+            found += peaks(suite, case, Path(__file__))
+        print(table(pd.DataFrame(found)), flush=True)
+        rows += found
+    after = getattr(import_module(f"suites.{SUITES[suite]}"), "more", lambda _: {})
+    save(results, suite, rows, machine(), after(medians(pd.DataFrame(rows))))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)}; default: {', '.join(DEFAULT)}"
+    )
+    parser.add_argument("--rounds", type=int, help="Counted rounds of every case; default: each case's own.")
+    parser.add_argument("--results", type=Path, default=HERE / "results.json")
+    parser.add_argument("--write", action="store_true", help="Write RESULTS.md beside the results.")
+    parser.add_argument("--peak", nargs=3, metavar=("SUITE", "CASE", "WAY"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak:
+        suite, name, way = options.peak
+        case = next(case for case in cases(suite) if case.name == name)
+        with case.ways() as ways:
+            next(one for one in ways if one.name == way).run()
+            print(json.dumps(peak()))
+        return
+    unknown = set(options.suites) - set(SUITES)
+    if unknown:
+        parser.error(f"expected suites of {', '.join(SUITES)}, got {', '.join(sorted(unknown))}")
+    print(machine(), flush=True)
+    for suite in options.suites or DEFAULT:
+        run(suite, options.results, options.rounds)
+    if options.write:
+        told = load(options.results)
+        options.results.with_name("RESULTS.md").write_text(report(told))
+        draw(told, options.results.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

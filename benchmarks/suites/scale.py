@@ -1,0 +1,144 @@
+"""How cost grows: with rows, with workers, with shards; and what that makes of clusters that are not here."""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import data
+import pandas as pd
+import pyarrow.parquet as pq
+from distributed import Client
+from harness import Case, Way
+
+from dask_aesthetic import score_dataset
+from dask_aesthetic.cluster import local_cluster
+
+SHARDS, TINY = 400, 10
+SHARD = f"job, one worker, a shard of {data.ROWS:,} rows"
+DRIVER = f"driver, per shard of a job of {SHARDS} shards"
+OUT = data.FOLDER / "out" / "scale"
+
+
+def cases() -> Iterator[Case]:
+    """Rows, workers, shards."""
+    yield Case("job by rows, two threads", _rows, rounds=2)
+    yield Case("job by workers", _workers, rounds=5)
+    yield Case("CPU time per shard", _shards, rounds=3)
+
+
+@contextmanager
+def _rows() -> Iterator[list[Way]]:
+    sizes = (100_000, 1_000_000, 10_000_000)
+    yield [
+        Way("1,000,000 rows, the first time", partial(_job, data.linked(1_000_000), threads=2), 1_000_000),
+        Way("10,000 rows in 2 files", partial(_job, data.embeddings(2, 5_000), threads=2), 10_000),
+        *(Way(f"{rows:,} rows", partial(_job, data.linked(rows), threads=2), rows) for rows in sizes),
+    ]
+
+
+@contextmanager
+def _workers() -> Iterator[list[Way]]:
+    files, rows = data.linked(1_000_000), 1_000_000
+    with _clients(1) as one, _clients(2) as two:
+        yield [
+            Way("one worker", partial(_job, files, client=one), rows),
+            Way("two workers", partial(_job, files, client=two), rows),
+            Way("one thread", partial(_job, files, threads=1), rows),
+            Way("two threads", partial(_job, files, threads=2), rows),
+        ]
+
+
+@contextmanager
+def _shards() -> Iterator[list[Way]]:
+    """CPU time, not wall time: of the process of client and scheduler, which hands everything out."""
+    files = _tiny()
+    with _clients(2) as client:
+
+        def spent(run, *arguments, **more) -> float:
+            shutil.rmtree(OUT, ignore_errors=True)
+            start = time.process_time()
+            run(*arguments, **more)
+            return time.process_time() - start
+
+        yield [
+            Way("driver, per task that does nothing", partial(spent, _nothing, client), SHARDS),
+            Way(DRIVER, partial(spent, score_dataset, files, OUT, client=client), SHARDS),
+            Way(SHARD, partial(spent, score_dataset, data.embeddings(), OUT, threads=1), data.FILES),
+        ]
+
+
+@contextmanager
+def _clients(workers: int) -> Iterator[Client]:
+    with (
+        local_cluster("cpu", n_workers=workers, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _job(files: Path, **crew) -> float:
+    """Seconds of a job; removing what the one before has written is not counted."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    start = time.perf_counter()
+    score_dataset(files, OUT, **crew)
+    return time.perf_counter() - start
+
+
+def _nothing(client: Client) -> None:
+    client.gather(client.map(_identity, range(SHARDS), pure=False))
+
+
+def _identity(value: int) -> int:
+    return value
+
+
+def _tiny() -> Path:
+    folder = data.FOLDER / f"tiny-{SHARDS}"
+    if not folder.exists():
+        table = pq.read_table(data.embeddings() / "0000.parquet").slice(0, TINY)
+        folder.mkdir(parents=True)
+        for number in range(SHARDS):
+            pq.write_table(table, folder / f"{number:04d}.parquet", use_dictionary=False)
+    return folder
+
+
+def more(told: pd.DataFrame) -> dict[str, object]:
+    """A simulation of larger clusters from the measured times: one driver hands shards out, workers score them.
+
+    The driver's time per shard is what it spent on jobs of tiny shards, all of it in turn; a shard's time is one
+    worker's on a shard of 25,000 rows, longer in proportion to its rows. Every worker holds two shards, as in jobs.
+    Storage is left out: it must give every worker what the page cache gave here.
+    """
+    each = told.set_index("way").eval("seconds / rows")
+    rows = []
+    for workers in (100, 1_000):
+        for size in (25_000, 100_000, 1_000_000):
+            seconds = each[SHARD] * size / data.ROWS
+            took = simulated(workers, shards := 20 * workers, seconds, each[DRIVER])
+            busy = shards * seconds / workers / took
+            rows.append({"workers": workers, "rows_per_shard": size, "efficiency": round(busy, 3)})
+            rows[-1]["rows_per_second"] = round(shards * size / took)
+    return {"simulation": {"driver": each[DRIVER], "shard": each[SHARD], "clusters": rows}}
+
+
+def simulated(workers: int, shards: int, shard: float, driver: float, in_flight: int = 2) -> float:
+    """Seconds that a cluster takes for so many shards of so many seconds, each handed out in `driver` seconds."""
+    clock, free = 0.0, [0.0] * workers  # When the driver is free, and when each worker is done with all it holds.
+    ends: list[tuple[float, int]] = []  # Shards that are out, by when they end, and who scores them.
+    waiting = [worker for _ in range(in_flight) for worker in range(workers)]
+    for _ in range(shards):
+        if waiting:
+            worker = waiting.pop(0)
+        else:
+            end, worker = heapq.heappop(ends)
+            clock = max(clock, end)
+        clock += driver
+        free[worker] = max(free[worker], clock) + shard
+        heapq.heappush(ends, (free[worker], worker))
+    return max(free)

@@ -1,0 +1,122 @@
+"""Results as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from harness import medians
+from targets import TARGETS
+
+TITLES = {
+    "kernel": "Scoring in memory",
+    "columns": "Parquet files and readers",
+    "pipeline": "From Parquet files to scores",
+    "peers": "Peers, by their own code",
+    "scale": "More rows, workers and shards",
+    "import": "Importing",
+}
+
+
+def table(rows: pd.DataFrame) -> str:
+    """A case as a Markdown table: medians, and what single rounds lie between."""
+    told = medians(rows)
+    first = told["way"].iloc[0]
+    peaks = rows.dropna(subset=["peak"]).set_index("way")["peak"] if "peak" in rows else {}
+    unit = _unit(told["rows"].max())
+    head = ["", "rows", unit[0], f"time per row over “{first}”", *(["peak memory"] if len(peaks) else [])]
+    lines = [f"**{told['case'].iloc[0]}** ({told['rounds'].iloc[0]} rounds)", "", _row(head), _row(["---"] * len(head))]
+    for one in told.itertuples():
+        cells = [one.way, f"{one.rows:,.0f}", unit[1](one), f"{one.ratio:.2f} ({one.low:.2f} to {one.high:.2f})"]
+        if len(peaks):
+            cells.append(f"{peaks[one.way] / 2**20:,.0f} MiB")
+        lines.append(_row(cells))
+    return "\n".join(lines) + "\n"
+
+
+def _unit(rows: int):
+    """What is told of a way's speed: seconds where rows mean nothing."""
+    if rows < 1000:
+        return "ms each", lambda one: f"{1e3 * one.seconds / one.rows:,.1f}"
+    return "rows/s", lambda one: f"{one.rate:,.0f}"
+
+
+def report(results: dict[str, dict[str, Any]]) -> str:
+    """All results as a page."""
+    suites = {name: pd.DataFrame(told["rows"]) for name, told in results.items()}
+    every = pd.concat(suites.values(), ignore_index=True)
+    lines = [
+        "# Results",
+        "",
+        "Printed by `make bench` and `make bench-peers` from [results.json](results.json); two such files are compared "
+        "by `python benchmarks/compare.py`. Ways of a case are run in turn, round by round; ratios are taken within a "
+        "round, and told as the median and what all rounds lie between. Everything is read from the page cache. Peak "
+        "memory is that of a process that does nothing else.",
+        "",
+        "## Targets",
+        "",
+        _row(["", "at most", "measured", "reached"]),
+        _row(["---"] * 4),
+    ]
+    for target in TARGETS:
+        found = target.reached(every)
+        if found:
+            median, low, high = found
+            verdict = "yes" if median <= target.limit else "no"
+            lines.append(_row([target.what, f"{target.limit:.2f}", f"{median:.2f} ({low:.2f} to {high:.2f})", verdict]))
+    lines += _profile(every)
+    for name, title in TITLES.items():
+        if name not in suites:
+            continue
+        lines += ["", f"## {title}", "", results[name]["machine"], ""]
+        lines += [table(rows) for _, rows in suites[name].groupby("case", sort=False)]
+        lines += _peers(results[name].get("peers")) + _simulation(results[name].get("simulation"))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _profile(rows: pd.DataFrame) -> list[str]:
+    """Where the time of scoring in memory goes."""
+    told = medians(rows).set_index(["case", "way"])["ratio"]
+    lines = []
+    for threads in ("1 thread", "2 threads"):
+        case = told.get(f"float32 list, {threads}")
+        if case is not None:
+            one, both = case["numpy.vecdot with the weight"], case["numpy.vecdot with the weight and with itself"]
+            lines += [
+                "",
+                f"In memory, {threads}: a score needs two products of its row, with the weight and with itself. The "
+                f"first alone takes {one:.2f} of the bound, both take {both:.2f} although the second finds its rows in "
+                f"the cache, and `score()` as a whole {case['frame.aesthetic.score()']:.2f}. What is beyond the bound "
+                "is numpy's BLAS at 768 floats a call; a fused pass would need a compiled kernel of our own, and give "
+                "scores with other last bits.",
+            ]
+    return lines
+
+
+def _peers(told: dict[str, Any] | None) -> list[str]:
+    if told is None:
+        return []
+    each = [f"{one['version']} by {one['difference']:.0e}" for one in told.values()]
+    return [f"Scores differ from ours at most: {', '.join(each[1:])}.", ""]
+
+
+def _simulation(told: dict[str, Any] | None) -> list[str]:
+    if told is None:
+        return []
+    lines = [
+        f"**Larger clusters, simulated** from {1e3 * told['driver']:.2f} ms of the driver's per shard and "
+        f"{told['shard']:.3f} s of a worker's per 25,000 rows, 20 shards per worker, with storage as fast as the page "
+        "cache was here",
+        "",
+        _row(["workers", "rows per shard", "share of the workers' time at work", "rows/s"]),
+        _row(["---"] * 4),
+    ]
+    lines += [
+        _row([*(f"{one[name]:,}" for name in ("workers", "rows_per_shard", "efficiency", "rows_per_second"))])
+        for one in told["clusters"]
+    ]
+    return [*lines, ""]
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

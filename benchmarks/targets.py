@@ -1,0 +1,52 @@
+"""What the suites are to show: limits on medians of ratios."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit on the time of a way over that of another one of its case.
+
+    Attributes
+    ----------
+    what : str
+    suite, case, way, over : str
+    limit : float
+        The longest that `way` may take, in units of `over`.
+    """
+
+    what: str
+    suite: str
+    case: str
+    way: str
+    over: str
+    limit: float
+
+    def reached(self, rows: pd.DataFrame) -> tuple[float, float, float] | None:
+        """Median, least and largest ratio; None if it was not measured."""
+        rounds = rows.dropna(subset=["seconds"]).query("suite == @self.suite and case == @self.case")
+        each = rounds.assign(each=rounds["seconds"] / rounds["rows"]).set_index("round").groupby("way")["each"]
+        if not {self.way, self.over} <= set(each.groups):
+            return None
+        ratio = each.get_group(self.way) / each.get_group(self.over)
+        return ratio.median(), ratio.min(), ratio.max()
+
+
+MEMORY = ("frame.aesthetic.score()", "numpy max")
+THREADS, CLUSTER = "two threads", "local cluster, two workers of one thread"
+READ = "read the column"
+SCORED = ("read_parquet and the accessor", "read_parquet, no scoring")
+IMPORTS = ("import dask_aesthetic", "import dask.dataframe, torch")
+TARGETS = (
+    Target("in memory, one thread: over the memory bound", "kernel", "float32 list, 1 thread", *MEMORY, 1 / 0.65),
+    Target("in memory, two threads: over the memory bound", "kernel", "float32 list, 2 threads", *MEMORY, 1 / 0.8),
+    Target("the accessor: over the same graph without scoring", "pipeline", THREADS, *SCORED, 1.15),
+    Target("read_scored, two threads: over reading the column", "pipeline", THREADS, "read_scored", READ, 1.3),
+    Target("a job, two threads: over reading the column", "pipeline", THREADS, "job", READ, 1.4),
+    Target("a job, local cluster: over reading the column", "pipeline", CLUSTER, "job", f"{READ}, two threads", 1.6),
+    Target("the import: over dask.dataframe and torch", "import", "fresh interpreters", *IMPORTS, 1.1),
+)
