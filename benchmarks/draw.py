@@ -22,9 +22,8 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     panels = [panel for panel in PANELS if panel[0] in results]
     figure = Figure(figsize=(9, 3 * len(panels)), layout="constrained")
     for axes, (suite, name, title) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
-        told = (
-            medians(pd.DataFrame(results[suite]["rows"])).query("case == @name").sort_values("ratio", ascending=False)
-        )
+        rows = pd.DataFrame(results[suite]["rows"])
+        told = medians(rows[rows["case"] == name]).sort_values("ratio", ascending=False)
         spread = [told["ratio"] - told["low"], told["high"] - told["ratio"]]
         colours = [OURS if way in MINE else OTHERS for way in told["way"]]
         bars = axes.barh(told["way"], told["ratio"], color=colours, xerr=spread, ecolor="#555555")

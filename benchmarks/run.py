@@ -4,8 +4,8 @@
 
 Runs the suites (all but peers, which need environments of their own), puts every figure into `--results` (JSON, a row
 per way and round), and prints each case as a table. `--write` also puts the tables into RESULTS.md, and draws
-results.png. What is measured lies in the folder DASK_AESTHETIC_BENCH, or one under the system's temporary folder: 10 GB,
-made once.
+results.png. What is measured lies in the folder DASK_AESTHETIC_BENCH, or in one under the system's temporary folder:
+10 GB, made once.
 """
 
 from __future__ import annotations
