@@ -61,6 +61,6 @@ def linked(rows: int) -> Path:
 
 def read(file: Path) -> None:
     """The embeddings of a file, read in small batches, which is fastest, and dropped: the bound of all pipelines."""
-    with pq.ParquetFile(file) as parquet:
+    with pq.ParquetFile(file, pre_buffer=False) as parquet:
         for _ in parquet.iter_batches(1024, columns=["image_embedding"], use_threads=False):
             pass

@@ -57,7 +57,7 @@ class Case:
 
     name: str
     ways: Callable[[], AbstractContextManager[list[Way]]]
-    rounds: int = 7
+    rounds: int = 5
     memory: bool = False
 
 

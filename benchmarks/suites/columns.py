@@ -75,7 +75,7 @@ def written(kind: str) -> Path:
 
 
 def _batches(file: Path, rows: int) -> None:
-    with pq.ParquetFile(file) as parquet:
+    with pq.ParquetFile(file, pre_buffer=False) as parquet:
         for _ in parquet.iter_batches(rows, columns=["image_embedding"], use_threads=False):
             pass
 

@@ -15,7 +15,7 @@ PROGRAM = "import time; start = time.perf_counter(); import {}; print(time.perf_
 
 def cases() -> Iterator[Case]:
     """A case: each import in a fresh interpreter."""
-    yield Case("fresh interpreters", _ways, rounds=15)
+    yield Case("fresh interpreters", _ways, rounds=7)
 
 
 @contextmanager

@@ -26,10 +26,10 @@ ROWS = data.FILES * data.ROWS
 
 def cases() -> Iterator[Case]:
     """Threads, a cluster, partition sizes, and the share of scoring."""
-    yield Case("two threads", _threads, rounds=9, memory=True)
-    yield Case("local cluster, two workers of one thread", _cluster)
-    yield Case("read_scored by rows per partition, two threads", _partitions)
-    yield Case("read_parquet and the accessor by rows per file, two threads", _files, rounds=5, memory=True)
+    yield Case("two threads", _threads, rounds=5, memory=True)
+    yield Case("local cluster, two workers of one thread", _cluster, rounds=5)
+    yield Case("read_scored by rows per partition, two threads", _partitions, rounds=3)
+    yield Case("read_parquet and the accessor by rows per file, two threads", _files, rounds=3, memory=True)
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def _grouped() -> Path:
 
 def _read_groups(file: Path) -> None:
     def some(part: np.ndarray) -> None:
-        with pq.ParquetFile(file) as parquet:
+        with pq.ParquetFile(file, pre_buffer=False) as parquet:
             batches = parquet.iter_batches(
                 1024, row_groups=part.tolist(), columns=["image_embedding"], use_threads=False
             )

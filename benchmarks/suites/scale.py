@@ -27,8 +27,8 @@ OUT = data.FOLDER / "out" / "scale"
 
 def cases() -> Iterator[Case]:
     """Rows, workers, shards."""
-    yield Case("job by rows, two threads", _rows, rounds=2)
-    yield Case("job by workers", _workers, rounds=5)
+    yield Case("job by rows, two threads", _rows, rounds=1)
+    yield Case("job by workers", _workers, rounds=3)
     yield Case("CPU time per shard", _shards, rounds=3)
 
 

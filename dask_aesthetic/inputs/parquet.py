@@ -186,7 +186,8 @@ def _open(file: File, access: str) -> pq.ParquetFile:
     if access == "paged":
         return pq.ParquetFile(file.path if file.is_local else Ranges(file), buffer_size=_PAGED, pre_buffer=False)
     if file.is_local:
-        return pq.ParquetFile(file.path, memory_map=access == "mapped")
+        # Buffered before, all row groups asked for would be held at once.
+        return pq.ParquetFile(file.path, memory_map=access == "mapped", pre_buffer=False)
     return pq.ParquetFile(Ranges(file), pre_buffer=True)
 
 
