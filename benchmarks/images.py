@@ -1,0 +1,231 @@
+"""Pictures to embeddings: decoding and preprocessing per core, and how busy the model is kept.
+
+    python benchmarks/images.py preprocess [--rounds 7] [--json FILE]
+    python benchmarks/images.py busy       [--large]    [--json FILE]
+
+preprocess: JPEGs of 640 x 480, natural by their spectrum, about 160 KB each, in memory; to what a ViT-L-14 takes, 224 x
+224. Round by round in turn, on one thread: Pillow's decoder alone (the bound), ours up to the bytes that go to the
+model, open_clip's own transform, torchvision's v2 transforms from Pillow and from tensors (with its own decoder, if it
+has one). Then ours on the threads of the pool. Only ours and open_clip's give CLIP's pixels exactly.
+
+busy: `embed` of bytes in a frame, with models of three sizes and random weights; the share of the wall time in which
+the model was at work, beside what the same takes one after the other. Here model and decoders share the cores, so
+also with models elsewhere, as on a GPU: waits of so many pictures per second, which take no CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import open_clip
+import pandas as pd
+import torch
+from machine import machine
+from PIL import Image
+from torchvision.io import ImageReadMode, decode_jpeg
+from torchvision.transforms import InterpolationMode, v2
+
+from dask_aesthetic.images import EncoderSpec, encoder
+from dask_aesthetic.images.decode import pixels, prepare_pillow
+from dask_aesthetic.images.pool import decoding, thread_count
+
+PICTURES, SIZE = 96, (640, 480)
+TEXT = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 2, "layers": 1}
+MODELS = {  # Layers, width, patch, pictures.
+    "small": (4, 256, 32, 384),
+    "ViT-B-32": (12, 768, 32, 96),
+    "ViT-L-14": (24, 1024, 14, 8),
+}
+
+
+@cache
+def jpeg(seed: int) -> bytes:
+    """A picture whose amplitudes fall with frequency, as those of photographs do."""
+    width, height = SIZE
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
+    frequency[0, 0] = 1 / width
+    planes = []
+    for _ in range(3):
+        phases = np.fft.fft2(rng.standard_normal((height, width)))
+        plane = np.fft.ifft2(phases / frequency).real
+        planes.append(plane / plane.std())
+    grey, *colour = planes
+    mixed = np.stack([128 + 50 * grey + 12 * part for part in (colour[0], 0 * grey, colour[1])], axis=-1)
+    file = BytesIO()
+    Image.fromarray(mixed.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=87)
+    return file.getvalue()
+
+
+def checkpoint(folder: Path, name: str) -> dict[str, object]:
+    """A model of a size, with random weights, as arguments of `embed`."""
+    layers, width, patch, _ = MODELS[name]
+    config = {
+        "embed_dim": 64,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 224, "layers": layers, "width": width, "patch_size": patch},
+        "text_cfg": TEXT,
+    }
+    (folder / f"bench-{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder)
+    torch.save(open_clip.create_model(f"bench-{name}").state_dict(), folder / f"{name}.pt")
+    return {"model": f"bench-{name}", "pretrained": folder / f"{name}.pt"}
+
+
+def ways(data: list[bytes], model: encoder.Encoder) -> dict[str, Callable[[], object]]:
+    """What takes all pictures from bytes on, one after the other."""
+    by_open_clip = open_clip.image_transform(model.side, is_train=False)
+    normalize = v2.Normalize(by_open_clip.transforms[-1].mean, by_open_clip.transforms[-1].std)
+    steps = [v2.Resize(224, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(224)]
+    floats = [v2.ToDtype(torch.float32, scale=True), normalize]
+    by_pillow, by_tensors = v2.Compose([*steps, v2.PILToTensor(), *floats]), v2.Compose([*steps, *floats])
+
+    def opened(one: bytes) -> Image.Image:
+        return Image.open(BytesIO(one))
+
+    def decoded(one: bytes) -> torch.Tensor:
+        return decode_jpeg(torch.frombuffer(bytearray(one), dtype=torch.uint8), ImageReadMode.RGB)
+
+    each: dict[str, Callable[[bytes], object]] = {
+        "Pillow's decoder alone": lambda one: opened(one).load(),
+        "ours, to the bytes for the model": lambda one: pixels(one, model.transform, model.side),
+        "open_clip's transform": lambda one: by_open_clip(opened(one)),
+        "torchvision v2, from Pillow": lambda one: by_pillow(opened(one).convert("RGB")),
+    }
+    try:
+        decoded(data[0])
+    except (RuntimeError, OSError) as error:
+        print(f"torchvision has no decoder of its own here: {str(error).splitlines()[0]}")
+    else:
+        each["torchvision v2, its own decoder, tensors"] = lambda one: by_tensors(decoded(one))
+    return {name: lambda way=way: [way(one) for one in data] for name, way in each.items()}
+
+
+def preprocess(rounds: int) -> dict:
+    data = [jpeg(seed) for seed in range(PICTURES)]
+    size = sum(map(len, data)) / PICTURES
+    print(f"{PICTURES} JPEGs of {SIZE[0]} x {SIZE[1]}, {size / 1024:.0f} KiB each; {rounds} rounds: median (min..max)")
+    torch.set_num_threads(1)
+    prepare_pillow()
+    with TemporaryDirectory() as folder, decoding() as threads:
+        model = encoder.load_encoder(EncoderSpec.of(**checkpoint(Path(folder), "small"), precision="float32"))
+        by_name = ways(data, model)
+        pool = f"ours, on {thread_count()} threads"
+        by_name[pool] = lambda: list(threads.map(lambda one: pixels(one, model.transform, model.side), data))
+        for way in by_name.values():
+            way()
+        seconds: dict[str, list[float]] = {name: [] for name in by_name}
+        for _ in range(rounds):
+            for name, way in by_name.items():
+                start = time.perf_counter()
+                way()
+                seconds[name].append(time.perf_counter() - start)
+    first = next(iter(seconds.values()))
+    rates, ratios = {}, {}
+    for name, values in seconds.items():
+        rates[name] = [PICTURES / value for value in values]
+        ratios[name] = [a / b for a, b in zip(values, first, strict=True)]
+        print(
+            f"  {name:<42} {median(rates[name]):6.0f} pictures/s ({min(rates[name]):.0f}..{max(rates[name]):.0f})  "
+            f"over Pillow alone {median(ratios[name]):.2f} ({min(ratios[name]):.2f}..{max(ratios[name]):.2f})"
+        )
+    return {"pictures": PICTURES, "bytes_each": size, "pictures_per_second": rates, "over_pillow_alone": ratios}
+
+
+def elsewhere(rates: tuple[int, ...] = (50, 100, 150, 200)) -> dict:
+    """The share of the wall time in which a model is at work that takes no CPU."""
+    told = {}
+    frame = pd.DataFrame({"image": [jpeg(seed) for seed in range(PICTURES)] * 4})
+    encode = encoder.Encoder.encode
+    with TemporaryDirectory() as folder:
+        arguments = checkpoint(Path(folder), "small")
+        for rate in rates:
+
+            def wait(_: encoder.Encoder, batch: torch.Tensor, rate: int = rate) -> torch.Tensor:
+                time.sleep(len(batch) / rate)
+                return torch.ones(len(batch), 64)
+
+            encoder.Encoder.encode = wait
+            start = time.perf_counter()
+            frame.aesthetic.embed(**arguments)
+            wall = time.perf_counter() - start
+            encoder.Encoder.encode = encode
+            told[rate] = len(frame) / rate / wall
+            print(f"  a model elsewhere, {rate:>3} pictures/s: at work {told[rate]:.0%} of the time")
+    return told
+
+
+def busy(large: bool) -> dict:
+    told = {}
+    encode = encoder.Encoder.encode
+    for name, (*_, count) in MODELS.items():
+        if name == "ViT-L-14" and not large:
+            continue
+        some = [jpeg(seed) for seed in range(min(count, PICTURES))]
+        frame = pd.DataFrame({"image": [some[at % len(some)] for at in range(count)]})
+        with TemporaryDirectory() as folder:
+            arguments = checkpoint(Path(folder), name)
+            model = encoder.load_encoder(EncoderSpec.of(**arguments, precision="auto"))
+            frame.head(2).aesthetic.embed(**arguments)
+            start = time.perf_counter()
+            raw = [pixels(one, model.transform, model.side) for one in frame["image"]]
+            prepared = time.perf_counter() - start
+            start = time.perf_counter()
+            for at in range(0, count, encoder.CPU_BATCH):
+                model.encode(torch.from_numpy(np.stack(raw[at : at + encoder.CPU_BATCH])))
+            alone = time.perf_counter() - start
+            inside = 0.0
+
+            def timed(self: encoder.Encoder, batch: torch.Tensor) -> torch.Tensor:
+                nonlocal inside
+                begun = time.perf_counter()
+                made = encode(self, batch)
+                inside += time.perf_counter() - begun
+                return made
+
+            encoder.Encoder.encode = timed
+            start = time.perf_counter()
+            out = frame.aesthetic.embed(**arguments)
+            wall = time.perf_counter() - start
+            encoder.Encoder.encode = encode
+        assert (out["image_status"] == "ok").all()
+        told[name] = {
+            "pictures": count,
+            "prepare_on_one_thread": count / prepared,
+            "encode_alone": count / alone,
+            "embed": count / wall,
+            "share_in_the_model": inside / wall,
+        }
+        print(
+            f"  {name:<9} {count:>4} pictures: {count / wall:6.1f} pictures/s, at work {inside / wall:.0%} of the "
+            f"time; one after the other {count / (prepared + alone):.1f} (prepare {count / prepared:.0f} on "
+            f"one thread, encode {count / alone:.1f})"
+        )
+    return {"here": told, "elsewhere": elsewhere()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=["preprocess", "busy"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--large", action="store_true", help="The size of ViT-L-14 too (half a minute).")
+    parser.add_argument("--json", type=Path, help="Add the figures to this file.")
+    options = parser.parse_args()
+    print(machine())
+    told = preprocess(options.rounds) if options.part == "preprocess" else busy(options.large)
+    if options.json:
+        before = json.loads(options.json.read_text()) if options.json.exists() else {}
+        options.json.write_text(json.dumps({**before, options.part: {"machine": machine(), **told}}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
