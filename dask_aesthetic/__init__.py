@@ -29,7 +29,7 @@ from dask_aesthetic.errors import (
     ThresholdError,
     UnusableError,
 )
-from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, read_scored
+from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, read_scored, read_webdataset
 from dask_aesthetic.job import Summary, score_dataset
 from dask_aesthetic.learning import Calibration, FittedPredictor
 from dask_aesthetic.predictors import Predictor, PredictorInfo, catalogue, load_predictor
@@ -64,6 +64,7 @@ __all__ = [
     "read_datacomp",
     "read_npy",
     "read_scored",
+    "read_webdataset",
     "score_dataset",
 ]
 
