@@ -93,7 +93,8 @@ def read_webdataset(
         download. Arrow columns: ``shard``, the tar's name in `path` without suffix, which keeps equal keys apart;
         ``key``, ``image`` (bytes as they lie), ``image_ext``, one per extension, those of the Parquet files,
         ``sample_status`` and ``sample_error``. Null where there is nothing. The index numbers the rows of each tar.
-        What is not asked for is not read: ``frame[["key", "txt"]]`` reads no picture of a plain tar.
+        What is not asked for is not read: ``frame[["key", "txt"]]`` reads no picture of a plain tar. (``len`` of a Dask
+        frame reads all of it, ``frame["shard"].count()`` headers alone.)
 
     Raises
     ------
@@ -162,7 +163,7 @@ def _extensions(asked: Sequence[str]) -> tuple[str, ...]:
 def _bytes(blocksize: int | str) -> int:
     try:
         size = int(parse_bytes(blocksize))
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         size = 0
     if size < 1 or isinstance(blocksize, bool):
         raise ArgumentError(
@@ -203,14 +204,16 @@ def _read(tar: Tar, span: tuple[int, int | None], columns: list[str], wanted: Wa
     if told:  # Whether a text is one is seen by reading it; the status must not depend on what else is asked for.
         read |= set(TEXTS) & set(wanted.extensions)
     made, faults = _members(tar.file, samples, wanted, read, "image" in columns)
+    theirs = pa.schema([field for field in wanted.metadata if field.name in columns])
     alone = pa.table({"key": pa.array([], pa.string())})
-    if tar.metadata is not None:
-        fields = [field for field in wanted.metadata if field.name in columns]
+    if tar.metadata is None:
+        joined = pa.table([pa.nulls(len(keys), field.type) for field in theirs], schema=theirs)
+    else:
         everyone = pa.array([sample.key for sample in index.samples], pa.string())
-        joined, repeated, alone = join(tar.metadata, pa.schema(fields), keys, everyone)
-        made |= dict(zip(joined.column_names, joined.columns, strict=True))
+        joined, repeated, alone = join(tar.metadata, theirs, keys, everyone)
         for at in repeated:
             faults[at].append(Fault("duplicate_row", f"several rows of {tar.metadata.name} have this key"))
+    made |= dict(zip(joined.column_names, joined.columns, strict=True))
     whole = pa.table({"key": keys, **made, **_told(faults)})
     alone = alone.append_column("sample_status", pa.repeat(pa.scalar("not_in_tar"), len(alone)))
     table = pa.concat_tables([whole, alone] if end is None else [whole], promote_options="default")

@@ -102,7 +102,7 @@ def write_webdataset(
     An output appears under its name when it is whole and on disk; then a marker says that it is done. ``_SUCCESS``, the
     manifest, is written last. The bytes do not depend on threads, or on how often the run was stopped.
 
-    Nothing in a tar becomes the name of a file. What has an unsafe name, or is a link or device, is counted, not copied.
+    Nothing in a tar becomes the name of a file. What has an unsafe name, or is a link or device, is counted alone.
 
     Examples
     --------
