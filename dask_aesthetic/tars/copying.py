@@ -131,6 +131,7 @@ def _header(member: TarInfo, **changes: Any) -> TarInfo:
     """A plain file of the member's name, size, time, owner and permissions."""
     header = copy(member)
     header.type, header.linkname, header.mode = tarfile.REGTYPE, "", member.mode & 0o777
+    header.mtime = member.mtime if math.isfinite(member.mtime) else 0  # tarfile reads others, and cannot write them.
     for name, value in changes.items():
         setattr(header, name, value)
     return header
