@@ -75,6 +75,7 @@ def hostile(trap: Path) -> list[tuple[Member, str]]:
         (member("half \udcff\udc80.jpg", b"x"), "unsafe_name"),
         (member("../folder", type=tarfile.DIRTYPE), "unsafe_name"),
         (member("../" * 50 + "long" * 60 + ".jpg", b"x"), "unsafe_name"),
+        (member("a/" * 200_000 + "b.jpg", b"x"), "unsafe_name"),
         (member("symbolic.jpg", type=tarfile.SYMTYPE, **link), "not_a_file"),
         (member("hard.jpg", type=tarfile.LNKTYPE, **link), "not_a_file"),
         (member("device.jpg", type=tarfile.CHRTYPE, devmajor=1, devminor=5), "not_a_file"),

@@ -239,7 +239,7 @@ def test_a_threshold_keeps_what_reaches_it_as_float32(tars, scored, tmp_path):
 
 
 def test_rows_to_keep_without_sample_and_samples_without_row_are_refused_unless_allowed(tars, scored, tmp_path):
-    more = pd.concat([scored, pd.DataFrame({"shard": ["00000", "other"], "key": ["x", "00001"], "keep": [True, True]})])
+    more = pd.concat([scored, scored[:2].assign(shard=["00000", "other"], key=["x", "00001"], keep=True)])
     with pytest.raises(InputError, match="got none for 2 rows"):
         write_webdataset(more, tmp_path / "out", tars=tars)
     fewer = scored[scored["key"] != "00001"]
@@ -248,9 +248,9 @@ def test_rows_to_keep_without_sample_and_samples_without_row_are_refused_unless_
     assert not (tmp_path / "out").exists()
     done = write_webdataset(more[more["key"] != "00001"], tmp_path / "out", tars=tars, allow_unmatched=True)
     assert (done.missing, done.unscored, done.kept) == (1, 1, 5)
-    nobody = pd.DataFrame({"shard": "00000", "key": ["failed", None], "keep": [False, False]})
+    nobody = scored[:2].assign(key=["failed", None], keep=False)
     assert write_webdataset(pd.concat([scored, nobody]), tmp_path / "failed", tars=tars).kept == 6
-    nameless = pd.DataFrame({"shard": ["00000"], "key": [None], "keep": [True]})
+    nameless = scored[:1].assign(key=None, keep=True)
     with pytest.raises(InputError, match="got none for 1 rows"):
         write_webdataset(pd.concat([scored, nameless]), tmp_path / "null", tars=tars)
 
@@ -320,7 +320,7 @@ def test_nothing_hostile_is_written(tmp_path):
     assert list(content(tmp_path / "out/0.tar")) == [info.name for info, _ in [*samples(2), *odd]]
     with tarfile.open(tmp_path / "out/0.tar") as tar:
         assert {(info.type, info.linkname, info.mode & ~0o777) for info in tar} == {(tarfile.REGTYPE, "", 0)}
-    assert done.left_out == {"unsafe_name": 11, "not_a_file": 6, "no_key": 5, "duplicate_member": 1}
+    assert done.left_out == {"unsafe_name": 12, "not_a_file": 6, "no_key": 5, "duplicate_member": 1}
 
 
 def test_names_of_tars_that_lead_out_are_refused(tmp_path, scored, monkeypatch):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 IMAGES = ("jpg", "jpeg", "png", "webp")
 OK = "ok"
 LARGEST = 1 << 28  # Bytes of a member that is read into a column. A gzip of a few kilobytes can hold any number.
+_LONGEST = 4096  # Characters of a name. No file system takes more, and telling keys by a pattern takes their square.
 _SHOWN = 200  # Characters of a name in an error.
 _KINDS = {
     b"1": "a hard link",
@@ -131,6 +132,8 @@ def why_unsafe(name: str) -> str | None:
     >>> why_unsafe("../a.jpg")
     'leads out of its folder'
     """
+    if len(name) > _LONGEST:
+        return f"has more than {_LONGEST:,} characters"
     if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", name):
         return "is absolute"
     if ".." in re.split(r"[/\\]", name):
@@ -155,8 +158,9 @@ def group(members: Iterable[TarInfo]) -> list[Sample]:
     for member in members:
         if member.isdir() and why_unsafe(member.name) is None:
             continue  # Holds nothing.
-        fault, parts = fault_of(member), split(member.name)
-        if fault is not None or parts is None:
+        fault = fault_of(member)
+        parts = split(member.name) if fault is None else None
+        if parts is None:
             samples.append(Sample(None, fault=fault))
             continue
         key, extension = parts

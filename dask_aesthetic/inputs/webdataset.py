@@ -120,8 +120,8 @@ def read_webdataset(
     - ``not_in_tar``: a row of the Parquet file alone. ``duplicate_row``: two rows of it have this key; its columns are
       null.
     - ``unsafe_name``, ``not_a_file``, ``no_key``: a member that is absolute, leads out of its folder, has control
-      characters or is not UTF-8; a link, device or sparse file; a name without key and extension. Each has a row
-      without a key.
+      characters or more than 4,096, or is not UTF-8; a link, device or sparse file; a name without key and extension.
+      Each has a row without a key.
 
     Frames of a video are pictures with a clip's name, in the key or in the json; see the README on scores per clip.
 
