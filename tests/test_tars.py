@@ -250,9 +250,10 @@ def test_rows_to_keep_without_sample_and_samples_without_row_are_refused_unless_
     assert (done.missing, done.unscored, done.kept) == (1, 1, 5)
     nobody = scored[:2].assign(key=["failed", None], keep=False)
     assert write_webdataset(pd.concat([scored, nobody]), tmp_path / "failed", tars=tars).kept == 6
-    nameless = scored[:1].assign(key=None, keep=True)
+    nameless = pd.concat([scored, scored[:1]], ignore_index=True)
+    nameless.loc[15, "key"] = None
     with pytest.raises(InputError, match="got none for 1 rows"):
-        write_webdataset(pd.concat([scored, nameless]), tmp_path / "null", tars=tars)
+        write_webdataset(nameless, tmp_path / "null", tars=tars)
 
 
 def test_ambiguous_keys_are_refused(shared, tars, scored, tmp_path):
