@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contracts check lowest rapids test-gpu bench bench-peers bench-job bench-gpu chaos notebooks folded wheel clean
+.PHONY: help demo test lint types contracts check lowest rapids test-gpu bench bench-peers bench-images bench-job bench-gpu chaos pictures notebooks folded wheel clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -81,11 +81,18 @@ bench-peers: $(VENV)/.bench .venv-peers/.ready .venv-curator/.ready  ## Measure 
 	PEER_PYTHONS='nemo_curator=.venv-curator/bin/python $(foreach peer,$(PEERS),$(peer)=.venv-peers/bin/python)' \
 	$(BIN)/python benchmarks/run.py peers --write
 
+bench-images: $(VENV)/.bench  ## Measure decoding and preprocessing of pictures, and how busy the model is kept
+	$(BIN)/python benchmarks/images.py preprocess --json benchmarks/images.json
+	$(BIN)/python benchmarks/images.py busy --large --json benchmarks/images.json
+
 bench-job: $(VENV)/.bench  ## Measure the memory of jobs, and one of a hundred million rows (ten minutes, 4 GB of disk)
 	for part in memory long; do $(BIN)/python benchmarks/job.py $$part --json benchmarks/job.json || exit 1; done
 
 chaos: $(VENV)/.test  ## Kill workers and drivers of jobs again and again, and compare what comes out
 	$(BIN)/python tests/chaos.py
+
+pictures: $(VENV)/.test  ## Pictures to scores to kept tars by a small random model, killed once and gone on with
+	$(BIN)/python tests/end_to_end.py
 
 bench-gpu: .venv-rapids/.ready  ## Measure one GPU: arithmetic, transfer, Parquet to scores
 	.venv-rapids/bin/python benchmarks/gpu.py
