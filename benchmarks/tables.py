@@ -90,6 +90,15 @@ def _profile(rows: pd.DataFrame) -> list[str]:
                 "is numpy's BLAS at 768 floats a call; a fused pass would need a compiled kernel of our own, and give "
                 "scores with other last bits.",
             ]
+    case = told.get("two threads")
+    if case is not None:
+        lines += [
+            "",
+            "From Parquet files, two threads: reading and scoring without a graph takes "
+            f"{case['read and score, no graph']:.2f} of reading alone: that is what scoring costs. `read_scored` takes "
+            f"{case['read_scored']:.2f}: the rest is the graph, made and carried out, the keys, and pandas frames of "
+            f"it all. A job, which also takes a digest of what it reads and writes durably, takes {case['job']:.2f}.",
+        ]
     return lines
 
 

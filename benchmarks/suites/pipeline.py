@@ -20,6 +20,9 @@ from harness import Case, Way
 
 from dask_aesthetic import load_predictor, read_scored, score_dataset
 from dask_aesthetic.cluster import local_cluster
+from dask_aesthetic.inputs import parquet
+from dask_aesthetic.inputs.file import local_file
+from dask_aesthetic.scoring import ScoreSpec, score_array
 
 ROWS = data.FILES * data.ROWS
 
@@ -38,6 +41,7 @@ def _threads() -> Iterator[list[Way]]:
     out = data.FOLDER / "out"
     ways = [
         Way("read the column", partial(_read, files), ROWS),
+        Way("read and score, no graph", partial(_bare, files), ROWS),
         Way("read_scored", partial(_scores, partial(read_scored, files)), ROWS),
         Way("job", lambda: score_dataset(files, _emptied(out / "threads"), threads=2), ROWS),
         Way("read_parquet, no scoring", partial(_scores, partial(_unscored, files)), ROWS),
@@ -89,6 +93,18 @@ def _files() -> Iterator[list[Way]]:
 def _read(files: Path) -> None:
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(data.read, sorted(files.glob("*.parquet"))))
+
+
+def _bare(files: Path) -> None:
+    """What tasks of `read_scored` do, without Dask around them."""
+    spec = ScoreSpec.of("image_embedding", "laion-v2", "standard", "raw", "aesthetic_score", "keep", "null", None)
+
+    def score(path: Path) -> None:
+        for batch in parquet.batches(local_file(str(path)), ["image_embedding"]):
+            score_array(batch.column(0), spec, "image_embedding", path.name, 0)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(score, sorted(files.glob("*.parquet"))))
 
 
 def _grouped() -> Path:
