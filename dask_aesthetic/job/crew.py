@@ -38,7 +38,7 @@ class Crew(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Score no more, and give up what is begun where that is possible."""
+        """Score no more, and give up what is begun where that is possible; threads of this process write no more."""
 
     @abstractmethod
     def close(self) -> None:
@@ -69,7 +69,7 @@ class Threads(Crew):
 
     def stop(self) -> None:
         self._stopped.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -106,7 +106,7 @@ class Workers(Crew):
         return isinstance(error, KilledWorker | CommClosedError)
 
     def stop(self) -> None:
-        self._pool.shutdown(wait=False)
+        self._pool.shutdown(wait=False)  # Futures of what is cancelled may never be done: Dask loses some.
 
     def close(self) -> None:
         self._pool.shutdown(wait=False)

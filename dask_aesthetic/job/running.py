@@ -125,8 +125,6 @@ def carry_out(
                 loop.run()
             except BaseException:
                 crew.stop()
-                # Nothing of this run may be written after another one owns the folder.
-                wait([future for future in loop.flying if not future.cancelled()])
                 raise
             if not loop.spoilt:
                 finish(markers)
