@@ -40,6 +40,21 @@ class ColumnError(AestheticError, ValueError):
         )
 
     @classmethod
+    def no_images(cls, column: object, dtype: object) -> ColumnError:
+        return cls(
+            f"expected a picture per row in column {column!r}: encoded bytes, a struct of bytes and path, a path or "
+            f"URL, or a list of these; got {dtype}"
+        )
+
+    @classmethod
+    def image_reprs(cls, value: str) -> ColumnError:
+        return cls(
+            f"expected pictures, got strings that only show how Python writes bytes ({value[:20]}...). Dask turns "
+            "object columns into strings unless dask.config.set({'dataframe.convert-string': False}) is set before "
+            "the frame is made; an Arrow column, such as read_parquet(..., dtype_backend='pyarrow') gives, avoids it"
+        )
+
+    @classmethod
     def clash(cls, role: str, column: str, other: str) -> ColumnError:
         return cls(f"expected {role}={column!r} to differ from {other}, got the same name for both: rename one")
 
@@ -64,15 +79,40 @@ class InvalidEmbeddingError(AestheticError, ValueError):
     ) -> None:
         self.column, self.partition, self.row = column, partition, row
         self.label, self.reason, self.width = label, reason, width
-        place = f"partition {partition}, " if isinstance(partition, int) else f"{partition}, " if partition else ""
-        index = "" if label is None else f" (index {label!r})"
         super().__init__(
-            f"expected {width} finite floats, not all zero, in every row of {column!r}; {place}row {row}{index} "
-            f"is {reason}. on_invalid='null' gives such rows a missing score and keep=False"
+            f"expected {width} finite floats, not all zero, in every row of {column!r}; "
+            f"{_place(partition, row, label)} is {reason}. "
+            "on_invalid='null' gives such rows a missing score and keep=False"
         )
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.column, self.partition, self.row, self.label, self.reason, self.width)
+
+
+class InvalidImageError(AestheticError, ValueError):
+    """A row without a usable picture, under ``on_invalid="raise"``.
+
+    Attributes
+    ----------
+    partition : int or None
+        Number of the partition, None for a frame that has none.
+    row : int
+        Position of the row there, from 0.
+    label : object
+        The row's index label.
+    reason : str
+        The row's status, as `embed` adds it.
+    """
+
+    def __init__(self, column: object, partition: int | None, row: int, label: object, reason: str) -> None:
+        self.column, self.partition, self.row, self.label, self.reason = column, partition, row, label, reason
+        super().__init__(
+            f"expected a picture in every row of {column!r}; {_place(partition, row, label)} is {reason}. "
+            "on_invalid='null' gives such rows a missing embedding and says why in their status"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.column, self.partition, self.row, self.label, self.reason)
 
 
 class ThresholdError(AestheticError, ValueError):
@@ -81,6 +121,10 @@ class ThresholdError(AestheticError, ValueError):
 
 class PredictorError(AestheticError, ValueError):
     """The predictor is unknown, or its file is not what it should be."""
+
+
+class EncoderError(AestheticError, ValueError):
+    """The encoder is unknown, its file is not what it should be, or it does not fit the predictor."""
 
 
 class ArgumentError(AestheticError, ValueError):
@@ -139,6 +183,11 @@ class MissingDependencyError(AestheticError, ImportError):
 
 class AestheticWarning(UserWarning):
     """A run that goes on although something looks wrong."""
+
+
+def _place(partition: int | str | None, row: int, label: object) -> str:
+    where = f"partition {partition}, " if isinstance(partition, int) else f"{partition}, " if partition else ""
+    return f"{where}row {row}" + ("" if label is None else f" (index {label!r})")
 
 
 def _hint(candidates: Iterable[str]) -> str:

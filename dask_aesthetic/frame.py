@@ -24,6 +24,7 @@ from dask_aesthetic.check import (
 )
 from dask_aesthetic.distribution import Terms, add_groups, count_groups, count_terms
 from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.images import EmbedSpec, check_images, embed_column
 from dask_aesthetic.learning import (
     Calibration,
     FitSpec,
@@ -55,6 +56,38 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec) -> Any:
     else:
         scores = score_column(column, spec)
     return frame.assign(**{spec.score_column: scores, spec.keep_column: scores >= spec.threshold.cut})
+
+
+def embed(frame: Any, image_column: str, spec: EmbedSpec) -> Any:
+    """The frame with embeddings of its pictures and their status added; lazy on Dask frames."""
+    made = _embedded(frame, image_column, spec)
+    return frame.assign(**{name: made[name] for name in (spec.output_column, spec.status_column)})
+
+
+def embed_and_score(frame: Any, image_column: str, spec: EmbedSpec, score_spec: ScoreSpec, keep_embedding: bool) -> Any:
+    """The frame with scores, keep and status of its pictures added, and their embeddings; lazy on Dask frames."""
+    made = _embedded(frame, image_column, spec, score_spec, keep_embedding)
+    added = {name: made[name] for name in made.columns}
+    added[score_spec.keep_column] = made[score_spec.score_column] >= score_spec.threshold.cut
+    return frame.assign(**added)
+
+
+def _embedded(
+    frame: Any,
+    image_column: str,
+    spec: EmbedSpec,
+    score_spec: ScoreSpec | None = None,
+    keep_embedding: bool = True,
+) -> Any:
+    """Columns made of an image column, in one pass; not even it is read where none of them is asked for."""
+    meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
+    _check_held(meta, {"image_column": image_column})
+    check_images(meta[image_column], spec.several)
+    if not isinstance(frame, dd.DataFrame):
+        return embed_column(frame[image_column], spec, score_spec, keep_embedding)
+    empty = embed_column(meta[image_column].iloc[:0], spec, score_spec, keep_embedding)
+    score_ready = graph_ready(score_spec) if score_spec is not None else None
+    return frame[image_column].map_partitions(_embed_partition, spec, score_ready, keep_embedding, meta=empty)
 
 
 def status(frame: Any, embedding_column: str, width: int) -> Any:
@@ -208,6 +241,16 @@ def _check_held(meta: Any, columns: Mapping[str, str], score_hint: str = "") -> 
 
 def _score_partition(column: Any, spec: Any, partition_info: dict[str, Any] | None = None) -> Any:
     return score_column(column, spec, partition_info["number"] if partition_info else None)
+
+
+def _embed_partition(
+    column: Any,
+    spec: EmbedSpec,
+    score_spec: ScoreSpec | None = None,
+    keep_embedding: bool = True,
+    partition_info: dict[str, Any] | None = None,
+) -> Any:
+    return embed_column(column, spec, score_spec, keep_embedding, partition_info["number"] if partition_info else None)
 
 
 def _column(frame: Any, name: str) -> Any:

@@ -48,7 +48,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server does for a repository.
+    """What the server does for a repository, or for a file of it that is not called ``model.safetensors``.
 
     `body` is the file that the headers tell of, `sent` the bytes that come instead, `cut` how the connection ends half
     way; `commit` is the revision in the headers, where it is not the one asked for; `large` is a file that the hub
@@ -94,8 +94,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, is_get: bool) -> None:
         self.server.requests.append(f"{self.command} {self.path}")
-        match = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/([0-9a-f]{40})/model\.safetensors", self.path)
-        answer = self.server.answers.get(match[1]) if match else None
+        match = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/([0-9a-f]{40})/([\w.]+)", self.path)
+        name = match and (match[1] if match[3] == "model.safetensors" else f"{match[1]}/{match[3]}")
+        answer = self.server.answers.get(name)
         if answer is None:
             answer = Answer(status=401, code="RepoNotFound")
         status = answer.get_status if is_get and answer.status == 200 else answer.status

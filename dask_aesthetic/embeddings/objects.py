@@ -30,7 +30,7 @@ def holds_lists(column: pd.Series) -> bool:
 
 def first_values(column: pd.Series) -> list[Any]:
     """The first few values that are not missing; they tell what an object column holds."""
-    return list(islice((value for value in column.to_numpy() if not _is_missing(value)), LOOK_AT))
+    return list(islice((value for value in column.to_numpy() if not is_missing(value)), LOOK_AT))
 
 
 def runs(column: pd.Series, width: int) -> Iterator[Run]:
@@ -91,7 +91,7 @@ _NO_VECTOR = np.empty((1, 1), dtype=np.float32)
 
 
 def _vector(value: Any) -> np.ndarray:
-    if _is_missing(value):
+    if is_missing(value):
         return _NOTHING
     if not _is_list(value):
         return _NO_VECTOR
@@ -110,5 +110,6 @@ def _is_list(value: Any) -> bool:
     )
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a value of an object column stands for none."""
     return value is None or value is pd.NA or (isinstance(value, float) and value != value)

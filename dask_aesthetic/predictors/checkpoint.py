@@ -28,14 +28,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     PredictorError
         The file is not there, is something else, or is cut off; the message says what it is.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise PredictorError(f"expected a checkpoint at {path}, got {error.strerror or error}") from error
-    wrong = _what_else(head, path.stat().st_size)
-    if wrong:
-        raise PredictorError(f"expected a checkpoint at {path}, got {wrong}")
+    head = look_at(path)
     if not _header_length(head):
         return _torch_tensors(path), {}
     try:
@@ -45,6 +38,25 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise PredictorError(
             f"expected a whole safetensors file at {path}, got one that is cut off or foreign: {error}"
         ) from error
+
+
+def look_at(path: Path) -> bytes:
+    """The first bytes of a checkpoint.
+
+    Raises
+    ------
+    PredictorError
+        The file is not there, or begins as something else does; the message says what it is.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise PredictorError(f"expected a checkpoint at {path}, got {error.strerror or error}") from error
+    wrong = _what_else(head, path.stat().st_size)
+    if wrong:
+        raise PredictorError(f"expected a checkpoint at {path}, got {wrong}")
+    return head
 
 
 def sha256_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,29 @@ def is_hub_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
-def fetch(name: str) -> tuple[Path, str, str]:
-    """Download ``model.safetensors`` of a repository, or take it from the Hugging Face cache.
+def parse_id(name: str) -> tuple[str, str]:
+    """Repository and revision of ``owner/name@revision``.
+
+    Raises
+    ------
+    PredictorError
+        It has no full revision, and is none of the repositories that need not say it.
+    """
+    match = _ID.fullmatch(name)
+    if match is None:
+        raise PredictorError(f"expected a Hugging Face id owner/name@revision, got {name!r}")
+    repo = match["repo"]
+    revision = match["revision"] or REVISIONS.get(repo, "")
+    if not _REVISION.fullmatch(revision):
+        raise PredictorError(
+            f"expected a full revision, {repo}@<40 hex digits>, got {revision or 'none'}: "
+            "a branch or tag may change under a run; the repository's commit page shows the digits"
+        )
+    return repo, revision
+
+
+def fetch(name: str, file: str = FILE, check: Callable[[Path], object] = read_tensors) -> tuple[Path, str, str]:
+    """Download a file of a repository, or take it from the Hugging Face cache.
 
     ``HF_HOME``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT`` are honoured. The file's sha256 is compared with the one
     under which the hub stores it, so a download or a cache that is cut off or altered is refused; a cache without
@@ -33,6 +55,10 @@ def fetch(name: str) -> tuple[Path, str, str]:
     ----------
     name : str
         ``owner/name@revision``, the revision as 40 hex digits; it may be left out for repositories of the catalogue.
+    file : str
+        Its name in the repository.
+    check : callable
+        Raises a PredictorError where a file is not what it should be.
 
     Returns
     -------
@@ -47,36 +73,27 @@ def fetch(name: str) -> tuple[Path, str, str]:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    match = _ID.fullmatch(name)
-    if match is None:
-        raise PredictorError(f"expected a Hugging Face id owner/name@revision, got {name!r}")
-    repo = match["repo"]
-    revision = match["revision"] or REVISIONS.get(repo, "")
-    if not _REVISION.fullmatch(revision):
-        raise PredictorError(
-            f"expected a full revision, {repo}@<40 hex digits>, got {revision or 'none'}: "
-            "a branch or tag may change under a run; the repository's commit page shows the digits"
-        )
+    repo, revision = parse_id(name)
     # The bases are the errors of the HTTP library, whichever it is: requests, httpx or httpx2, by version.
     failures: tuple[type[Any], ...] = (OSError, HFValidationError, *HfHubHTTPError.__bases__)
     try:
-        fresh = not isinstance(try_to_load_from_cache(repo, FILE, revision=revision), str)
-        path = Path(hf_hub_download(repo, FILE, revision=revision))
+        fresh = not isinstance(try_to_load_from_cache(repo, file, revision=revision), str)
+        path = Path(hf_hub_download(repo, file, revision=revision))
     except failures as error:
         local = isinstance(error, LocalEntryNotFoundError)
         if isinstance(error, HfHubHTTPError | HFValidationError) and not local:
-            raise PredictorError(f"expected {FILE} in {repo} at {revision}, got: {_in_one_line(error)}") from error
+            raise PredictorError(f"expected {file} in {repo} at {revision}, got: {_in_one_line(error)}") from error
         # A LocalEntryNotFoundError says that the cache has no such file; what it comes from says why the hub gave none.
         reason = _in_one_line(error.__cause__ or error if local else error)
         raise PredictorError(
-            f"expected to fetch {FILE} of {repo} at {revision} from the hub or its cache, got: {reason}. "
+            f"expected to fetch {file} of {repo} at {revision} from the hub or its cache, got: {reason}. "
             "Without a network, set HF_HOME to a cache that holds it or give the path of a local file"
         ) from error
     if path.parent.name != revision:  # The cache names a snapshot by the revision that the hub says it sent.
         raise PredictorError(f"expected {repo} at {revision}, got {path.parent.name} from the hub")
     try:
-        _verify(path, repo, "try again" if fresh else "delete it and try again")
-        read_tensors(path)
+        _verify(path, repo, file, "try again" if fresh else "delete it and try again")
+        check(path)
     except PredictorError:
         if fresh:
             _forget(path)
@@ -84,11 +101,11 @@ def fetch(name: str) -> tuple[Path, str, str]:
     return path, repo, revision
 
 
-def _verify(path: Path, repo: str, advice: str) -> None:
+def _verify(path: Path, repo: str, file: str, advice: str) -> None:
     stored_as = _blob(path).name  # The cache names a large file's blob by its sha256.
     if _SHA256.fullmatch(stored_as) and sha256_of(path) != stored_as:
         raise PredictorError(
-            f"expected {FILE} of {repo} with sha256 {stored_as}, got another content in {path.resolve()}: {advice}"
+            f"expected {file} of {repo} with sha256 {stored_as}, got another content in {path.resolve()}: {advice}"
         )
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
+from dask_aesthetic.images.decode import FORMATS
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 THREADS = 4
 MOST_PIXELS = 50_000_000  # Decoded, 200 MB each.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF")  # None that runs another program.
 BUDGET, MOST_BYTES = 1_500_000, 20_000  # Of all pictures of a page, and of one.
 TRIES = ((160, 80), (160, 60), (128, 55), (96, 50), (64, 45), (40, 40))  # Longest side in pixels, JPEG quality.
 

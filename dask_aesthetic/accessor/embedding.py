@@ -1,0 +1,217 @@
+"""Verbs that embed pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from dask_aesthetic import frame as frames
+from dask_aesthetic.accessor.columns import (
+    EMBEDDING_COLUMN,
+    IMAGE_COLUMN,
+    IMAGE_STATUS_COLUMN,
+    KEEP_COLUMN,
+    SCORE_COLUMN,
+)
+from dask_aesthetic.errors import ColumnError
+from dask_aesthetic.images import EmbedSpec
+from dask_aesthetic.predictors import DEFAULT, Predictor
+from dask_aesthetic.proxies import through_proxies
+from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.thresholds import Threshold
+
+MODEL, PRETRAINED = "ViT-L-14-quickgelu", "openai"
+
+
+class Embedding:
+    """Verbs that make embeddings, and scores, of pictures: lazy on Dask frames."""
+
+    _frame: Any
+
+    def embed(
+        self,
+        image_column: str = IMAGE_COLUMN,
+        *,
+        model: str = MODEL,
+        pretrained: str | os.PathLike[str] = PRETRAINED,
+        batch_size: int | str = "auto",
+        precision: str = "auto",
+        output_column: str = EMBEDDING_COLUMN,
+        status_column: str = IMAGE_STATUS_COLUMN,
+        dtype: str = "float32",
+        several: str | None = None,
+        exif_orientation: bool = False,
+        on_invalid: str = "null",
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Add CLIP embeddings of pictures, by open_clip.
+
+        Parameters
+        ----------
+        image_column : str
+            Column with a picture per row: encoded bytes; a struct of ``bytes`` and ``path``, as Hugging Face writes it,
+            whose path counts where it has no bytes; a path or fsspec URL, which the workers open; or a list of these.
+            Lists of uint8 count as bytes.
+        model : str
+            As open_clip names it.
+        pretrained : str or path
+            A tag of open_clip, which downloads its weights; the path of a checkpoint, the same on every worker; or a
+            Hugging Face id ``owner/name@revision`` with 40 hex digits. Only the latter two are certain to be the same
+            in the next run.
+        batch_size : int or "auto"
+            Pictures encoded together. "auto" is 256 on GPUs and 16 elsewhere. It is halved for as long as the device
+            runs out of memory.
+        precision : {"auto", "float32", "bfloat16", "float16"}
+            What the model computes in; "auto" is bfloat16 on GPUs and float32 elsewhere.
+        output_column, status_column : str
+            Names of the added columns; columns of that name are replaced.
+        dtype : {"float32", "float16"}
+            What embeddings are stored in; cuDF has float32 alone.
+        several : {"first", "mean", "max"}, optional
+            What stands for a row that has a list of pictures: the first one's embedding, or the mean or largest value,
+            dimension by dimension, of all, brought to unit length again. Lists are refused unless it is given.
+        exif_orientation : bool
+            Turn pictures as their EXIF says. CLIP's own preprocessing leaves them as they lie, and so does every
+            published score.
+        on_invalid : {"null", "raise"}
+            What a row without a usable picture does: gets a missing embedding, or ends the run.
+        storage_options : mapping, optional
+            For fsspec.
+
+        Returns
+        -------
+        DataFrame
+            The same frame, rows, order and index, with ``image_embedding`` (fixed-size list of as many floats as the
+            model gives, of unit length; null where the status is not ``ok``) and ``image_status`` (category):
+            ``missing``: null, an empty list or path; ``unreadable``: a path or URL that cannot be read, or no picture
+            at all; ``too_large``: more than 89,478,485 pixels, as it is or once its shorter side is the model's;
+            ``undecodable``: empty, cut off, or of a kind that Pillow does not read; ``not_finite`` and ``zero``: what
+            the model made of it.
+
+        Raises
+        ------
+        ColumnError
+            The image column is not there or holds no pictures.
+        EncoderError, ArgumentError
+            The model, weights or another argument is not usable.
+        InvalidImageError
+            Under ``on_invalid="raise"``, with partition, row and reason; lazily on Dask frames.
+        MissingDependencyError
+            ``pip install 'dask-aesthetic[embed]'`` has what it needs.
+
+        Notes
+        -----
+        Pictures are decoded by Pillow (JPEG, PNG, WebP, GIF, BMP, TIFF, MPO, AVIF), in as many threads per worker as it
+        has CPU cores, and brought to size by open_clip's own preprocessing for the model: resized in their own mode,
+        bicubic in Pillow, then made RGB. So CMYK is converted without its colour profile; a palette is resized to the
+        nearest pixel; transparency is dropped, and shows the colour under it; grey is repeated. Of an animation the
+        first frame counts. The one difference: of grey with 16 bits, which Pillow would make white, the upper 8 are
+        taken, as Pillow does of colours with 16 bits. Wider numbers are ``undecodable``. A list fails where one of its
+        pictures does.
+
+        The model is loaded once per worker process, and is in no graph. Batch size and partitioning change an
+        embedding by less than 1e-6 in float32.
+
+        Examples
+        --------
+        >>> import dask_aesthetic
+        >>> embedded = frame.aesthetic.embed("image")  # doctest: +SKIP
+        >>> embedded["image_status"].value_counts()  # doctest: +SKIP
+        >>> embedded.aesthetic.score()  # doctest: +SKIP
+        """
+        spec = EmbedSpec.of(
+            image_column,
+            model=model,
+            pretrained=pretrained,
+            batch_size=batch_size,
+            precision=precision,
+            output_column=output_column,
+            status_column=status_column,
+            dtype=dtype,
+            several=several,
+            exif_orientation=exif_orientation,
+            on_invalid=on_invalid,
+            storage_options=storage_options,
+        )
+        return through_proxies(frames.embed, self._frame, image_column, spec)
+
+    def embed_and_score(
+        self,
+        image_column: str = IMAGE_COLUMN,
+        *,
+        model: str = MODEL,
+        pretrained: str | os.PathLike[str] = PRETRAINED,
+        predictor: str | os.PathLike[str] | Predictor = DEFAULT,
+        threshold: float | str | Threshold = "standard",
+        scale: str = "raw",
+        score_column: str = SCORE_COLUMN,
+        keep_column: str = KEEP_COLUMN,
+        status_column: str = IMAGE_STATUS_COLUMN,
+        keep_embedding: bool = False,
+        output_column: str = EMBEDDING_COLUMN,
+        dtype: str = "float32",
+        batch_size: int | str = "auto",
+        precision: str = "auto",
+        several: str | None = None,
+        exif_orientation: bool = False,
+        on_invalid: str = "null",
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Add scores of pictures in one pass; their embeddings are dropped unless they are asked for.
+
+        Parameters
+        ----------
+        image_column, model, pretrained, status_column, batch_size, precision, several, exif_orientation, \
+on_invalid, storage_options
+            As in `embed`.
+        predictor, threshold, scale, score_column, keep_column
+            As in `score`.
+        keep_embedding : bool
+            Add the embeddings as well.
+        output_column, dtype
+            As in `embed`, where embeddings are kept.
+
+        Returns
+        -------
+        DataFrame
+            The same frame, rows, order and index, with ``aesthetic_score`` (float32, NaN where the status is not
+            ``ok``), ``keep`` (bool, False there) and ``image_status`` as in `embed`. The scores are those of `embed`
+            followed by `score`, with float32 embeddings.
+
+        Raises
+        ------
+        EncoderError
+            The predictor takes another encoder's embeddings; both are named.
+        ColumnError, ArgumentError, ThresholdError, PredictorError, InvalidImageError, MissingDependencyError
+            As in `embed` and `score`.
+
+        Examples
+        --------
+        >>> import dask_aesthetic
+        >>> scored = frame.aesthetic.embed_and_score("image", threshold=5.5)  # doctest: +SKIP
+        >>> scored[scored["keep"]]  # doctest: +SKIP
+        """
+        spec = EmbedSpec.of(
+            image_column,
+            model=model,
+            pretrained=pretrained,
+            batch_size=batch_size,
+            precision=precision,
+            output_column=output_column,
+            status_column=status_column,
+            dtype=dtype,
+            several=several,
+            exif_orientation=exif_orientation,
+            on_invalid=on_invalid,
+            storage_options=storage_options,
+        )
+        for role, column in (("score_column", score_column), ("keep_column", keep_column)):
+            for name, other in (("the image column", image_column), ("status_column", status_column)):
+                if column == other:
+                    raise ColumnError.clash(role, column, name)
+        score_spec = ScoreSpec.of(
+            output_column, predictor, threshold, scale, score_column, keep_column, on_invalid, None
+        )
+        spec.encoder.check_fit(score_spec.predictor.info)
+        return through_proxies(frames.embed_and_score, self._frame, image_column, spec, score_spec, keep_embedding)

@@ -1,0 +1,20 @@
+"""Pictures to embeddings: `embed_images` for rows of any kind, `embed_column` for a partition of a frame."""
+
+from __future__ import annotations
+
+from dask_aesthetic.images.embedding import EmbedSpec, embed_images
+from dask_aesthetic.images.encoder import EncoderSpec
+from dask_aesthetic.images.partitions import embed_column
+from dask_aesthetic.images.sources import check_images
+from dask_aesthetic.images.status import IMAGE_STATUS_DTYPE, IMAGE_STATUSES, ImageStatus
+
+__all__ = [
+    "IMAGE_STATUSES",
+    "IMAGE_STATUS_DTYPE",
+    "EmbedSpec",
+    "EncoderSpec",
+    "ImageStatus",
+    "check_images",
+    "embed_column",
+    "embed_images",
+]

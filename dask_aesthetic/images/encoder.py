@@ -1,0 +1,224 @@
+"""The model: which one is asked for, and the one that a process holds, loaded once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dask_aesthetic.errors import ArgumentError, EncoderError
+from dask_aesthetic.images.weights import architecture_of, fetch_weights, find_pretrained, import_open_clip
+from dask_aesthetic.kernels import back_off
+from dask_aesthetic.predictors import PredictorInfo
+from dask_aesthetic.predictors.checkpoint import sha256_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# By the name that open_clip has for it.
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+CPU_BATCH, GPU_BATCH = 16, 256
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """An image encoder, and all that decides what it makes of a picture; its weights stay where they are.
+
+    Attributes
+    ----------
+    model : str
+        As open_clip names it.
+    kind : {"tag", "file", "hub"}
+    pretrained : str
+        A tag of open_clip, an absolute path, or ``owner/name@revision``.
+    precision : {"auto", "float32", "bfloat16", "float16"}
+        "auto" is bfloat16 on CUDA and float32 elsewhere.
+    architecture : str
+        open_clip's configuration of the model, as JSON.
+    width : int
+        Floats per embedding.
+    sha256 : str
+        Of a file.
+    """
+
+    model: str
+    kind: str
+    pretrained: str
+    precision: str
+    architecture: str
+    width: int
+    sha256: str = ""
+
+    @classmethod
+    def of(cls, model: str, pretrained: Any, precision: str) -> EncoderSpec:
+        """Check the arguments of ``.aesthetic.embed``; a file is read, for its sha256, and nothing downloaded.
+
+        Raises
+        ------
+        EncoderError, ArgumentError, MissingDependencyError
+        """
+        if precision not in ("auto", *PRECISIONS):
+            raise ArgumentError.choice("precision", precision, ("auto", *PRECISIONS))
+        architecture = architecture_of(model)
+        kind, name = find_pretrained(model, pretrained)
+        sha256 = sha256_of(Path(name)) if kind == "file" else ""
+        told = json.dumps(architecture, sort_keys=True)
+        return cls(model, kind, name, precision, told, int(architecture["embed_dim"]), sha256)
+
+    @property
+    def name(self) -> str:
+        """As predictors name the encoder that they take."""
+        return f"{self.model} ({self.pretrained})"
+
+    def check_fit(self, predictor: PredictorInfo) -> None:
+        """Refuse a predictor that takes another encoder's embeddings.
+
+        Of weights in a file or repository nothing says whose they are, so there the model alone is compared; and the
+        width alone where nothing says what the predictor takes.
+
+        Raises
+        ------
+        EncoderError
+        """
+        taken = predictor.encoder
+        name = self.name if self.kind == "tag" else self.model
+        fits = taken == "unknown" or name in (taken, taken.rpartition(" (")[0])
+        if not fits or predictor.width != self.width:
+            raise EncoderError(
+                f"expected pictures embedded by {taken}, {predictor.width} floats, which the predictor "
+                f"{predictor.name!r} takes, got {self.name}, {self.width} floats: choose another model or predictor"
+            )
+
+
+class Encoder:
+    """The image half of a model, on the GPU if there is one.
+
+    Attributes
+    ----------
+    device : torch.device
+    side : int
+        What the shorter side of a picture becomes on its way into the model, at most; in pixels.
+    """
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        open_clip = import_open_clip()
+        path, preprocess = _weights(spec)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        on_gpu = self.device.type == "cuda"
+        precision = ("bfloat16" if on_gpu else "float32") if spec.precision == "auto" else spec.precision
+        try:
+            model = open_clip.create_model(
+                spec.model,
+                str(path),
+                precision=PRECISIONS[precision],
+                device=self.device,
+                force_preprocess_cfg=preprocess,
+            )
+        except Exception as error:  # Whatever comes of weights that are another model's, or cut off.
+            raise EncoderError(
+                f"expected the weights of {spec.model} in {path}, got others, or a file that is damaged or asks to run "
+                f"code: {' '.join(str(error).split())[:200]}"
+            ) from error
+        self._visual = model.visual.eval().requires_grad_(False)
+        self._dtype: torch.dtype = getattr(torch, precision)
+        config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
+        # The last two steps, to a tensor and to the mean colour, are done for a batch, where the model is.
+        *self._steps, _, normalize = open_clip.transform.image_transform_v2(config, is_train=False).transforms
+        self._mean, self._std = (
+            torch.tensor(values, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
+            for values in (normalize.mean, normalize.std)
+        )
+        self.side = int(max(config.input_size[1:]))
+        self._batch_size = GPU_BATCH if on_gpu else CPU_BATCH
+        self._limit: int | None = None
+
+    def batch_size(self, asked: int | None) -> int:
+        """Pictures to encode together: as many as asked, or as have not run out of memory."""
+        return min(asked or self._batch_size, self._limit or GPU_BATCH**2)
+
+    def transform(self, image: Image) -> Image:
+        """open_clip's own preprocessing, as far as Pillow does it: to an RGB image of the model's size."""
+        return reduce(lambda image, step: step(image), self._steps, image)
+
+    def tensor(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The rest of open_clip's preprocessing, bit for bit.
+
+        Parameters
+        ----------
+        pixels : torch.Tensor, shape (n, height, width, 3), uint8
+
+        Returns
+        -------
+        torch.Tensor, shape (n, 3, height, width), float32, on the encoder's device
+        """
+        planes = pixels.to(self.device).permute(0, 3, 1, 2).contiguous()
+        return planes.to(torch.float32).div_(255).sub_(self._mean).div_(self._std)
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Embed pictures, in smaller batches where the device runs out of memory.
+
+        Parameters
+        ----------
+        pixels : torch.Tensor, shape (n, height, width, 3), uint8
+
+        Returns
+        -------
+        torch.Tensor, shape (n, width), float32, on the encoder's device
+            As the model gives them, not yet of unit length.
+        """
+
+        def run(rows: int) -> torch.Tensor:
+            embeddings = torch.cat([self._forward(part) for part in pixels.split(rows)])
+            if rows < len(pixels):
+                self._limit = rows
+            return embeddings
+
+        return back_off(run, len(pixels))
+
+    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            features = self._visual(self.tensor(pixels).to(self._dtype))
+            features = features[0] if isinstance(features, tuple) else features  # CoCa gives its tokens too.
+        return features.to(torch.float32)
+
+
+_lock = threading.Lock()
+_encoders: dict[EncoderSpec, Encoder] = {}
+_loads: dict[str, int] = {}
+
+
+def loads() -> dict[str, int]:
+    """How many times this process has loaded an encoder, by its name."""
+    return dict(_loads)
+
+
+def load_encoder(spec: EncoderSpec) -> Encoder:
+    """The process's encoder of this kind; loaded when it is first asked for, and kept.
+
+    Raises
+    ------
+    EncoderError
+        Its weights cannot be had, are not the ones that were asked for, or are no such model's.
+    """
+    with _lock:
+        if spec not in _encoders:
+            _encoders[spec] = Encoder(spec)
+            _loads[spec.name] = _loads.get(spec.name, 0) + 1
+        return _encoders[spec]
+
+
+def _weights(spec: EncoderSpec) -> tuple[Path, dict[str, Any]]:
+    """The file and the preprocessing, after a look at whether this process means the same by the spec."""
+    if json.dumps(architecture_of(spec.model), sort_keys=True) != spec.architecture:
+        raise EncoderError(
+            f"expected the same configuration of {spec.model!r} in every worker, got another one in this"
+        )
+    path, preprocess = fetch_weights(spec.model, spec.kind, spec.pretrained)
+    if spec.sha256 and sha256_of(path) != spec.sha256:
+        raise EncoderError(f"expected {path} with sha256 {spec.sha256}, got another content: it has changed since")
+    return path, preprocess

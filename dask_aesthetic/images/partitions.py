@@ -1,0 +1,77 @@
+"""A partition's image column to columns of embeddings, scores and statuses. It knows no Dask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from dask_aesthetic.embeddings import Run, Status
+from dask_aesthetic.errors import InvalidImageError
+from dask_aesthetic.images.embedding import EmbedSpec, embed_images
+from dask_aesthetic.images.sources import check_images, room_of
+from dask_aesthetic.images.status import IMAGE_STATUS_DTYPE, IMAGE_STATUSES, ImageStatus
+from dask_aesthetic.scoring import ScoreSpec, score_runs
+
+
+def embed_column(
+    column: Any,
+    spec: EmbedSpec,
+    score_spec: ScoreSpec | None = None,
+    keep_embedding: bool = True,
+    partition: int | None = None,
+) -> Any:
+    """Embed a column of pictures, and score the embeddings where they are.
+
+    Parameters
+    ----------
+    column : pandas.Series or cudf.Series
+    spec : EmbedSpec
+    score_spec : ScoreSpec, optional
+        Adds a column of scores.
+    keep_embedding : bool
+        Whether the embedding becomes a column.
+    partition : int, optional
+        Its number, for errors.
+
+    Returns
+    -------
+    pandas.DataFrame or cudf.DataFrame, with the column's index
+        Embeddings (fixed-size lists of float32 or float16), null where a row has none; scores (float32), NaN there;
+        statuses (category).
+
+    Raises
+    ------
+    InvalidImageError
+        A row has no usable picture and ``spec.on_invalid`` is "raise".
+    """
+    if column.dtype != object:  # Rows that are no pictures must not stop a run because they are all of a partition.
+        check_images(column, spec.several)
+    room = room_of(column)
+    embeddings, status = embed_images(room.images(column), spec)
+    _refuse(column, status, spec, partition)
+    columns: dict[str, Any] = {}
+    if keep_embedding:
+        columns[spec.output_column] = _lists(embeddings, status, spec.dtype)
+    if score_spec is not None:
+        # Whatever the reason, to a predictor the embedding is missing.
+        known = torch.where(status == ImageStatus.OK, Status.OK, Status.MISSING).to(embeddings.device, torch.uint8)
+        columns[score_spec.score_column] = score_runs([Run(known, embeddings)], score_spec)[0].cpu().numpy()
+    columns[spec.status_column] = pd.Categorical.from_codes(status.numpy().astype(np.int8), dtype=IMAGE_STATUS_DTYPE)
+    return room.framed(columns, column.index)
+
+
+def _refuse(column: Any, status: torch.Tensor, spec: EmbedSpec, partition: int | None) -> None:
+    failed = torch.nonzero(status != ImageStatus.OK)
+    if spec.on_invalid == "raise" and len(failed):
+        row = int(failed[0, 0])
+        raise InvalidImageError(column.name, partition, row, column.index[row], IMAGE_STATUSES[int(status[row])])
+
+
+def _lists(embeddings: torch.Tensor, status: torch.Tensor, dtype: str) -> pa.Array:
+    leaves = pa.array(embeddings.cpu().numpy().astype(dtype).reshape(-1))
+    failed = pa.array((status != ImageStatus.OK).numpy())
+    return pa.FixedSizeListArray.from_arrays(leaves, embeddings.shape[1], mask=failed)
