@@ -29,10 +29,11 @@ from dask_aesthetic.errors import (
     ThresholdError,
     UnusableError,
 )
-from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, read_scored
+from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, read_scored, read_webdataset
 from dask_aesthetic.job import Summary, score_dataset
 from dask_aesthetic.learning import Calibration, FittedPredictor
 from dask_aesthetic.predictors import Predictor, PredictorInfo, catalogue, load_predictor
+from dask_aesthetic.tars import Filtered, write_webdataset
 from dask_aesthetic.thresholds import PRESETS, Threshold
 from dask_aesthetic.version import __version__
 
@@ -44,6 +45,7 @@ __all__ = [
     "Calibration",
     "Check",
     "ColumnError",
+    "Filtered",
     "FittedPredictor",
     "InputError",
     "InvalidEmbeddingError",
@@ -64,7 +66,9 @@ __all__ = [
     "read_datacomp",
     "read_npy",
     "read_scored",
+    "read_webdataset",
     "score_dataset",
+    "write_webdataset",
 ]
 
 _register.register()

@@ -68,8 +68,8 @@ def check(output: Path, calm: dict[str, bytes], rows: int, summary: Summary) -> 
     assert summary.rows == rows == summary.scored + sum(summary.failed.values())
 
 
-def score_and_die(source: Path, output: Path, at: int, after: bool) -> None:
-    """Score in one thread, and be killed just before or after the file number `at` gets its name."""
+def die(at: int, after: bool) -> None:
+    """Have this process killed just before or after the file number `at` gets its name."""
     replace, placed = os.replace, 0
 
     def counted(*arguments: object) -> None:
@@ -82,12 +82,17 @@ def score_and_die(source: Path, output: Path, at: int, after: bool) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     os.replace = counted  # type: ignore[assignment]
+
+
+def score_and_die(source: Path, output: Path, at: int, after: bool) -> None:
+    """Score in one thread, and be killed at a commit."""
+    die(at, after)
     score_dataset(source, output, threads=1)
 
 
 def killed_at_every_commit(source: Path, calm: Path, folder: Path, every: int = 1) -> int:
     """Kill the driver before and after each file gets its name, and resume; how often that was."""
-    processes = _processes()
+    processes = fork_server()
     expected, boundaries = content(calm), 0
     # Settings, then per shard the list of failures if it has any, the output and the marker; then the manifest.
     total = len(expected)
@@ -105,7 +110,7 @@ def killed_at_every_commit(source: Path, calm: Path, folder: Path, every: int = 
 
 def killed_at_random(source: Path, calm: Path, folder: Path, times: int, seed: int) -> int:
     """Kill the driver at random moments, and resume; how often it was still at work."""
-    processes, moments = _processes(), random.Random(seed)  # noqa: S311
+    processes, moments = fork_server(), random.Random(seed)  # noqa: S311
     expected, hit = content(calm), 0
     seconds = 0.5
     for at in range(times):
@@ -179,7 +184,7 @@ def _rows(source: Path) -> int:
     return pq.read_metadata(next(iter(source.iterdir()))).num_rows
 
 
-def _processes() -> multiprocessing.context.ForkServerContext:
+def fork_server() -> multiprocessing.context.ForkServerContext:
     """Processes that have the package imported from the start."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dask_aesthetic.job", "dask_aesthetic.synthetic", "distributed"])

@@ -331,7 +331,7 @@ def test_a_spoilt_shard_stops_none_of_the_others(source, tmp_path):
         raw.write(b"\xff" * 4000)
     done = command(source, tmp_path / "out", "--threads", 2)
     assert done.returncode == 1
-    assert "1 of 6 shards could not be scored: part-0003" in done.stderr
+    assert "1 of 6 shards could not be done: part-0003" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(chaos.committed(tmp_path / "out")) == 5
     assert not (tmp_path / "out/_SUCCESS").exists()

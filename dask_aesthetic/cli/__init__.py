@@ -6,6 +6,7 @@ import click
 
 from dask_aesthetic.cli.check import check
 from dask_aesthetic.cli.demo import demo
+from dask_aesthetic.cli.filter import filter_tars
 from dask_aesthetic.cli.report import report
 from dask_aesthetic.cli.score import score
 from dask_aesthetic.cli.selftest import selftest
@@ -22,6 +23,7 @@ def main() -> None:
 
 main.add_command(score)
 main.add_command(check)
+main.add_command(filter_tars)
 main.add_command(report)
 main.add_command(demo)
 main.add_command(selftest)

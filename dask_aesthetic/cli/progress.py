@@ -6,11 +6,11 @@ import logging
 import sys
 import time
 from datetime import timedelta
+from typing import Any
 
 from tqdm import tqdm
 
-from dask_aesthetic.job import Plan
-from dask_aesthetic.job.markers import Marker
+from dask_aesthetic.job.running import Work
 
 EVERY = 10.0  # Seconds between lines where there is no terminal.
 
@@ -18,7 +18,7 @@ EVERY = 10.0  # Seconds between lines where there is no terminal.
 class Progress(logging.Handler):
     """Rows done, rows per second and the time left, on standard error; what the job warns of between them."""
 
-    def __init__(self, plan: Plan, quiet: bool) -> None:
+    def __init__(self, plan: Work, quiet: bool) -> None:
         super().__init__(logging.WARNING)
         self._plan, self._quiet = plan, quiet
         self._shards, self._rows = len(plan.done), plan.rows_done
@@ -34,7 +34,7 @@ class Progress(logging.Handler):
             postfix=self._postfix(),
         )
 
-    def done(self, marker: Marker) -> None:
+    def done(self, marker: Any) -> None:
         """Take in a shard."""
         self._shards += 1
         self._rows += marker.rows

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 import dask.dataframe as dd
-import pyarrow as pa
 
+from dask_aesthetic.cli.provenance import provenance, threshold_of
 from dask_aesthetic.errors import AestheticError, ArgumentError, ColumnError, InputError, ThresholdError
 from dask_aesthetic.inputs.files import find_files
 from dask_aesthetic.inputs.parquet import read_footer
 from dask_aesthetic.report import write_report
-from dask_aesthetic.thresholds import Threshold
 
 
 @click.command()
@@ -69,7 +67,7 @@ def _report(
 ) -> Path:
     files = [file for file, _ in find_files(scored, ".parquet")]
     schemas = [read_footer(file).schema for file in files]
-    told = _provenance(list(zip([file.path for file in files], schemas, strict=True)))
+    told = provenance(list(zip([file.path for file in files], schemas, strict=True)))
     if scale is not None and scale != told.get("scale", scale):
         raise ArgumentError(f"expected scale={told['scale']!r}, as the files say, got {scale!r}")
     scale = scale or told.get("scale", "raw")
@@ -80,46 +78,10 @@ def _report(
         dd.read_parquet([file.path for file in files], dtype_backend="pyarrow"),
         output,
         columns={**columns, "by": by, "status_column": status},
-        threshold=_threshold(threshold, told),
+        threshold=threshold_of(threshold, told),
         known={"scale": scale, **known},
         samples=samples,
         seed=seed,
         title=title,
         provenance={**told, "files": f"{len(files):,} in {scored}"},
     )
-
-
-def _provenance(schemas: list[tuple[str, pa.Schema]]) -> dict[str, Any]:
-    """What made the scores, as the files say; nothing where they do not say the same.
-
-    Raises
-    ------
-    InputError
-        They are of several predictors or scales, whose scores belong on no page together.
-    """
-    told: list[tuple[str, dict[str, Any]]] = []
-    for path, schema in schemas:
-        try:
-            told.append((path, json.loads((schema.metadata or {}).get(b"dask_aesthetic", b"{}"))))
-        except ValueError as error:
-            raise InputError(f"expected provenance as dask-aesthetic writes it in {path}: {error}") from error
-    first_path, first = told[0]
-    for path, other in told[1:]:
-        for name in ("weights_sha256", "scale"):
-            if first.get(name) != other.get(name):
-                raise InputError(
-                    f"expected scores of one predictor on one scale, got {name} {first.get(name)} in {first_path} and "
-                    f"{other.get(name)} in {path}: make a page of each"
-                )
-    return {name: value for name, value in first.items() if all(other.get(name) == value for _, other in told)}
-
-
-def _threshold(asked: str | None, told: dict[str, Any]) -> float | str | Threshold:
-    if asked is not None:
-        try:
-            return float(asked)
-        except ValueError:
-            return asked
-    if "threshold" in told:
-        return Threshold.from_dict(told["threshold"])
-    return "standard"

@@ -64,7 +64,7 @@ def run(
             _client(plan, threads, scheduler, workers) as client,
             open_crew(client, threads) as crew,
             Progress(plan, quiet) as progress,
-            _stopping(progress) as stop,
+            stopping(progress) as stop,
         ):
             summary = run_plan(
                 plan,
@@ -116,7 +116,7 @@ def _client(plan: Plan, threads: int | None, scheduler: str | None, workers: int
 
 
 @contextmanager
-def _stopping(progress: Progress) -> Iterator[list[int]]:
+def stopping(progress: Progress) -> Iterator[list[int]]:
     """The signals that have come: the first asks for an orderly stop, the second ends the run at once."""
     came: list[int] = []
 

@@ -31,7 +31,8 @@ def _number_or_name(text: str) -> str | float:
         return text
 
 
-def _options(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:
+def json_options(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:
+    """An option that is a JSON object."""
     try:
         found = None if value is None else json.loads(value)
     except ValueError as error:
@@ -95,7 +96,7 @@ def _options(ctx: click.Context, param: click.Parameter, value: str | None) -> d
     "--rows-per-shard", type=click.IntRange(min=1), default=1_000_000, help="Larger files are cut between row groups."
 )
 @click.option(
-    "--storage-options", callback=_options, metavar="JSON", help="For fsspec, where INPUT or OUTPUT is a URL."
+    "--storage-options", callback=json_options, metavar="JSON", help="For fsspec, where INPUT or OUTPUT is a URL."
 )
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Score in so many threads of this process.")
 @click.option("--scheduler", metavar="ADDRESS", default=None, help="Score on the Dask cluster of this scheduler.")

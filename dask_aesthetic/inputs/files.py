@@ -16,7 +16,7 @@ from dask_aesthetic.inputs.file import File, first_line, is_url, local_file, rem
 
 Place = str | os.PathLike[str]
 Source = Place | Iterable[Place]
-__all__ = ["File", "Found", "Place", "Source", "find_files", "list_files", "places", "shown", "with_suffix"]
+__all__ = ["File", "Found", "Place", "Source", "find_files", "list_files", "places", "shown", "sibling", "with_suffix"]
 _HIDDEN = (".", "_")
 _KINDS = {".parquet": "Parquet", ".npy": "npy", ".npz": "npz"}
 
@@ -110,6 +110,30 @@ def with_suffix(found: Iterable[Found], suffix: str, source: Source) -> list[tup
         kind = _KINDS.get(suffix, suffix)
         raise InputError(f"expected {kind} files (*{suffix}) in {shown(source)}, got none")
     return sorted(((file, name) for name, file in by_name.items()), key=lambda pair: pair[1])
+
+
+def sibling(file: File, endings: Iterable[str], ending: str) -> File | None:
+    """The file beside another that is called as it is but for its ending; None if there is none.
+
+    Raises
+    ------
+    InputError
+        Its store cannot say.
+    """
+    pieces = file.path.split("::") if not file.is_local else [file.path]
+    at = next(at for at, piece in enumerate(pieces) if file.is_local or "://" in piece)
+    own = next((own for own in endings if pieces[at].endswith(own)), "")
+    pieces[at] = pieces[at].removesuffix(own) + ending
+    path = "::".join(pieces)
+    if file.is_local:
+        return local_file(path) if os.path.isfile(path) else None
+    try:
+        system, root = fsspec.core.url_to_fs(path, **file.options)
+        return remote_file(path, system.info(root), file.options)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # Whatever the store's library raises.
+        raise InputError(f"expected to learn whether there is {path!r}: {first_line(error)}") from error
 
 
 def _here(path: str) -> list[Found]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.inputs import parquet
+from dask_aesthetic.inputs.files import File, Source, places
 from dask_aesthetic.inputs.pairs import PLACE
 from dask_aesthetic.inputs.shards import Shard, find_shards
 from dask_aesthetic.job.crew import Crew, Threads, Workers
@@ -196,7 +197,7 @@ def plan_dataset(
         storage_options=storage_options,
     )
     store = Store.of(output, storage_options if output_options is None else output_options)
-    _refuse_mixing(source, shards, store)
+    refuse_mixing(source, [file for shard in shards for file in shard.files], store)
     added = (spec.score_column, spec.keep_column, STATUS_COLUMN)
     settings = Settings(
         spec, embedding_column, _carried(shards, columns, embedding_column, added), keep_only, rows_per_shard
@@ -226,13 +227,12 @@ def _carried(
     )
 
 
-def _refuse_mixing(source: Any, shards: Sequence[Shard], store: Store) -> None:
+def refuse_mixing(source: Source, files: Iterable[File], store: Store) -> None:
     """Refuse an output that the next run would read as input, and one that holds the input."""
-    sources = [source] if isinstance(source, str | os.PathLike) else source
-    for path in map(os.fspath, sources):
+    for path in places(source):
         if _inside(store.url, path):
             raise InputError(f"expected an output folder outside of the input, got {store.url} in {path}")
-    for file in (file for shard in shards for file in shard.files):
+    for file in files:
         if _inside(file.path, store.url):
             raise InputError(f"expected an output folder apart from the input, got {store.url}, with {file.path} in it")
 

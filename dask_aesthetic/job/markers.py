@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.inputs.shards import Shard
@@ -16,6 +16,7 @@ from dask_aesthetic.job.summary import Summary
 # Readers of Parquet folders leave names with an underscore out, but Dask goes by the suffix alone, so the files in the
 # folder of failures have none of Parquet's.
 MARKERS, FAILED = f"{HOUSE}/markers", "_failed.parquet"
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,18 @@ class Marker:
         store.write(marker_name(self.shard), json.dumps(asdict(self), sort_keys=True).encode())
 
 
-def read_markers(store: Store, names: Iterable[str]) -> dict[str, Marker]:
-    """The markers among the files of a store, by shard; what is none is left out."""
+def read_markers(store: Store, names: Iterable[str], kind: type[Kind]) -> dict[str, Kind]:
+    """The markers of a kind among the files of a store, by shard; what is none is left out."""
     wanted = [name for name in names if name.startswith(f"{MARKERS}/") and name.endswith(".json")]
     with ThreadPoolExecutor(32) as threads:
-        found = [_parsed(content) for content in threads.map(store.read, wanted)]
-    return {marker.shard: marker for marker in found if marker is not None}
+        found = [_parsed(content, kind) for content in threads.map(store.read, wanted)]
+    shards = [name.removeprefix(f"{MARKERS}/").removesuffix(".json") for name in wanted]
+    return {shard: marker for shard, marker in zip(shards, found, strict=True) if marker is not None}
 
 
-def read_marker(store: Store, shard: str) -> Marker | None:
+def read_marker(store: Store, shard: str, kind: type[Kind]) -> Kind | None:
     """The marker of a shard, None if it has none."""
-    return _parsed(store.read(marker_name(shard)))
+    return _parsed(store.read(marker_name(shard)), kind)
 
 
 def content_of(shard: Shard, columns: Sequence[str]) -> str:
@@ -114,8 +116,8 @@ def failures_name(shard: str) -> str:
     return f"{FAILED}/{shard}.rows"
 
 
-def _parsed(content: bytes | None) -> Marker | None:
+def _parsed(content: bytes | None, kind: type[Kind]) -> Kind | None:
     try:
-        return Marker(**json.loads(content or b""))
+        return kind(**json.loads(content or b""))
     except (ValueError, TypeError, AssertionError):
         return None

@@ -101,7 +101,7 @@ def plan_run(
     told = store.read(SETTINGS)
     if not overwrite:
         _refuse_others(store, sizes, told, settings, shards)
-    markers = read_markers(store, sizes)
+    markers = read_markers(store, sizes, Marker)
     leftovers = sorted(markers.keys() - {shard.name for shard in shards})
     if leftovers and not overwrite:
         raise InputError(

@@ -7,19 +7,21 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from statistics import median
+from typing import Any, Protocol
 
 from dask_aesthetic.errors import AestheticError, ArgumentError, InputError, JobError, JobStoppedError
-from dask_aesthetic.inputs.shards import Shard
 from dask_aesthetic.job.crew import Crew
 from dask_aesthetic.job.finish import succeed
 from dask_aesthetic.job.markers import FAILED, Marker
 from dask_aesthetic.job.plan import Plan
 from dask_aesthetic.job.shard import Outcome
+from dask_aesthetic.job.store import Store
 from dask_aesthetic.job.summary import Summary
 
 log = logging.getLogger("dask_aesthetic.job")
@@ -33,11 +35,43 @@ STUCK, USUAL = 120.0, 20.0  # A shard is called stuck after so many seconds, and
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
 
 
+class Work(Protocol):
+    """A run that can start, such as a `Plan`."""
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def settings(self) -> Any: ...
+
+    @property
+    def shards(self) -> Sequence[Any]:
+        """Each has a name."""
+
+    @property
+    def done(self) -> Mapping[str, Any]:
+        """Markers of shards by name."""
+
+    @property
+    def todo(self) -> Sequence[Any]: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def rows_done(self) -> int: ...
+
+    @property
+    def finished(self) -> bool: ...
+
+    def prepare(self) -> None: ...
+
+
 @dataclass
 class Flight:
     """A shard that is handed out."""
 
-    shard: Shard
+    shard: Any
     attempt: int
     since: float = field(default_factory=time.monotonic)
     warned: float = 0.0
@@ -53,6 +87,35 @@ def run(
     stop: Callable[[], bool] | None = None,
 ) -> Summary:
     """Score every shard that is not done; see `score_dataset`."""
+    markers = carry_out(
+        plan,
+        crew,
+        partial(succeed, plan),
+        max_failed=max_failed,
+        allow_unusable=allow_unusable,
+        progress=progress,
+        stop=stop,
+    )
+    return sum((marker.summary for marker in markers.values()), Summary())
+
+
+def carry_out(
+    plan: Work,
+    crew: Crew,
+    finish: Callable[[dict[str, Any]], None],
+    *,
+    max_failed: float | None = None,
+    allow_unusable: bool = False,
+    progress: Callable[[Any], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Have a crew do every shard that is not done, and then finish; the marker of each shard by name.
+
+    Raises
+    ------
+    JobStoppedError, JobError, AestheticError
+        As `score_dataset`.
+    """
     with plan.store.owned():
         markers = dict(plan.done)
         loop = _Loop(plan, crew, markers, max_failed, allow_unusable, progress, stop)
@@ -66,13 +129,13 @@ def run(
                 wait([future for future in loop.flying if not future.cancelled()])
                 raise
             if not loop.spoilt:
-                succeed(plan, markers)
+                finish(markers)
     if not loop.spoilt:
-        return sum((marker.summary for marker in markers.values()), Summary())
+        return markers
     told = "; ".join(f"{name}: {error}" for name, error in list(loop.spoilt.items())[:5])
     more = f"; and {len(loop.spoilt) - 5:,} more" if len(loop.spoilt) > 5 else ""
     raise JobError(
-        f"{len(loop.spoilt):,} of {len(plan.shards):,} shards could not be scored: {told}{more}. The others are done; "
+        f"{len(loop.spoilt):,} of {len(plan.shards):,} shards could not be done: {told}{more}. The others are done; "
         "the same call tries these again"
     )
 
@@ -80,12 +143,12 @@ def run(
 class _Loop:
     def __init__(
         self,
-        plan: Plan,
+        plan: Work,
         crew: Crew,
-        markers: dict[str, Marker],
+        markers: dict[str, Any],
         max_failed: float | None,
         allow_unusable: bool,
-        progress: Callable[[Marker], None] | None,
+        progress: Callable[[Any], None] | None,
         stop: Callable[[], bool] | None,
     ) -> None:
         self.plan, self.crew, self.markers = plan, crew, markers
@@ -124,7 +187,7 @@ class _Loop:
         if ending is not None:
             raise ending
 
-    def _submit(self, shard: Shard, attempt: int) -> None:
+    def _submit(self, shard: Any, attempt: int) -> None:
         future = self.crew.submit(shard, self.plan.settings, self.plan.store, self.allow_unusable)
         self.flying[future] = Flight(shard, attempt)
 

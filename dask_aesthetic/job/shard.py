@@ -104,7 +104,7 @@ def try_shard(
 
 def _done(shard: Shard, settings: Settings, store: Store) -> Marker | None:
     """The shard's marker, if it is of these settings and files."""
-    marker = read_marker(store, shard.name)
+    marker = read_marker(store, shard.name, Marker)
     if marker is None or marker.settings != settings.fingerprint or not marker.made_from(shard):
         return None
     return marker

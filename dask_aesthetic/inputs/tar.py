@@ -1,0 +1,209 @@
+"""A tar, plain or gzip: its members by a walk from header to header, and their bytes.
+
+webdataset's own iteration is what the tests compare with. It is not used here: it reads all bytes of every member,
+passes over links and over names without a key, ends at a repeated name, and takes a spoilt header for the end.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from tarfile import TarInfo
+from typing import IO
+
+from dask_aesthetic.errors import AestheticError, InputError
+from dask_aesthetic.inputs.file import File, first_line
+from dask_aesthetic.inputs.samples import Fault, Sample, group, shown
+
+_GZIP = b"\x1f\x8b"
+_AHEAD = 1 << 20  # Bytes fetched together from a store: that costs less than a request for each header.
+_HEADERS = 1 << 20  # Bytes of all headers of one member. A hostile one claims any number.
+_TAIL = 1 << 20  # Bytes after the end mark that are looked at.
+# What tarfile and gzip raise where the bytes are wrong.
+_DAMAGE = (
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    EOFError,
+    zlib.error,
+    ValueError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+)
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a tar holds; kept for the next who asks, so not to be changed.
+
+    Attributes
+    ----------
+    samples : list of Sample
+        In the order in which they begin.
+    damage : str or None
+        Where and how the tar is damaged. All whole members before are there.
+    gzipped : bool
+    """
+
+    samples: list[Sample]
+    damage: str | None
+    gzipped: bool
+
+
+def check_tar(file: File) -> None:
+    """Refuse what does not begin as a tar, plain or gzip; its first bytes are read.
+
+    Raises
+    ------
+    InputError
+    """
+    begin = file.read(0, min(file.size, 1 << 16))
+    try:
+        gzipped = begin.startswith(_GZIP)
+        block = zlib.decompressobj(31).decompress(begin, tarfile.BLOCKSIZE) if gzipped else begin[: tarfile.BLOCKSIZE]
+        if block != bytes(tarfile.BLOCKSIZE):  # A tar without members begins with its end mark.
+            TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except _DAMAGE as error:
+        raise _no_tar(file, error) from error
+
+
+@contextmanager
+def open_tar(file: File) -> Iterator[IO[bytes]]:
+    """A tar's bytes, unpacked where it is a gzip, whatever it is called."""
+    with file.open(_AHEAD) as stream:
+        packed = stream.read(len(_GZIP)) == _GZIP
+        stream.seek(0)
+        if not packed:
+            yield stream
+            return
+        with gzip.GzipFile(fileobj=stream) as unpacked:
+            yield unpacked  # type: ignore[misc]
+
+
+def read_member(stream: IO[bytes], member: TarInfo) -> bytes:
+    """The bytes of a member.
+
+    Raises
+    ------
+    InputError
+        They are not there.
+    """
+    stream.seek(member.offset_data)
+    data = stream.read(member.size)
+    if len(data) != member.size:
+        raise InputError(f"expected {member.size:,} bytes of {member.name!r}, got {len(data):,}: the tar has changed")
+    return data
+
+
+@lru_cache(maxsize=4)  # Of one tar several partitions or outputs are made.
+def read_index(file: File) -> Index:
+    """Look through a tar; of a plain one the headers alone are read.
+
+    Raises
+    ------
+    InputError
+        It is no tar, or cannot be read.
+    """
+    with file.reading("a tar"), open_tar(file) as stream:
+        walk = _Walk(file, stream)
+        samples = group(walk)
+        if walk.damage is not None:
+            fault = Fault("damaged", walk.damage)
+            last = max((sample for sample in samples if sample.members), key=_begin_of_last, default=None)
+            if last is not None:
+                last.fault = fault  # It may lack members.
+            samples.append(Sample(None, fault=fault))
+        return Index(samples, walk.damage, isinstance(stream, gzip.GzipFile))
+
+
+def _begin_of_last(sample: Sample) -> int:
+    return max(member.offset for member in sample.members.values())
+
+
+class _Walk:
+    """The members of a tar that are whole; afterwards, what damage ended it."""
+
+    def __init__(self, file: File, stream: IO[bytes]) -> None:
+        self.damage: str | None = None
+        self._stream, self._headers = stream, _Headers(stream)
+        self._size = None if isinstance(stream, gzip.GzipFile) else file.size
+        try:
+            self._tar = tarfile.TarFile(fileobj=self._headers, encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
+        except _DAMAGE as error:
+            if isinstance(error, AestheticError):
+                raise
+            raise _no_tar(file, error) from error
+
+    def __iter__(self) -> Iterator[TarInfo]:
+        while True:
+            at = self._tar.offset
+            try:
+                member = self._next()
+            except _DAMAGE as error:
+                if isinstance(error, AestheticError):
+                    raise
+                self.damage = f"at byte {at:,}: {first_line(error)}"
+                return
+            if member is None:
+                self.damage = self._wrong_end(at)
+                return
+            yield member
+
+    def _next(self) -> TarInfo | None:
+        self._headers.left = _HEADERS
+        member = self._tar.next()
+        if member is None:
+            return None
+        stop = self._tar.offset
+        if stop <= member.offset or member.size < 0:
+            raise tarfile.ReadError(f"a member of {member.size:,} bytes")
+        if self._size is not None and stop > self._size:
+            raise tarfile.ReadError(f"{shown(member.name)} goes on to byte {stop:,} of {self._size:,}")
+        if self._stream.tell() != stop:
+            self._stream.seek(stop - 1)
+            if not self._stream.read(1):
+                raise tarfile.ReadError(f"{shown(member.name)} is cut off")
+        member.pax_headers = {}
+        return member
+
+    def _wrong_end(self, at: int) -> str | None:
+        block = self._headers.last
+        if len(block) < tarfile.BLOCKSIZE:
+            return f"at byte {at:,}: it ends without its end mark, as if it were cut off"
+        if any(block):
+            return f"at byte {at:,}: what should be a header is none"
+        try:
+            rest = self._stream.read(_TAIL)
+        except _DAMAGE as error:
+            if isinstance(error, AestheticError):
+                raise
+            return f"after byte {at:,}: {first_line(error)}"
+        return f"after its end mark at byte {at:,} more follows" if any(rest) else None
+
+
+class _Headers:
+    """The stream that tarfile reads headers from; a bounded number of bytes for each member."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.left, self.last = _HEADERS, b""
+        self.tell = stream.tell
+
+    def seek(self, position: int) -> int:
+        return self._stream.seek(position)
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self.left:
+            raise tarfile.ReadError(f"headers of more than {_HEADERS:,} bytes")
+        self.left -= size
+        self.last = self._stream.read(size)
+        return self.last
+
+
+def _no_tar(file: File, error: Exception) -> InputError:
+    return InputError(f"expected a tar, plain or gzip, got {file.path}: {first_line(error)}")
