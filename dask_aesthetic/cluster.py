@@ -71,8 +71,8 @@ def local_cluster(
     """
     if device not in DEVICES:
         raise ArgumentError.choice("device", device, DEVICES)
-    missing = [name for name in RAPIDS if importlib.util.find_spec(name) is None]
-    gpus = 0 if missing or device == "cpu" else visible_gpus()
+    missing = missing_rapids()
+    gpus = 0 if device == "cpu" else usable_gpus()
     if gpus:
         from dask_cuda import LocalCUDACluster
 
@@ -95,6 +95,16 @@ def local_cluster(
     )
     _say(f"{workers} CPU workers: {why}", cluster)
     return cluster
+
+
+def usable_gpus() -> int:
+    """How many GPUs a local cluster takes: those that are visible, none without RAPIDS."""
+    return 0 if missing_rapids() else visible_gpus()
+
+
+def missing_rapids() -> list[str]:
+    """What of RAPIDS is not installed."""
+    return [name for name in RAPIDS if importlib.util.find_spec(name) is None]
 
 
 def visible_gpus() -> int:

@@ -94,17 +94,17 @@ class InvalidImageError(AestheticError, ValueError):
 
     Attributes
     ----------
-    partition : int or None
-        Number of the partition, None for a frame that has none.
+    partition : int, str or None
+        Number of the partition, name of the shard, or None for a frame that has neither.
     row : int
         Position of the row there, from 0.
     label : object
-        The row's index label.
+        The row's index label, None in a file.
     reason : str
         The row's status, as `embed` adds it.
     """
 
-    def __init__(self, column: object, partition: int | None, row: int, label: object, reason: str) -> None:
+    def __init__(self, column: object, partition: int | str | None, row: int, label: object, reason: str) -> None:
         self.column, self.partition, self.row, self.label, self.reason = column, partition, row, label, reason
         super().__init__(
             f"expected a picture in every row of {column!r}; {_place(partition, row, label)} is {reason}. "
@@ -140,7 +140,7 @@ class InputError(AestheticError, ValueError):
 
 
 class UnusableError(AestheticError, ValueError):
-    """A shard in which no row has a usable embedding: most likely the wrong column or encoder.
+    """A shard in which no row has a usable embedding or picture: most likely the wrong column or encoder.
 
     Attributes
     ----------
@@ -154,7 +154,7 @@ class UnusableError(AestheticError, ValueError):
         self.shard, self.column, self.rows, self.failed = shard, column, rows, failed
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in failed.items())
         super().__init__(
-            f"expected usable embeddings in {column!r} of shard {shard}, got none in {rows:,} rows ({reasons}): most "
+            f"expected usable rows in {column!r} of shard {shard}, got none in {rows:,} rows ({reasons}): most "
             "likely the wrong column or predictor. allow_unusable=True (--allow-unusable) lets such shards pass"
         )
 

@@ -5,12 +5,14 @@ Run as a script, it does so at full size: ``python tests/chaos.py``, or ``make c
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ from distributed import Client, LocalCluster
 from dask_aesthetic.job import Summary, plan_dataset, score_dataset
 from dask_aesthetic.synthetic import synthetic_embeddings
 
+Score = Callable[..., Summary]  # As `score_dataset`.
 UNLIKE = {"lock"}  # Holds nothing, and is there only while something runs on this machine.
 
 
@@ -84,13 +87,13 @@ def die(at: int, after: bool) -> None:
     os.replace = counted  # type: ignore[assignment]
 
 
-def score_and_die(source: Path, output: Path, at: int, after: bool) -> None:
+def score_and_die(score: Score, source: Path, output: Path, at: int, after: bool) -> None:
     """Score in one thread, and be killed at a commit."""
     die(at, after)
-    score_dataset(source, output, threads=1)
+    score(source, output, threads=1)
 
 
-def killed_at_every_commit(source: Path, calm: Path, folder: Path, every: int = 1) -> int:
+def killed_at_every_commit(source: Path, calm: Path, folder: Path, every: int = 1, score: Score = score_dataset) -> int:
     """Kill the driver before and after each file gets its name, and resume; how often that was."""
     processes = fork_server()
     expected, boundaries = content(calm), 0
@@ -99,11 +102,11 @@ def killed_at_every_commit(source: Path, calm: Path, folder: Path, every: int = 
     for at in range(1, total + 1, every):
         for after in (False, True):
             output = folder / f"{at}-{after}"
-            process = processes.Process(target=score_and_die, args=(source, output, at, after))
+            process = processes.Process(target=score_and_die, args=(score, source, output, at, after))
             process.start()
             process.join(120)
             assert process.exitcode == -signal.SIGKILL, process.exitcode
-            _resume_and_check(source, output, expected)
+            _resume_and_check(score, source, output, expected)
             boundaries += 1
     return boundaries
 
@@ -124,7 +127,7 @@ def killed_at_random(source: Path, calm: Path, folder: Path, times: int, seed: i
         if process.exitcode == 0:
             seconds = min(seconds, time.monotonic() - begin)
         hit += process.exitcode == -signal.SIGKILL
-        _resume_and_check(source, output, expected)
+        _resume_and_check(score_dataset, source, output, expected)
     return hit
 
 
@@ -172,22 +175,18 @@ def workers_killed(source: Path, calm: Path, output: Path, kills: int, seed: int
     return killed
 
 
-def _resume_and_check(source: Path, output: Path, expected: dict[str, bytes]) -> None:
+def _resume_and_check(score: Score, source: Path, output: Path, expected: dict[str, bytes]) -> None:
     before = committed(output)
-    summary = score_dataset(source, output, threads=2)
+    summary = score(source, output, threads=2)
     after = committed(output)
     assert {shard: after[shard] for shard in before} == before, "a committed shard was written again"
-    check(output, expected, sum(1 for _ in source.iterdir()) * _rows(source), summary)
-
-
-def _rows(source: Path) -> int:
-    return pq.read_metadata(next(iter(source.iterdir()))).num_rows
+    check(output, expected, json.loads(expected["_SUCCESS"])["rows"], summary)
 
 
 def fork_server() -> multiprocessing.context.ForkServerContext:
     """Processes that have the package imported from the start."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dask_aesthetic.job", "dask_aesthetic.synthetic", "distributed"])
+    context.set_forkserver_preload(["dask_aesthetic.job", "dask_aesthetic.synthetic", "distributed", "open_clip"])
     return context
 
 

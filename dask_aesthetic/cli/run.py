@@ -15,21 +15,32 @@ import click
 
 from dask_aesthetic.cli.progress import Progress
 from dask_aesthetic.cli.summary import as_json, as_table
-from dask_aesthetic.cluster import local_cluster
+from dask_aesthetic.cluster import local_cluster, usable_gpus
 from dask_aesthetic.errors import (
     AestheticError,
     ArgumentError,
     ColumnError,
+    EncoderError,
     InputError,
     JobStoppedError,
+    MissingDependencyError,
     PredictorError,
     ThresholdError,
 )
 from dask_aesthetic.job import Plan, Summary, open_crew, plan_dataset
 from dask_aesthetic.job import run as run_plan
+from dask_aesthetic.job.images import ImageSettings
 
 # What is found before the first row is read is bad usage: exit 2. What happens later is a failure: exit 1.
-USAGE = (ArgumentError, ColumnError, InputError, PredictorError, ThresholdError)
+USAGE = (
+    ArgumentError,
+    ColumnError,
+    EncoderError,
+    InputError,
+    MissingDependencyError,
+    PredictorError,
+    ThresholdError,
+)
 
 FEW = 1_000_000  # Rows that are scored before workers have started.
 
@@ -62,7 +73,7 @@ def run(
     try:
         with (
             _client(plan, threads, scheduler, workers) as client,
-            open_crew(client, threads) as crew,
+            open_crew(client, threads or plan.settings.threads) as crew,
             Progress(plan, quiet) as progress,
             stopping(progress) as stop,
         ):
@@ -92,8 +103,10 @@ def _tell(summary: Summary, plan: Plan, seconds: float, json: bool, quiet: bool)
 @contextmanager
 def _client(plan: Plan, threads: int | None, scheduler: str | None, workers: int | None) -> Iterator[Any]:
     """A client of the cluster that scores: the one asked for, or one that is this run's own; None for threads."""
-    small = scheduler is None and workers is None and plan.rows - plan.rows_done < FEW
-    if threads is not None or not plan.todo or small:
+    embeds = isinstance(plan.settings, ImageSettings)
+    # An encoder takes a GPU, or all cores, from one process.
+    small = usable_gpus() < 2 if embeds else plan.rows - plan.rows_done < FEW
+    if threads is not None or not plan.todo or (small and scheduler is None and workers is None):
         yield None
         return
     from distributed import Client
@@ -109,7 +122,10 @@ def _client(plan: Plan, threads: int | None, scheduler: str | None, workers: int
         return
     # What fails comes back as a value; what workers log besides is that they lose each other while the cluster closes.
     cluster = local_cluster(
-        "cpu", n_workers=workers, preload=["dask_aesthetic.cli.deaf"], silence_logs=logging.CRITICAL
+        "auto" if embeds else "cpu",
+        n_workers=workers,
+        preload=["dask_aesthetic.cli.deaf"],
+        silence_logs=logging.CRITICAL,
     )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client

@@ -7,8 +7,13 @@ from typing import Any
 
 import click
 
+from dask_aesthetic.accessor.embedding import MODEL, PRETRAINED
 from dask_aesthetic.cli.run import run
+from dask_aesthetic.images.encoder import PRECISIONS
+from dask_aesthetic.images.sources import SEVERAL
+from dask_aesthetic.inputs.layouts import FORMATS
 from dask_aesthetic.job import STYLES
+from dask_aesthetic.job.dataset import PICTURES_PER_SHARD, ROWS_PER_SHARD
 
 
 def _failures(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -47,13 +52,32 @@ def json_options(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.argument("output")
 @click.option(
     "--format",
-    type=click.Choice(["auto", "parquet", "clip-retrieval", "datacomp", "npy"]),
+    type=click.Choice([*FORMATS, "webdataset"]),
     default="auto",
     help="What lies in INPUT; auto looks.",
 )
 @click.option(
     "--embedding-column", default="image_embedding", metavar="NAME", help="Column with a list of floats per row."
 )
+@click.option("--embed", is_flag=True, help="INPUT holds pictures: tars, or Parquet files; embed them by open_clip.")
+@click.option("--image-column", metavar="NAME", show_default="image", help="Column of Parquet files with a picture.")
+@click.option("--model", metavar="NAME", show_default=MODEL, help="Encoder, as open_clip names it.")
+@click.option(
+    "--pretrained",
+    metavar="TAG|PATH|ID",
+    show_default=PRETRAINED,
+    help="Its weights: a tag of open_clip, a checkpoint, or a Hugging Face id@revision.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", *PRECISIONS]),
+    show_default="auto",
+    help="What it computes in; auto: bfloat16 on GPUs, else float32.",
+)
+@click.option(
+    "--several", type=click.Choice(SEVERAL), help="What stands for a row with a list of pictures; refused if not given."
+)
+@click.option("--exif-orientation", is_flag=True, help="Turn pictures as their EXIF says.")
 @click.option("--matrix-key", default="l14_img", metavar="NAME", help="Matrix of DataComp's .npz files.")
 @click.option(
     "--predictor",
@@ -91,9 +115,14 @@ def json_options(ctx: click.Context, param: click.Parameter, value: str | None) 
     help="End with exit 1 when more rows than this have no usable embedding.",
 )
 @click.option("--allow-unusable", is_flag=True, help="Let shards pass in which no row has a usable embedding.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=None, help="Most rows worked on at a time.")
 @click.option(
-    "--rows-per-shard", type=click.IntRange(min=1), default=1_000_000, help="Larger files are cut between row groups."
+    "--batch-size", type=click.IntRange(min=1), default=None, help="Most rows, or pictures, worked on at a time."
+)
+@click.option(
+    "--rows-per-shard",
+    type=click.IntRange(min=1),
+    show_default=f"{ROWS_PER_SHARD}; {PICTURES_PER_SHARD} with --embed",
+    help="Larger files are cut between row groups.",
 )
 @click.option(
     "--storage-options", callback=json_options, metavar="JSON", help="For fsspec, where INPUT or OUTPUT is a URL."
@@ -110,8 +139,9 @@ def score(threshold: str, columns: str, threads: int | None, scheduler: str | No
     """Score the embeddings in INPUT (a file, folder, glob or URL) into Parquet files of the same names in OUTPUT.
 
     A local Dask cluster scores, which this command starts and closes, unless --threads or --scheduler says otherwise;
-    fewer than a million rows are scored in threads. The same command goes on where an earlier one was stopped. Exit
-    status: 0 done, 1 a failure on the way, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
+    fewer than a million rows are scored in threads, and so are pictures unless there are several GPUs. The same command
+    goes on where an earlier one was stopped. Exit status: 0 done, 1 a failure on the way, 2 bad usage, 130 and 143
+    stopped by Ctrl-C and SIGTERM.
     """
     if threads is not None and scheduler is not None:
         raise click.UsageError("expected --threads or --scheduler, got both")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dask_aesthetic.images.decode import prepare_pillow
 from dask_aesthetic.images.embedding import EmbedSpec, embed_images
 from dask_aesthetic.images.encoder import EncoderSpec
-from dask_aesthetic.images.partitions import embed_column
-from dask_aesthetic.images.sources import check_images
+from dask_aesthetic.images.partitions import embed_column, embedding_lists, score_embeddings
+from dask_aesthetic.images.sources import check_images, holds_images, rows_of
 from dask_aesthetic.images.status import IMAGE_STATUS_DTYPE, IMAGE_STATUSES, ImageStatus
 
 __all__ = [
@@ -17,4 +18,9 @@ __all__ = [
     "check_images",
     "embed_column",
     "embed_images",
+    "embedding_lists",
+    "holds_images",
+    "prepare_pillow",
+    "rows_of",
+    "score_embeddings",
 ]

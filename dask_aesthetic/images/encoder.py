@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dask_aesthetic.errors import ArgumentError, EncoderError
-from dask_aesthetic.images.weights import architecture_of, fetch_weights, find_pretrained, import_open_clip
+from dask_aesthetic.images.weights import architecture_of, fetch_weights, find_pretrained, import_open_clip, tag_told
 from dask_aesthetic.kernels import back_off
 from dask_aesthetic.predictors import PredictorInfo
 from dask_aesthetic.predictors.checkpoint import sha256_of
@@ -74,6 +74,21 @@ class EncoderSpec:
     def name(self) -> str:
         """As predictors name the encoder that they take."""
         return f"{self.model} ({self.pretrained})"
+
+    def weights(self) -> str:
+        """What tells the weights, and how they are given pictures, from others; nothing is downloaded.
+
+        Raises
+        ------
+        EncoderError
+            Nothing says how the weights in a file are given pictures.
+        """
+        if self.kind == "tag":
+            return tag_told(self.model, self.pretrained)
+        if self.kind == "hub":
+            return self.pretrained
+        _, way = fetch_weights(self.model, self.kind, self.pretrained)
+        return f"sha256 {self.sha256}" + (f" {json.dumps(way, sort_keys=True)}" if way else "")
 
     def check_fit(self, predictor: PredictorInfo) -> None:
         """Refuse a predictor that takes another encoder's embeddings.

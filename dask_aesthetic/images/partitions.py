@@ -55,11 +55,9 @@ def embed_column(
     _refuse(column, status, spec, partition)
     columns: dict[str, Any] = {}
     if keep_embedding:
-        columns[spec.output_column] = _lists(embeddings, status, spec.dtype)
+        columns[spec.output_column] = embedding_lists(embeddings, status, spec.dtype)
     if score_spec is not None:
-        # Whatever the reason, to a predictor the embedding is missing.
-        known = torch.where(status == ImageStatus.OK, Status.OK, Status.MISSING).to(embeddings.device, torch.uint8)
-        columns[score_spec.score_column] = score_runs([Run(known, embeddings)], score_spec)[0].cpu().numpy()
+        columns[score_spec.score_column] = score_embeddings(embeddings, status, score_spec)
     columns[spec.status_column] = pd.Categorical.from_codes(status.numpy().astype(np.int8), dtype=IMAGE_STATUS_DTYPE)
     return room.framed(columns, column.index)
 
@@ -71,7 +69,15 @@ def _refuse(column: Any, status: torch.Tensor, spec: EmbedSpec, partition: int |
         raise InvalidImageError(column.name, partition, row, column.index[row], IMAGE_STATUSES[int(status[row])])
 
 
-def _lists(embeddings: torch.Tensor, status: torch.Tensor, dtype: str) -> pa.Array:
+def score_embeddings(embeddings: torch.Tensor, status: torch.Tensor, spec: ScoreSpec) -> np.ndarray:
+    """Scores of what `embed_images` gives, float32, NaN where the status is not OK."""
+    # Whatever the reason, to a predictor the embedding is missing.
+    known = torch.where(status == ImageStatus.OK, Status.OK, Status.MISSING).to(embeddings.device, torch.uint8)
+    return score_runs([Run(known, embeddings)], spec)[0].cpu().numpy()
+
+
+def embedding_lists(embeddings: torch.Tensor, status: torch.Tensor, dtype: str) -> pa.Array:
+    """What `embed_images` gives as fixed-size lists, null where the status is not OK."""
     leaves = pa.array(embeddings.cpu().numpy().astype(dtype).reshape(-1))
     failed = pa.array((status != ImageStatus.OK).numpy())
     return pa.FixedSizeListArray.from_arrays(leaves, embeddings.shape[1], mask=failed)

@@ -36,7 +36,7 @@ def check_images(column: Any, several: str | None) -> None:
     """
     arrow_type = room_of(column).arrow_type(column)
     if arrow_type is not None:
-        holds, lists = _holds(arrow_type), _is_list(arrow_type) and not _is_bytes_list(arrow_type)
+        holds, lists = holds_images(arrow_type), _is_list(arrow_type) and not _is_bytes_list(arrow_type)
     else:
         values = first_values(column) if column.dtype == object else [0]
         lists = any(_is_several(value) for value in values)
@@ -145,12 +145,13 @@ def _is_several(value: Any) -> bool:
     return isinstance(value, list | tuple) and not (len(value) and isinstance(value[0], Number))
 
 
-def _holds(dtype: pa.DataType) -> bool:
+def holds_images(dtype: pa.DataType) -> bool:
+    """Whether columns of this type may hold a picture per row, or a list of them."""
     types = pa.types
     if types.is_struct(dtype):
         return dtype.get_field_index("bytes") >= 0 or dtype.get_field_index("path") >= 0
     if _is_list(dtype):
-        return _is_bytes_list(dtype) or (not _is_list(dtype.value_type) and _holds(dtype.value_type))
+        return _is_bytes_list(dtype) or (not _is_list(dtype.value_type) and holds_images(dtype.value_type))
     binary = types.is_binary(dtype) or types.is_large_binary(dtype) or types.is_binary_view(dtype)
     string = types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype)
     return binary or string or types.is_null(dtype)

@@ -131,6 +131,12 @@ def fetch_weights(model: str, kind: str, name: str) -> tuple[Path, dict[str, Any
     return path, ways[0] if ways else {}
 
 
+def tag_told(model: str, tag: str) -> str:
+    """A tag of open_clip, and where that has its weights from; the address of many holds their hash."""
+    told = import_open_clip().get_pretrained_cfg(model, tag)
+    return " ".join([tag, *(told[place] for place in ("hf_hub", "url") if told.get(place))])
+
+
 @contextmanager
 def as_encoder_errors() -> Iterator[None]:
     """Tell of an encoder what the code for checkpoints and the hub tells of predictors."""

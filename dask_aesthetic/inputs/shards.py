@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import xxhash
 
-from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
-from dask_aesthetic.inputs import hive, layouts, parquet
+from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.inputs import cuts, hive, layouts, parquet
 from dask_aesthetic.inputs.file import File
 from dask_aesthetic.inputs.files import Source, list_files, with_suffix
 from dask_aesthetic.inputs.pairs import Pair, check_matrices, look_at_layout, ranges
-from dask_aesthetic.inputs.partitions import Ranges
 
-Batches = Iterator[tuple[pa.RecordBatch, pa.Array]]
+Batches = Iterator[tuple[pa.RecordBatch, Any]]
 
 
 @dataclass(frozen=True)
 class Shard(ABC):
-    """Consecutive rows of an input, of which each has an embedding; small, for going to workers.
+    """Consecutive rows of an input, of which each has an embedding or a picture; small, for going to workers.
 
     Attributes
     ----------
@@ -35,8 +32,12 @@ class Shard(ABC):
     start : int
         Position of the first row in the file.
     schema : pyarrow.Schema
-        Columns that can be carried over; the embedding is none of them.
+        Columns that can be carried over; what is scored is none of them.
+    place : tuple of str
+        Those of them by which readers of the output find a row again: always carried over.
     """
+
+    place: ClassVar[tuple[str, ...]] = ()
 
     name: str
     rows: int
@@ -50,13 +51,13 @@ class Shard(ABC):
 
     @property
     @abstractmethod
-    def embedding_type(self) -> pa.DataType:
-        """The type of the embeddings."""
+    def scored_type(self) -> pa.DataType:
+        """The type of what is scored, embeddings or pictures."""
 
     @property
     def width(self) -> int | None:
         """Floats per row, where the type says it."""
-        dtype = self.embedding_type
+        dtype = self.scored_type
         storage = dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype
         return storage.list_size if pa.types.is_fixed_size_list(storage) else None
 
@@ -71,7 +72,7 @@ class Shard(ABC):
         return self.start + self.rows
 
     def batches(self, columns: Sequence[str], access: str = "read") -> Batches:
-        """Its rows in order, at most `parquet.BATCH_ROWS` at a time.
+        """Its rows in order, few at a time.
 
         Parameters
         ----------
@@ -85,7 +86,7 @@ class Shard(ABC):
         pyarrow.RecordBatch
             These columns alone, in this order.
         pyarrow.Array
-            The embeddings, a list of floats per row.
+            The embeddings, a list of floats per row; of pictures what `embed_images` takes.
 
         Raises
         ------
@@ -93,9 +94,9 @@ class Shard(ABC):
             A file is damaged, or no longer what it was when the shard was found.
         """
         read = 0
-        for carried, embeddings in self._batches(list(columns), access):
-            read += len(embeddings)
-            yield carried, embeddings
+        for carried, values in self._batches(list(columns), access):
+            read += len(values)
+            yield carried, values
         if read != self.rows:
             raise self._changed(f"{read:,}")
 
@@ -124,19 +125,20 @@ class Shard(ABC):
 
 @dataclass(frozen=True)
 class ParquetShard(Shard):
-    """Row groups of a Parquet file with an embedding column."""
+    """Row groups of a Parquet file with a column of embeddings, or pictures."""
 
     file: File
-    embedding_column: str
+    column: str
     type: pa.DataType
     folders: hive.Partitions = ()
+    batch_rows: int = parquet.BATCH_ROWS
 
     @property
     def files(self) -> tuple[File, ...]:
         return (self.file,)
 
     @property
-    def embedding_type(self) -> pa.DataType:
+    def scored_type(self) -> pa.DataType:
         return self.type
 
     @property
@@ -144,15 +146,15 @@ class ParquetShard(Shard):
         return tuple(name for name, _ in self.folders)
 
     def digest(self, columns: Sequence[str]) -> str:
-        content = parquet.digest(self.file, [*columns, self.embedding_column], self.start, self.stop)
-        return _together(content, *(f"{name}={value}" for name, value in self.folders if name in columns))
+        content = parquet.digest(self.file, [*columns, self.column], self.start, self.stop)
+        return together(content, *(f"{name}={value}" for name, value in self.folders if name in columns))
 
     def _batches(self, columns: list[str], access: str) -> Batches:
-        read = [*(name for name in columns if name not in self.partitions), self.embedding_column]
-        for batch in parquet.batches(self.file, read, self.start, self.stop, access=access):
+        read = [*(name for name in columns if name not in self.partitions), self.column]
+        for batch in parquet.batches(self.file, read, self.start, self.stop, self.batch_rows, access):
             if not set(read) <= set(batch.schema.names):
                 raise self._changed("other columns")
-            yield hive.select(batch, columns, self.folders), batch.column(self.embedding_column)
+            yield hive.select(batch, columns, self.folders), batch.column(self.column)
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class MatrixShard(Shard):
         return (self.pair.matrix.file, *([self.pair.metadata] if self.pair.metadata else []))
 
     @property
-    def embedding_type(self) -> pa.DataType:
+    def scored_type(self) -> pa.DataType:
         return self.pair.matrix.type
 
     def digest(self, columns: Sequence[str]) -> str:
@@ -174,8 +176,8 @@ class MatrixShard(Shard):
         told = f"{matrix.width} {matrix.dtype} {matrix.fortran}"
         content = matrix.file.digest(matrix.ranges(self.start, self.stop))
         if metadata is None:
-            return _together(told, content)
-        return _together(told, content, parquet.digest(metadata, columns, self.start, self.stop))
+            return together(told, content)
+        return together(told, content, parquet.digest(metadata, columns, self.start, self.stop))
 
     def _batches(self, columns: list[str], access: str) -> Batches:  # noqa: ARG002
         read = self.pair.matrix.reader(self.stop)
@@ -225,36 +227,41 @@ def find_shards(
         A file lacks the embedding column, or it holds no lists of floats.
     ArgumentError
     """
-    if isinstance(rows_per_shard, bool) or int(rows_per_shard) != rows_per_shard or rows_per_shard < 1:
-        raise ArgumentError(f"expected rows_per_shard to be a whole number of rows, 1 or more, got {rows_per_shard!r}")
+    cuts.check_rows(rows_per_shard)
     found = list_files(source, storage_options)
     layout = layouts.choose_format(found, source, format)
     if layout == "parquet":
-        shards = _parquet(with_suffix(found, ".parquet", source), embedding_column, rows_per_shard)
+        files = with_suffix(found, ".parquet", source)
+        shards = parquet_shards(files, embedding_column, rows_per_shard, parquet.check_embedding)
     else:
         shards = _matrices(look_at_layout(layout, found, source, key), rows_per_shard)
-    names = {shard.name for shard in shards}
-    if len(names) != len(shards):
-        twice = next(name for name in sorted(names) if sum(shard.name == name for shard in shards) > 1)
-        raise InputError(f"expected inputs of different names, got two shards {twice!r}: rename a file")
+    cuts.check_names([shard.name for shard in shards])
     return shards
 
 
-def _parquet(files: Sequence[tuple[File, str]], embedding_column: str, most: int) -> list[Shard]:
+def parquet_shards(
+    files: Sequence[tuple[File, str]],
+    column: str,
+    most: int,
+    check: Callable[[pa.Schema, str], None],
+    batch_rows: int = parquet.BATCH_ROWS,
+) -> list[Shard]:
+    """Parquet files cut between row groups; `check` refuses a schema whose column does not hold what is scored."""
+
     def look(found: tuple[File, str]) -> list[Shard]:
         file, name = found
         footer = parquet.read_footer(file)
         try:
-            parquet.check_embedding(footer.schema, embedding_column)
+            check(footer.schema, column)
         except ColumnError as error:
             raise ColumnError(f"{error} (in {file.path})") from None
         folders = hive.of_file(found, footer.schema)
-        embedding = footer.schema.field(embedding_column)
-        own = pa.schema([field for field in footer.schema if field.name != embedding_column])
+        dtype = footer.schema.field(column).type
+        own = pa.schema([field for field in footer.schema if field.name != column])
         schema = hive.extended(own, folders, hive.COMPACT)
         return [
-            ParquetShard(part, stop - start, start, schema, file, embedding_column, embedding.type, folders)
-            for part, start, stop in _parts(name, _between_groups(footer.groups, most))
+            ParquetShard(part, stop - start, start, schema, file, column, dtype, folders, batch_rows)
+            for part, start, stop in cuts.parts(name, cuts.between_groups(footer.groups, most))
         ]
 
     return [shard for shards in layouts.look_at_all(files, look) for shard in shards]
@@ -265,26 +272,10 @@ def _matrices(found: Sequence[tuple[Pair, pa.Schema]], most: int) -> list[Shard]
     return [
         MatrixShard(part, stop - start, start, schema, pair)
         for pair, schema in found
-        for part, start, stop in _parts(pair.name, ranges(pair.matrix, most))
+        for part, start, stop in cuts.parts(pair.name, ranges(pair.matrix, most))
     ]
 
 
-def _parts(name: str, cuts: Ranges) -> list[tuple[str, int, int]]:
-    """Names and ranges of a file's parts; at least one, which may be empty."""
-    if len(cuts) < 2:
-        return [(name, *(cuts[0] if cuts else (0, 0)))]
-    return [(f"{name}.{at:05d}-of-{len(cuts):05d}", start, stop) for at, (start, stop) in enumerate(cuts)]
-
-
-def _between_groups(groups: list[int], most: int) -> Ranges:
-    """Ranges of whole row groups, as near as they allow to even ones of at most `most` rows."""
-    edges = list(accumulate(groups, initial=0))
-    rows = edges[-1]
-    count = -(-rows // most)
-    after = [(bisect_left(edges, rows * at / count), rows * at / count) for at in range(1, count)]
-    nearest = {min(edges[at - 1], edges[at], key=lambda edge: abs(edge - even)) for at, even in after}
-    return list(pairwise(sorted({0, rows} | nearest)))
-
-
-def _together(*parts: str) -> str:
+def together(*parts: str) -> str:
+    """One digest of several."""
     return xxhash.xxh3_128_hexdigest("\n".join(parts).encode())

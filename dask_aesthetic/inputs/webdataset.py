@@ -40,6 +40,19 @@ class Wanted:
     extensions: tuple[str, ...]
     metadata: pa.Schema
 
+    @classmethod
+    def of(cls, tars: Sequence[Tar], images: Sequence[str] = IMAGES, extensions: Sequence[str] = TEXTS) -> Wanted:
+        """Of some tars; ColumnError where two columns would have one name."""
+        wanted = cls(_extensions(images), _extensions(extensions), metadata_schema(tars))
+        names = wanted.schema.names
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ColumnError(
+                f"expected columns of different names, got {twice!r} twice: choose other extensions, or leave the "
+                "Parquet files out with metadata=False"
+            )
+        return wanted
+
     @property
     def schema(self) -> pa.Schema:
         """Of the frame."""
@@ -142,17 +155,10 @@ def read_webdataset(
     1  00000   b  a dog      no_image
     """
     tars = find_tars(list_files(path, storage_options), path, metadata)
-    wanted = Wanted(_extensions(image_extensions), _extensions(extensions), metadata_schema(tars))
-    schema = wanted.schema
-    twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
-    if twice is not None:
-        raise ColumnError(
-            f"expected columns of different names, got {twice!r} twice: choose other extensions, or leave the Parquet "
-            "files out with metadata=False"
-        )
+    wanted = Wanted.of(tars, image_extensions, extensions)
     sources, spans = _cut(tars, None if blocksize is None else _bytes(blocksize))
     with dask.config.set({"dataframe.convert-string": False}):  # Else from_map makes pandas' own strings of Arrow's.
-        return dd.from_map(_read, sources, spans, meta=meta_of(schema), wanted=wanted)
+        return dd.from_map(_read, sources, spans, meta=meta_of(wanted.schema), wanted=wanted)
 
 
 def _extensions(asked: Sequence[str]) -> tuple[str, ...]:
@@ -195,6 +201,18 @@ def _cut(tars: Sequence[Tar], blocksize: int | None) -> tuple[list[Tar], list[tu
 
 
 def _read(tar: Tar, span: tuple[int, int | None], columns: list[str], wanted: Wanted) -> pd.DataFrame:
+    table = read_rows(tar, span, columns, wanted)
+    return to_pandas(table.select(columns) if columns else None, Span(0, len(table), span[0]))
+
+
+def read_rows(tar: Tar, span: tuple[int, int | None], columns: Sequence[str], wanted: Wanted) -> pa.Table:
+    """Rows of a range of a tar's samples, and those without a sample where it has no end; these columns among others.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is not what it was.
+    """
     begin, end = span
     index = read_index(tar.file)
     samples = index.samples[begin:end]
@@ -217,8 +235,7 @@ def _read(tar: Tar, span: tuple[int, int | None], columns: list[str], wanted: Wa
     whole = pa.table({"key": keys, **made, **_told(faults)})
     alone = alone.append_column("sample_status", pa.repeat(pa.scalar("not_in_tar"), len(alone)))
     table = pa.concat_tables([whole, alone] if end is None else [whole], promote_options="default")
-    table = table.append_column("shard", pa.repeat(pa.scalar(tar.name), len(table)))
-    return to_pandas(table.select(columns) if columns else None, Span(0, len(table), begin))
+    return table.append_column("shard", pa.repeat(pa.scalar(tar.name), len(table)))
 
 
 def _members(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dask_aesthetic.errors import ArgumentError, InputError
+from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.inputs import parquet
-from dask_aesthetic.inputs.files import File, Source, places
 from dask_aesthetic.inputs.pairs import PLACE
+from dask_aesthetic.inputs.pictures import find_pictures
 from dask_aesthetic.inputs.shards import Shard, find_shards
 from dask_aesthetic.job.crew import Crew, Threads, Workers
+from dask_aesthetic.job.images import ImageOptions, ImageSettings
 from dask_aesthetic.job.markers import Marker
+from dask_aesthetic.job.mixing import refuse_mixing
 from dask_aesthetic.job.plan import Plan, plan_run
 from dask_aesthetic.job.running import failures_allowed, run
 from dask_aesthetic.job.settings import STATUS_COLUMN, Settings
@@ -28,6 +30,7 @@ from dask_aesthetic.thresholds import Threshold
 if TYPE_CHECKING:
     from distributed import Client
 
+ROWS_PER_SHARD, PICTURES_PER_SHARD = 1_000_000, 10_000
 # What the score's column is called in published data sets.
 STYLES = {"default": "aesthetic_score", "laion": "aesthetic", "coyo": "aesthetic_score_laion_v2"}
 
@@ -52,7 +55,8 @@ def score_dataset(
     client : distributed.Client, optional
         The Dask cluster whose workers score; they must reach `source` and `output` under the same names.
     threads : int, optional
-        How many threads of this process score where no client is given; one per CPU core if not said.
+        How many threads of this process score where no client is given; if not said one per CPU core, and one for
+        pictures, whose decoders and encoder take all cores as it is.
     max_failed : int or float, optional
         End the run when more rows than this have no usable embedding: a count if whole, else a share of all rows.
     allow_unusable : bool
@@ -69,10 +73,10 @@ def score_dataset(
 
     Raises
     ------
-    InputError, ColumnError, ArgumentError, ThresholdError, PredictorError
+    InputError, ColumnError, ArgumentError, ThresholdError, PredictorError, EncoderError, MissingDependencyError
         As in `plan_dataset`, before anything is written; InputError also where another run is at work in `output`.
-    UnusableError, InvalidEmbeddingError
-        A shard without any usable embedding; a row without one under ``on_invalid="raise"``.
+    UnusableError, InvalidEmbeddingError, InvalidImageError
+        A shard without any usable embedding or picture; a row without one under ``on_invalid="raise"``.
     JobError
         Shards are damaged, the disk is full, or more than `max_failed` rows failed. What is done stays.
 
@@ -85,7 +89,17 @@ def score_dataset(
 
     Shards with a marker are skipped as long as settings, inputs (by size and time stamp, and where these differ by
     content) and output are what they were. The bytes of the output do not depend on who scored what, or how often the
-    run was stopped.
+    run was stopped. (Of pictures they do on the kind of device and its number of threads, as encoders do: scores differ
+    by about 1e-5 in float32.)
+
+    Pictures are taken from tars, such as img2dataset writes, or from a column of Parquet files, decoded and embedded as
+    by ``.aesthetic.embed_and_score``, and dropped. A tar has one output, with ``shard`` and ``key`` as in
+    `read_webdataset`, so that ``dask-aesthetic filter`` takes it. Statuses are those of `embed`; of a row of a tar
+    without a picture that of `read_webdataset` (``damaged``, ``duplicate_member``, ``no_image``, ``several_images``,
+    ``too_large``, ``not_in_tar``, ``unsafe_name``, ``not_a_file``, ``no_key``). A tar that is cut off is scored up to
+    there: the last sample and what follows are ``damaged``. What is wrong beside a picture fails no row; carry
+    ``sample_status`` and ``sample_error`` over to see it. Where a column holds paths or URLs, what lies behind them is
+    not looked at again once its shard is done.
 
     Examples
     --------
@@ -98,10 +112,11 @@ def score_dataset(
     >>> summary = score_dataset(source, folder / "scores")
     >>> summary.rows, summary.scored, summary.failed
     (1000, 984, {'missing': 4, 'wrong_width': 4, 'not_finite': 4, 'zero': 4})
+    >>> score_dataset("cc3m/", "scores/", embed=True, columns=["url"], threshold=5.5)  # doctest: +SKIP
     """
     plan = plan_dataset(source, output, allow_unusable=allow_unusable, **options)
     failures_allowed(max_failed, plan.rows)
-    with open_crew(client, threads) as crew:
+    with open_crew(client, threads or plan.settings.threads) as crew:
         return run(plan, crew, max_failed=max_failed, allow_unusable=allow_unusable, progress=progress)
 
 
@@ -122,12 +137,19 @@ def plan_dataset(
     keep_only: bool = False,
     on_invalid: str = "null",
     batch_size: int | None = None,
-    rows_per_shard: int = 1_000_000,
+    rows_per_shard: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     verify: bool = False,
     allow_unusable: bool = False,
+    embed: bool = False,
+    image_column: str | None = None,
+    model: str | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
+    precision: str | None = None,
+    several: str | None = None,
+    exif_orientation: bool = False,
 ) -> Plan:
     """Look at what is to be scored and what an earlier run has done, and refuse what cannot be; nothing is written.
 
@@ -137,17 +159,18 @@ def plan_dataset(
         A file, a folder (searched through) or a glob; a path here or any URL that fsspec knows.
     output : str or path
         Folder for the scored files, or an fsspec URL; made if it is not there.
-    format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy"}
-        What lies in `source`; found by looking unless said.
+    format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy", "webdataset"}
+        What lies in `source`; found by looking unless said. With `embed` "parquet" or "webdataset".
     embedding_column : str
-        Column of Parquet files with a list of floats per row.
+        Column of Parquet files with a list of floats per row; of pictures what their embedding is called.
     matrix_key : str
         Which matrix of DataComp's .npz files, as `key` of `read_datacomp`.
     predictor, threshold, scale, keep_column, on_invalid, batch_size
-        As in ``.aesthetic.score``.
+        As in ``.aesthetic.score``. Of pictures `batch_size` are encoded together.
     columns : {"ids", "all"} or list of str
         What is carried over: the columns named key, uid, url, hash, id or image_path in any case; all but the
-        embedding; or those named. Of bare matrices "ids" are ``shard`` and ``row``.
+        embedding; or those named. Of bare matrices "ids" are ``shard`` and ``row``; of tars ``shard`` and ``key`` come
+        first, whatever is asked for. The embedding is kept if it is named, pictures never.
     style : {"default", "laion", "coyo"}
         Call the score as published data sets do: ``aesthetic_score``, ``aesthetic`` or ``aesthetic_score_laion_v2``.
     score_column : str, optional
@@ -155,7 +178,8 @@ def plan_dataset(
     keep_only : bool
         Write the rows to keep alone.
     rows_per_shard : int
-        Files with more rows are cut, Parquet files between row groups, into shards with an output each.
+        Files with more rows are cut, Parquet files between row groups, into shards with an output each. 1,000,000 if
+        not given, and 10,000 pictures. Tars stay whole.
     storage_options, output_options : mapping, optional
         For fsspec, of `source` and of `output`; the second is the first if not given.
     overwrite : bool
@@ -165,6 +189,10 @@ def plan_dataset(
         Read inputs and outputs of finished shards again, in place of trusting sizes and time stamps.
     allow_unusable : bool
         As in `score_dataset`.
+    embed : bool
+        `source` holds pictures, to be embedded by open_clip.
+    image_column, model, pretrained, precision, several, exif_orientation
+        As in ``.aesthetic.embed_and_score``, which says what they are if not given.
 
     Returns
     -------
@@ -175,6 +203,8 @@ def plan_dataset(
     InputError
         There is nothing to read, files are damaged or do not match, or the output has what the run would replace.
     ColumnError, ArgumentError, ThresholdError, PredictorError
+    EncoderError, MissingDependencyError
+        The model or its weights are unknown, do not fit the predictor, or need what is not installed.
     """
     if style not in STYLES:
         raise ArgumentError.choice("style", style, STYLES)
@@ -186,24 +216,45 @@ def plan_dataset(
         STYLES[style] if score_column is None else score_column,
         keep_column,
         on_invalid,
-        batch_size,
+        None if embed else batch_size,
     )
-    shards = find_shards(
-        source,
-        format=format,
-        embedding_column=embedding_column,
-        key=matrix_key,
-        rows_per_shard=rows_per_shard,
-        storage_options=storage_options,
-    )
+    images = ImageOptions(image_column, model, pretrained, precision, several, exif_orientation)
+    if rows_per_shard is None:
+        rows_per_shard = PICTURES_PER_SHARD if embed else ROWS_PER_SHARD
+    embed_spec = images.spec(spec, embedding_column, batch_size, storage_options) if embed else None
+    if embed:
+        shards = find_pictures(
+            source,
+            format=format,
+            image_column=images.column,
+            several=several,
+            rows_per_shard=rows_per_shard,
+            storage_options=storage_options,
+        )
+    else:
+        images.refuse()
+        shards = find_shards(
+            source,
+            format=format,
+            embedding_column=embedding_column,
+            key=matrix_key,
+            rows_per_shard=rows_per_shard,
+            storage_options=storage_options,
+        )
     store = Store.of(output, storage_options if output_options is None else output_options)
     refuse_mixing(source, [file for shard in shards for file in shard.files], store)
     added = (spec.score_column, spec.keep_column, STATUS_COLUMN)
-    settings = Settings(
-        spec, embedding_column, _carried(shards, columns, embedding_column, added), keep_only, rows_per_shard
-    )
-    if not allow_unusable:
-        refuse_other_widths(shards, spec.predictor, embedding_column)
+    dtype = pa.list_(pa.float32(), embed_spec.encoder.width) if embed_spec else None
+    carried = _carried(shards, columns, embedding_column, dtype, added)
+    if embed_spec:
+        weights = embed_spec.encoder.weights()
+        settings: Settings = ImageSettings(
+            spec, embedding_column, carried, keep_only, rows_per_shard, images.column, embed_spec, weights
+        )
+    else:
+        settings = Settings(spec, embedding_column, carried, keep_only, rows_per_shard)
+        if not allow_unusable:
+            refuse_other_widths(shards, spec.predictor, embedding_column)
     return plan_run(shards, settings, store, overwrite, verify)
 
 
@@ -213,33 +264,24 @@ def open_crew(client: Client | None, threads: int | None) -> Crew:
 
 
 def _carried(
-    shards: Sequence[Shard], columns: str | Sequence[str], embedding_column: str, added: Sequence[str]
+    shards: Sequence[Shard],
+    columns: str | Sequence[str],
+    embedding_column: str,
+    embedding_type: pa.DataType | None,
+    added: Sequence[str],
 ) -> pa.Schema:
-    """The columns that every output carries; earlier scores are replaced by the new ones."""
-    schemas = [shard.schema.append(pa.field(embedding_column, shard.embedding_type)) for shard in shards]
+    """The columns that every output carries; earlier scores, and embeddings that are made, are replaced."""
+    schemas = [
+        pa.schema([field for field in shard.schema if field.name != embedding_column]).append(
+            pa.field(embedding_column, embedding_type or shard.scored_type)
+        )
+        for shard in shards
+    ]
     if columns == "ids" and shards[0].schema.names == PLACE.names:
         columns = PLACE.names
     chosen = parquet.choose_columns(schemas[0], columns, embedding_column)
     left_out = added if columns != "all" else [*added, *shards[0].partitions]  # The output has the same folders.
-    names = [name for name in dict.fromkeys(chosen) if name not in left_out]
+    names = [name for name in dict.fromkeys([*shards[0].place, *chosen]) if name not in left_out]
     return parquet.common_schema(
         ((shard.files[-1], schema) for shard, schema in zip(shards, schemas, strict=True)), names
     )
-
-
-def refuse_mixing(source: Source, files: Iterable[File], store: Store) -> None:
-    """Refuse an output that the next run would read as input, and one that holds the input."""
-    for path in places(source):
-        if _inside(store.url, path):
-            raise InputError(f"expected an output folder outside of the input, got {store.url} in {path}")
-    for file in files:
-        if _inside(file.path, store.url):
-            raise InputError(f"expected an output folder apart from the input, got {store.url}, with {file.path} in it")
-
-
-def _inside(path: str, folder: str) -> bool:
-    if "://" in folder or "://" in path:
-        inner, outer, separator = path.rstrip("/"), folder.rstrip("/"), "/"
-    else:
-        inner, outer, separator = os.path.realpath(path), os.path.realpath(folder), os.sep
-    return inner == outer or inner.startswith(outer + separator)

@@ -95,6 +95,7 @@ def run(
         allow_unusable=allow_unusable,
         progress=progress,
         stop=stop,
+        patience=plan.settings.patience,
     )
     return sum((marker.summary for marker in markers.values()), Summary())
 
@@ -108,6 +109,7 @@ def carry_out(
     allow_unusable: bool = False,
     progress: Callable[[Any], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    patience: float = 0.0,
 ) -> dict[str, Any]:
     """Have a crew do every shard that is not done, and then finish; the marker of each shard by name.
 
@@ -118,7 +120,7 @@ def carry_out(
     """
     with plan.store.owned():
         markers = dict(plan.done)
-        loop = _Loop(plan, crew, markers, max_failed, allow_unusable, progress, stop)
+        loop = _Loop(plan, crew, markers, max_failed, allow_unusable, progress, stop, patience)
         if not plan.finished:
             plan.prepare()
             try:
@@ -148,17 +150,16 @@ class _Loop:
         allow_unusable: bool,
         progress: Callable[[Any], None] | None,
         stop: Callable[[], bool] | None,
+        patience: float,
     ) -> None:
         self.plan, self.crew, self.markers = plan, crew, markers
-        self.limit = failures_allowed(max_failed, plan.rows)
+        self.limit, self.patience = failures_allowed(max_failed, plan.rows), patience
         self.allow_unusable, self.progress, self.stop = allow_unusable, progress, stop
         self.waiting = deque((shard, 1) for shard in plan.todo)
         self.flying: dict[Future[Outcome], Flight] = {}
         self.seconds: deque[float] = deque(maxlen=100)
-        self.slots, self.looked = (
-            0,
-            -math.inf,
-        )  # The crew's, and when that was asked: a cluster takes its time to answer.
+        # The crew's, and when that was asked: a cluster takes its time to answer.
+        self.slots, self.looked = 0, -math.inf
         self.alone, self.alone_told = math.inf, ALONE  # Since when there is no worker, and when to say so.
         self.spoilt: dict[str, Exception] = {}
         self.failed = sum(sum(marker.failed.values()) for marker in markers.values())
@@ -264,7 +265,7 @@ class _Loop:
 
     def _look_for_stuck(self) -> None:
         now = time.monotonic()
-        patience = max(STUCK, USUAL * median(self.seconds)) if self.seconds else STUCK
+        patience = max(STUCK, USUAL * median(self.seconds) if self.seconds else self.patience)
         for flight in list(self.flying.values()):
             if now - flight.since > max(patience, 2 * flight.warned):
                 # Whoever scores it may hang, or be done and the answer lost. A twin scores it, or finds it done.

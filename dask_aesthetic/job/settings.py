@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 
 from dask_aesthetic.embeddings import STATUSES
-from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.inputs.shards import Batches
+from dask_aesthetic.scoring import ScoreSpec, score_array
 from dask_aesthetic.version import __version__
 
 LAYOUT = 1  # Of the output; another number is another layout, which is not gone on with.
 STATUS_COLUMN = "status"
+Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Carried columns, scores, statuses.
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What shapes the output of every shard.
+    """What shapes the output of every shard, and the way from its rows to scores.
 
     Attributes
     ----------
@@ -31,7 +35,20 @@ class Settings:
         Write the rows to keep alone.
     rows_per_shard : int
         Larger files are cut, and the shards are named after the cuts.
+    statuses : tuple of str
+        By their codes.
+    harmless : frozenset of str
+        Reasons to fail that do not hint at the wrong column or model, though every row of a shard has one.
+    threads : int or None
+        How many threads score where nobody says; None for one per CPU core.
+    patience : float
+        Seconds that the first shards may take before one is called stuck, at least.
     """
+
+    statuses: ClassVar[tuple[str, ...]] = STATUSES
+    harmless: ClassVar[frozenset[str]] = frozenset()
+    threads: ClassVar[int | None] = None
+    patience: ClassVar[float] = 0.0
 
     spec: ScoreSpec
     embedding_column: str
@@ -40,8 +57,27 @@ class Settings:
     rows_per_shard: int
 
     @property
+    def column(self) -> str:
+        """The column that is scored."""
+        return self.embedding_column
+
+    def scored(self, batches: Batches, shard: str) -> Iterator[Scored]:
+        """Score a shard's rows.
+
+        Raises
+        ------
+        InvalidEmbeddingError
+            Under ``on_invalid="raise"``.
+        """
+        read = 0
+        for carried, lists in batches:
+            scores, status = score_array(lists, self.spec, self.embedding_column, f"shard {shard}", read)
+            yield self.with_embedding(carried, lists), scores, status
+            read += len(scores)
+
+    @property
     def read(self) -> list[str]:
-        """The columns to read beside the embedding."""
+        """The columns to read beside the one that is scored."""
         return [name for name in self.carried.names if name != self.embedding_column]
 
     def with_embedding(self, carried: pa.RecordBatch, lists: pa.Array) -> pa.RecordBatch:
@@ -107,11 +143,6 @@ def differences(earlier: dict[str, Any], asked: dict[str, Any]) -> list[str]:
 def status_type() -> pa.DataType:
     """The type of the column of statuses."""
     return pa.dictionary(pa.int8(), pa.string())
-
-
-def status_values() -> pa.Array:
-    """The statuses in the order of their codes."""
-    return pa.array(STATUSES)
 
 
 def _short(value: Any) -> str:

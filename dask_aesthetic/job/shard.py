@@ -12,16 +12,14 @@ import pyarrow.parquet as pq
 
 from dask_aesthetic.errors import AestheticError, JobStoppedError, UnusableError
 from dask_aesthetic.inputs import parquet
-from dask_aesthetic.inputs.shards import Shard
+from dask_aesthetic.inputs.shards import Batches, Shard
 from dask_aesthetic.job.markers import Marker, content_of, failures_name, output_name, read_marker, stamps
-from dask_aesthetic.job.settings import STATUS_COLUMN, Settings, status_type, status_values
+from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, Settings, status_type
 from dask_aesthetic.job.store import Store
 from dask_aesthetic.job.summary import Summary
-from dask_aesthetic.scoring import score_array
 from dask_aesthetic.thresholds import SCALES
 
 ROW_GROUP = 1 << 16
-Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Carried columns, scores, statuses.
 Outcome = Marker | AestheticError
 FAILED_SCHEMA = pa.schema(
     {"shard": pa.dictionary(pa.int32(), pa.string()), "row": pa.int64(), "key": pa.string(), "status": status_type()}
@@ -42,8 +40,8 @@ def score_shard(
     InputError
         Its files are damaged, or not what they were.
     UnusableError
-        No row of it has a usable embedding, and `allow_unusable` does not allow that.
-    InvalidEmbeddingError
+        No row of it has a usable embedding or picture, and `allow_unusable` does not allow that.
+    InvalidEmbeddingError, InvalidImageError
         Under ``on_invalid="raise"``.
     JobStoppedError
         `stopped` says so; nothing is left behind.
@@ -59,8 +57,8 @@ def score_shard(
             for group in _groups(shard, settings, stopped):
                 writer.write(group)
         summary, listed = writer.summary, None
-        if summary.rows and not summary.scored and not allow_unusable:
-            raise UnusableError(shard.name, settings.embedding_column, summary.rows, summary.failed)
+        if not summary.scored and not allow_unusable and not settings.harmless.issuperset(summary.failed):
+            raise UnusableError(shard.name, settings.column, summary.rows, summary.failed)
         done = _done(shard, settings, store)
         if done is not None:  # Meanwhile, by a worker that was given up too early.
             return done
@@ -114,11 +112,9 @@ def _groups(shard: Shard, settings: Settings, stopped: Callable[[], bool] | None
     """A shard's rows, scored, in parts of `ROW_GROUP`; one empty part if it has none."""
     waiting: list[Scored] = []
     read = ready = 0
-    for carried, lists in shard.batches(settings.read, access="mapped"):  # The digest has just read them.
-        if stopped is not None and stopped():
-            raise JobStoppedError
-        scores, status = score_array(lists, settings.spec, settings.embedding_column, f"shard {shard.name}", read)
-        waiting.append((settings.with_embedding(carried, lists), scores, status))
+    batches = shard.batches(settings.read, access="mapped")  # The digest has just read them.
+    for carried, scores, status in settings.scored(_until(stopped, batches), shard.name):
+        waiting.append((carried, scores, status))
         read += len(scores)
         ready += len(scores)
         if ready >= ROW_GROUP:
@@ -126,6 +122,13 @@ def _groups(shard: Shard, settings: Settings, stopped: Callable[[], bool] | None
             waiting, ready = [], 0
     if waiting or not read:
         yield waiting
+
+
+def _until(stopped: Callable[[], bool] | None, batches: Batches) -> Batches:
+    for batch in batches:
+        if stopped is not None and stopped():
+            raise JobStoppedError
+        yield batch
 
 
 class _Writer:
@@ -154,13 +157,13 @@ class _Writer:
         scores = np.concatenate([np.empty(0, np.float32), *(part for _, part, _ in group)])
         status = np.concatenate([np.empty(0, np.uint8), *(part for _, _, part in group)])
         scored = np.isfinite(scores)
-        self.summary.count(scores, scores * SCALES[scale], status, cut)
+        self.summary.count(scores, scores * SCALES[scale], status, self.settings.statuses, cut)
         carried = pa.Table.from_batches([batch for batch, _, _ in group], _like(group, self.settings.carried))
         keep = pa.array(scored & (scores >= cut))
         added = [
             pa.array(scores, mask=~scored),
             keep,
-            pa.DictionaryArray.from_arrays(pa.array(status.astype(np.int8)), status_values()),
+            pa.DictionaryArray.from_arrays(pa.array(status.astype(np.int8)), pa.array(self.settings.statuses)),
         ]
         columns = [*carried.cast(self.settings.carried).columns, *added]
         table = pa.table(columns, schema=self.schema)

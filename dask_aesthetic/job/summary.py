@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +10,6 @@ import pandas as pd
 
 from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.embeddings import STATUSES
-from dask_aesthetic.scoring import STATUS_DTYPE
 
 
 @dataclass
@@ -43,14 +43,16 @@ class Summary:
     def failed(self) -> dict[str, int]:
         """Rows without a score, by reason."""
         reasons = self.distribution.reasons
-        known = {reason: reasons[reason] for reason in STATUSES if reason in reasons}
+        known = {reason: reasons[reason] for reason in (*STATUSES, *reasons) if reason in reasons}
         rest = self.distribution.missing - sum(known.values())  # The embedding is usable, and the score not finite.
         return {**known, "unknown": rest} if rest else known
 
-    def count(self, scores: np.ndarray, raw: np.ndarray, status: np.ndarray, cut: float) -> None:
-        """Take in a batch: scores on the asked scale, the same raw, and `Status` codes."""
+    def count(
+        self, scores: np.ndarray, raw: np.ndarray, status: np.ndarray, statuses: Sequence[str], cut: float
+    ) -> None:
+        """Take in a batch: scores on the asked scale, the same raw, and codes of statuses."""
         self.kept += int(np.count_nonzero(scores >= cut))
-        reasons = pd.Categorical.from_codes(status, dtype=STATUS_DTYPE) if status.any() else None
+        reasons = pd.Categorical.from_codes(status, dtype=pd.CategoricalDtype(list(statuses))) if status.any() else None
         self.distribution += ScoreDistribution.of(raw, status=reasons)
 
     def quantile(self, q: float) -> float:

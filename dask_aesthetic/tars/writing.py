@@ -12,7 +12,7 @@ import dask.dataframe as dd
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.inputs.files import Source, list_files
 from dask_aesthetic.inputs.tars import find_tars, metadata_schema
-from dask_aesthetic.job.dataset import refuse_mixing
+from dask_aesthetic.job.mixing import refuse_mixing
 from dask_aesthetic.job.running import carry_out
 from dask_aesthetic.job.store import Store
 from dask_aesthetic.tars.copying import Copiers

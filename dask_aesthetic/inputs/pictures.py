@@ -1,0 +1,152 @@
+"""Pictures cut into shards: tars of samples, and Parquet files with a column of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any, ClassVar
+
+import pyarrow as pa
+
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
+from dask_aesthetic.images import check_images, holds_images
+from dask_aesthetic.inputs import cuts, parquet
+from dask_aesthetic.inputs.file import File
+from dask_aesthetic.inputs.files import Found, Source, list_files, shown, with_suffix
+from dask_aesthetic.inputs.layouts import look_at_all
+from dask_aesthetic.inputs.partitions import meta_of
+from dask_aesthetic.inputs.samples import Fault, Sample
+from dask_aesthetic.inputs.shards import Batches, Shard, parquet_shards, together
+from dask_aesthetic.inputs.tar import open_tar, read_index, read_member
+from dask_aesthetic.inputs.tars import SUFFIXES, Tar, find_tars
+from dask_aesthetic.inputs.webdataset import Wanted, read_rows
+
+FORMATS = ("auto", "parquet", "webdataset")
+BATCH_ROWS = 32  # Encoded pictures of so many rows are held together.
+# Why a row of a tar has no picture, in the words of `read_webdataset`.
+FAULTS = (
+    *("damaged", "duplicate_member", "no_image", "several_images", "too_large", "not_in_tar"),
+    *("unsafe_name", "not_a_file", "no_key"),
+)
+_NOT_IN_TAR = Fault("not_in_tar", "the Parquet file beside the tar alone has it")
+
+
+@dataclass(frozen=True)
+class TarShard(Shard):
+    """The samples of a tar, and the rows of its Parquet file that have none; as `read_webdataset` orders them.
+
+    What stands for a picture is its bytes, or the `Fault` by which there is none. The last sample before damage counts
+    as damaged, although it may have a picture: another one may be lost.
+    """
+
+    place: ClassVar[tuple[str, ...]] = ("shard", "key")
+
+    tar: Tar
+    wanted: Wanted
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        return (self.tar.file, *([self.tar.metadata] if self.tar.metadata else []))
+
+    @property
+    def scored_type(self) -> pa.DataType:
+        return pa.binary()
+
+    def digest(self, columns: Sequence[str]) -> str:
+        content = self.tar.file.digest()
+        if self.tar.metadata is None:
+            return together(content)
+        rows = parquet.read_footer(self.tar.metadata).metadata.num_rows
+        return together(content, parquet.digest(self.tar.metadata, ["key", *columns], 0, rows))
+
+    def _batches(self, columns: list[str], access: str) -> Batches:  # noqa: ARG002
+        table = read_rows(self.tar, (0, None), ["key", *columns], self.wanted)
+        samples = read_index(self.tar.file).samples
+        with self.tar.file.reading("a tar"), open_tar(self.tar.file) as stream:
+            for start in range(0, len(table), BATCH_ROWS):
+                rows = table.select(columns).slice(start, BATCH_ROWS)
+                pictures = [self._picture(stream, sample) for sample in samples[start : start + BATCH_ROWS]]
+                alone = min(BATCH_ROWS, len(table) - start) - len(pictures)
+                arrays = [column.combine_chunks() for column in rows.columns]
+                yield pa.RecordBatch.from_arrays(arrays, schema=rows.schema), [*pictures, *[_NOT_IN_TAR] * alone]
+
+    def _picture(self, stream: IO[bytes], sample: Sample) -> bytes | Fault:
+        member = sample.only(sample.image(self.wanted.images))
+        if sample.fault is not None or member is None:
+            return sample.faults(self.wanted.images, ())[0]
+        return read_member(stream, member)
+
+
+def find_pictures(
+    source: Source,
+    *,
+    format: str = "auto",  # noqa: A002
+    image_column: str = "image",
+    several: str | None = None,
+    rows_per_shard: int = 10_000,
+    storage_options: Mapping[str, Any] | None = None,
+) -> list[Shard]:
+    """Find pictures, look at every footer and at the headers of every tar, and cut them into shards.
+
+    Parameters
+    ----------
+    source : str, path, or list of them
+        A file, a folder (searched through) or a glob; here, or fsspec URLs.
+    format : {"auto", "parquet", "webdataset"}
+        "auto" takes tars if there are any, and Parquet files if not.
+    image_column, several
+        Of Parquet files, as in ``.aesthetic.embed``.
+    rows_per_shard : int
+        Larger Parquet files are cut between row groups; tars stay whole.
+    storage_options : mapping, optional
+        For fsspec.
+
+    Returns
+    -------
+    list of Shard
+        At least one; those of files without rows have none.
+
+    Raises
+    ------
+    InputError
+        There is nothing to read, or files cannot be read: every one that cannot, at once. A tar that is damaged after
+        its beginning is not refused.
+    ColumnError, ArgumentError
+        A file lacks the image column, or it holds no pictures, or lists of them without a word on which to take.
+    """
+    cuts.check_rows(rows_per_shard)
+    if format not in FORMATS:
+        raise ArgumentError.choice("format", format, FORMATS)
+    found = list_files(source, storage_options)
+    if format == "webdataset" or (format == "auto" and any(one.name.endswith(SUFFIXES) for one in found)):
+        return _tars(found, source)
+    if format == "auto" and not any(one.named or one.name.endswith(".parquet") for one in found):
+        raise InputError(f"expected tars ({', '.join(SUFFIXES)}) or .parquet files of pictures in {shown(source)}")
+    files = with_suffix(found, ".parquet", source)
+    shards = parquet_shards(files, image_column, rows_per_shard, partial(_check, several=several), BATCH_ROWS)
+    cuts.check_names(shard.name for shard in shards)
+    return shards
+
+
+def _tars(found: Sequence[Found], source: Source) -> list[Shard]:
+    tars = find_tars(found, source)
+    wanted = Wanted.of(tars)
+    schema = pa.schema([field for field in wanted.schema if field.name != "image"])
+
+    def look(tar: Tar) -> Shard:
+        return TarShard(tar.name, len(read_rows(tar, (0, None), ["key"], wanted)), 0, schema, tar, wanted)
+
+    return look_at_all(tars, look)
+
+
+def _check(schema: pa.Schema, column: str, several: str | None) -> None:
+    """Refuse a schema without a column of pictures of that name."""
+    if column not in schema.names:
+        names = ", ".join(map(repr, schema.names)) or "no columns"
+        would_do = ", ".join(repr(field.name) for field in schema if holds_images(field.type)) or "none"
+        raise ColumnError(
+            f"expected image_column={column!r} to be a column; the file has {names}. Columns that may hold pictures, "
+            f"or paths of such: {would_do}"
+        )
+    check_images(meta_of(pa.schema([schema.field(column)]))[column], several)

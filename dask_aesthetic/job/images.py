@@ -1,0 +1,179 @@
+"""Jobs over pictures: what is asked beside the scoring, and the way from a shard's pictures to scores."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from dask_aesthetic.accessor.columns import IMAGE_COLUMN
+from dask_aesthetic.accessor.embedding import MODEL, PRETRAINED
+from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidImageError
+from dask_aesthetic.images import (
+    IMAGE_STATUSES,
+    EmbedSpec,
+    ImageStatus,
+    embed_images,
+    embedding_lists,
+    prepare_pillow,
+    rows_of,
+    score_embeddings,
+)
+from dask_aesthetic.inputs.pictures import FAULTS
+from dask_aesthetic.inputs.samples import Fault
+from dask_aesthetic.inputs.shards import Batches
+from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, Settings
+from dask_aesthetic.scoring import ScoreSpec
+
+TOGETHER = 128  # Batches that are embedded in one go: in between the encoder waits for the first pictures of the next.
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How pictures are embedded, as the user says it; None for what ``.aesthetic.embed_and_score`` does."""
+
+    image_column: str | None = None
+    model: str | None = None
+    pretrained: str | os.PathLike[str] | None = None
+    precision: str | None = None
+    several: str | None = None
+    exif_orientation: bool = False
+
+    @property
+    def column(self) -> str:
+        """The column of pictures."""
+        return self.image_column or IMAGE_COLUMN
+
+    def refuse(self) -> None:
+        """Refuse what is said of pictures where none are embedded."""
+        said = [f"{name}={value!r}" for name, value in asdict(self).items() if value]
+        if said:
+            raise ArgumentError(f"expected embed=True (--embed) with {', '.join(said)}, got embed=False")
+
+    def spec(
+        self, score_spec: ScoreSpec, embedding_column: str, batch_size: Any, options: Mapping[str, Any] | None
+    ) -> EmbedSpec:
+        """Check them; nothing is downloaded.
+
+        Raises
+        ------
+        EncoderError, ArgumentError, ColumnError, MissingDependencyError
+        """
+        prepare_pillow()
+        for role, column in (("score_column", score_spec.score_column), ("keep_column", score_spec.keep_column)):
+            if column == self.column:
+                raise ColumnError.clash(role, column, "the image column")
+        spec = EmbedSpec.of(
+            self.column,
+            model=self.model or MODEL,
+            pretrained=self.pretrained or PRETRAINED,
+            batch_size="auto" if batch_size is None else batch_size,
+            precision=self.precision or "auto",
+            output_column=embedding_column,
+            status_column=STATUS_COLUMN,
+            dtype="float32",
+            several=self.several,
+            exif_orientation=self.exif_orientation,
+            on_invalid=score_spec.on_invalid,
+            storage_options=options,
+        )
+        spec.encoder.check_fit(score_spec.predictor.info)
+        return spec
+
+
+@dataclass(frozen=True)
+class ImageSettings(Settings):
+    """What shapes the output of every shard of pictures.
+
+    Attributes
+    ----------
+    image_column : str
+    embed : EmbedSpec
+    weights : str
+        What tells the encoder's weights from others.
+    """
+
+    image_column: str
+    embed: EmbedSpec
+    weights: str
+
+    statuses: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*IMAGE_STATUSES, *FAULTS)))
+    # Whole tars of downloads that failed are nothing odd.
+    harmless: ClassVar[frozenset[str]] = frozenset(FAULTS)
+    threads: ClassVar[int | None] = 1  # Decoder and encoder take all cores as it is.
+    patience: ClassVar[float] = 6 * 3600.0  # A CPU may embed a picture per second.
+
+    @property
+    def column(self) -> str:
+        return self.image_column
+
+    def scored(self, batches: Batches, shard: str) -> Iterator[Scored]:
+        """Embed and score a shard's pictures; they are taken from `batches` one by one, as they are decoded.
+
+        Raises
+        ------
+        InvalidImageError
+            Under ``on_invalid="raise"``.
+        EncoderError
+            The model's weights cannot be had, or are not the ones that were asked for.
+        """
+        read = 0
+        for first in batches:
+            taken: list[tuple[pa.RecordBatch, int]] = []
+            faults: dict[int, str] = {}
+            pictures = _pictures(chain([first], islice(batches, TOGETHER - 1)), taken, faults)
+            embeddings, status = embed_images(pictures, self.embed)
+            codes = status.numpy().copy()
+            for at, reason in faults.items():
+                codes[at] = self.statuses.index(reason)
+            self._refuse(codes, shard, read)
+            lists = embedding_lists(embeddings, status, self.embed.dtype)
+            scores = score_embeddings(embeddings, status, self.spec)
+            read += len(codes)
+            at = 0
+            for carried, rows in taken:
+                here = slice(at, at + rows)
+                yield self.with_embedding(carried, lists[here]), scores[here], codes[here]
+                at += rows
+
+    def _refuse(self, codes: np.ndarray, shard: str, start: int) -> None:
+        failed = np.flatnonzero(codes != ImageStatus.OK)
+        if self.spec.on_invalid == "raise" and len(failed):
+            reason = self.statuses[codes[failed[0]]]
+            raise InvalidImageError(self.image_column, f"shard {shard}", start + int(failed[0]), None, reason)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {**super().provenance, "encoder": self._encoder()}
+
+    def told(self) -> dict[str, Any]:
+        return {**super().told(), "image_column": self.image_column, **self._encoder()}
+
+    def _encoder(self) -> dict[str, Any]:
+        """What makes the embeddings, in plain words."""
+        return {
+            "model": self.embed.encoder.model,
+            "pretrained": self.weights,
+            "architecture": hashlib.sha256(self.embed.encoder.architecture.encode()).hexdigest()[:16],
+            "precision": self.embed.encoder.precision,
+            "several": self.embed.several,
+            "exif_orientation": self.embed.exif_orientation,
+        }
+
+
+def _pictures(batches: Batches, taken: list[tuple[pa.RecordBatch, int]], faults: dict[int, str]) -> Iterator[Any]:
+    """The pictures of batches, None where there is a fault; notes what is carried over of how many rows, and faults."""
+    start = 0
+    for carried, values in batches:
+        taken.append((carried, len(values)))
+        for at, row in enumerate(rows_of(values), start):
+            if isinstance(row, Fault):
+                faults[at] = row.status
+            yield None if isinstance(row, Fault) else row
+        start += len(values)

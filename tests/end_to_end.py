@@ -1,0 +1,212 @@
+"""Pictures to kept tars through the command line: generated, embedded, scored, killed half-way, resumed, filtered.
+
+``python tests/end_to_end.py --pictures 2000`` does so on a cluster of two workers, and tells images per second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from io import BytesIO
+from itertools import batched
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import chaos
+import click
+import numpy as np
+import open_clip
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from tarring import content, member, write
+
+from dask_aesthetic.images import EncoderSpec
+from dask_aesthetic.images.encoder import Encoder
+
+MODEL = "ViT-S-32-alt"  # Of those that open_clip knows a small one.
+COMMAND = [sys.executable, "-W", "error", "-m", "dask_aesthetic"]
+SHARDS = 8
+SIZES = [(640, 480), (480, 640), (512, 512), (400, 300), (300, 225), (800, 533), (256, 256)]
+KINDS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
+BROKEN = (
+    lambda data: b"",
+    lambda data: b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
+    lambda data: data[: len(data) // 2],
+    lambda data: np.random.default_rng(len(data)).bytes(len(data)),
+)
+
+
+def picture(chance: np.random.Generator) -> Image.Image:
+    """Colours at every scale, the finer the fainter, as in photographs."""
+    width, height = SIZES[chance.integers(len(SIZES))]
+    total = np.zeros((height, width, 3), np.float32)
+    for scale in range(1, 8):
+        coarse = chance.integers(0, 256, (2**scale, 2**scale, 3), dtype=np.uint8)
+        total += np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)) / 2**scale
+    return Image.fromarray(total.clip(0, 255).astype(np.uint8))
+
+
+def write_tars(folder: Path, count: int, seed: int = 0) -> dict[str, str]:
+    """Tars of pictures, captions and JSON; the keys of those that are broken, which is every hundredth."""
+    chance = np.random.default_rng(seed)
+    broken = {}
+    for shard, numbers in enumerate(batched(range(count), -(-count // SHARDS))):
+        members = []
+        for at in numbers:
+            ending = chance.choice(list(KINDS), p=[0.8, 0.1, 0.1])
+            file = BytesIO()
+            picture(chance).save(file, KINDS[ending])
+            data = file.getvalue()
+            if at % 100 == 50:
+                data = BROKEN[at // 100 % len(BROKEN)](data)
+                broken[f"{at:06d}"] = "undecodable"
+            members += [
+                member(f"{at:06d}.{ending}", data),
+                member(f"{at:06d}.txt", f"picture {at}".encode()),
+                member(f"{at:06d}.json", json.dumps({"at": at}).encode()),
+            ]
+        write(folder / f"{shard:05d}.tar", *members)
+    return broken
+
+
+def write_models(folder: Path) -> list[str]:
+    """A small random encoder and a predictor for it, as options of the command."""
+    folder.mkdir()
+    torch.manual_seed(0)
+    model = open_clip.create_model(MODEL)
+    torch.save(model.state_dict(), folder / "encoder.pt")
+    weight = torch.randn(1, model.visual.output_dim)
+    torch.save({"weight": weight, "bias": torch.tensor([5.0])}, folder / "head.pt")
+    where = ["--model", MODEL, "--pretrained", str(folder / "encoder.pt"), "--predictor", str(folder / "head.pt")]
+    return ["--embed", *where, "--threshold", "5"]
+
+
+def run(folder: Path, count: int, crew: list[str]) -> dict[str, object]:
+    """All of it, with what must hold checked on the way; what the calm run told of itself."""
+    broken, models = write_tars(folder / "in", count), write_models(folder / "models")
+    source = folder / "in"
+
+    def score(output: str) -> list[str]:
+        return [*COMMAND, "score", str(source), str(folder / output), *models, *crew, "--json", "--quiet"]
+
+    print("$", shlex.join(score("scored")[3:]), flush=True)
+    told = json.loads(_finished(score("calm")))
+    assert told["rows"] == count == told["scored"] + sum(told["failed"].values())
+    assert told["failed"] == ({"undecodable": len(broken)} if broken else {})
+    failed = {row["key"]: row["status"] for row in pq.read_table(folder / "calm/_failed.parquet").to_pylist()}
+    assert failed == broken
+
+    done = kill_half_way(score("scored"), folder / "scored")
+    resumed = json.loads(_finished(score("scored")))
+    assert resumed["shards_done_before"] == len(done) > 0
+    after = chaos.committed(folder / "scored")
+    assert {shard: after[shard] for shard in done} == done, "a committed shard was written again"
+    assert chaos.content(folder / "scored") == chaos.content(folder / "calm"), "not as of the calm run"
+    print(f"killed after {len(done)} of {SHARDS} shards and resumed: byte for byte as of a calm run", flush=True)
+
+    rows = pq.read_table(folder / "scored").to_pandas()
+    cut = float(rows["aesthetic_score"].median())
+    where = ["--tars", str(source), "--out", str(folder / "kept"), "--threshold", repr(cut), "--quiet"]
+    _finished([*COMMAND, "filter", str(folder / "scored"), *where])
+    check_kept(source, folder / "kept", set(rows.loc[rows["aesthetic_score"] >= np.float32(cut), "key"]))
+    return told
+
+
+def kill_half_way(command: list[str], output: Path) -> dict[str, tuple[int, int]]:
+    """Kill the command and all its workers when half of the shards are done; those that are."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    while len(chaos.committed(output)) < SHARDS // 2 and process.poll() is None:
+        time.sleep(0.01)
+    assert process.poll() is None, process.stderr.read().decode()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    return chaos.committed(output)
+
+
+def check_kept(source: Path, kept: Path, keys: set[str]) -> None:
+    """Every member of the samples to keep is there as it was, and no other."""
+    whole = {path.name: _digests(path) for path in source.glob("*.tar")}
+    got = {path.name: _digests(path) for path in kept.glob("*.tar")}
+    assert got == {
+        shard: {name: digest for name, digest in members.items() if name.partition(".")[0] in keys}
+        for shard, members in whole.items()
+    }
+    count = sum(len(members) for members in got.values())
+    assert count == 3 * len(keys) > 0
+    print(f"kept {len(keys):,} samples: {count:,} members with the sha256 of the source's", flush=True)
+
+
+def stages(folder: Path, most: int = 400) -> dict[str, float]:
+    """Images per second of each stage alone, over the same pictures, on one core."""
+    torch.set_num_threads(1)
+    encoder = Encoder(EncoderSpec.of(MODEL, folder / "models/encoder.pt", "float32"))
+    files = [
+        data
+        for path in sorted((folder / "in").glob("*.tar"))
+        for name, data in content(path).items()
+        if name.partition(".")[2] in KINDS
+    ]
+    seconds = dict.fromkeys(("decode", "preprocess", "encode"), 0.0)
+    count = 0
+    for part in batched(files[:: max(1, len(files) // most)], encoder.batch_size(None)):
+        begin = time.perf_counter()
+        images = [image for image in map(_decoded, part) if image is not None]
+        decoded = time.perf_counter()
+        pixels = torch.from_numpy(np.stack([np.asarray(encoder.transform(image)) for image in images]))
+        prepared = time.perf_counter()
+        encoder.encode(pixels)
+        ended = time.perf_counter()
+        if count:  # The first batch warms up.
+            for stage, took in zip(seconds, (decoded - begin, prepared - decoded, ended - prepared), strict=True):
+                seconds[stage] += took
+            count += len(images)
+        count = count or 1
+    return {stage: (count - 1) / took for stage, took in seconds.items()}
+
+
+def _decoded(data: bytes) -> Image.Image | None:
+    try:
+        image = Image.open(BytesIO(data))
+        image.load()
+    except OSError:
+        return None
+    return image
+
+
+def _digests(path: Path) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in content(path).items()}
+
+
+def _finished(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@click.command()
+@click.option("--pictures", type=click.IntRange(min=100), default=2000, show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), help="New folder for what is made; else a temporary one.")
+def main(pictures: int, folder: Path | None) -> None:
+    """From pictures to kept tars on two workers."""
+    with TemporaryDirectory(prefix="end-to-end-") as temporary:
+        place = folder or Path(temporary)
+        told = run(place, pictures, ["--workers", "2"])
+        for stage, rate in stages(place).items():
+            print(f"{stage:>10}  {rate:8,.0f} images/s, alone on one core")
+        seconds = told["seconds"]
+        rate = pictures / seconds
+        print(f"{'whole':>10}  {rate:8,.0f} images/s, two workers, {seconds:.1f} s with their start")
+    print("all checks passed")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()
