@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("open_clip", reason="needs open_clip: pip install 'dask-aesthetic[embed]'")
 
-import end_to_end  # noqa: E402
+import end_to_end
 
 
 def test_pictures_come_to_kept_tars_though_the_run_is_killed(tmp_path):

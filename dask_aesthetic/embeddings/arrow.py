@@ -13,7 +13,7 @@ from torch.utils.dlpack import from_dlpack
 
 from dask_aesthetic.embeddings.rows import Run, Status, mark_null_leaves, status_of_lengths
 
-# Rows looked at together: only a piece with a row of another width is copied, so this bounds the copy (100 MB).
+# Rows looked at together where one is odd: a piece with a row of another width is copied, so this bounds the copy.
 PIECE_ROWS = 32768
 
 
@@ -50,8 +50,9 @@ def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
     for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
         lists = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
         cut = _fixed if pa.types.is_fixed_size_list(lists.type) else _variable
-        for start in range(0, len(lists), PIECE_ROWS):
-            yield cut(lists.slice(start, PIECE_ROWS), width)
+        rows = len(lists) if _is_even(lists, width) else PIECE_ROWS
+        for start in range(0, len(lists), rows or 1):
+            yield cut(lists.slice(start, rows), width)
 
 
 def plain(lists: pa.Array, width: int) -> np.ndarray | None:
@@ -92,6 +93,15 @@ def _variable(lists: Any, width: int) -> Run:
     if leaves.null_count:
         status[present] = mark_null_leaves(status[present], _holes(leaves, width))
     return Run(status, _tensor(leaves).view(count, width), present)
+
+
+def _is_even(lists: Any, width: int) -> bool:
+    """Whether no row is null, of another width, or holds a null."""
+    if lists.null_count or lists.flatten().null_count:
+        return False
+    if pa.types.is_fixed_size_list(lists.type):
+        return bool(lists.type.list_size == width)
+    return bool((np.diff(lists.offsets.to_numpy()) == width).all())
 
 
 def _fixed(lists: Any, width: int) -> Run:
