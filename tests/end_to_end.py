@@ -13,8 +13,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from io import BytesIO
-from itertools import batched
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,14 +32,15 @@ from dask_aesthetic.images.encoder import Encoder
 
 MODEL = "ViT-S-32-alt"  # Of those that open_clip knows a small one.
 COMMAND = [sys.executable, "-W", "error", "-m", "dask_aesthetic"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # On which the bits of an encoder depend.
 SHARDS = 8
 SIZES = [(640, 480), (480, 640), (512, 512), (400, 300), (300, 225), (800, 533), (256, 256)]
 KINDS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 BROKEN = (
-    lambda data: b"",
-    lambda data: b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
     lambda data: data[: len(data) // 2],
-    lambda data: np.random.default_rng(len(data)).bytes(len(data)),
+    lambda data: data[:0],
+    lambda data: data[:3] + np.random.default_rng(0).bytes(len(data)),
+    lambda data: b"<!DOCTYPE html><html><body>404 Not Found</body></html>"[: len(data)],
 )
 
 
@@ -57,9 +58,9 @@ def write_tars(folder: Path, count: int, seed: int = 0) -> dict[str, str]:
     """Tars of pictures, captions and JSON; the keys of those that are broken, which is every hundredth."""
     chance = np.random.default_rng(seed)
     broken = {}
-    for shard, numbers in enumerate(batched(range(count), -(-count // SHARDS))):
+    for shard in range(SHARDS):
         members = []
-        for at in numbers:
+        for at in range(shard * count // SHARDS, (shard + 1) * count // SHARDS):
             ending = chance.choice(list(KINDS), p=[0.8, 0.1, 0.1])
             file = BytesIO()
             picture(chance).save(file, KINDS[ending])
@@ -88,23 +89,32 @@ def write_models(folder: Path) -> list[str]:
     return ["--embed", *where, "--threshold", "5"]
 
 
-def run(folder: Path, count: int, crew: list[str]) -> dict[str, object]:
+def finished(arguments: list[str]) -> str:
+    """What the command says, in a process of its own."""
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=3600, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run(
+    folder: Path, count: int, crew: list[str], finished: Callable[[list[str]], str] = finished
+) -> dict[str, object]:
     """All of it, with what must hold checked on the way; what the calm run told of itself."""
     broken, models = write_tars(folder / "in", count), write_models(folder / "models")
     source = folder / "in"
 
     def score(output: str) -> list[str]:
-        return [*COMMAND, "score", str(source), str(folder / output), *models, *crew, "--json", "--quiet"]
+        return ["score", str(source), str(folder / output), *models, *crew, "--json", "--quiet"]
 
-    print("$", shlex.join(score("scored")[3:]), flush=True)
-    told = json.loads(_finished(score("calm")))
+    print("$ dask-aesthetic", shlex.join(score("scored")), flush=True)
+    told = json.loads(finished(score("calm")))
     assert told["rows"] == count == told["scored"] + sum(told["failed"].values())
     assert told["failed"] == ({"undecodable": len(broken)} if broken else {})
     failed = {row["key"]: row["status"] for row in pq.read_table(folder / "calm/_failed.parquet").to_pylist()}
     assert failed == broken
 
     done = kill_half_way(score("scored"), folder / "scored")
-    resumed = json.loads(_finished(score("scored")))
+    resumed = json.loads(finished(score("scored")))
     assert resumed["shards_done_before"] == len(done) > 0
     after = chaos.committed(folder / "scored")
     assert {shard: after[shard] for shard in done} == done, "a committed shard was written again"
@@ -114,14 +124,20 @@ def run(folder: Path, count: int, crew: list[str]) -> dict[str, object]:
     rows = pq.read_table(folder / "scored").to_pandas()
     cut = float(rows["aesthetic_score"].median())
     where = ["--tars", str(source), "--out", str(folder / "kept"), "--threshold", repr(cut), "--quiet"]
-    _finished([*COMMAND, "filter", str(folder / "scored"), *where])
+    finished(["filter", str(folder / "scored"), *where])
     check_kept(source, folder / "kept", set(rows.loc[rows["aesthetic_score"] >= np.float32(cut), "key"]))
     return told
 
 
-def kill_half_way(command: list[str], output: Path) -> dict[str, tuple[int, int]]:
+def kill_half_way(arguments: list[str], output: Path) -> dict[str, tuple[int, int]]:
     """Kill the command and all its workers when half of the shards are done; those that are."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=ENVIRONMENT,
+    )
     while len(chaos.committed(output)) < SHARDS // 2 and process.poll() is None:
         time.sleep(0.01)
     assert process.poll() is None, process.stderr.read().decode()
@@ -146,30 +162,30 @@ def check_kept(source: Path, kept: Path, keys: set[str]) -> None:
 
 def stages(folder: Path, most: int = 400) -> dict[str, float]:
     """Images per second of each stage alone, over the same pictures, on one core."""
-    torch.set_num_threads(1)
     encoder = Encoder(EncoderSpec.of(MODEL, folder / "models/encoder.pt", "float32"))
     files = [
         data
         for path in sorted((folder / "in").glob("*.tar"))
         for name, data in content(path).items()
         if name.partition(".")[2] in KINDS
-    ]
-    seconds = dict.fromkeys(("decode", "preprocess", "encode"), 0.0)
-    count = 0
-    for part in batched(files[:: max(1, len(files) // most)], encoder.batch_size(None)):
-        begin = time.perf_counter()
-        images = [image for image in map(_decoded, part) if image is not None]
-        decoded = time.perf_counter()
-        pixels = torch.from_numpy(np.stack([np.asarray(encoder.transform(image)) for image in images]))
-        prepared = time.perf_counter()
-        encoder.encode(pixels)
-        ended = time.perf_counter()
-        if count:  # The first batch warms up.
-            for stage, took in zip(seconds, (decoded - begin, prepared - decoded, ended - prepared), strict=True):
-                seconds[stage] += took
+    ][:most]
+    seconds, count, size = np.zeros(3), 0, encoder.batch_size(None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        encoder.encode(torch.zeros(size, encoder.side, encoder.side, 3, dtype=torch.uint8))  # To warm up.
+        for start in range(0, len(files), size):
+            begin = time.perf_counter()
+            images = [image for image in map(_decoded, files[start : start + size]) if image is not None]
+            decoded = time.perf_counter()
+            pixels = torch.from_numpy(np.stack([np.asarray(encoder.transform(image)) for image in images]))
+            prepared = time.perf_counter()
+            encoder.encode(pixels)
+            seconds += np.diff([begin, decoded, prepared, time.perf_counter()])
             count += len(images)
-        count = count or 1
-    return {stage: (count - 1) / took for stage, took in seconds.items()}
+    finally:
+        torch.set_num_threads(threads)
+    return dict(zip(("decode", "preprocess", "encode"), count / seconds, strict=True))
 
 
 def _decoded(data: bytes) -> Image.Image | None:
@@ -183,12 +199,6 @@ def _decoded(data: bytes) -> Image.Image | None:
 
 def _digests(path: Path) -> dict[str, str]:
     return {name: hashlib.sha256(data).hexdigest() for name, data in content(path).items()}
-
-
-def _finished(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @click.command()

@@ -281,7 +281,7 @@ def test_a_driver_killed_at_a_commit_goes_on(tars, weights, tmp_path):
     assert score(tars, calm, threads=1).rows == 2 * PER_TAR + 1
     # Settings, two shards with failures, output and marker each, and the manifest; of these every third.
     assert len(chaos.content(calm)) == 8
-    killed = chaos.killed_at_every_commit(tars, calm, tmp_path / "killed", every=3, score=score, threads=1)
+    killed = chaos.killed_at_every_commit(tars, calm, tmp_path / "killed", every=3, score=score)
     assert killed == 6
 
 
