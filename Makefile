@@ -25,7 +25,7 @@ $(VENV)/.bench: $(VENV)/.test
 demo: $(VENV)/.test  ## Make a small synthetic data set and score it
 	$(BIN)/dask-aesthetic demo
 
-test: $(VENV)/.test  ## Run the tests (about eleven minutes on two cores)
+test: $(VENV)/.test  ## Run the tests (about ten minutes on two cores)
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev  ## Check style and format
