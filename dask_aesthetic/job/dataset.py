@@ -177,7 +177,7 @@ def plan_dataset(
         Another name for it.
     keep_only : bool
         Write the rows to keep alone.
-    rows_per_shard : int
+    rows_per_shard : int, optional
         Files with more rows are cut, Parquet files between row groups, into shards with an output each. 1,000,000 if
         not given, and 10,000 pictures. Tars stay whole.
     storage_options, output_options : mapping, optional
