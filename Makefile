@@ -60,7 +60,7 @@ test-gpu: .venv-rapids/.ready  ## Run the tests that need a GPU
 	.venv-rapids/bin/python -m pytest -m gpu
 
 # SUITE says which: kernel, columns, pipeline, scale, import.
-bench: $(VENV)/.bench  ## Measure all suites, or SUITE, and write benchmarks/RESULTS.md (about ten minutes, 10 GB of disk)
+bench: $(VENV)/.bench  ## Measure all suites, or SUITE, and write benchmarks/RESULTS.md (about twelve minutes, 10 GB of disk)
 	$(BIN)/python benchmarks/run.py $(SUITE) --write
 
 # Peers need environments of their own; nemo-curator wants other versions than the rest.
