@@ -76,6 +76,11 @@ def matrix(column: pd.Series) -> np.ndarray:
     return np.array([[np.nan] * pictures.WIDTH if row is pd.NA or row is None else row for row in column], np.float32)
 
 
+def lists(leaf: pa.DataType) -> pd.ArrowDtype:
+    """Lists that this pyarrow keeps in Parquet files when some are null."""
+    return pd.ArrowDtype(pa.list_(leaf, pictures.WIDTH if pa.__version__ >= "26" else -1))
+
+
 def test_embeddings_and_statuses_stand_beside_their_rows(frame, model):
     labels = pd.Index(np.arange(ROWS) * 3 % 7, name="label")
     out = frame.set_axis(labels).aesthetic.embed(**model)
@@ -85,13 +90,23 @@ def test_embeddings_and_statuses_stand_beside_their_rows(frame, model):
     bad = dict.fromkeys(BAD, "undecodable") | {3: "missing"}
     assert out["image_status"].tolist() == [bad.get(at, "ok") for at in range(ROWS)]
     assert out["image_embedding"].isna().tolist() == [at in bad for at in range(ROWS)]
-    assert out["image_embedding"].dtype == pd.ArrowDtype(pa.list_(pa.float32(), pictures.WIDTH))
+    assert out["image_embedding"].dtype == lists(pa.float32())
 
 
 def test_float16_is_the_same_rounded(frame, model):
     whole, half = (frame.aesthetic.embed(**model, dtype=dtype)["image_embedding"] for dtype in ("float32", "float16"))
-    assert half.dtype == pd.ArrowDtype(pa.list_(pa.float16(), pictures.WIDTH))
+    assert half.dtype == lists(pa.float16())
     assert matrix(half).tobytes() == matrix(whole).astype(np.float16).astype(np.float32).tobytes()
+
+
+def test_missing_embeddings_are_kept_in_files(frame, ddf, model, tmp_path):
+    out = frame.aesthetic.embed(**model)
+    ddf.aesthetic.embed(**model).to_parquet(tmp_path)
+    read = pq.read_table(tmp_path)["image_embedding"]
+    assert pd.ArrowDtype(read.type) == out["image_embedding"].dtype
+    assert [row is None for row in read.to_pylist()] == [at in BAD for at in range(ROWS)]
+    kept = np.array([row for row in read.to_pylist() if row is not None], np.float32)
+    assert np.abs(kept - matrix(out["image_embedding"].dropna())).max() < 1e-6
 
 
 @pytest.mark.parametrize("partitions", [1, 4, ROWS])
@@ -181,7 +196,7 @@ def test_graphs_hold_no_weights_and_the_same_request_has_the_same_name(ddf, mode
 def test_no_rows_need_no_model(ddf, frame, model, encoded):
     none = ddf[ddf["key"] == "nobody"].aesthetic.embed(**model).compute()
     assert len(none) == 0
-    assert none["image_embedding"].dtype.pyarrow_dtype.list_size == pictures.WIDTH
+    assert none["image_embedding"].dtype == lists(pa.float32())
     assert len(frame.iloc[:0].aesthetic.embed(**model)) == 0
     assert not encoded
 

@@ -65,7 +65,7 @@ def embed(rows, model, **arguments) -> tuple[np.ndarray, list[str]]:
 
 
 def matrix(column: pd.Series) -> np.ndarray:
-    width = column.dtype.pyarrow_dtype.list_size
+    width = next((len(row) for row in column if row is not pd.NA), 0)
     return np.array([[np.nan] * width if row is pd.NA or row is None else row for row in column], dtype=np.float32)
 
 

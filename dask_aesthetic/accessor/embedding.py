@@ -82,8 +82,9 @@ class Embedding:
         Returns
         -------
         DataFrame
-            The same frame, rows, order and index, with ``image_embedding`` (fixed-size list of as many floats as the
-            model gives, of unit length; null where the status is not ``ok``) and ``image_status`` (category):
+            The same frame, rows, order and index, with ``image_embedding`` (list of as many floats as the model gives,
+            of unit length; null where the status is not ``ok``; a fixed-size list from pyarrow 26 on, as earlier ones
+            cannot keep nulls of those in Parquet files, and a list in cuDF) and ``image_status`` (category):
             ``missing``: null, an empty list or path; ``unreadable``: a path or URL that cannot be read, or no picture
             at all; ``too_large``: more than 89,478,485 pixels, as it is or once its shorter side is the model's;
             ``undecodable``: empty, cut off, or of a kind that Pillow does not read; ``not_finite`` and ``zero``: what

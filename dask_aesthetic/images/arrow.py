@@ -7,6 +7,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+# Earlier versions cannot write fixed-size lists with a null to Parquet, or cannot read them back.
+FIXED_SIZE = int(pa.__version__.split(".")[0]) >= 26
+
 
 def arrow_type(column: pd.Series) -> pa.DataType | None:
     """What a column holds, as an Arrow type; None where only the values tell."""

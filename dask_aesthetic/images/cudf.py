@@ -9,6 +9,8 @@ import pyarrow as pa
 if TYPE_CHECKING:
     import cudf
 
+FIXED_SIZE = False
+
 
 def arrow_type(column: cudf.Series) -> pa.DataType | None:
     """What a column holds, as an Arrow type."""
@@ -21,13 +23,13 @@ def images(column: cudf.Series) -> Any:
 
 
 def framed(columns: dict[str, Any], index: cudf.Index) -> cudf.DataFrame:
-    """A frame of columns, Arrow arrays or others, with an index; fixed-size lists become lists."""
+    """A frame of columns, Arrow arrays or others, with an index."""
     import cudf
 
     made = {}
     for name, values in columns.items():
         if isinstance(values, pa.Array):
-            # cuDF has neither fixed-size lists nor float16.
+            # cuDF has no float16.
             values = cudf.Series.from_arrow(values.cast(pa.list_(pa.float32())))
         made[name] = cudf.Series(values, nan_as_null=False)
     frame = cudf.DataFrame(made)

@@ -40,8 +40,8 @@ def embed_column(
     Returns
     -------
     pandas.DataFrame or cudf.DataFrame, with the column's index
-        Embeddings (fixed-size lists of float32 or float16), null where a row has none; scores (float32), NaN there;
-        statuses (category).
+        Embeddings (lists of float32 or float16, of fixed size where the frame's library can hold and keep those),
+        null where a row has none; scores (float32), NaN there; statuses (category).
 
     Raises
     ------
@@ -55,7 +55,7 @@ def embed_column(
     _refuse(column, status, spec, partition)
     columns: dict[str, Any] = {}
     if keep_embedding:
-        columns[spec.output_column] = embedding_lists(embeddings, status, spec.dtype)
+        columns[spec.output_column] = embedding_lists(embeddings, status, spec.dtype, room.FIXED_SIZE)
     if score_spec is not None:
         columns[score_spec.score_column] = score_embeddings(embeddings, status, score_spec)
     columns[spec.status_column] = pd.Categorical.from_codes(status.numpy().astype(np.int8), dtype=IMAGE_STATUS_DTYPE)
@@ -76,8 +76,12 @@ def score_embeddings(embeddings: torch.Tensor, status: torch.Tensor, spec: Score
     return score_runs([Run(known, embeddings)], spec)[0].cpu().numpy()
 
 
-def embedding_lists(embeddings: torch.Tensor, status: torch.Tensor, dtype: str) -> pa.Array:
-    """What `embed_images` gives as fixed-size lists, null where the status is not OK."""
-    leaves = pa.array(embeddings.cpu().numpy().astype(dtype).reshape(-1))
-    failed = pa.array((status != ImageStatus.OK).numpy())
-    return pa.FixedSizeListArray.from_arrays(leaves, embeddings.shape[1], mask=failed)
+def embedding_lists(embeddings: torch.Tensor, status: torch.Tensor, dtype: str, fixed_size: bool) -> pa.Array:
+    """What `embed_images` gives as lists, null where the status is not OK."""
+    ok = (status == ImageStatus.OK).numpy()
+    rows, width = embeddings.cpu().numpy().astype(dtype), embeddings.shape[1]
+    if fixed_size:
+        return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), width, mask=pa.array(~ok))
+    # Parquet takes no null list that has elements.
+    ends = pa.array(np.concatenate([[0], np.cumsum(ok * width)]), pa.int32())
+    return pa.ListArray.from_arrays(ends, pa.array(rows[ok].reshape(-1)), mask=pa.array(~ok))

@@ -244,7 +244,7 @@ def plan_dataset(
     store = Store.of(output, storage_options if output_options is None else output_options)
     refuse_mixing(source, [file for shard in shards for file in shard.files], store)
     added = (spec.score_column, spec.keep_column, STATUS_COLUMN)
-    dtype = pa.list_(pa.float32(), embed_spec.encoder.width) if embed_spec else None
+    dtype = pa.list_(pa.float32()) if embed_spec else None
     carried = _carried(shards, columns, embedding_column, dtype, added)
     if embed_spec:
         weights = embed_spec.encoder.weights()

@@ -133,7 +133,7 @@ class ImageSettings(Settings):
             for at, reason in faults.items():
                 codes[at] = self.statuses.index(reason)
             self._refuse(codes, shard, read)
-            lists = embedding_lists(embeddings, status, self.embed.dtype)
+            lists = embedding_lists(embeddings, status, self.embed.dtype, fixed_size=False)
             scores = score_embeddings(embeddings, status, self.spec)
             read += len(codes)
             at = 0
