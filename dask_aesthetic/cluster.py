@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
@@ -95,6 +97,19 @@ def local_cluster(
     )
     _say(f"{workers} CPU workers: {why}", cluster)
     return cluster
+
+
+@contextmanager
+def closed_in_time(cluster: LocalCluster, seconds: float = 20.0) -> Iterator[LocalCluster]:
+    """A cluster that is closed at the end, or after so many seconds left to die with this process.
+
+    Dask before 2026.8 can wait for ever for a worker that was killed while it started.
+    """
+    try:
+        yield cluster
+    finally:
+        with suppress(TimeoutError):
+            cluster.close(timeout=seconds)
 
 
 def usable_gpus() -> int:

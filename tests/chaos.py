@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from distributed import Client, LocalCluster
 
+from dask_aesthetic.cluster import closed_in_time
 from dask_aesthetic.job import Summary, plan_dataset, score_dataset
 from dask_aesthetic.synthetic import synthetic_embeddings
 
@@ -156,7 +157,9 @@ def workers_killed(source: Path, calm: Path, output: Path, kills: int, seed: int
         return count
 
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
+        closed_in_time(
+            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50)
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
         ThreadPoolExecutor(1) as executioner,
     ):
@@ -166,9 +169,6 @@ def workers_killed(source: Path, calm: Path, output: Path, kills: int, seed: int
         finally:
             done.set()
         killed = future.result()
-        # Dask 2025.5 may wait for ever for a worker that is closed while it starts.
-        with suppress(TimeoutError):
-            client.wait_for_workers(2, timeout=30)
     for shard, identity in committed(output).items():
         assert seen.setdefault(shard, identity) == identity, f"{shard} was written twice"
     check(output, expected, plan_dataset(source, output).rows, summary)

@@ -121,12 +121,29 @@ def run(
     assert chaos.content(folder / "scored") == chaos.content(folder / "calm"), "not as of the calm run"
     print(f"killed after {len(done)} of {SHARDS} shards and resumed: byte for byte as of a calm run", flush=True)
 
+    check_loose(folder, score("loose"), finished)
     rows = pq.read_table(folder / "scored").to_pandas()
     cut = float(rows["aesthetic_score"].median())
     where = ["--tars", str(source), "--out", str(folder / "kept"), "--threshold", repr(cut), "--quiet"]
     finished(["filter", str(folder / "scored"), *where])
     check_kept(source, folder / "kept", set(rows.loc[rows["aesthetic_score"] >= np.float32(cut), "key"]))
     return told
+
+
+def check_loose(folder: Path, arguments: list[str], finished: Callable[[list[str]], str]) -> None:
+    """The same pictures as files of their own get the same scores."""
+    for path in (folder / "in").glob("*.tar"):
+        (folder / "files" / path.stem).mkdir(parents=True)
+        for name, data in content(path).items():
+            (folder / "files" / path.stem / name).write_bytes(data)
+    told = json.loads(finished(["score", str(folder / "files"), *arguments[2:]]))
+    got, expected = (pq.read_table(folder / name).to_pandas() for name in ("loose", "scored"))
+    assert told["rows"] == len(expected)
+    assert [Path(path).stem for path in got["image_path"]] == expected["key"].tolist()
+    assert got["status"].tolist() == expected["status"].tolist()
+    difference = np.abs(got["aesthetic_score"] - expected["aesthetic_score"]).max()
+    assert difference < 1e-5
+    print(f"the same pictures as {len(got):,} files: statuses equal, scores within {difference:.1g}", flush=True)
 
 
 def kill_half_way(arguments: list[str], output: Path) -> dict[str, tuple[int, int]]:

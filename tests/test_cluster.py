@@ -128,6 +128,30 @@ def test_a_cluster_scores_as_pandas_does_byte_for_byte(vectors, capfd):
     assert len(capfd.readouterr().err.splitlines()) == 1
 
 
+def test_a_worker_that_is_killed_while_it_starts_does_not_keep_a_run_from_ending(fresh):
+    fresh("""
+import os
+import signal
+import time
+from distributed import LocalCluster
+from dask_aesthetic.cluster import closed_in_time
+
+if __name__ == "__main__":
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50)
+    with closed_in_time(cluster, 2.0):
+        nanny = cluster.workers[0]
+        first = nanny.pid
+        os.kill(first, signal.SIGKILL)
+        while nanny.pid in (None, first):
+            time.sleep(0.001)
+        time.sleep(0.5)
+        os.kill(nanny.pid, signal.SIGKILL)
+        time.sleep(3)
+        began = time.monotonic()
+    assert time.monotonic() - began < 30
+""")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_looking_for_gpus_starts_no_cuda_and_loads_no_driver(fresh):
     fresh("""

@@ -26,6 +26,7 @@ from distributed import Client, LocalCluster, Status
 
 from dask_aesthetic import InputError, UnusableError, score_dataset
 from dask_aesthetic.cli import main
+from dask_aesthetic.cluster import closed_in_time
 from dask_aesthetic.errors import AestheticError, ColumnError, JobError, JobStoppedError
 from dask_aesthetic.job import plan_dataset, running
 from dask_aesthetic.job.crew import Threads, Workers
@@ -101,7 +102,9 @@ def test_workers_that_are_killed_while_they_start_are_replaced(source, tmp_path,
     score_dataset(source, tmp_path / "calm")
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}),
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=False) as cluster,
+        closed_in_time(
+            LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=False)
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
         ThreadPoolExecutor(1) as thread,
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,11 +10,10 @@ from typing import Any
 import click
 import pyarrow as pa
 
+from dask_aesthetic.cli.ending import planning, stopping, working
 from dask_aesthetic.cli.progress import Progress
-from dask_aesthetic.cli.provenance import provenance, threshold_of
-from dask_aesthetic.cli.run import USAGE, stopping
+from dask_aesthetic.cli.provenance import provenance, scale_of, threshold_of
 from dask_aesthetic.cli.score import json_options
-from dask_aesthetic.errors import AestheticError, ArgumentError, JobStoppedError
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.files import find_files
 from dask_aesthetic.inputs.layouts import look_at_all
@@ -75,23 +73,13 @@ def filter_tars(
     tars share keys. The same command goes on where an earlier one was stopped. Exit status: 0 done, 1 a failure on the
     way, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
     """
-    try:
+    with planning():
         plan = _plan(scored, source, output, **options)
-    except USAGE as error:
-        raise click.UsageError(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{type(error).__name__}: {error}") from error
     if dry_run:
         click.echo(plan.table())
         return
-    try:
-        with Copiers(threads) as crew, Progress(plan, quiet) as progress, stopping(progress) as stop:
-            markers = carry_out(plan, crew, plan.succeed, progress=progress.done, stop=lambda: bool(stop))
-    except JobStoppedError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(128 + stop[0])
-    except (AestheticError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    with working(), Copiers(threads) as crew, Progress(plan, quiet) as progress, stopping(progress) as stop:
+        markers = carry_out(plan, crew, progress=progress.done, stop=lambda: bool(stop))
     done = summary(plan, markers)
     if as_json:
         click.echo(json.dumps(asdict(done)))
@@ -115,12 +103,10 @@ def _plan(
     footers = look_at_all(files, parquet.read_footer)
     schemas = [footer.schema for footer in footers]
     told = provenance(list(zip([file.path for file in files], schemas, strict=True)))
-    if scale is not None and scale != told.get("scale", scale):
-        raise ArgumentError(f"expected scale={told['scale']!r}, as the files say, got {scale!r}")
+    scale = scale_of(scale, told)
     cut = None
     if threshold is not None:
         predictor = told.get("predictor", {"scale": "unknown", "name": ""})
-        scale = scale or told.get("scale", "raw")
         cut = find_threshold(threshold_of(threshold, told), scale, predictor["scale"], predictor["name"])
     names = [*(["shard"] if "shard" in schemas[0].names else []), "key", score_column, *([] if cut else [where])]
     schema = parquet.common_schema(zip(files, schemas, strict=True), names)
@@ -132,7 +118,7 @@ def _plan(
         where,
         tars=source,
         threshold=cut,
-        scale=scale or "raw",
+        scale=scale,
         score_column=score_column,
         storage_options=storage_options,
         **options,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dask_aesthetic.errors import InputError
+from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.thresholds import Threshold
 
 
@@ -46,3 +46,16 @@ def threshold_of(asked: str | None, told: dict[str, Any]) -> float | str | Thres
     if "threshold" in told:
         return Threshold.from_dict(told["threshold"])
     return "standard"
+
+
+def scale_of(scale: str | None, told: dict[str, Any]) -> str:
+    """The scale of the scores, as the files say or else as the user does.
+
+    Raises
+    ------
+    ArgumentError
+        They differ.
+    """
+    if scale is not None and scale != told.get("scale", scale):
+        raise ArgumentError(f"expected scale={told['scale']!r}, as the files say, got {scale!r}")
+    return scale or str(told.get("scale", "raw"))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import dask.dataframe as dd
 
-from dask_aesthetic.cli.provenance import provenance, threshold_of
+from dask_aesthetic.cli.provenance import provenance, scale_of, threshold_of
 from dask_aesthetic.errors import AestheticError, ArgumentError, ColumnError, InputError, ThresholdError
 from dask_aesthetic.inputs.files import find_files
 from dask_aesthetic.inputs.parquet import read_footer
@@ -68,9 +68,7 @@ def _report(
     files = [file for file, _ in find_files(scored, ".parquet")]
     schemas = [read_footer(file).schema for file in files]
     told = provenance(list(zip([file.path for file in files], schemas, strict=True)))
-    if scale is not None and scale != told.get("scale", scale):
-        raise ArgumentError(f"expected scale={told['scale']!r}, as the files say, got {scale!r}")
-    scale = scale or told.get("scale", "raw")
+    scale = scale_of(scale, told)
     predictor = told.get("predictor", {})
     known = {"predictor": predictor["name"], "predictor_scale": predictor["scale"]} if predictor else {}
     status = "status" if all("status" in schema.names for schema in schemas) else None

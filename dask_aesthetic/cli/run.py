@@ -1,46 +1,22 @@
-"""A run from the command line: who scores, how it is stopped, and its exit status."""
+"""A run from the command line, and who scores."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import click
 
+from dask_aesthetic.cli.ending import planning, stopping, working
 from dask_aesthetic.cli.progress import Progress
 from dask_aesthetic.cli.summary import as_json, as_table
-from dask_aesthetic.cluster import local_cluster, usable_gpus
-from dask_aesthetic.errors import (
-    AestheticError,
-    ArgumentError,
-    ColumnError,
-    EncoderError,
-    InputError,
-    JobStoppedError,
-    MissingDependencyError,
-    PredictorError,
-    ThresholdError,
-)
+from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
 from dask_aesthetic.job import Plan, Summary, open_crew, plan_dataset
 from dask_aesthetic.job import run as run_plan
 from dask_aesthetic.job.images import ImageSettings
-
-# What is found before the first row is read is bad usage: exit 2. What happens later is a failure: exit 1.
-USAGE = (
-    ArgumentError,
-    ColumnError,
-    EncoderError,
-    InputError,
-    MissingDependencyError,
-    PredictorError,
-    ThresholdError,
-)
 
 FEW = 1_000_000  # Rows that are scored before workers have started.
 
@@ -60,36 +36,27 @@ def run(
     **options: Any,
 ) -> None:
     """Plan a run, score, and tell what came out."""
-    try:
+    with planning():
         plan = plan_dataset(source, output, allow_unusable=allow_unusable, **options)
-    except USAGE as error:
-        raise click.UsageError(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{type(error).__name__}: {error}") from error
     if dry_run:
         click.echo(plan.table())
         return
     start = time.perf_counter()
-    try:
-        with (
-            _client(plan, threads, scheduler, workers) as client,
-            open_crew(client, threads or plan.settings.threads) as crew,
-            Progress(plan, quiet) as progress,
-            stopping(progress) as stop,
-        ):
-            summary = run_plan(
-                plan,
-                crew,
-                max_failed=max_failed,
-                allow_unusable=allow_unusable,
-                progress=progress.done,
-                stop=lambda: bool(stop),
-            )
-    except JobStoppedError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(128 + stop[0])
-    except (AestheticError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    with (
+        working(),
+        _client(plan, threads, scheduler, workers) as client,
+        open_crew(client, threads or plan.settings.threads) as crew,
+        Progress(plan, quiet) as progress,
+        stopping(progress) as stop,
+    ):
+        summary = run_plan(
+            plan,
+            crew,
+            max_failed=max_failed,
+            allow_unusable=allow_unusable,
+            progress=progress.done,
+            stop=lambda: bool(stop),
+        )
     _tell(summary, plan, time.perf_counter() - start, json, quiet)
 
 
@@ -127,24 +94,5 @@ def _client(plan: Plan, threads: int | None, scheduler: str | None, workers: int
         preload=["dask_aesthetic.cli.deaf"],
         silence_logs=logging.CRITICAL,
     )
-    with cluster, Client(cluster, set_as_default=False) as client:
+    with closed_in_time(cluster), Client(cluster, set_as_default=False) as client:
         yield client
-
-
-@contextmanager
-def stopping(progress: Progress) -> Iterator[list[int]]:
-    """The signals that have come: the first asks for an orderly stop, the second ends the run at once."""
-    came: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-        progress.say(f"{signal.Signals(number).name}: stopping; once more to stop at once")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,6 +12,7 @@ from dask_aesthetic.cli.run import run
 from dask_aesthetic.images.encoder import PRECISIONS
 from dask_aesthetic.images.sources import SEVERAL
 from dask_aesthetic.inputs.layouts import FORMATS
+from dask_aesthetic.inputs.pictures import FORMATS as PICTURES
 from dask_aesthetic.job import STYLES
 from dask_aesthetic.job.dataset import PICTURES_PER_SHARD, ROWS_PER_SHARD
 
@@ -52,14 +53,16 @@ def json_options(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.argument("output")
 @click.option(
     "--format",
-    type=click.Choice([*FORMATS, "webdataset"]),
+    type=click.Choice([*FORMATS, *PICTURES[2:]]),
     default="auto",
     help="What lies in INPUT; auto looks.",
 )
 @click.option(
     "--embedding-column", default="image_embedding", metavar="NAME", help="Column with a list of floats per row."
 )
-@click.option("--embed", is_flag=True, help="INPUT holds pictures: tars, or Parquet files; embed them by open_clip.")
+@click.option(
+    "--embed", is_flag=True, help="INPUT holds pictures, in tars, Parquet files or loose; embed them by open_clip."
+)
 @click.option("--image-column", metavar="NAME", show_default="image", help="Column of Parquet files with a picture.")
 @click.option("--model", metavar="NAME", show_default=MODEL, help="Encoder, as open_clip names it.")
 @click.option(

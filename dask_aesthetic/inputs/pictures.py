@@ -1,4 +1,4 @@
-"""Pictures cut into shards: tars of samples, and Parquet files with a column of pictures."""
+"""Pictures cut into shards: tars of samples, Parquet files with a column of pictures, and files of one picture each."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dask_aesthetic.inputs import cuts, parquet
 from dask_aesthetic.inputs.file import File
 from dask_aesthetic.inputs.files import Found, Source, list_files, shown, with_suffix
 from dask_aesthetic.inputs.layouts import look_at_all
+from dask_aesthetic.inputs.loose import find_loose, is_picture
 from dask_aesthetic.inputs.partitions import meta_of
 from dask_aesthetic.inputs.samples import Fault, Sample
 from dask_aesthetic.inputs.shards import Batches, Shard, parquet_shards, together
@@ -22,7 +23,7 @@ from dask_aesthetic.inputs.tar import open_tar, read_index, read_member
 from dask_aesthetic.inputs.tars import SUFFIXES, Tar, find_tars
 from dask_aesthetic.inputs.webdataset import Wanted, read_rows
 
-FORMATS = ("auto", "parquet", "webdataset")
+FORMATS = ("auto", "parquet", "webdataset", "images")
 BATCH_ROWS = 32  # Encoded pictures of so many rows are held together.
 # Why a row of a tar has no picture, in the words of `read_webdataset`.
 FAULTS = (
@@ -93,12 +94,12 @@ def find_pictures(
     ----------
     source : str, path, or list of them
         A file, a folder (searched through) or a glob; here, or fsspec URLs.
-    format : {"auto", "parquet", "webdataset"}
-        "auto" takes tars if there are any, and Parquet files if not.
+    format : {"auto", "parquet", "webdataset", "images"}
+        "auto" takes tars if there are any; if not, Parquet files or pictures, of which there must be one kind.
     image_column, several
         Of Parquet files, as in ``.aesthetic.embed``.
     rows_per_shard : int
-        Larger Parquet files are cut between row groups; tars stay whole.
+        Larger Parquet files are cut between row groups, and folders of more pictures between these; tars stay whole.
     storage_options : mapping, optional
         For fsspec.
 
@@ -119,14 +120,34 @@ def find_pictures(
     if format not in FORMATS:
         raise ArgumentError.choice("format", format, FORMATS)
     found = list_files(source, storage_options)
-    if format == "webdataset" or (format == "auto" and any(one.name.endswith(SUFFIXES) for one in found)):
+    layout = _layout(found, source) if format == "auto" else format
+    if layout == "webdataset":
         return _tars(found, source)
-    if format == "auto" and not any(one.named or one.name.endswith(".parquet") for one in found):
-        raise InputError(f"expected tars ({', '.join(SUFFIXES)}) or .parquet files of pictures in {shown(source)}")
-    files = with_suffix(found, ".parquet", source)
-    shards = parquet_shards(files, image_column, rows_per_shard, partial(_check, several=several), BATCH_ROWS)
+    if layout == "images":
+        shards = find_loose(found, source, rows_per_shard)
+    else:
+        files = with_suffix(found, ".parquet", source)
+        shards = parquet_shards(files, image_column, rows_per_shard, partial(_check, several=several), BATCH_ROWS)
     cuts.check_names(shard.name for shard in shards)
     return shards
+
+
+def _layout(found: Sequence[Found], source: Source) -> str:
+    """What lies there, by the names of the files."""
+    if any(one.name.endswith(SUFFIXES) for one in found):
+        return "webdataset"
+    pictures = any(map(is_picture, found))
+    tables = any(one.name.endswith(".parquet") for one in found)
+    if pictures and tables:
+        raise InputError(
+            f"expected .parquet files or pictures in {shown(source)}, got both: say format='parquet' or "
+            "format='images' (--format)"
+        )
+    if pictures:
+        return "images"
+    if tables or any(one.named for one in found):
+        return "parquet"
+    raise InputError(f"expected tars ({', '.join(SUFFIXES)}), .parquet files or pictures in {shown(source)}")
 
 
 def _tars(found: Sequence[Found], source: Source) -> list[Shard]:

@@ -50,6 +50,11 @@ class Shard(ABC):
         """What it is read from."""
 
     @property
+    def stamps(self) -> list[list[Any]]:
+        """Size and time stamp, or what stands for it, of each file."""
+        return [[file.size, file.stamp] for file in self.files]
+
+    @property
     @abstractmethod
     def scored_type(self) -> pa.DataType:
         """The type of what is scored, embeddings or pictures."""

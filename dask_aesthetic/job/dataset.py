@@ -92,11 +92,11 @@ def score_dataset(
     run was stopped. (Of pictures they do on the kind of device and its number of threads, as encoders do: scores differ
     by about 1e-5 in float32.)
 
-    Pictures are taken from tars, such as img2dataset writes, or from a column of Parquet files, decoded and embedded as
-    by ``.aesthetic.embed_and_score``, and dropped. A tar has one output, with ``shard`` and ``key`` as in
-    `read_webdataset`, so that ``dask-aesthetic filter`` takes it. Statuses are those of `embed`; of a row of a tar
-    without a picture that of `read_webdataset` (``damaged``, ``duplicate_member``, ``no_image``, ``several_images``,
-    ``too_large``, ``not_in_tar``, ``unsafe_name``, ``not_a_file``, ``no_key``). A tar that is cut off is scored up to
+    Pictures are taken from tars, such as img2dataset writes, from a column of Parquet files, or from files of their
+    own, decoded and embedded as by ``.aesthetic.embed_and_score``, and dropped. A tar has one output, with ``shard``
+    and ``key`` as in `read_webdataset`, so that ``dask-aesthetic filter`` takes it. Statuses are those of `embed`; of a
+    row of a tar without a picture that of `read_webdataset` (``damaged``, ``duplicate_member``, ``no_image``,
+    ``several_images``, ``too_large``, ``not_in_tar``, ``unsafe_name``, ``not_a_file``, ``no_key``). A tar that is cut off is scored up to
     there: the last sample and what follows are ``damaged``. What is wrong beside a picture fails no row; carry
     ``sample_status`` and ``sample_error`` over to see it. Where a column holds paths or URLs, what lies behind them is
     not looked at again once its shard is done.
@@ -159,8 +159,9 @@ def plan_dataset(
         A file, a folder (searched through) or a glob; a path here or any URL that fsspec knows.
     output : str or path
         Folder for the scored files, or an fsspec URL; made if it is not there.
-    format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy", "webdataset"}
-        What lies in `source`; found by looking unless said. With `embed` "parquet" or "webdataset".
+    format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy", "webdataset", "images"}
+        What lies in `source`; found by looking unless said. With `embed` "parquet", "webdataset", or "images": files of
+        a picture each, of which every folder is a shard.
     embedding_column : str
         Column of Parquet files with a list of floats per row; of pictures what their embedding is called.
     matrix_key : str
@@ -169,8 +170,9 @@ def plan_dataset(
         As in ``.aesthetic.score``. Of pictures `batch_size` are encoded together.
     columns : {"ids", "all"} or list of str
         What is carried over: the columns named key, uid, url, hash, id or image_path in any case; all but the
-        embedding; or those named. Of bare matrices "ids" are ``shard`` and ``row``; of tars ``shard`` and ``key`` come
-        first, whatever is asked for. The embedding is kept if it is named, pictures never.
+        embedding; or those named. Of bare matrices "ids" are ``shard`` and ``row``; of tars ``shard`` and ``key``, and
+        of loose pictures ``image_path``, come first, whatever is asked for. The embedding is kept if it is named,
+        pictures never.
     style : {"default", "laion", "coyo"}
         Call the score as published data sets do: ``aesthetic_score``, ``aesthetic`` or ``aesthetic_score_laion_v2``.
     score_column : str, optional
@@ -179,7 +181,7 @@ def plan_dataset(
         Write the rows to keep alone.
     rows_per_shard : int, optional
         Files with more rows are cut, Parquet files between row groups, into shards with an output each. 1,000,000 if
-        not given, and 10,000 pictures. Tars stay whole.
+        not given, and 10,000 pictures; so are folders of pictures. Tars stay whole.
     storage_options, output_options : mapping, optional
         For fsspec, of `source` and of `output`; the second is the first if not given.
     overwrite : bool

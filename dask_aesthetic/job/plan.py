@@ -2,81 +2,62 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from dask_aesthetic.errors import InputError
 from dask_aesthetic.inputs.shards import Shard
-from dask_aesthetic.job.markers import Marker, content_of, failures_name, marker_name, output_name, read_markers
-from dask_aesthetic.job.settings import Settings, differences
-from dask_aesthetic.job.store import HOUSE, Store
-
-SETTINGS, SUCCESS = f"{HOUSE}/settings.json", "_SUCCESS"
-NEW = "new"
+from dask_aesthetic.job.markers import Marker, content_of, failures_name, output_name
+from dask_aesthetic.job.settings import Settings
+from dask_aesthetic.job.store import Store
+from dask_aesthetic.job.work import NEW, Left, Work
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A run that can start: every input has been found readable, and no output is in the way.
+class Plan(Work[Marker]):
+    """A scoring that can start."""
 
-    Attributes
-    ----------
-    settings : Settings
-    store : Store
-    shards : list of Shard
-    done : dict of str to Marker
-        Shards that an earlier run has done, by name.
-    why : dict of str to str
-        The reason why each other shard is to be scored.
-    leftovers : list of str
-        Shards of an earlier run that are no longer among the inputs.
-    """
+    @staticmethod
+    def outputs(shard: str) -> tuple[str, ...]:
+        return output_name(shard), failures_name(shard)
 
-    settings: Settings
-    store: Store
-    shards: Sequence[Shard]
-    done: dict[str, Marker]
-    why: dict[str, str]
-    leftovers: Sequence[str]
+    def manifest(self, done: Sequence[Marker]) -> dict[str, Any]:
+        """What is told of the whole output.
 
-    @property
-    def todo(self) -> list[Shard]:
-        """The shards to score."""
-        return [shard for shard in self.shards if shard.name in self.why]
-
-    @property
-    def rows(self) -> int:
-        """In all shards, by their footers and headers."""
-        return sum(shard.rows for shard in self.shards)
-
-    @property
-    def rows_done(self) -> int:
-        """In the shards that are done."""
-        return sum(marker.rows for marker in self.done.values())
+        Raises
+        ------
+        AssertionError
+            Rows are lost.
+        """
+        rows = sum(marker.rows for marker in done)
+        if rows != self.rows:
+            raise AssertionError(f"expected {self.rows:,} rows in the output, got {rows:,}")
+        return {
+            "settings": self.settings.told(),
+            "rows": rows,
+            "scored": sum(marker.scored for marker in done),
+            "kept": sum(marker.kept for marker in done),
+            "shards": [
+                {
+                    "name": output_name(marker.shard),
+                    "rows": marker.rows,
+                    "scored": marker.scored,
+                    "kept": marker.kept,
+                    "failed": marker.failed,
+                    **marker.output,
+                    "content": marker.content,
+                }
+                for marker in done
+            ],
+        }
 
     def table(self) -> str:
-        """A line per shard, for people to read."""
-        lines = [f"{shard.rows:>14,}  {self.why.get(shard.name, 'done')}\t{shard.name}" for shard in self.shards]
-        total = f"{len(self.shards):,} shards, {self.rows:,} rows; to score: {len(self.why):,} shards, "
-        return "\n".join([*lines, f"{total}{self.rows - self.rows_done:,} rows"]).expandtabs(40)
-
-    @property
-    def finished(self) -> bool:
-        """Whether an earlier run has done everything."""
-        return not self.why and not self.leftovers and self.store.read(SUCCESS) is not None
-
-    def prepare(self) -> None:
-        """Take back what no longer holds: from now on a marker means that its shard is done."""
-        self.store.remove(SUCCESS)
-        self.store.write(SETTINGS, json.dumps(self.settings.told(), indent=1).encode())
-        for name in [*self.leftovers, *(name for name, why in self.why.items() if why != NEW)]:
-            self.store.remove(marker_name(name))
-        for name in self.leftovers:
-            self.store.remove(output_name(name))
-            self.store.remove(failures_name(name))
+        return self.listed(
+            f"{len(self.shards):,} shards, {self.rows:,} rows; to score: {len(self.why):,} shards, "
+            f"{self.rows - self.rows_done:,} rows"
+        )
 
 
 def plan_run(
@@ -97,29 +78,20 @@ def plan_run(
     InputError
         The output has files that the run would replace or that do not belong to it.
     """
-    sizes = store.sizes()
-    told = store.read(SETTINGS)
+    left = Left.of(store, Marker)
     if not overwrite:
-        _refuse_others(store, sizes, told, settings, shards)
-    markers = read_markers(store, sizes, Marker)
-    leftovers = sorted(markers.keys() - {shard.name for shard in shards})
-    if leftovers and not overwrite:
-        raise InputError(
-            f"expected the shards in {store.url} to be among the inputs, got {len(leftovers):,} that are not: "
-            f"{', '.join(leftovers[:3])}. Write to another folder; or overwrite, which removes them"
-        )
-    look = partial(_why, settings=settings, store=store, sizes=sizes, verify=verify)
+        left.refuse(settings, shards, Plan.outputs)
+    look = partial(_why, left=left, settings=settings, verify=verify)
     with ThreadPoolExecutor(32) as threads:
-        reasons = list(threads.map(look, shards, [markers.get(shard.name) for shard in shards]))
-    why = {shard.name: reason for shard, reason in zip(shards, reasons, strict=True) if reason}
-    done = {shard.name: markers[shard.name] for shard in shards if shard.name not in why}
-    return Plan(settings, store, shards, done, why, leftovers)
+        reasons = dict(zip([shard.name for shard in shards], threads.map(look, shards), strict=True))
+    why = {name: reason for name, reason in reasons.items() if reason}
+    done = {name: left.markers[name] for name in reasons if name not in why}
+    return Plan(settings, store, shards, done, why, left.beside(shards))
 
 
-def _why(
-    shard: Shard, marker: Marker | None, settings: Settings, store: Store, sizes: dict[str, int], verify: bool
-) -> str:
+def _why(shard: Shard, left: Left[Marker], settings: Settings, verify: bool) -> str:
     """Why a shard is to be scored; nothing if it is done."""
+    marker = left.markers.get(shard.name)
     if marker is None:
         return NEW
     if marker.settings != settings.fingerprint:
@@ -128,28 +100,9 @@ def _why(
     look = verify or not marker.made_from(shard)
     if look and (marker.rows != shard.rows or marker.content != content_of(shard, settings.read)):
         return "input changed"
-    for name, written in ((output_name(shard.name), marker.output), (failures_name(shard.name), marker.failures)):
-        if written and sizes.get(name) != written["bytes"]:
-            return "output changed" if name in sizes else "output missing"
-        if written and verify and store.sha256(name) != written["sha256"]:
-            return "output changed"
-    return ""
-
-
-def _refuse_others(
-    store: Store, names: Collection[str], told: bytes | None, settings: Settings, shards: Sequence[Shard]
-) -> None:
-    if told is None:
-        in_the_way = [name for shard in shards if (name := output_name(shard.name)) in names]
-        if in_the_way:
-            raise InputError(
-                f"expected no {in_the_way[0]} in {store.url} that is not of a job, got one: choose another folder, "
-                "or overwrite it"
-            )
-        return
-    changed = differences(json.loads(told), settings.told())
-    if changed:
-        raise InputError(
-            f"expected the settings of the run whose output is in {store.url}, got others: {'; '.join(changed)}. Write "
-            "to another folder; or overwrite, which scores again what they change"
-        )
+    files = zip(Plan.outputs(shard.name), (marker.output, marker.failures), strict=True)
+    written = {name: told for name, told in files if told}
+    changed = left.why_write(written)
+    if not changed and verify and any(left.store.sha256(name) != told["sha256"] for name, told in written.items()):
+        return "output changed"
+    return changed

@@ -7,22 +7,20 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from functools import partial
 from numbers import Integral
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 from dask_aesthetic.errors import AestheticError, ArgumentError, InputError, JobError, JobStoppedError
 from dask_aesthetic.job.crew import Crew
-from dask_aesthetic.job.finish import succeed
 from dask_aesthetic.job.markers import FAILED, Marker
 from dask_aesthetic.job.plan import Plan
 from dask_aesthetic.job.shard import Outcome
-from dask_aesthetic.job.store import Store
 from dask_aesthetic.job.summary import Summary
+from dask_aesthetic.job.work import Done, Work
 
 log = logging.getLogger("dask_aesthetic.job")
 
@@ -33,38 +31,6 @@ ALONE = 30.0  # Seconds without a worker after which that is said, and again aft
 STUCK, USUAL = 120.0, 20.0  # A shard is called stuck after so many seconds, and so many times the usual ones.
 # Disk full, quota, read-only, not allowed: what ails one output ails all.
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
-
-
-class Work(Protocol):
-    """A run that can start, such as a `Plan`."""
-
-    @property
-    def store(self) -> Store: ...
-
-    @property
-    def settings(self) -> Any: ...
-
-    @property
-    def shards(self) -> Sequence[Any]:
-        """Each has a name."""
-
-    @property
-    def done(self) -> Mapping[str, Any]:
-        """Markers of shards by name."""
-
-    @property
-    def todo(self) -> Sequence[Any]: ...
-
-    @property
-    def rows(self) -> int: ...
-
-    @property
-    def rows_done(self) -> int: ...
-
-    @property
-    def finished(self) -> bool: ...
-
-    def prepare(self) -> None: ...
 
 
 @dataclass
@@ -90,7 +56,6 @@ def run(
     markers = carry_out(
         plan,
         crew,
-        partial(succeed, plan),
         max_failed=max_failed,
         allow_unusable=allow_unusable,
         progress=progress,
@@ -101,17 +66,16 @@ def run(
 
 
 def carry_out(
-    plan: Work,
+    plan: Work[Done],
     crew: Crew,
-    finish: Callable[[dict[str, Any]], None],
     *,
     max_failed: float | None = None,
     allow_unusable: bool = False,
     progress: Callable[[Any], None] | None = None,
     stop: Callable[[], bool] | None = None,
     patience: float = 0.0,
-) -> dict[str, Any]:
-    """Have a crew do every shard that is not done, and then finish; the marker of each shard by name.
+) -> dict[str, Done]:
+    """Have a crew do every shard that is not done, and write the manifest; the marker of each shard by name.
 
     Raises
     ------
@@ -129,7 +93,7 @@ def carry_out(
                 crew.stop()
                 raise
             if not loop.spoilt:
-                finish(markers)
+                plan.succeed(markers)
     if not loop.spoilt:
         return markers
     told = "; ".join(f"{name}: {error}" for name, error in list(loop.spoilt.items())[:5])
@@ -143,7 +107,7 @@ def carry_out(
 class _Loop:
     def __init__(
         self,
-        plan: Work,
+        plan: Work[Any],
         crew: Crew,
         markers: dict[str, Any],
         max_failed: float | None,

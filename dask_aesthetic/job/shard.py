@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from dask_aesthetic.errors import AestheticError, JobStoppedError, UnusableError
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.shards import Batches, Shard
-from dask_aesthetic.job.markers import Marker, content_of, failures_name, output_name, read_marker, stamps
+from dask_aesthetic.job.markers import Marker, content_of, failures_name, output_name, read_marker
 from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, Settings, status_type
 from dask_aesthetic.job.store import Store
 from dask_aesthetic.job.summary import Summary
@@ -72,7 +72,7 @@ def score_shard(
     marker = Marker(
         shard=shard.name,
         settings=settings.fingerprint,
-        inputs=stamps(shard),
+        inputs=shard.stamps,
         content=content,
         rows=shard.rows,
         scored=summary.scored,

@@ -25,7 +25,7 @@ from dask_aesthetic.inputs.tars import join
 from dask_aesthetic.job.crew import Threads
 from dask_aesthetic.job.markers import marker_name, read_marker
 from dask_aesthetic.job.store import Store
-from dask_aesthetic.tars.plan import Marker, Part
+from dask_aesthetic.tars.plan import Marker, Part, Plan
 from dask_aesthetic.tars.scores import Piece
 from dask_aesthetic.tars.settings import Settings
 
@@ -60,14 +60,14 @@ def copy_part(part: Part, settings: Settings, store: Store, stopped: Callable[[]
     done = _done(part, settings, store)
     if done is not None:
         return done
-    names = f"{part.name}.parquet", f"{part.name}.tar"
-    with store.temporary(names[0]) as table_path, store.temporary(names[1]) as tar_path:
+    tar, table = Plan.outputs(part.name)
+    with store.temporary(table) as table_path, store.temporary(tar) as tar_path:
         notes = _write_table(table_path, part, settings)
         members, unchanged = _write_tar(tar_path, part, settings, stopped)
         done = _done(part, settings, store)
         if done is not None:  # Meanwhile, by a thread that was given up too early.
             return done
-        written = {names[0]: store.place(table_path, names[0]), names[1]: store.place(tar_path, names[1])}
+        written = {table: store.place(table_path, table), tar: store.place(tar_path, tar)}
     marker = Marker(
         shard=part.name,
         settings=settings.fingerprint,

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import xxhash
 
-from dask_aesthetic.errors import InputError
-from dask_aesthetic.job.markers import marker_name, read_markers
-from dask_aesthetic.job.plan import NEW, SETTINGS, SUCCESS
-from dask_aesthetic.job.settings import differences
 from dask_aesthetic.job.store import Store
+from dask_aesthetic.job.work import NEW, Left, Work
 from dask_aesthetic.tars.scores import Counts, Piece
 from dask_aesthetic.tars.settings import Settings
-
-SUFFIXES = (".tar", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -98,86 +93,38 @@ class Marker:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A filtering that can start: all tars are whole, and no output is in the way.
+class Plan(Work[Marker]):
+    """A filtering that can start: all tars are whole.
 
     Attributes
     ----------
-    settings : Settings
-    store : Store
-    shards : list of Part
     counts : Counts
-    done : dict of str to Marker
-        Outputs that an earlier run has done, by name.
-    why : dict of str to str
-        The reason why each other one is to be written.
-    leftovers : list of str
-        Outputs of an earlier run that are no longer asked for.
     """
 
-    settings: Settings
-    store: Store
-    shards: Sequence[Part]
     counts: Counts
-    done: Mapping[str, Marker]
-    why: Mapping[str, str]
-    leftovers: Sequence[str]
 
-    @property
-    def todo(self) -> list[Part]:
-        """The outputs to write."""
-        return [part for part in self.shards if part.name in self.why]
+    @staticmethod
+    def outputs(shard: str) -> tuple[str, ...]:
+        return f"{shard}.tar", f"{shard}.parquet"
 
-    @property
-    def rows(self) -> int:
-        """Samples in all outputs."""
-        return sum(part.rows for part in self.shards)
-
-    @property
-    def rows_done(self) -> int:
-        """In the outputs that are done."""
-        return sum(marker.rows for marker in self.done.values())
-
-    @property
-    def finished(self) -> bool:
-        """Whether an earlier run has done everything."""
-        return not self.why and not self.leftovers and self.store.read(SUCCESS) is not None
-
-    def table(self) -> str:
-        """A line per output, for people to read."""
-        lines = [f"{part.rows:>14,}  {self.why.get(part.name, 'done')}\t{part.name}" for part in self.shards]
-        counts = self.counts
-        total = f"{counts.kept:,} of {counts.samples:,} samples kept in {len(self.shards):,} shards"
-        odd = {"unscored": counts.unscored, "missing": counts.missing, **counts.left_out}
-        told = "".join(f", {count:,} {reason}" for reason, count in odd.items() if count)
-        return "\n".join([*lines, f"{total}{told}; to write: {len(self.why):,} shards"]).expandtabs(40)
-
-    def prepare(self) -> None:
-        """Take back what no longer holds: from now on a marker means that its output is done."""
-        self.store.remove(SUCCESS)
-        self.store.write(SETTINGS, json.dumps(self.settings.told(), indent=1).encode())
-        for name in [*self.leftovers, *(name for name, why in self.why.items() if why != NEW)]:
-            self.store.remove(marker_name(name))
-        for name in self.leftovers:
-            for suffix in SUFFIXES:
-                self.store.remove(f"{name}{suffix}")
-
-    def succeed(self, markers: Mapping[str, Marker]) -> None:
-        """Write the manifest, last of all."""
-        done = [markers[part.name] for part in self.shards]
-        manifest = {
+    def manifest(self, done: Sequence[Marker]) -> dict[str, Any]:
+        return {
             "settings": self.settings.told(),
-            "samples": self.counts.samples,
-            "kept": self.counts.kept,
-            "unscored": self.counts.unscored,
-            "missing": self.counts.missing,
-            "left_out": self.counts.left_out,
+            **asdict(self.counts),
             "shards": [
                 {"name": marker.shard, "samples": marker.rows, "members": marker.members, "files": marker.output}
                 for marker in done
             ],
         }
-        self.store.write(SUCCESS, json.dumps(manifest, indent=1).encode())
+
+    def table(self) -> str:
+        counts = self.counts
+        odd = {"unscored": counts.unscored, "missing": counts.missing, **counts.left_out}
+        told = "".join(f", {count:,} {reason}" for reason, count in odd.items() if count)
+        return self.listed(
+            f"{counts.kept:,} of {counts.samples:,} samples kept in {len(self.shards):,} shards{told}; to write: "
+            f"{len(self.why):,} shards"
+        )
 
 
 def plan_outputs(parts: Sequence[Part], counts: Counts, settings: Settings, store: Store, overwrite: bool) -> Plan:
@@ -188,15 +135,12 @@ def plan_outputs(parts: Sequence[Part], counts: Counts, settings: Settings, stor
     InputError
         The output has files that the run would replace or that do not belong to it.
     """
-    sizes = store.sizes()
-    told = store.read(SETTINGS)
-    markers = read_markers(store, sizes, Marker)
-    leftovers = sorted(markers.keys() - {part.name for part in parts})
+    left = Left.of(store, Marker)
     if not overwrite:
-        _refuse_others(parts, settings, store, sizes, told, leftovers)
-    why = {part.name: reason for part in parts if (reason := _why(part, markers.get(part.name), settings, sizes))}
-    done = {part.name: markers[part.name] for part in parts if part.name not in why}
-    return Plan(settings, store, parts, counts, done, why, leftovers)
+        left.refuse(settings, parts, Plan.outputs)
+    why = {part.name: reason for part in parts if (reason := _why(part, left, settings))}
+    done = {part.name: left.markers[part.name] for part in parts if part.name not in why}
+    return Plan(settings, store, parts, done, why, left.beside(parts), counts)
 
 
 def cut(pieces: Sequence[Piece], samples_per_shard: int | None) -> list[Part]:
@@ -226,42 +170,11 @@ def _slice(piece: Piece, begin: int, end: int) -> Piece:
     return Piece(piece.tar, piece.keys.slice(begin, end - begin), piece.scores[begin:end])
 
 
-def _why(part: Part, marker: Marker | None, settings: Settings, sizes: Mapping[str, int]) -> str:
+def _why(part: Part, left: Left[Marker], settings: Settings) -> str:
     """Why an output is to be written; nothing if it is done."""
+    marker = left.markers.get(part.name)
     if marker is None:
         return NEW
     if marker.settings != settings.fingerprint:
         return "settings changed"
-    if not marker.made_from(part, settings):
-        return "input changed"
-    for name, written in marker.output.items():
-        if sizes.get(name) != written["bytes"]:
-            return "output changed" if name in sizes else "output missing"
-    return ""
-
-
-def _refuse_others(
-    parts: Sequence[Part],
-    settings: Settings,
-    store: Store,
-    sizes: Mapping[str, int],
-    told: bytes | None,
-    leftovers: Sequence[str],
-) -> None:
-    in_the_way = [f"{part.name}{suffix}" for part in parts for suffix in SUFFIXES if f"{part.name}{suffix}" in sizes]
-    if told is None and in_the_way:
-        raise InputError(
-            f"expected no {in_the_way[0]} in {store.url} that is not of a job, got one: choose another folder, or "
-            "overwrite it"
-        )
-    changed = differences(json.loads(told), settings.told()) if told is not None else []
-    if changed:
-        raise InputError(
-            f"expected the settings of the run whose output is in {store.url}, got others: {'; '.join(changed)}. Write "
-            "to another folder; or overwrite, which writes again what they change"
-        )
-    if leftovers:
-        raise InputError(
-            f"expected the shards in {store.url} to be asked for, got {len(leftovers):,} that are not: "
-            f"{', '.join(leftovers[:3])}. Write to another folder; or overwrite, which removes them"
-        )
+    return left.why_write(marker.output) if marker.made_from(part, settings) else "input changed"

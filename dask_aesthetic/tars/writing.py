@@ -112,7 +112,7 @@ def write_webdataset(
     """
     plan = plan_webdataset(frame, output, where, tars=tars, **options)
     with Copiers(threads) as crew:
-        markers = carry_out(plan, crew, plan.succeed, progress=progress)
+        markers = carry_out(plan, crew, progress=progress)
     return summary(plan, markers)
 
 

@@ -1,0 +1,176 @@
+"""Durable work: what is to be written, what an earlier run has left of it, and how it begins and ends."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from dask_aesthetic.errors import InputError
+from dask_aesthetic.job.markers import marker_name, read_markers
+from dask_aesthetic.job.settings import differences
+from dask_aesthetic.job.store import HOUSE, Store
+
+SETTINGS, SUCCESS = f"{HOUSE}/settings.json", "_SUCCESS"
+NEW = "new"
+Done = TypeVar("Done")
+
+
+class Asked(Protocol):
+    """What shapes every output."""
+
+    def told(self) -> dict[str, Any]: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Work(ABC, Generic[Done]):
+    """Work that can start: its inputs have been found readable, and no output is in the way.
+
+    Attributes
+    ----------
+    settings : Settings
+    store : Store
+    shards : list of Shard or Part
+        Each has a name and a number of rows.
+    done : dict of str to Marker
+        Those that an earlier run has done, by name.
+    why : dict of str to str
+        The reason why each other one is to be done.
+    leftovers : list of str
+        Those of an earlier run that are no longer asked for.
+    """
+
+    settings: Any
+    store: Store
+    shards: Sequence[Any]
+    done: Mapping[str, Done]
+    why: Mapping[str, str]
+    leftovers: Sequence[str]
+
+    @staticmethod
+    @abstractmethod
+    def outputs(shard: str) -> tuple[str, ...]:
+        """The files that a shard of this name may have."""
+
+    @abstractmethod
+    def manifest(self, done: Sequence[Done]) -> dict[str, Any]:
+        """What is told of the whole output, by the markers of all shards."""
+
+    @abstractmethod
+    def table(self) -> str:
+        """A line per shard, for people to read."""
+
+    @property
+    def todo(self) -> list[Any]:
+        """The shards to do."""
+        return [shard for shard in self.shards if shard.name in self.why]
+
+    @property
+    def rows(self) -> int:
+        """In all shards."""
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def rows_done(self) -> int:
+        """In the shards that are done."""
+        return sum(shard.rows for shard in self.shards if shard.name in self.done)
+
+    @property
+    def finished(self) -> bool:
+        """Whether an earlier run has done everything."""
+        return not self.why and not self.leftovers and self.store.read(SUCCESS) is not None
+
+    def listed(self, total: str) -> str:
+        """A line per shard, and the total."""
+        lines = [f"{shard.rows:>14,}  {self.why.get(shard.name, 'done')}\t{shard.name}" for shard in self.shards]
+        return "\n".join([*lines, total]).expandtabs(40)
+
+    def prepare(self) -> None:
+        """Take back what no longer holds: from now on a marker means that its shard is done."""
+        self.store.remove(SUCCESS)
+        self.store.write(SETTINGS, _json(self.settings.told()))
+        for shard in [*self.leftovers, *(shard for shard, why in self.why.items() if why != NEW)]:
+            self.store.remove(marker_name(shard))
+        for shard in self.leftovers:
+            for name in self.outputs(shard):
+                self.store.remove(name)
+
+    def succeed(self, markers: Mapping[str, Done]) -> None:
+        """Write the manifest, last of all."""
+        self.store.write(SUCCESS, _json(self.manifest([markers[shard.name] for shard in self.shards])))
+
+
+@dataclass(frozen=True)
+class Left(Generic[Done]):
+    """What an earlier run has left.
+
+    Attributes
+    ----------
+    store : Store
+    sizes : dict of str to int
+        Of all files.
+    settings : dict or None
+        As its settings were told.
+    markers : dict of str to Marker
+        By shard.
+    """
+
+    store: Store
+    sizes: Mapping[str, int]
+    settings: dict[str, Any] | None
+    markers: Mapping[str, Done]
+
+    @classmethod
+    def of(cls, store: Store, kind: type[Done]) -> Left[Done]:
+        """Of what lies in a store; `kind` is what its markers are."""
+        sizes, told = store.sizes(), store.read(SETTINGS)
+        return cls(store, sizes, None if told is None else json.loads(told), read_markers(store, sizes, kind))
+
+    def beside(self, shards: Iterable[Any]) -> list[str]:
+        """The shards that are done and are none of these."""
+        return sorted(self.markers.keys() - {shard.name for shard in shards})
+
+    def refuse(self, settings: Asked, shards: Iterable[Any], outputs: Callable[[str], Sequence[str]]) -> None:
+        """Refuse other settings, shards that are no longer asked for, and files that are not of such a run.
+
+        Raises
+        ------
+        InputError
+        """
+        where = self.store.url
+        if self.settings is None:
+            in_the_way = [name for shard in shards for name in outputs(shard.name) if name in self.sizes]
+            if in_the_way:
+                raise InputError(
+                    f"expected no {in_the_way[0]} in {where} that is not of a job, got one: choose another folder, or "
+                    "overwrite it"
+                )
+            return
+        changed = differences(self.settings, settings.told())
+        if changed:
+            raise InputError(
+                f"expected the settings of the run whose output is in {where}, got others: {'; '.join(changed)}. Write "
+                "to another folder; or overwrite, which writes again what they change"
+            )
+        leftovers = self.beside(shards)
+        if leftovers:
+            raise InputError(
+                f"expected the shards in {where} to be among the inputs, got {len(leftovers):,} that are not: "
+                f"{', '.join(leftovers[:3])}. Write to another folder; or overwrite, which removes them"
+            )
+
+    def why_write(self, written: Mapping[str, Mapping[str, Any]]) -> str:
+        """Why files that were written, by name, must be so again; nothing if they are there."""
+        for name, told in written.items():
+            if self.sizes.get(name) != told["bytes"]:
+                return "output changed" if name in self.sizes else "output missing"
+        return ""
+
+
+def _json(told: dict[str, Any]) -> bytes:
+    return json.dumps(told, indent=1).encode()
