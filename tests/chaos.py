@@ -57,10 +57,11 @@ def committed(folder: Path) -> dict[str, tuple[int, int]]:
     """Identity of the output of every shard that has a marker: a file that is written again has another."""
     markers = folder / "_dask_aesthetic/markers"
     found = {}
-    for marker in markers.glob("*.json") if markers.exists() else []:
+    for marker in markers.rglob("*.json") if markers.exists() else []:
+        shard = marker.relative_to(markers).with_suffix("").as_posix()
         with suppress(FileNotFoundError):
-            stat = (folder / f"{marker.stem}.parquet").stat()
-            found[marker.stem] = (stat.st_ino, stat.st_mtime_ns)
+            stat = (folder / f"{shard}.parquet").stat()
+            found[shard] = (stat.st_ino, stat.st_mtime_ns)
     return found
 
 

@@ -371,7 +371,7 @@ def test_a_missing_package_is_named_with_what_installs_it(tars, score, tmp_path,
 def test_nothing_to_embed_is_refused(score, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.npy").write_bytes(b"")
-    with pytest.raises(InputError, match=r"expected tars \(.tar, .tar.gz, .tgz\) or .parquet files of pictures"):
+    with pytest.raises(InputError, match=r"expected tars \(.tar, .tar.gz, .tgz\), .parquet files or pictures"):
         score(tmp_path / "in", tmp_path / "out")
 
 

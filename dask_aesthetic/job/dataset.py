@@ -93,13 +93,13 @@ def score_dataset(
     by about 1e-5 in float32.)
 
     Pictures are taken from tars, such as img2dataset writes, from a column of Parquet files, or from files of their
-    own, decoded and embedded as by ``.aesthetic.embed_and_score``, and dropped. A tar has one output, with ``shard``
-    and ``key`` as in `read_webdataset`, so that ``dask-aesthetic filter`` takes it. Statuses are those of `embed`; of a
-    row of a tar without a picture that of `read_webdataset` (``damaged``, ``duplicate_member``, ``no_image``,
-    ``several_images``, ``too_large``, ``not_in_tar``, ``unsafe_name``, ``not_a_file``, ``no_key``). A tar that is cut off is scored up to
-    there: the last sample and what follows are ``damaged``. What is wrong beside a picture fails no row; carry
-    ``sample_status`` and ``sample_error`` over to see it. Where a column holds paths or URLs, what lies behind them is
-    not looked at again once its shard is done.
+    own, decoded and embedded as by ``.aesthetic.embed_and_score``, and dropped. A tar has one output, with
+    ``shard`` and ``key`` as in `read_webdataset`, so that ``dask-aesthetic filter`` takes it. Statuses are those of
+    `embed`; of a row of a tar without a picture that of `read_webdataset` (``damaged``, ``duplicate_member``,
+    ``no_image``, ``several_images``, ``too_large``, ``not_in_tar``, ``unsafe_name``, ``not_a_file``, ``no_key``). A
+    tar that is cut off is scored up to there: the last sample and what follows are ``damaged``. What is wrong
+    beside a picture fails no row; carry ``sample_status`` and ``sample_error`` over to see it. Where a column holds
+    paths or URLs, what lies behind them is not looked at again once its shard is done.
 
     Examples
     --------
