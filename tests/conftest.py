@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
+from forks import Interpreter
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -50,6 +51,13 @@ def vectors() -> np.ndarray:
 def kind(request) -> str:
     """Each way in which a column can hold embeddings."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def interpreter():
+    """A fresh interpreter for every piece of code."""
+    with closing(Interpreter()) as interpreter:
+        yield interpreter
 
 
 @pytest.fixture(scope="session")

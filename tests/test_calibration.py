@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 
 import columns
 import dask.dataframe as dd
@@ -291,12 +289,12 @@ def test_the_curve_is_drawn():
     assert len(ax.get_lines()) == 2
 
 
-def test_without_matplotlib_it_is_said_what_to_install():
+def test_without_matplotlib_it_is_said_what_to_install(interpreter):
     code = (
         "import sys; sys.modules['matplotlib'] = None; import pandas as pd, dask_aesthetic\n"
         "cut = pd.DataFrame({'aesthetic_score': [4.0, 5.0]}).aesthetic.calibrate(n=1)\n"
         "try:\n    cut.plot()\n"
         "except dask_aesthetic.MissingDependencyError as error:\n    print(error)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    told = interpreter.run(code).stdout
     assert told.strip() == "a plot needs matplotlib, which is not installed: pip install 'dask-aesthetic[report]'"

@@ -21,13 +21,11 @@ NO_GPU = pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is an
 
 
 @pytest.fixture
-def fresh():
+def fresh(interpreter):
     """Run code in a fresh interpreter that takes warnings for errors."""
 
     def run(code: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-P", "-W", "error", "-c", code], capture_output=True, text=True, timeout=240
-        )
+        done = interpreter.run(code)
         assert done.returncode == 0, done.stderr
         return done
 

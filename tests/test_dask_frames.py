@@ -48,8 +48,9 @@ def tasks(collection) -> str:
     return " ".join(str(key) for key in collection.optimize(fuse=False).__dask_graph__())
 
 
-@pytest.mark.parametrize("partitions", [1, 7, 64, 300])
-@pytest.mark.parametrize("where", ["threads", "cluster"])
+@pytest.mark.parametrize(
+    ("where", "partitions"), [*(("threads", count) for count in (1, 7, 64, 300)), ("cluster", 7), ("cluster", 64)]
+)
 @pytest.mark.parametrize("predictor", ["laion-v2", "simulacra-l14", RELU])
 def test_scores_are_the_same_bytes_wherever_they_are_computed(
     request, shared, vectors, cluster, partitions, where, predictor
@@ -63,7 +64,7 @@ def test_scores_are_the_same_bytes_wherever_they_are_computed(
     assert scores.to_numpy().tobytes() == expected
 
 
-@pytest.mark.parametrize("partitions", [1, 7, 64, 509])
+@pytest.mark.parametrize("partitions", [1, 7, 64])
 def test_real_embeddings_too(verite, cluster, partitions):
     frame = columns.frame(verite, "large_list", "float16")
     expected = frame.aesthetic.score()["aesthetic_score"].to_numpy().tobytes()

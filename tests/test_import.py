@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -57,7 +55,7 @@ def assert_registered():
 
 
 @pytest.fixture
-def fresh(tmp_path):
+def fresh(tmp_path, interpreter):
     """Run code in a fresh interpreter; `files` of a package cudf are laid where it finds them first."""
 
     def run(code: str, files: dict[str, str] | None = None) -> None:
@@ -66,13 +64,7 @@ def fresh(tmp_path):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
         path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-        done = subprocess.run(
-            [sys.executable, "-P", "-W", "error", "-c", TOOLS + code],
-            env={**os.environ, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
+        done = interpreter.run(TOOLS + code, env={**os.environ, "PYTHONPATH": path})
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
 
