@@ -14,6 +14,7 @@ import xxhash
 from dask.base import tokenize
 
 from dask_aesthetic import InputError
+from dask_aesthetic.inputs.braces import expand
 from dask_aesthetic.inputs.file import BLOCK, File, local_file
 from dask_aesthetic.inputs.files import find_files
 
@@ -93,6 +94,32 @@ def test_files_are_found_under_names_relative_to_what_was_named(tree, within, wa
         whole = content(file)
         assert whole == (b"hidden" if name.startswith(".") else f"{file.path.removeprefix(tree.url)[1:]}".encode())
         assert file.size == len(whole)
+
+
+@pytest.mark.parametrize(
+    ("within", "wanted"),
+    [
+        ("/{a,b}.parquet", ["a", "b"]),
+        ("/lang={en,fr}/{0..0}.parquet", ["lang=en/0", "lang=fr/0"]),
+        ("/lang={en,fr}", ["lang=en/0", "lang=fr/0"]),
+        ("/{lang=en,lang=fr}/*.parquet", ["lang=en/0", "lang=fr/0"]),
+        ("/*.{parquet,txt}", ["a", "b", "notes.txt"]),
+    ],
+)
+def test_braces_stand_for_many_names(tree, within, wanted):
+    assert [name for _, name in tree.find(within)] == wanted
+
+
+def test_braces_are_taken_as_shells_do_unless_a_file_is_called_so(tmp_path):
+    assert expand("{08..11}") == ["08", "09", "10", "11"]
+    assert expand("{3..1}-{a,}") == ["3-a", "3-", "2-a", "2-", "1-a", "1-"]
+    assert expand("{}{a}{1..}{..2}") == ["{}{a}{1..}{..2}"]
+    with pytest.raises(InputError, match="at most 1,000,000 names, got 1,000,000,000"):
+        expand("{1..1000}{1..1000000}")
+    (tmp_path / "{a,b}.parquet").write_bytes(b"PAR1")
+    assert [name for _, name in find_files(tmp_path / "{a,b}.parquet", ".parquet")] == ["{a,b}"]
+    with pytest.raises(InputError, match=r"got '.*/c\.parquet', which does not exist"):
+        find_files(tmp_path / "{c,d}.parquet", ".parquet")
 
 
 def test_what_is_not_there_is_refused(tree):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob
 from typing import Any
 
 import fsspec
 
 from dask_aesthetic.errors import InputError
+from dask_aesthetic.inputs.braces import expand
 from dask_aesthetic.inputs.file import File, first_line, is_url, local_file, remote_file
 
 Place = str | os.PathLike[str]
@@ -29,7 +30,7 @@ class Found:
     ----------
     file : File
     name : str
-        Relative to the folder or the part before a glob's first wildcard, with "/" and its suffix.
+        Relative to the folder or the part before a glob's first wildcard or brace, with "/" and its suffix.
     named : bool
         Whether it was named itself or matched by a glob, and so is meant, whatever its suffix.
     """
@@ -45,7 +46,8 @@ def find_files(source: Source, suffix: str, options: Mapping[str, Any] | None = 
     Parameters
     ----------
     source : str, path, or list of them
-        A file, a folder (searched through, without what begins with "." or "_") or a glob.
+        A file, a folder (searched through, without what begins with "." or "_") or a glob; braces, as in
+        ``{00000..00099}.tar`` or ``{en,fr}/``, stand for many names.
     suffix : str
         Of the files to take from folders: ".parquet". A file that is named, or matched by a glob, is taken as it is.
     options : mapping, optional
@@ -73,15 +75,16 @@ def list_files(source: Source, options: Mapping[str, Any] | None = None) -> list
         Something named is not there, or cannot be listed.
     """
     found: list[Found] = []
-    for place in places(source):
-        found += _there(place, options or {}) if is_url(place) else _here(place)
+    for place, names in _places(source):
+        for name in names:
+            there = _there(name, options or {}) if is_url(name) else _here(name)
+            found += there if name == place else _within(place, name, there)
     return found
 
 
 def places(source: Source) -> list[str]:
-    """The paths and URLs of a source, one by one; URLs of files here become paths."""
-    several = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    return [_plain(os.fspath(place)) for place in several]
+    """The paths and URLs of a source, one by one; URLs of files here become paths, and braces names."""
+    return [name for _, names in _places(source) for name in names]
 
 
 def shown(source: Source) -> str:
@@ -243,6 +246,28 @@ def _hidden(name: str, pattern: str) -> bool:
         part.startswith(_HIDDEN) for part in pattern[pattern.rfind("/", 0, _wildcard(pattern)) + 1 :].split("/")
     )
     return not asked and any(part.startswith(_HIDDEN) for part in name.split("/"))
+
+
+def _places(source: Source) -> list[tuple[str, list[str]]]:
+    """Each place, and the names that it stands for by its braces, unless there is a file of that very name here."""
+    several = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    plain = [_plain(os.fspath(place)) for place in several]
+    return [(place, [place] if not is_url(place) and os.path.exists(place) else expand(place)) for place in plain]
+
+
+def _within(place: str, name: str, found: list[Found]) -> list[Found]:
+    """What one of the names of braces holds, called by what follows the folder that the braces stand in."""
+    if _wildcard(name):
+        folder = _folder(name[: _wildcard(name)])
+    else:
+        folder = _folder(name) if any(one.named for one in found) else name
+    base = _folder(place[: min(place.index("{"), _wildcard(place) or len(place))])
+    inside = folder.removeprefix(base).strip("/")
+    return [replace(one, name=f"{inside}/{one.name}") for one in found] if inside else found
+
+
+def _folder(name: str) -> str:
+    return name.replace(os.sep, "/").rpartition("/")[0]
 
 
 def _plain(place: str) -> str:

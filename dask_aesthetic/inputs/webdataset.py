@@ -84,8 +84,8 @@ def read_webdataset(
     Parameters
     ----------
     path : str, path, or list of them
-        A tar, a folder (searched through for .tar, .tar.gz and .tgz) or a glob; here, or fsspec URLs. Gzip is told by
-        the content.
+        A tar, a folder (searched through for .tar, .tar.gz and .tgz), a glob or a name with braces
+        (``{00000..00099}.tar``); here, or fsspec URLs. Gzip is told by the content.
     extensions : list of str
         Members of these extensions become columns of that name: txt and json as text, others as bytes. None of them is
         decoded or unpickled.

@@ -156,7 +156,8 @@ def plan_dataset(
     Parameters
     ----------
     source : str, path or list of them
-        A file, a folder (searched through) or a glob; a path here or any URL that fsspec knows.
+        A file, a folder (searched through), a glob, or a name with braces such as ``{00000..00099}.tar``; a path here
+        or any URL that fsspec knows.
     output : str or path
         Folder for the scored files, or an fsspec URL; made if it is not there.
     format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy", "webdataset", "images"}
