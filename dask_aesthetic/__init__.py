@@ -13,6 +13,10 @@ Examples
 
 from __future__ import annotations
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+from typing import Any as _Any
+
 from dask_aesthetic import register as _register
 from dask_aesthetic.accessor import AestheticAccessor
 from dask_aesthetic.check import Check
@@ -31,13 +35,15 @@ from dask_aesthetic.errors import (
     ThresholdError,
     UnusableError,
 )
-from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, read_scored, read_webdataset
-from dask_aesthetic.job import Summary, score_dataset
 from dask_aesthetic.learning import Calibration, FittedPredictor
 from dask_aesthetic.predictors import Predictor, PredictorInfo, catalogue, load_predictor
-from dask_aesthetic.tars import Filtered, write_webdataset
 from dask_aesthetic.thresholds import PRESETS, Threshold
 from dask_aesthetic.version import __version__
+
+if TYPE_CHECKING:
+    from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, read_scored, read_webdataset
+    from dask_aesthetic.job import Summary, score_dataset
+    from dask_aesthetic.tars import Filtered, write_webdataset
 
 __all__ = [
     "PRESETS",
@@ -76,3 +82,21 @@ __all__ = [
 ]
 
 _register.register()
+
+# What has to do with files is imported when it is asked for: whoever has a frame does not wait for it.
+_LATER = {
+    "inputs": ("read_clip_retrieval", "read_datacomp", "read_npy", "read_scored", "read_webdataset"),
+    "job": ("Summary", "score_dataset"),
+    "tars": ("Filtered", "write_webdataset"),
+}
+
+
+def __getattr__(name: str) -> _Any:
+    for room, names in _LATER.items():
+        if name in names:
+            return getattr(_import_module(f"dask_aesthetic.{room}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
