@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contracts check lowest rapids test-gpu bench bench-peers bench-images bench-job bench-gpu chaos pictures notebooks folded wheel clean
+.PHONY: help demo test test-slow lint types contracts check lowest rapids test-gpu bench bench-peers bench-images bench-job bench-gpu chaos pictures notebooks folded wheel clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,8 +25,11 @@ $(VENV)/.bench: $(VENV)/.test
 demo: $(VENV)/.test  ## Make a small synthetic data set and score it
 	$(BIN)/dask-aesthetic demo
 
-test: $(VENV)/.test  ## Run the tests (about ten minutes on two cores)
+test: $(VENV)/.test  ## Run the tests (less than ten minutes on two cores)
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.test  ## Run the notebooks, and whole models and ways from pictures to tars
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev  ## Check style and format
 	$(BIN)/ruff check --output-format concise .
@@ -45,8 +48,8 @@ check: lint types contracts  ## Lint, types and contracts
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r .ci/lowest.txt -e .
 	@touch $@
 
-lowest: .venv-lowest/.ready  ## Run the tests with the lowest supported versions
-	.venv-lowest/bin/python -m pytest
+lowest: .venv-lowest/.ready  ## Run all tests with the lowest supported versions
+	.venv-lowest/bin/python -m pytest -m ''
 
 .venv-rapids/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-rapids

@@ -28,6 +28,7 @@ def here(arguments: list[str]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_pictures_come_to_kept_tars_though_the_run_is_killed(tmp_path):
     told = end_to_end.run(tmp_path, 64, ["--threads", "1"], here)

@@ -92,9 +92,7 @@ def test_what_the_model_is_given_is_open_clips_bit_for_bit(photographs, weights,
         assert encoder.tensor(torch.from_numpy(np.stack([made])))[0].equal(preprocess(Image.open(path))), path.name
 
 
-@pytest.mark.skipif(
-    not os.environ.get("DASK_AESTHETIC_ALL_PICTURES"), reason="takes a minute: set DASK_AESTHETIC_ALL_PICTURES"
-)
+@pytest.mark.slow
 def test_vit_l_14_gives_what_open_clip_gives(photographs, tmp_path):
     name = "ViT-L-14-quickgelu"
     with torch.random.fork_rng():

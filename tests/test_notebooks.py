@@ -92,6 +92,7 @@ def test_the_notebooks_are_those_that_are_tested():
 
 @pytest.mark.timeout(600)  # Seconds, on a machine that is busy with other work.
 @pytest.mark.parametrize("name", FACTS)
+@pytest.mark.slow
 def test_a_notebook_runs_in_this_interpreter_and_says_nothing_on_standard_error_but_what_the_cluster_is(ran, name):
     notebook, facts = ran(name)
     assert facts["python"].item() == sys.executable
@@ -102,6 +103,7 @@ def test_a_notebook_runs_in_this_interpreter_and_says_nothing_on_standard_error_
 
 
 @pytest.mark.parametrize("name", FACTS)
+@pytest.mark.slow
 def test_a_notebook_shows_the_kinds_of_output_that_are_committed(ran, executing, name):
     def kinds(notebook):
         return [
@@ -136,6 +138,7 @@ def test_a_notebook_is_committed_with_outputs_that_people_can_read_anywhere(exec
     assert path.stat().st_size < 200_000
 
 
+@pytest.mark.slow
 def test_score_and_choose_keeps_what_numpy_keeps(ran):
     _, facts = ran(SCORE)
     scores = facts["scores"]
@@ -148,6 +151,7 @@ def test_score_and_choose_keeps_what_numpy_keeps(ran):
     assert "Synthetic embeddings" in facts["page"].item()
 
 
+@pytest.mark.slow
 def test_on_a_cluster_graph_and_job_keep_what_numpy_keeps(ran):
     _, facts = ran(ETL)
     scores, cut = facts["scores"], np.float32(facts["cut"])
@@ -160,6 +164,7 @@ def test_on_a_cluster_graph_and_job_keep_what_numpy_keeps(ran):
     assert facts["cluster"] == "closed"
 
 
+@pytest.mark.slow
 def test_your_own_taste_finds_the_rule_and_the_threshold_of_the_best_f1(ran):
     _, facts = ran(TASTE)
     unrated, liking = facts["unrated"], facts["liking"]
