@@ -11,7 +11,7 @@ help:  ## Show the targets
 
 $(VENV)/.test: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,embed]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.test

@@ -21,7 +21,6 @@ from tempfile import TemporaryDirectory
 import chaos
 import click
 import numpy as np
-import open_clip
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
@@ -79,6 +78,8 @@ def write_tars(folder: Path, count: int, seed: int = 0) -> dict[str, str]:
 
 def write_models(folder: Path) -> list[str]:
     """A small random encoder and a predictor for it, as options of the command."""
+    import open_clip  # Pytest looks into this module where there is none, too.
+
     folder.mkdir()
     torch.manual_seed(0)
     model = open_clip.create_model(MODEL)
