@@ -45,9 +45,9 @@ def test_the_arithmetic_of_devices_agrees_with_that_of_cpus(vectors, dtype):
     torch.testing.assert_close(norms, expected[1], rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 def test_back_off_halves_until_the_work_fits(error):
-    """Work that has room for 100 rows, as a full device has; torch's error and RMM's."""
+    """Work that has room for 100 rows, as a full device has; torch's error, RMM's, and RMM's by way of torch."""
     done: list[int] = []
 
     def run(rows: int) -> int:
@@ -72,6 +72,8 @@ def test_back_off_gives_up_at_one_row_and_hides_no_other_error():
     assert asked == [8, 4, 2, 1]
     with pytest.raises(ZeroDivisionError):
         kernels.back_off(lambda rows: rows // 0, 8)
+    with pytest.raises(RuntimeError, match="size"):
+        kernels.back_off(lambda rows: torch.ones(rows) @ torch.ones(rows + 1), 8)
 
 
 def test_row_dots_of_pairs_and_of_one_vector(vectors):

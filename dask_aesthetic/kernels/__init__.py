@@ -1,12 +1,15 @@
 """Row-wise arithmetic on blocks of vectors: what a row gets never depends on its block.
 
 On CPUs everything goes through `numpy.vecdot`: it takes one BLAS dot per row, so a row's result is the same bytes in
-any block, it never starts BLAS threads, and it releases the GIL for blocks of more than 500 rows.
+any block, it never starts BLAS threads, and it releases the GIL for blocks of more than 500 rows. On GPUs everything
+goes through one pass of `fused`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -53,12 +56,16 @@ def dots_and_norms(
     vectors : torch.Tensor, shape (n, width), float16, float32 or float64
     weight : torch.Tensor, shape (width,), float32 or float64, on the same device
     batch_size : int, optional
-        The most rows held as a converted copy, or given to one kernel, at a time.
+        The most rows held as a converted copy at a time.
 
     Returns
     -------
     tuple of torch.Tensor, shape (n,), dtype of `weight`
     """
+    if one_pass := _one_pass(vectors.device):
+        with torch.cuda.device(vectors.device):
+            dots, squares = one_pass(vectors, weight)
+        return dots, squares.sqrt_()
     dots, lengths = (torch.empty(len(vectors), dtype=weight.dtype, device=vectors.device) for _ in range(2))
     w, d, s = native(weight), native(dots), native(lengths)
 
@@ -85,10 +92,33 @@ def plain_dots_and_norms(vectors: np.ndarray, weight: np.ndarray) -> tuple[np.nd
 
 def norms(vectors: torch.Tensor, batch_size: int | None = None) -> torch.Tensor:
     """Every row's Euclidean norm, shape (n,), float32."""
+    if _one_pass(vectors.device):
+        return dots_and_norms(vectors, torch.zeros(vectors.shape[1], device=vectors.device))[1]
     lengths = torch.empty(len(vectors), dtype=torch.float32, device=vectors.device)
     s = native(lengths)
     _each_block(lambda at, block: _norms(block, s[at]), vectors, batch_size, torch.float32)
     return lengths
+
+
+@cache
+def _one_pass(device: torch.device) -> Callable[..., tuple[torch.Tensor, torch.Tensor]] | None:
+    """`fused.dots_and_squares`, None on CPUs and where it does not run: Triton is missing, or finds no C compiler."""
+    if device.type != "cuda":
+        return None
+    try:
+        from dask_aesthetic.kernels.fused import dots_and_squares
+
+        with torch.cuda.device(device):
+            dots_and_squares(torch.ones(1, 16, device=device), torch.ones(16, device=device))
+    except Exception as error:  # Whatever a compiler finds wrong with a machine.
+        warnings.warn(
+            f"embeddings on {device} are read twice per score, which is slower: Triton does not run here "
+            f"({type(error).__name__}: {error})",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return dots_and_squares
 
 
 def _each_block(
@@ -131,10 +161,15 @@ def back_off(run: Callable[[int], Any], rows: int) -> Any:
     while True:
         try:
             return run(rows)
-        except (torch.OutOfMemoryError, MemoryError) as error:  # RMM's own error is a MemoryError.
-            if rows <= 1:
+        except (RuntimeError, MemoryError) as error:
+            if rows <= 1 or not _is_full(error):
                 raise
             rows //= 2
             del error
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether a device has no more memory: torch's own error, RMM's, or RMM's come through torch, a RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "bad_alloc" in str(error)

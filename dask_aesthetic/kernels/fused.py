@@ -1,0 +1,57 @@
+"""One pass over the vectors on a GPU, in Triton: every row's dot product and sum of squares together.
+
+Two passes of torch's read everything twice, and both divide their work by how many rows there are, so that a row's
+last bits depend on its neighbours. Here a row is worked on in the same way wherever it stands.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+# Rows of a program, floats of a row that it holds at a time, and warps: a lane loads 16 bytes of float32 at once.
+ROWS, CHUNK, WARPS = 8, 128, 4
+
+
+@triton.jit(do_not_specialize=["n"])
+def _one_pass(x, weight, dots, squares, n, stride, width: tl.constexpr, rows: tl.constexpr, chunk: tl.constexpr):  # type: ignore[no-untyped-def]
+    row = tl.program_id(0).to(tl.int64) * rows + tl.arange(0, rows)
+    there = row < n
+    working = weight.dtype.element_ty
+    dot = tl.zeros((rows, chunk), dtype=working)
+    square = tl.zeros((rows, chunk), dtype=working)
+    for start in tl.static_range(0, width, chunk):
+        at = start + tl.arange(0, chunk)
+        inside = at < width
+        w = tl.load(weight + at, mask=inside, other=0.0)
+        both = there[:, None] & inside[None, :]
+        value = tl.load(x + row[:, None] * stride + at[None, :], mask=both, other=0.0).to(working)
+        dot += value * w[None, :]
+        square += value * value
+    tl.store(dots + row, tl.sum(dot, axis=1), mask=there)
+    tl.store(squares + row, tl.sum(square, axis=1), mask=there)
+
+
+def dots_and_squares(vectors: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Dot product with `weight`, and sum of squares, of every row, in the precision of `weight`; nothing is copied.
+
+    Parameters
+    ----------
+    vectors : torch.Tensor, shape (n, width), float16, bfloat16, float32 or float64
+    weight : torch.Tensor, shape (width,), float32 or float64, on the same device
+
+    Returns
+    -------
+    tuple of torch.Tensor, shape (n,), dtype of `weight`
+    """
+    n, width = vectors.shape
+    if vectors.stride(1) != 1:
+        vectors = vectors.contiguous()
+    dots, squares = (torch.empty(n, dtype=weight.dtype, device=vectors.device) for _ in range(2))
+    if n:
+        _one_pass[(triton.cdiv(n, ROWS),)](
+            vectors, weight, dots, squares, n, vectors.stride(0), width, ROWS, CHUNK,
+            num_warps=WARPS, enable_fp_fusion=True,
+        )  # fmt: skip
+    return dots, squares
