@@ -97,11 +97,12 @@ def score_column(column: Any, spec: ScoreSpec, partition: int | None = None) -> 
     InvalidEmbeddingError
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
-    scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
-    row = _first_invalid(status) if spec.on_invalid == "raise" else None
-    if row is not None:
-        raise _invalid(column.name, partition, row, column.index[row], status[row], spec)
-    return embeddings.labelled(scores, column, spec.score_column)
+    with embeddings.stream(column):
+        scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
+        row = _first_invalid(status) if spec.on_invalid == "raise" else None
+        if row is not None:
+            raise _invalid(column.name, partition, row, column.index[row], status[row], spec)
+        return embeddings.labelled(scores, column, spec.score_column)
 
 
 def score_runs(runs: Iterable[Run], spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:

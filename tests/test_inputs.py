@@ -22,6 +22,7 @@ from test_dask_frames import RELU, spoil
 
 from dask_aesthetic import ArgumentError, ColumnError, InputError, InvalidEmbeddingError, ThresholdError
 from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, read_scored
+from dask_aesthetic.inputs.scored import _whole_groups
 
 SHARDS = 12
 ROWS = 25
@@ -531,6 +532,19 @@ def test_cudf_has_no_float16_which_is_said_before_it_is_needed(tmp_path, vectors
     with (
         dask.config.set({"dataframe.backend": "cudf"}),
         pytest.raises(ColumnError, match="expected float32 or float64 in column 'image_embedding' for cuDF"),
+    ):
+        read_scored(tmp_path)
+
+
+def test_partitions_of_cudf_hold_no_more_floats_than_its_columns_do(tmp_path):
+    for groups, expected in (([3, 3, 3], [(0, 6), (6, 9)]), ([5, 5], [(0, 5), (5, 10)]), ([9, 1], [(0, 9), (9, 10)])):
+        assert _whole_groups(groups, None, 7) == expected
+    rows = 2_796_203
+    nothing = pa.ListArray.from_arrays(pa.array(np.zeros(rows + 1, np.int32)), pa.array([], pa.float32()))
+    pq.write_table(pa.table({"image_embedding": nothing}), tmp_path / "0.parquet", row_group_size=rows)
+    with (
+        dask.config.set({"dataframe.backend": "cudf"}),
+        pytest.raises(InputError, match=r"at most 2,796,202 rows in .*0\.parquet for cuDF.* got one of 2,796,203"),
     ):
         read_scored(tmp_path)
 

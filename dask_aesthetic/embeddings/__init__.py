@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +14,18 @@ from dask_aesthetic.embeddings import arrow, objects
 from dask_aesthetic.embeddings.rows import STATUSES, Run, Status, suspicious, unit_vectors
 from dask_aesthetic.errors import ColumnError
 
-__all__ = ["STATUSES", "Run", "Status", "candidates", "check", "labelled", "runs", "suspicious", "unit_vectors"]
+__all__ = [
+    "STATUSES",
+    "Run",
+    "Status",
+    "candidates",
+    "check",
+    "labelled",
+    "runs",
+    "stream",
+    "suspicious",
+    "unit_vectors",
+]
 
 
 def runs(column: Any, width: int) -> Iterator[Run]:
@@ -29,6 +41,12 @@ def runs(column: Any, width: int) -> Iterator[Run]:
     if column.dtype != object or room is not objects:
         check(column)
     return room.runs(column, width)
+
+
+def stream(column: Any) -> AbstractContextManager[None]:
+    """What to score a column in: on a GPU, torch on the stream of the column's library, whichever it is on."""
+    room = _room(column)
+    return nullcontext() if room in (arrow, objects) else room.stream()
 
 
 def labelled(values: torch.Tensor, like: Any, name: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -52,11 +53,36 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
 
         leaves = column[cupy.from_dlpack(present.to(torch.uint8)).astype(bool)].list.leaves
     if leaves.has_nulls:
-        holes = from_dlpack(leaves.isna().values.view("uint8")).view(count, width)
+        holes = from_dlpack(leaves.isna().values.view("uint8")).view(torch.bool).view(count, width)
         status[present] = mark_null_leaves(status[present], holes)
         leaves = leaves.fillna(0)
-    vectors = from_dlpack(leaves.values).view(count, width)
-    yield Run(status, vectors, present if count < len(present) else None)
+    with _in_place(leaves) as floats:
+        yield Run(status, from_dlpack(floats).view(count, width), present if count < len(present) else None)
+
+
+@contextmanager
+def _in_place(leaves: cudf.Series) -> Iterator[Any]:
+    """The floats of a column without nulls as a CuPy array of the same memory, which stays on the GPU meanwhile.
+
+    Where cuDF spills, `values` would keep the memory on the GPU for good, so that frames larger than it could be
+    scored once and then no more be spilled. cuDF has no public way to ask for less.
+    """
+    import cudf
+    import cupy
+
+    data = leaves._column.data if len(leaves) and cudf.get_option("spill") else None
+    if data is None:
+        yield leaves.values
+        return
+    with data.access(mode="read", scope="internal"):
+        dtype = leaves.iloc[:0].values.dtype
+        memory = cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(data.ptr, data.size, data), 0)
+        yield cupy.ndarray(len(leaves), dtype, memory + leaves._column.offset * dtype.itemsize)
+
+
+def stream() -> AbstractContextManager[None]:
+    """Torch at work on the stream that cuDF works on: neither gives memory away that the other still uses."""
+    return torch.cuda.stream(torch.cuda.default_stream())
 
 
 def labelled(values: torch.Tensor, like: cudf.Series, name: Any) -> cudf.Series:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dask.dataframe as dd
 import pyarrow as pa
 
-from dask_aesthetic.errors import ColumnError, InvalidEmbeddingError
+from dask_aesthetic.errors import ColumnError, InputError, InvalidEmbeddingError
 from dask_aesthetic.inputs import hive, parquet
 from dask_aesthetic.inputs.partitions import Span, from_spans
 from dask_aesthetic.scoring import ScoreSpec, score_column
@@ -25,6 +25,22 @@ def check_type(dtype: pa.DataType, column: str) -> None:
             f"expected float32 or float64 in column {column!r} for cuDF, which has no float16, got {dtype}: read it "
             "under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
         )
+
+
+def most_rows(width: int) -> int:
+    """How many rows of so many floats a cuDF column holds."""
+    return (2**31 - 1) // width
+
+
+def check_spans(tables: Sequence[Any], spans: Sequence[Span], width: int) -> None:
+    """Refuse row groups of more rows than a cuDF column holds."""
+    for table, span in zip(tables, spans, strict=True):
+        if len(span) > most_rows(width):
+            raise InputError(
+                f"expected row groups of at most {most_rows(width):,} rows in {table.file.name} for cuDF, whose "
+                f"columns hold at most 2,147,483,647 floats, got one of {len(span):,}: write smaller ones, or read it "
+                "under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
+            )
 
 
 def read_spans(

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.frame import graph_ready
-from dask_aesthetic.inputs import hive, parquet
+from dask_aesthetic.inputs import cudf, hive, parquet
 from dask_aesthetic.inputs.file import File
 from dask_aesthetic.inputs.files import Source, find_files
 from dask_aesthetic.inputs.layouts import look_at_all
@@ -68,7 +68,8 @@ def read_scored(
     embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
         As in ``.aesthetic.score``.
     rows_per_partition : int or None
-        Row groups of a file are put together until a partition has so many rows; None for a partition per file.
+        Row groups of a file are put together until a partition has so many rows; None for a partition per file (with
+        cuDF, whose columns hold at most 2,147,483,647 floats, for as few as can be).
     storage_options : mapping, optional
         For fsspec.
 
@@ -125,12 +126,13 @@ def read_scored(
         )
     names = [name for name in dict.fromkeys(names) if name not in (score_column, keep_column)]
     carried = parquet.common_schema(zip((file for file, _ in found), schemas, strict=True), names)
-    sources, spans = cut(tables, [_whole_groups(footer.groups, rows_per_partition) for footer in footers])
-    if dask.config.get("dataframe.backend") == "cudf":
-        from dask_aesthetic.inputs import cudf
-
+    on_gpu = dask.config.get("dataframe.backend") == "cudf"
+    most = cudf.most_rows(spec.predictor.width) if on_gpu else None
+    sources, spans = cut(tables, [_whole_groups(footer.groups, rows_per_partition, most) for footer in footers])
+    if on_gpu:
         for footer in footers:
             cudf.check_type(footer.schema.field(embedding_column).type, embedding_column)
+        cudf.check_spans(sources, spans, spec.predictor.width)
         return cudf.read_spans(sources, spans, carried, embedding_column, spec)
     # The score's column first says where to score, then is assigned the scores. As in `frame.score`, a Series is what
     # Dask leaves out where no score is asked for; and it leaves an assignment out only where the frame has a column
@@ -143,9 +145,11 @@ def read_scored(
     return frame.assign(**{score_column: scores, keep_column: scores >= spec.threshold.cut})
 
 
-def _whole_groups(groups: list[int], least: int | None) -> Ranges:
+def _whole_groups(groups: list[int], least: int | None, most: int | None) -> Ranges:
     cuts, rows = [0], 0
     for group in groups:
+        if most is not None and rows > cuts[-1] and rows + group - cuts[-1] > most:
+            cuts.append(rows)
         rows += group
         if least is not None and rows - cuts[-1] >= least:
             cuts.append(rows)
