@@ -250,3 +250,12 @@ def test_a_missing_package_is_named_with_what_installs_it(frame, weights, monkey
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingDependencyError, match=rf"{package}.*pip install 'dask-aesthetic\[embed\]'"):
         embed(frame, weights)
+
+
+def test_an_open_clip_that_does_not_load_is_told_with_what_mends_it(frame, weights, monkeypatch, tmp_path):
+    told = "operator torchvision::nms does not exist"  # What torchvision says beside another build of torch.
+    (tmp_path / "open_clip.py").write_text(f"raise RuntimeError({told!r})")
+    monkeypatch.delitem(sys.modules, "open_clip")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EncoderError, match=f"got RuntimeError: {told}.* pip install --force-reinstall torch"):
+        embed(frame, weights)

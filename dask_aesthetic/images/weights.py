@@ -26,11 +26,18 @@ def import_open_clip() -> ModuleType:
     ------
     MissingDependencyError
         It is not installed.
+    EncoderError
+        It does not load, as beside a torchvision that was built for another torch.
     """
     try:
         import open_clip
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError("open_clip", "embed", "embedding pictures") from error
+    except Exception as error:
+        raise EncoderError(
+            f"expected an open_clip that can be imported, got {type(error).__name__}: {error}. It needs torch and "
+            "torchvision of the same build: pip install --force-reinstall torch torchvision"
+        ) from error
     return open_clip
 
 
