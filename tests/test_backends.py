@@ -27,7 +27,9 @@ def test_real_embeddings_score_as_the_layers_do_in_float64(shared, verite, refer
     scored = backends.to_pandas(frame.aesthetic.score(predictor=head(HEADS[column], shared), threshold=5))
     scores = scored["aesthetic_score"].to_numpy()
     assert scores.dtype == np.float32
-    assert np.abs(scores - reference[column]).max() <= 5e-6
+    difference = np.abs(scores - reference[column]).max()
+    print(f"{len(scores)} real embeddings, {backend}, {column}: largest difference {difference:.1e}")
+    assert difference <= 5e-6
     assert scored["keep"].tolist() == (scores >= 5).tolist()
 
 

@@ -1,15 +1,22 @@
-"""What only a GPU can show: the column's own memory, how much is used, and a cluster of GPU workers."""
+"""What only a GPU can show. Figures are printed: `pytest -m gpu -rP` tells them."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import backends
 import columns
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not backends.HAS_GPU, reason=backends.NO_GPU)]
+GIB = 1 << 30
 
 
 def series_of(rows):
@@ -18,87 +25,351 @@ def series_of(rows):
     return cudf.Series.from_arrow(columns.array(rows, "list"))
 
 
-def span_of(column) -> tuple[int, int]:
-    """First and last byte of the device buffer that holds a list column's floats."""
-    leaves = column.list.leaves.values
-    return leaves.data.mem.ptr, leaves.data.mem.ptr + leaves.data.mem.size
+def repeated(vectors: np.ndarray, rows: int) -> np.ndarray:
+    """The same vectors again and again, which are made faster than random ones."""
+    return np.tile(vectors, (-(-rows // len(vectors)), 1))[:rows]
 
 
-@pytest.mark.parametrize("rows", ["whole", "slice", "nulls"])
-def test_the_tensor_lies_in_the_columns_own_memory(vectors, rows):
-    from dask_aesthetic import embeddings
-
-    given = [None if rows == "nulls" and at % 7 == 3 else row for at, row in enumerate(vectors)]
-    column = series_of(given if rows == "nulls" else vectors)
-    column = column.iloc[17:200] if rows == "slice" else column
-    leaves = column.list.leaves.values
-    (run,) = embeddings.runs(column, 768)
-    assert run.vectors.is_cuda
-    assert run.vectors.data_ptr() == leaves.data.ptr
-    first, last = span_of(column)
-    assert first <= run.vectors.data_ptr() < last
+def on_cpu(column) -> tuple[np.ndarray, list[str]]:
+    """Scores and statuses of a cuDF column's rows, by the CPU."""
+    lists = column.to_arrow().cast(pa.list_(pa.float32()))  # cuDF gives lists that are all null as nulls.
+    frame = pd.DataFrame({"image_embedding": pd.arrays.ArrowExtensionArray(pa.chunked_array([lists]))})
+    return frame.aesthetic.score()["aesthetic_score"].to_numpy(), frame.aesthetic.status().tolist()
 
 
-def test_scoring_takes_no_more_memory_than_the_scores_and_a_block():
+def fresh(code: str, **settings: str) -> str:
+    """What code prints in a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env={**os.environ, **settings}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# Columns in every state
+
+STATES = {
+    "whole": lambda s, _: s,
+    "sliced": lambda s, _: s.iloc[17:200],
+    "joined": lambda s, cudf: cudf.concat([s.iloc[200:], s.iloc[:50]]),
+    "joined slices of slices": lambda s, cudf: cudf.concat([s.iloc[20:200].iloc[3:90], s.iloc[:0], s.iloc[150:151]]),
+    "gathered": lambda s, _: s.iloc[::3],
+    "backwards": lambda s, _: s.iloc[::-1],
+    "one row": lambda s, _: s.iloc[5:6],
+    "no row": lambda s, _: s.iloc[:0],
+    "copied": lambda s, _: s.copy(deep=True),
+}
+ROWS = {
+    "good": lambda _, row: row,
+    "nulls": lambda at, row: None if at % 7 == 3 else row,
+    "all null": lambda *_: None,
+    "empty": lambda at, row: [] if at % 5 == 1 else row,
+    "all empty": lambda *_: [],
+    "ragged": lambda at, row: row[: 768 - at % 4],
+    "all too short": lambda _, row: row[:512],
+    "ragged, together as long as whole rows": lambda at, row: np.resize(row, 767 + at % 2 * 2),
+    "not finite": lambda at, row: (
+        np.where(np.arange(768) == at, (np.nan, np.inf)[at % 8 > 4], row) if at % 4 == 2 else row
+    ),
+    "zero": lambda at, row: row * 0 if at % 4 == 2 else row,
+    "tiny and huge": lambda at, row: row * np.float32((1e-30, 1e30)[at % 2]) if at % 4 > 1 else row,
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("rows", ROWS)
+def test_a_column_in_any_state_scores_as_on_the_cpu(vectors, rows, state):
     import cudf
-    import cupy
+
+    given = [ROWS[rows](at, row) for at, row in enumerate(vectors)]
+    array = pa.array([row if row is None else np.asarray(row, np.float32) for row in given], pa.list_(pa.float32()))
+    column = STATES[state](cudf.Series.from_arrow(array), cudf)
+    frame = cudf.DataFrame({"image_embedding": column})
+    scored, status = frame.aesthetic.score(), frame.aesthetic.status()
+    expected, statuses = on_cpu(column)
+    got = scored["aesthetic_score"].to_pandas().to_numpy(dtype=np.float32, na_value=np.nan)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=5e-6)
+    assert scored["keep"].to_pandas().tolist() == (got >= 5).tolist()
+    assert status.to_pandas().tolist() == statuses
+    pd.testing.assert_index_equal(scored.index.to_pandas(), column.index.to_pandas())
+
+
+@pytest.mark.parametrize("nulls", ["among the floats", "beneath null rows"])
+def test_nulls_in_odd_places(vectors, nulls):
+    import cudf
+
+    offsets = pa.array(np.arange(len(vectors) + 1) * 768, pa.int32())
+    if nulls == "among the floats":
+        leaves = pa.array(vectors.reshape(-1), mask=np.isin(np.arange(vectors.size), (5 * 768 + 3, 9 * 768)))
+        array, wanted = pa.ListArray.from_arrays(offsets, leaves), "not_finite"
+    else:
+        rows = pa.array(np.isin(np.arange(len(vectors)), (5, 9)))
+        array, wanted = pa.ListArray.from_arrays(offsets, pa.array(vectors.reshape(-1)), mask=rows), "missing"
+    column = cudf.Series.from_arrow(array)
+    status = cudf.DataFrame({"image_embedding": column}).aesthetic.status().to_pandas()
+    assert status.tolist() == [wanted if at in (5, 9) else "ok" for at in range(len(vectors))]
+
+
+def test_a_row_gets_the_same_bytes_wherever_it_stands(vectors):
+    import cudf
+
+    column = series_of(repeated(vectors, 5000))
+    whole = cudf.DataFrame({"image_embedding": column}).aesthetic.score()["aesthetic_score"].to_numpy()
+    for start, stop in ((0, 1), (1, 5000), (4097, 4099), (2500, 4000)):
+        part = cudf.DataFrame({"image_embedding": column.iloc[start:stop]}).aesthetic.score()
+        assert (part["aesthetic_score"].to_numpy() == whole[start:stop]).all()
+    for rows in (1, 7, 4096):
+        scored = cudf.DataFrame({"image_embedding": column}).aesthetic.score(batch_size=rows)
+        assert (scored["aesthetic_score"].to_numpy() == whole).all()
+
+
+def test_embeddings_are_read_once(vectors, recwarn):
+    """Triton compiles its pass here; without it scores would be right, but slower."""
     import torch
 
-    from dask_aesthetic.kernels import GPU_ROWS
+    from dask_aesthetic import kernels
 
-    n = 1_000_000
-    flat = cupy.random.default_rng(0).standard_normal(n * 768, dtype=cupy.float32)
-    offsets = cudf.Series(cupy.arange(n + 1, dtype=cupy.int32) * 768)
-    column = cudf.Series.from_arrow(pa.ListArray.from_arrays(offsets.to_arrow(), pa.array(cupy.asnumpy(flat))))
-    del flat
-    frame = cudf.DataFrame({"image_embedding": column})
-    frame.aesthetic.score()
-    torch.cuda.synchronize()
-    free_before = torch.cuda.mem_get_info()[0]
-    scored = frame.aesthetic.score()
-    torch.cuda.synchronize()
-    assert free_before - torch.cuda.mem_get_info()[0] <= 16 * n + GPU_ROWS * 768 * 4
-    assert len(scored) == n
+    kernels._one_pass.cache_clear()
+    assert kernels._one_pass(torch.device("cuda", 0)) is not None
+    assert not [warning for warning in recwarn if "Triton" in str(warning.message)]
 
 
-def test_cpu_and_gpu_agree_on_a_million_rows(record_property):
+def test_cpu_and_gpu_agree_on_a_million_rows():
     import cudf
-    import pandas as pd
 
-    flips = 0
+    flips, worst = 0, 0.0
     for seed in range(10):
         z = np.random.default_rng(seed).standard_normal((100_000, 768), dtype=np.float32)
-        array = columns.array(z, "list")
-        cpu = pd.DataFrame({"image_embedding": pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([array])))})
-        gpu = cudf.DataFrame({"image_embedding": cudf.Series.from_arrow(array)})
-        a, b = cpu.aesthetic.score(), gpu.aesthetic.score().to_pandas()
-        assert np.abs(a["aesthetic_score"] - b["aesthetic_score"]).max() <= 5e-6
-        flips += int((a["keep"].to_numpy() != b["keep"].to_numpy()).sum())
-    record_property("keep flips per million rows", flips)
+        cpu = columns.frame(z, "list").aesthetic.score()
+        gpu = cudf.DataFrame({"image_embedding": series_of(z)}).aesthetic.score().to_pandas()
+        worst = max(worst, float(np.abs(cpu["aesthetic_score"] - gpu["aesthetic_score"]).max()))
+        flips += int((cpu["keep"].to_numpy() != gpu["keep"].to_numpy()).sum())
+    print(f"a million random rows on CPU and GPU: largest difference {worst:.1e}, {flips} keep flips")
+    assert worst <= 5e-6
     assert flips <= 20
 
 
-@pytest.mark.parametrize("spill", [False, True])
-def test_a_cluster_of_gpu_workers_reads_scores_and_writes(vectors, tmp_path, spill):
+# Memory
+
+
+@pytest.mark.parametrize("state", ["whole", "sliced", "joined", "nulls"])
+def test_the_tensor_lies_in_the_columns_own_memory(vectors, state):
+    import cudf
+
+    from dask_aesthetic import embeddings
+
+    given = [None if state == "nulls" and at % 7 == 3 else row for at, row in enumerate(vectors)]
+    column = series_of(given if state == "nulls" else vectors)
+    column = column if state == "nulls" else STATES[state](column, cudf)
+    child = column.to_pylibcudf()[0].list_view().child()
+    first, size = child.data().ptr, child.size() * 4
+    (run,) = embeddings.runs(column, 768)
+    at = run.vectors.data_ptr()
+    print(f"{state}: the column's floats lie at {first:#x} to {first + size:#x}, the tensor at {at:#x}")
+    assert run.vectors.is_cuda
+    assert first <= at < at + run.vectors.numel() * 4 <= first + size
+
+
+def test_scoring_4_gb_takes_no_more_memory_than_the_scores(vectors):
+    import cudf
+    import rmm.statistics
+    import torch
+
+    n = 1_400_000
+    frame = cudf.DataFrame({"image_embedding": series_of(repeated(vectors, n))})
+    frame.aesthetic.score()
+    torch.cuda.empty_cache()
+    torch.cuda.synchronize()
+    free_before, torch_before = torch.cuda.mem_get_info()[0], torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    with rmm.statistics.statistics():
+        scored = frame.aesthetic.score()
+        torch.cuda.synchronize()
+        by_cudf = rmm.statistics.get_statistics().peak_bytes
+    by_torch = torch.cuda.max_memory_allocated() - torch_before
+    grown = free_before - torch.cuda.mem_get_info()[0]
+    print(
+        f"{n:,} rows, {n * 3072 / 1e9:.2f} GB of embeddings: device memory in use grew by {grown / 1e6:.1f} MB, "
+        f"at most {by_cudf / 1e6:.1f} MB cuDF's and {by_torch / 1e6:.1f} MB torch's; scores are {n * 4 / 1e6:.1f} MB"
+    )
+    assert len(scored) == n
+    assert by_cudf + by_torch <= 32 * n
+    assert grown <= 64 * n  # Allocators take more than they are asked for.
+
+
+SPILLING = """
+import cudf, numpy as np
+cudf.set_option("spill", True)
+from cudf.core.buffer.spill_manager import get_global_manager
+import dask_aesthetic
+import pyarrow as pa
+vectors = np.random.default_rng(0).standard_normal((20_000, 768), dtype=np.float32)
+offsets = pa.array(np.arange(len(vectors) + 1) * 768, pa.int32())
+column = cudf.Series.from_arrow(pa.ListArray.from_arrays(offsets, pa.array(vectors.reshape(-1))))
+frame = cudf.DataFrame({"image_embedding": column})
+manager = get_global_manager()
+first = frame.aesthetic.score()["aesthetic_score"].to_pandas()
+spilled = manager.spill_device_memory(nbytes=1 << 40)
+assert spilled >= vectors.nbytes, (spilled, manager)
+again = frame.aesthetic.score()["aesthetic_score"].to_pandas()
+part = frame.iloc[100:200].aesthetic.score()["aesthetic_score"].to_pandas()
+assert first.equals(again) and part.equals(first[100:200])
+assert manager.spill_device_memory(nbytes=1 << 40) >= vectors.nbytes, manager
+print(f"of {vectors.nbytes:,} bytes of embeddings, scored before, {spilled:,} bytes were spilled, and scored again")
+"""
+
+
+def test_what_was_scored_can_still_be_spilled():
+    print(fresh(SPILLING))
+
+
+# Streams
+
+STREAMS = """
+import cudf, numpy as np, pyarrow as pa, torch
+import dask_aesthetic
+vectors = np.random.default_rng(0).standard_normal((50_000, 768), dtype=np.float32)
+offsets = pa.array(np.arange(len(vectors) + 1) * 768, pa.int32())
+def frame():
+    return cudf.DataFrame({"image_embedding": cudf.Series.from_arrow(
+        pa.ListArray.from_arrays(offsets, pa.array(vectors.reshape(-1))))})
+predictor = dask_aesthetic.load_predictor()
+units = vectors.astype(float) / np.linalg.norm(vectors.astype(float), axis=1)[:, None]
+expected = units @ predictor.weight + predictor.bias
+worst = 0.0
+for number in range(20):
+    with torch.cuda.stream(torch.cuda.Stream()):
+        busy = torch.randn(4096, 4096, device="cuda")
+        for _ in range(20):
+            busy = busy @ busy  # The side stream is behind.
+        scores = frame().aesthetic.score()["aesthetic_score"]
+        torch.full((50_000,), 7.0, device="cuda")  # What torch has freed, it gives away again.
+        worst = max(worst, float(np.abs(scores.to_pandas().to_numpy() - expected).max()))
+assert worst <= 5e-6, worst
+print(f"20 runs beside work on other streams: largest difference {worst:.1e}")
+"""
+
+
+@pytest.mark.parametrize("per_thread", ["0", "1"])
+def test_scores_are_right_whatever_stream_torch_and_cudf_are_on(per_thread):
+    print(f"CUDF_PER_THREAD_STREAM={per_thread}:", fresh(STREAMS, CUDF_PER_THREAD_STREAM=per_thread))
+
+
+# Clusters
+
+
+def parquet_files(folder: Path, vectors: np.ndarray, files: int, rows: int) -> None:
+    """Files of keys and embeddings, the same content under several names."""
+    keys = pa.array([f"{at}" for at in range(rows)])
+    table = pa.table({"key": keys, "image_embedding": columns.array(repeated(vectors, rows), "list")})
+    pq.write_table(table, folder / "0.parquet", use_dictionary=False, compression="NONE", row_group_size=50_000)
+    for number in range(1, files):
+        os.link(folder / "0.parquet", folder / f"{number}.parquet")
+
+
+@pytest.mark.parametrize("spill", [False, True], ids=["pool shared with torch", "pool, and spilling"])
+def test_a_cluster_of_gpu_workers_reads_scores_and_writes_more_than_its_pool_holds(vectors, tmp_path, spill):
     import dask_cudf
 
     from dask_aesthetic.cluster import local_cluster
 
-    for number in range(4):
-        keys = [f"{number}-{at}" for at in range(len(vectors))]
-        table = pa.table({"key": keys, "image_embedding": columns.array(vectors, "list")})
-        pq.write_table(table, tmp_path / f"{number}.parquet")
-    expected = columns.frame(vectors, "list").aesthetic.score()["aesthetic_score"].to_numpy()
-    with local_cluster("gpu", spill=spill, rmm_pool_size=None if spill else 0.5) as cluster, cluster.get_client():
-        ddf = dask_cudf.read_parquet(str(tmp_path / "*.parquet"))
-        ddf.aesthetic.score()[["key", "aesthetic_score", "keep"]].to_parquet(str(tmp_path / "out"))
-    scores = pq.read_table(tmp_path / "out")["aesthetic_score"].to_numpy()
-    np.testing.assert_allclose(scores, np.tile(expected, 4), rtol=0, atol=5e-6)
+    def allocators() -> tuple[str, str]:
+        """The memory resource of a worker, and torch's allocator there."""
+        import rmm.mr
+        import torch
+
+        resource, names = rmm.mr.get_current_device_resource(), []
+        while resource is not None:
+            names.append(type(resource).__name__)
+            resource = getattr(resource, "get_upstream", lambda: None)()
+        return " over ".join(names), torch.cuda.get_allocator_backend()
+
+    files, rows, pool = 12, 150_000, 4 * GIB
+    parquet_files(tmp_path, vectors, files, rows)
+    expected = columns.frame(repeated(vectors, rows), "list").aesthetic.score()["aesthetic_score"].to_numpy()
+    with local_cluster("gpu", spill=spill, rmm_pool_size=pool) as cluster, cluster.get_client() as client:
+        ddf = dask_cudf.read_parquet(str(tmp_path / "*.parquet"), blocksize=None)
+        scored = ddf.aesthetic.score()[["key", "aesthetic_score", "keep"]]
+        scored.to_parquet(str(tmp_path / "out"))
+        if spill:  # Held on the GPU, it is more than the pool: cuDF has to move it to the host, and back.
+            held = ddf.persist()
+            again = held.aesthetic.score()["aesthetic_score"].compute().to_pandas().to_numpy()
+            np.testing.assert_allclose(again, np.tile(expected, files), rtol=0, atol=5e-6)
+        told = client.run(allocators)
+    scores = pq.read_table(tmp_path / "out").column("aesthetic_score").to_numpy()
+    print(
+        f"{files * rows:,} rows, {files * rows * 3072 / GIB:.1f} GiB of embeddings, pool of {pool / GIB:.1f} GiB: "
+        f"largest difference {np.abs(np.sort(scores) - np.sort(np.tile(expected, files))).max():.1e}; {told}"
+    )
+    np.testing.assert_allclose(np.sort(scores), np.sort(np.tile(expected, files)), rtol=0, atol=5e-6)
+    assert all("Pool" in resource and torch == "pluggable" for resource, torch in told.values())
+
+
+def test_read_scored_reads_to_the_gpu(vectors, tmp_path):
+    import dask
+
+    from dask_aesthetic.inputs import read_scored
+
+    parquet_files(tmp_path, vectors, 3, 1000)
+    with dask.config.set({"dataframe.backend": "cudf"}):
+        scored = read_scored(tmp_path).compute()
+    assert type(scored).__module__.partition(".")[0] == "cudf"
+    expected = columns.frame(repeated(vectors, 1000), "list").aesthetic.score()["aesthetic_score"].to_numpy()
+    got = scored["aesthetic_score"].to_pandas().to_numpy()
+    np.testing.assert_allclose(got, np.tile(expected, 3), rtol=0, atol=5e-6)
+
+
+CONTEXTS = """
+import os, sys
+import pynvml
+pynvml.nvmlInit()
+gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
+
+def used():
+    return pynvml.nvmlDeviceGetMemoryInfo(gpu).used / 2**20
+
+def at_work():
+    return {one.pid for one in pynvml.nvmlDeviceGetComputeRunningProcesses(gpu)}
+
+def contexts():
+    # What maps the device has a context; in a sandbox NVML may not tell whose.
+    import ctypes
+    cuda = ctypes.CDLL("libcuda.so.1")
+    state = ctypes.c_int(), ctypes.c_uint()
+    cuda.cuInit(0)
+    cuda.cuDevicePrimaryCtxGetState(0, ctypes.byref(state[1]), ctypes.byref(state[0]))
+    return state[0].value
+
+if __name__ == "__main__":
+    before = used()
+    import dask_aesthetic
+    assert "torch" not in sys.modules or not sys.modules["torch"].cuda.is_initialized()
+    imported = used()
+    from dask_aesthetic.cluster import local_cluster
+    with local_cluster("gpu", rmm_pool_size=None) as cluster, cluster.get_client() as client:
+        running = used()
+        pids = client.run(os.getpid)
+        assert not contexts(), "this process has a context"
+        print(f"MiB in use: {before:.0f} before, {imported:.0f} after the import, {running:.0f} with the cluster")
+        print(f"{os.getpid()} here has no context; workers {sorted(pids.values())}; NVML shows {sorted(at_work())}")
+        assert imported - before < 16
+        assert os.getpid() not in at_work()
+"""
+
+
+def test_importing_and_starting_a_cluster_leave_no_context_in_this_process(tmp_path):
+    file = tmp_path / "contexts.py"  # Workers are spawned, so it has to be a file.
+    file.write_text(CONTEXTS)
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
 
 
 def test_the_selftest_passes_on_every_device():
     from dask_aesthetic.selftest import selftest
 
     checks = selftest()
+    for check in checks:
+        print(f"{check.predictor} on {check.device}: largest difference {check.difference:.1e}")
     assert any(check.device.startswith("cuda") for check in checks)
     assert all(check.passed for check in checks)
