@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types contracts check lowest rapids test-gpu bench bench-peers bench-images bench-job bench-gpu chaos pictures notebooks folded wheel clean
+.PHONY: help demo test test-slow lint types contracts check lowest rapids test-gpu bench bench-peers bench-images bench-job bench-gpu proof-gpu chaos pictures notebooks folded wheel clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -97,8 +97,12 @@ chaos: $(VENV)/.test  ## Kill workers and drivers of jobs again and again, and c
 pictures: $(VENV)/.test  ## Pictures to scores to kept tars by a small random model, killed once and gone on with
 	$(BIN)/python tests/end_to_end.py
 
-bench-gpu: .venv-rapids/.ready  ## Measure one GPU: arithmetic, transfer, Parquet to scores
-	.venv-rapids/bin/python benchmarks/gpu.py
+bench-gpu: .venv-rapids/.ready  ## Measure one GPU: arithmetic, columns, Parquet to scores, pictures
+	.venv-rapids/bin/python benchmarks/run.py gpu --write
+
+# It needs nobody. CURATOR_0 and CHECKPOINTS in the environment bring a peer in, as benchmarks/suites/gpu.py says.
+proof-gpu: .venv-rapids/.ready  ## All that only a GPU can show, tests and figures, into benchmarks/GPU.md; STEPS says which
+	.venv-rapids/bin/python benchmarks/proof.py $(STEPS)
 
 notebooks: $(VENV)/.test  ## Run the notebooks in place
 	$(BIN)/python notebooks/execute.py

@@ -20,6 +20,8 @@ MINE = {"read_scored", "job", "read_parquet and the accessor", "dask_aesthetic"}
 def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     """Bars of medians, with what single rounds lie between."""
     panels = [panel for panel in PANELS if panel[0] in results]
+    if not panels:
+        return
     figure = Figure(figsize=(9, 3 * len(panels)), layout="constrained")
     for axes, (suite, name, title) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
         rows = pd.DataFrame(results[suite]["rows"])

@@ -28,4 +28,8 @@ def cpu_name() -> str:
 def machine() -> str:
     """The machine and the libraries, on one line."""
     libraries = ", ".join(f"{module.__name__} {module.__version__}" for module in (np, pd, pa, torch, dask_aesthetic))
-    return f"{cpu_name()}, {os.cpu_count()} CPUs, {platform.system()}; Python {platform.python_version()}, {libraries}"
+    where = f"{cpu_name()}, {os.cpu_count()} CPUs, {platform.system()}"
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        where += f", {gpu.name} of {gpu.total_memory / 2**30:.0f} GiB with CUDA {torch.version.cuda}"
+    return f"{where}; Python {platform.python_version()}, {libraries}"

@@ -1,17 +1,19 @@
 """The benchmark suite.
 
-    python benchmarks/run.py [kernel columns pipeline scale import peers] [--rounds N] [--results FILE] [--write]
+    python benchmarks/run.py [kernel columns pipeline scale import peers gpu] [--rounds N] [--results FILE] [--write]
 
-Runs the suites (all but peers, which need environments of their own), puts every figure into `--results` (JSON, a row
-per way and round), and prints each case as a table. `--write` also puts the tables into RESULTS.md, and draws
-results.png. What is measured lies in the folder DASK_AESTHETIC_BENCH, or in one under the system's temporary folder:
-10 GB, made once.
+Runs the suites (all but peers, which need environments of their own, and gpu, which needs one), puts every figure into
+`--results` (JSON, a row per way and round), and prints each case as a table. `--write` also puts the tables into
+RESULTS.md, and draws results.png. What is measured lies in the folder DASK_AESTHETIC_BENCH, or in one under the
+system's temporary folder: 10 GB, made once.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from harness import Case, load, measure, medians, peak, peaks, save
 from machine import machine
 from tables import report, table
 
-SUITES = {name: name for name in ("kernel", "columns", "pipeline", "scale", "peers")} | {"import": "imports"}
+SUITES = {name: name for name in ("kernel", "columns", "pipeline", "scale", "peers", "gpu")} | {"import": "imports"}
 DEFAULT = ("kernel", "columns", "pipeline", "scale", "import")
 HERE = Path(__file__).parent
 
@@ -31,17 +33,25 @@ def cases(suite: str) -> list[Case]:
     return list(import_module(f"suites.{SUITES[suite]}").cases())
 
 
-def run(suite: str, results: Path, rounds: int | None) -> None:
-    """Measure a suite, print it and keep it."""
-    rows = []
+def run(suite: str, results: Path, rounds: int | None) -> list[str]:
+    """Measure a suite, print it and keep it; the names of the cases that failed, which end none of the others."""
+    rows, failed = [], []
     for case in cases(suite):
-        found = list(measure(suite, case, rounds))
-        if case.memory:
-            found += peaks(suite, case, Path(__file__))
+        try:
+            found = list(measure(suite, case, rounds))
+            if case.memory:
+                found += peaks(suite, case, Path(__file__))
+        except Exception:
+            traceback.print_exc()
+            failed.append(f"{suite}: {case.name}")
+            continue
         print(table(pd.DataFrame(found)), flush=True)
         rows += found
-    after = getattr(import_module(f"suites.{SUITES[suite]}"), "more", lambda _: {})
-    save(results, suite, rows, machine(), after(medians(pd.DataFrame(rows))))
+        save(results, suite, rows, machine(), {})
+    after = getattr(import_module(f"suites.{SUITES[suite]}"), "more", None)
+    if after and rows:
+        save(results, suite, rows, machine(), after(medians(pd.DataFrame(rows))))
+    return failed
 
 
 def main() -> None:
@@ -65,12 +75,12 @@ def main() -> None:
     if unknown:
         parser.error(f"expected suites of {', '.join(SUITES)}, got {', '.join(sorted(unknown))}")
     print(machine(), flush=True)
-    for suite in options.suites or DEFAULT:
-        run(suite, options.results, options.rounds)
+    failed = [name for suite in options.suites or DEFAULT for name in run(suite, options.results, options.rounds)]
     if options.write:
         told = load(options.results)
         options.results.with_name("RESULTS.md").write_text(report(told))
         draw(told, options.results.with_suffix(".png"))
+    sys.exit(f"failed: {', '.join(failed)}" if failed else None)
 
 
 if __name__ == "__main__":

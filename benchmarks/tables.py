@@ -15,6 +15,7 @@ TITLES = {
     "peers": "Peers, by their own code",
     "scale": "More rows, workers and shards",
     "import": "Importing",
+    "gpu": "On a GPU",
 }
 
 
@@ -48,10 +49,10 @@ def report(results: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Results",
         "",
-        "Printed by `make bench` and `make bench-peers` from [results.json](results.json); two such files are compared "
-        "by `python benchmarks/compare.py`. Ways of a case are run in turn, round by round; ratios are taken within a "
-        "round, and told as the median and what all rounds lie between. Everything is read from the page cache. Peak "
-        "memory is that of a process that does nothing else.",
+        "Printed by `make bench`, `make bench-peers` and `make bench-gpu` from [results.json](results.json); two such "
+        "files are compared by `python benchmarks/compare.py`. Ways of a case are run in turn, round by round; ratios "
+        "are taken within a round, and told as the median and what all rounds lie between. Everything is read from the "
+        "page cache. Peak memory is that of a process that does nothing else.",
         "",
         "## Targets",
         "",

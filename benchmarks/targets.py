@@ -40,7 +40,10 @@ MEMORY = ("frame.aesthetic.score()", "numpy max")
 THREADS, CLUSTER = "two threads", "local cluster, two workers of one thread"
 READ = "read the column"
 SCORED = ("read_parquet and the accessor", "read_parquet, no scoring")
+DASK_CUDF = "Parquet files to scores, dask-cuDF"
 IMPORTS = ("import dask_aesthetic", "import dask.dataframe, torch")
+PASS = ("one fused pass", "copy, read and written")
+THEIRS = ("frame.aesthetic.score()", "NeMo Curator 0.9.0's partition function")
 TARGETS = (
     Target("in memory, one thread: over the memory bound", "kernel", "float32 list, 1 thread", *MEMORY, 1 / 0.65),
     Target("in memory, two threads: over the memory bound", "kernel", "float32 list, 2 threads", *MEMORY, 1 / 0.8),
@@ -49,4 +52,8 @@ TARGETS = (
     Target("a job, two threads: over reading the column", "pipeline", THREADS, "job", READ, 1.4),
     Target("a job, local cluster: over reading the column", "pipeline", CLUSTER, "job", f"{READ}, two threads", 1.6),
     Target("the import: over dask.dataframe and torch", "import", "fresh interpreters", *IMPORTS, 1.1),
+    # A copy moves everything twice, so 80 % of its bandwidth is 0.625 of its time.
+    Target("GPU: one fused pass, over copying", "gpu", "arithmetic on the device", *PASS, 0.5 / 0.8),
+    Target("GPU: a cuDF column, over NeMo Curator 0.9.0", "gpu", "a cuDF column", *THEIRS, 1 / 20),
+    Target("GPU: reading and scoring, over reading", "gpu", DASK_CUDF, "read and score", READ, 1.05),
 )

@@ -1,0 +1,91 @@
+"""All that only a GPU can show, in one run that needs nobody: `python benchmarks/proof.py [STEP ...] [--to GPU.md]`.
+
+Every step is a process of its own with a time limit, and one that fails ends none of the others. What they print is
+put into the page; steps that are run again replace what they put there before. The exit status is the number of steps
+that failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PYTHON = Path(sys.executable).name
+TESTS = [f"tests/test_{name}.py" for name in ("gpu", "backends", "inputs", "fused", "rapids")]
+STEPS = {
+    "machine": (["nvidia-smi"], 60),
+    "tests": ([PYTHON, "-m", "pytest", "-m", "gpu", "-q", "-rPfEs", "--tb=short", *TESTS], 560),
+    "fused": (
+        [PYTHON, "-m", "pytest", "-q", "-rfEs", "--tb=short", "tests/test_fused.py", "tests/test_kernels.py"],
+        200,
+    ),
+    "selftest": ([PYTHON, "-m", "dask_aesthetic", "selftest"], 120),
+    "shapes": ([PYTHON, "benchmarks/fused_shapes.py"], 300),
+    "bench": ([PYTHON, "benchmarks/run.py", "gpu", "--write"], 560),
+}
+HEAD = "# On a GPU\n\nWritten by `python benchmarks/proof.py`, which needs nobody.\n"
+
+
+def run(command: list[str], limit: int) -> tuple[int, str]:
+    """Exit status and all that a command prints, which is shown meanwhile."""
+    command = [sys.executable if part == PYTHON else part for part in command]
+    lines: list[str] = []
+    with subprocess.Popen(  # noqa: S603
+        ["timeout", "--kill-after=10", str(limit), *command],  # noqa: S607
+        cwd=HERE.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    return process.returncode, "".join(lines)
+
+
+def sections(page: Path) -> dict[str, str]:
+    """What a page holds of each step."""
+    if not page.exists():
+        return {}
+    parts = page.read_text().split("\n## ")[1:]
+    return {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in parts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"{', '.join(STEPS)}; default: all")
+    parser.add_argument("--to", type=Path, default=HERE / "GPU.md")
+    options = parser.parse_args()
+    if unknown := set(options.steps) - set(STEPS):
+        parser.error(f"expected steps of {', '.join(STEPS)}, got {', '.join(sorted(unknown))}")
+    failed = []
+    for name in options.steps or STEPS:
+        command, limit = STEPS[name]
+        print(f"\n== {name}: {' '.join(command)}", flush=True)
+        start = time.monotonic()
+        try:
+            status, text = run(command, limit)
+        except FileNotFoundError as error:
+            status, text = 127, f"{error}\n"
+        seconds = time.monotonic() - start
+        verdict = (
+            "passed" if status == 0 else f"cut off after {limit} s" if status in (124, 137) else f"failed: {status}"
+        )
+        print(f"== {name}: {verdict}, {seconds:.0f} s", flush=True)
+        if status:
+            failed.append(name)
+        told = sections(options.to)
+        told[name] = f"{verdict}, {seconds:.0f} s\n\n```\n$ {' '.join(command)}\n{text.strip()}\n```"
+        ordered = [f"\n## {step}\n\n{told[step]}\n" for step in STEPS if step in told]
+        options.to.write_text(HEAD + "".join(ordered))
+    print(f"\nfailed: {', '.join(failed) or 'none'}")
+    sys.exit(len(failed))
+
+
+if __name__ == "__main__":
+    main()
