@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
+import torch
 from dask.system import cpu_count
 from distributed import LocalCluster
 
@@ -60,7 +61,7 @@ def local_cluster(
     MissingDependencyError
         ``device="gpu"`` without RAPIDS.
     ArgumentError
-        ``device="gpu"`` without a GPU.
+        ``device="gpu"`` without a GPU, or with a torch that cannot use it.
 
     Notes
     -----
@@ -81,7 +82,9 @@ def local_cluster(
         from dask_cuda import LocalCUDACluster
 
         options = {"enable_cudf_spill": spill, "n_workers": n_workers, **options}
-        if rmm_pool_size is not None:
+        if options.get("rmm_async"):  # CUDA's own pool, beside which RMM takes no other.
+            rmm_pool_size = None
+        if rmm_pool_size is not None or options.get("rmm_async"):
             options = {"rmm_pool_size": rmm_pool_size, "rmm_allocator_external_lib_list": ["torch"], **options}
         with dask.config.set(TUNED):
             cluster = LocalCUDACluster(**options)
@@ -89,16 +92,21 @@ def local_cluster(
         return cluster
     if device == "gpu" and missing:
         raise MissingDependencyError(", ".join(missing), "cuda13", "a cluster on GPUs")
+    if device == "gpu" and visible_gpus():
+        raise ArgumentError(f"expected a torch built for CUDA for device='gpu', got {torch.__version__}")
     if device == "gpu":
         raise ArgumentError("expected a GPU for device='gpu', got none that NVML and CUDA_VISIBLE_DEVICES show")
     workers = cpu_count() if n_workers is None else n_workers
     with dask.config.set(TUNED):
         cluster = LocalCluster(n_workers=workers, **{"threads_per_worker": 1, **options})
-    why = (
-        "as asked" if device == "cpu" else f"{', '.join(missing)} not installed" if missing else "no visible NVIDIA GPU"
-    )
-    _say(f"{workers} CPU workers: {why}", cluster)
+    _say(f"{workers} CPU workers: {'as asked' if device == 'cpu' else _why_no_gpus(missing)}", cluster)
     return cluster
+
+
+def _why_no_gpus(missing: list[str]) -> str:
+    if missing:
+        return f"{', '.join(missing)} not installed"
+    return "torch is built without CUDA" if visible_gpus() else "no visible NVIDIA GPU"
 
 
 @contextmanager
@@ -115,8 +123,8 @@ def closed_in_time(cluster: LocalCluster, seconds: float = 20.0) -> Iterator[Loc
 
 
 def usable_gpus() -> int:
-    """How many GPUs a local cluster takes: those that are visible, none without RAPIDS."""
-    return 0 if missing_rapids() else visible_gpus()
+    """How many GPUs a local cluster takes: those that are visible, none without RAPIDS and a torch for CUDA."""
+    return 0 if missing_rapids() or torch.version.cuda is None else visible_gpus()
 
 
 def missing_rapids() -> list[str]:

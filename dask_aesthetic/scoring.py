@@ -174,9 +174,10 @@ def _invalid(
 def status_column(column: Any, width: int) -> Any:
     """Status of every row of a column as a categorical Series with its index; reads norms alone, no predictor."""
     codes = []
-    for run in embeddings.runs(column, width):
-        status, _ = _look_again(run.vectors, embeddings.suspicious(norms(run.vectors)))
-        codes.append(_merged(run, status))
+    with embeddings.stream(column):
+        for run in embeddings.runs(column, width):
+            status, _ = _look_again(run.vectors, embeddings.suspicious(norms(run.vectors)))
+            codes.append(_merged(run, status))
     labels = pd.Categorical.from_codes(_joined(codes, torch.uint8).cpu().numpy(), dtype=STATUS_DTYPE)
     return type(column)(labels, index=column.index, name="status")
 

@@ -22,7 +22,7 @@ from PIL import Image, ImageFile, ImageOps  # noqa: E402
 
 import dask_aesthetic  # noqa: E402
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidImageError  # noqa: E402
-from dask_aesthetic.images import EncoderSpec  # noqa: E402
+from dask_aesthetic.images import EncoderSpec, cudf  # noqa: E402
 from dask_aesthetic.images.decode import pixels  # noqa: E402
 from dask_aesthetic.images.encoder import load_encoder  # noqa: E402
 from dask_aesthetic.predictors.checkpoint import read_tensors  # noqa: E402
@@ -259,12 +259,14 @@ def test_every_kind_of_column_holds_the_same_pictures(model, tmp_path):
     pointing = [None if path is None else {"bytes": None, "path": path} for path in paths]
     struct = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     numbers = [None if row is None else np.frombuffer(row, np.uint8) for row in rows]
+    listed = pa.struct({"bytes": pa.list_(pa.uint8()), "path": pa.string()})
     views = [None if row is None else memoryview(row) for row in rows]
     arrays = [
         *(pa.array(rows, kind) for kind in (pa.binary(), pa.large_binary(), pa.binary_view())),
         *(pa.array(paths, kind) for kind in (pa.string(), pa.large_string())),
         *(pa.array(kind, struct) for kind in (structs, pointing)),
         pa.array(numbers, pa.list_(pa.uint8())),
+        pa.array([row and {"bytes": list(row["bytes"]), "path": ""} for row in structs], listed),
         pa.chunked_array([pa.array(rows[:2]), pa.array([], pa.binary()), pa.array(rows[2:])]),
     ]
     columns = [pd.Series(pd.arrays.ArrowExtensionArray(array)) for array in arrays]
@@ -274,6 +276,34 @@ def test_every_kind_of_column_holds_the_same_pictures(model, tmp_path):
         out = pd.DataFrame({"image": column}).aesthetic.embed(**model)
         assert out["image_status"].tolist() == due, column.dtype
         assert matrix(out["image_embedding"]).tobytes() == expected.tobytes(), column.dtype
+
+
+class Strings:
+    """A cuDF column as far as its pictures are read: libcudf reads bytes from Parquet as strings."""
+
+    def __init__(self, array: pa.Array) -> None:
+        self.array = array
+
+    def to_arrow(self) -> pa.Array:
+        return self.array
+
+
+def test_bytes_that_cudf_took_for_strings_are_pictures_and_text_is_a_path(tmp_path):
+    path = tmp_path / "größe.jpg"
+    path.write_bytes(pictures.picture(2))
+    encodings = [pictures.picture(at, kind) for at, kind in enumerate(("JPEG", "PNG", "WEBP", "GIF"))]
+    rows = [*encodings, None, str(path).encode()]
+    text = pa.array(rows, pa.binary()).view(pa.string())
+    bytes_, paths = (pa.array(part, pa.binary()).view(pa.string()) for part in (rows[:4], rows[5:]))
+    pair = pa.array([rows[:2], [], None], pa.list_(pa.binary()))
+    lists = pa.ListArray.from_arrays(pair.offsets, pair.values.view(pa.string()), mask=pair.is_null())
+    structs = pa.StructArray.from_arrays([bytes_, pa.nulls(4, pa.string())], ["bytes", "path"])
+    assert list(cudf.images(Strings(text))) == [*encodings, None, str(path)]
+    assert list(cudf.images(Strings(lists))) == [encodings[:2], [], None]
+    assert [row["bytes"] for row in cudf.images(Strings(structs))] == encodings
+    assert list(cudf.images(Strings(paths))) == [str(path)]
+    numbers = pa.array([np.frombuffer(row, np.uint8) for row in encodings], pa.list_(pa.uint8()))
+    assert cudf.images(Strings(numbers)) is numbers
 
 
 def test_lists_of_pictures_are_merged_as_the_user_says(model):

@@ -21,7 +21,7 @@ from conftest import no_compute
 from test_dask_frames import RELU, spoil
 
 from dask_aesthetic import ArgumentError, ColumnError, InputError, InvalidEmbeddingError, ThresholdError
-from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, read_scored
+from dask_aesthetic.inputs import cudf, read_clip_retrieval, read_datacomp, read_npy, read_scored
 from dask_aesthetic.inputs.scored import _whole_groups
 
 SHARDS = 12
@@ -534,6 +534,35 @@ def test_cudf_has_no_float16_which_is_said_before_it_is_needed(tmp_path, vectors
         pytest.raises(ColumnError, match="expected float32 or float64 in column 'image_embedding' for cuDF"),
     ):
         read_scored(tmp_path)
+
+
+def test_carried_columns_have_the_types_that_cudf_has():
+    tags = pa.dictionary(pa.int32(), pa.large_string())
+    own = {
+        "plain": (pa.int16(), pa.int16()),
+        "category": (tags, pa.string()),
+        "tags": (pa.large_list(tags), pa.list_(pa.string())),
+        "box": (pa.list_(pa.float16(), 4), pa.list_(pa.float32())),
+        "half": (pa.float16(), pa.float32()),
+        "nothing": (pa.null(), pa.string()),
+        "time": (pa.timestamp("us", "UTC"), pa.timestamp("us", "UTC")),
+    }
+    told = cudf.held(pa.schema([(name, dtype) for name, (dtype, _) in own.items()]))
+    assert told == pa.schema([(name, dtype) for name, (_, dtype) in own.items()])
+    table = pa.table(
+        {"category": pa.array(["a", None, "a"], tags), "box": pa.array([[1] * 4, None, [2] * 4], own["box"][0])}
+    )
+    held = table.cast(cudf.held(table.schema))
+    assert held.to_pylist() == [{"category": c, "box": b} for c, b in (("a", [1] * 4), (None, None), ("a", [2] * 4))]
+    for dtype in (
+        pa.binary(),
+        pa.decimal128(9, 2),
+        pa.map_(pa.string(), pa.string()),
+        pa.date32(),
+        pa.list_(pa.binary()),
+    ):
+        with pytest.raises(ColumnError, match=r"that cuDF has a type for, got .* in 'x': leave it out"):
+            cudf.held(pa.schema([("x", dtype)]))
 
 
 def test_partitions_of_cudf_hold_no_more_floats_than_its_columns_do(tmp_path):

@@ -141,9 +141,13 @@ for name in ("holds_lists", "runs", "labelled"):
 
 def test_lists_of_floats_are_told_by_cudf_dtypes(fresh):
     fresh("""
-from types import SimpleNamespace
 import cudf, pandas as pd, pyarrow as pa
 from dask_aesthetic.embeddings.cudf import holds_lists
+
+class Column(list):
+    def __init__(self, dtype, rows):
+        super().__init__(range(rows))
+        self.dtype = dtype
 
 def arrow(dtype):
     return pd.ArrowDtype(dtype)
@@ -160,9 +164,30 @@ bad = [lists("int64"), lists("bool"), lists("str"), lists("object"), lists("date
        cudf.dtype("float32"), cudf.dtype("int64"), cudf.dtype("object"), cudf.dtype("Float64")]
 for dtypes, expected in ((good, True), (bad, False)):
     for dtype in dtypes:
-        assert holds_lists(SimpleNamespace(dtype=dtype)) is expected, dtype
+        assert holds_lists(Column(dtype, 3)) is expected, dtype
+assert holds_lists(Column(cudf.dtype("object"), 0))  # As dask-cuDF's meta has lists.
 for dtype in good[5:]:
     assert cudf.core.dtype.validators.is_dtype_obj_list(dtype)
+""")
+
+
+def test_what_image_columns_hold_is_told_by_cudf_dtypes(fresh):
+    fresh("""
+import cudf, pandas as pd, pyarrow as pa
+from types import SimpleNamespace
+from dask_aesthetic.images.cudf import arrow_type
+from dask_aesthetic.images.sources import holds_images
+
+def told(dtype):
+    return arrow_type(SimpleNamespace(dtype=dtype))
+
+uint8, struct = cudf.ListDtype("uint8"), cudf.StructDtype({"bytes": cudf.ListDtype("uint8"), "path": "str"})
+assert told(uint8) == pa.list_(pa.uint8()) and told(struct).field("bytes").type == pa.list_(pa.uint8())
+assert told(cudf.ListDtype("str")).value_type == pa.string()
+for dtype in (uint8, struct, cudf.ListDtype("str"), pd.StringDtype(), pd.ArrowDtype(pa.string()), cudf.dtype("object")):
+    assert holds_images(told(dtype)), dtype
+assert not holds_images(told(cudf.ListDtype("float32"))) and not holds_images(told(cudf.StructDtype({"x": "str"})))
+assert told(cudf.dtype("float32")) is None and told(cudf.CategoricalDtype()) is None
 """)
 
 

@@ -259,6 +259,8 @@ PICTURES = {
     "huggingface bytes": lambda path: {"bytes": path.read_bytes(), "path": None},
     "huggingface path": lambda path: {"bytes": None, "path": str(path)},
     "list": lambda path: [path.read_bytes()],
+    "array of uint8": lambda path: np.frombuffer(path.read_bytes(), np.uint8),
+    "struct of lists": lambda path: {"bytes": list(path.read_bytes()), "path": None},
 }
 
 

@@ -41,9 +41,11 @@ class Make:
     def of(cls, column: Any) -> Make:
         """Look at a pandas or cuDF column of lists of floats, or of objects."""
         if type(column).__module__.partition(".")[0] == "cudf":
+            from dask_aesthetic.embeddings.cudf import leaf_dtype
+
             lengths = column.list.len()
             valid = lengths.dropna().to_pandas().to_numpy()
-            return cls._lists("cuDF list", str(column.list.leaves.dtype), valid, len(column))
+            return cls._lists("cuDF list", str(leaf_dtype(column)), valid, len(column))
         if isinstance(column.dtype, pd.ArrowDtype):
             lists = pa.array(column.array)
             return cls._arrow(lists if isinstance(lists, pa.ChunkedArray) else pa.chunked_array([lists]))

@@ -70,11 +70,12 @@ def _facts_of_piece(column: Any, spec: ScoreSpec) -> Facts:
         return replace(nothing, rows=rows, refused=Counter({str(error): rows}))
     make = Make.of(column)
     known = {spec.predictor.width} | {info.width for info in catalogue().values()}
-    parts = [replace(nothing, rows=rows, **vars(make)), _scored(column, spec)]
-    for width in sorted(known & set(make.widths)):
-        for run in embeddings.runs(column, width):
-            status = run.status if run.present is None else run.status[run.present]
-            parts.append(_facts_of_vectors(run.vectors, status, spec))
+    with embeddings.stream(column):
+        parts = [replace(nothing, rows=rows, **vars(make)), _scored(column, spec)]
+        for width in sorted(known & set(make.widths)):
+            for run in embeddings.runs(column, width):
+                status = run.status if run.present is None else run.status[run.present]
+                parts.append(_facts_of_vectors(run.vectors, status, spec))
     return sum_facts(parts)
 
 

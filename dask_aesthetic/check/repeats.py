@@ -10,6 +10,7 @@ import torch
 
 from dask_aesthetic.kernels import CPU_ROWS, blocks
 
+GPU_ROWS = 1 << 14  # Their bits are 64 wide: 100 MB.
 KEEP = 10_000
 
 
@@ -93,7 +94,7 @@ def _hashes(vectors: torch.Tensor) -> np.ndarray:
     """A sum of the entries' bits times random odd numbers, modulo 2**64, mixed; shape (n,), uint64."""
     factors = _mix(np.arange(1, vectors.shape[1] + 1, dtype=np.uint64)) | np.uint64(1)
     hashes = np.empty(len(vectors), np.uint64)
-    for at, block in blocks(vectors, CPU_ROWS):
+    for at, block in blocks(vectors, CPU_ROWS if vectors.device.type == "cpu" else GPU_ROWS):
         hashes[at] = _sums(block, factors)
     return _mix(hashes)
 

@@ -44,7 +44,7 @@ def runs(column: Any, width: int) -> Iterator[Run]:
 
 
 def stream(column: Any) -> AbstractContextManager[None]:
-    """What to score a column in: on a GPU, torch on the stream of the column's library, whichever it is on."""
+    """Where torch works on a column's `runs`: on a GPU, on the stream of the column's library."""
     room = _room(column)
     return nullcontext() if room in (arrow, objects) else room.stream()
 
@@ -67,7 +67,8 @@ def check(column: Any, columns: Any = None) -> None:
     if _room(column).holds_lists(column):
         return
     names = candidates(columns) if columns is not None else []
-    first = next(iter(objects.first_values(column)), None) if column.dtype == object else None
+    of_objects = column.dtype == object and _room(column) is objects
+    first = next(iter(objects.first_values(column)), None) if of_objects else None
     if isinstance(first, str | bytes) or isinstance(column.dtype, pd.StringDtype) or str(column.dtype) == "string":
         raise ColumnError.strings(column.name, column.dtype, names)
     kind = str(column.dtype) if first is None else f"objects of {getattr(first, 'dtype', type(first).__name__)}"

@@ -6,7 +6,7 @@ from dask_aesthetic.images.decode import prepare_pillow
 from dask_aesthetic.images.embedding import EmbedSpec, embed_images
 from dask_aesthetic.images.encoder import EncoderSpec
 from dask_aesthetic.images.partitions import embed_column, embedding_lists, score_embeddings
-from dask_aesthetic.images.sources import check_images, holds_images, rows_of
+from dask_aesthetic.images.sources import check_images, holds_images, room_of, rows_of
 from dask_aesthetic.images.status import IMAGE_STATUS_DTYPE, IMAGE_STATUSES, ImageStatus
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "embedding_lists",
     "holds_images",
     "prepare_pillow",
+    "room_of",
     "rows_of",
     "score_embeddings",
 ]

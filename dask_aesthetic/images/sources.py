@@ -103,8 +103,11 @@ def read_picture(picture: Any, options: Mapping[str, Any]) -> bytes | ImageStatu
         return ImageStatus.MISSING
     if isinstance(picture, str | os.PathLike):
         return _read(os.fspath(picture), options)
-    if _is_bytes(picture):
-        return bytes(picture)
+    if _is_bytes(picture) or isinstance(picture, list):  # Of a struct's lists of uint8.
+        try:
+            return bytes(picture)
+        except (TypeError, ValueError):
+            return ImageStatus.UNREADABLE
     return ImageStatus.UNREADABLE
 
 

@@ -41,7 +41,8 @@ def read_clip_retrieval(
         Metadata columns with their Arrow types, then the embedding as a fixed-size list, float16 as it lies; the
         index numbers the rows through all shards. Embeddings of a folder here stay in the mapped file and are scored
         there without a copy; behind a URL a partition's rows are fetched. What is not asked for is not read. The
-        partitions are pandas; ``.to_backend("cudf")`` takes them to GPUs.
+        partitions are pandas. cuDF has neither float16 nor lists of a fixed size: to take them to GPUs,
+        ``.astype({"image_embedding": pd.ArrowDtype(pa.list_(pa.float32()))}).to_backend("cudf")``.
 
     Raises
     ------

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from dask_aesthetic.errors import ColumnError, InputError, InvalidEmbeddingError
 from dask_aesthetic.inputs import hive, parquet
+from dask_aesthetic.inputs.file import File
 from dask_aesthetic.inputs.partitions import Span, from_spans
 from dask_aesthetic.scoring import ScoreSpec, score_column
 
@@ -47,8 +48,9 @@ def read_spans(
     tables: Sequence[Any], spans: Sequence[Span], carried: pa.Schema, embedding_column: str, spec: ScoreSpec
 ) -> dd.DataFrame:
     """A lazy frame of cuDF partitions: the carried columns, the score and ``keep``."""
+    columns = held(carried)
     return from_spans(
-        read, tables, spans, _empty(carried, spec), carried=carried, embedding_column=embedding_column, spec=spec
+        read, tables, spans, _empty(columns, spec), carried=columns, embedding_column=embedding_column, spec=spec
     )
 
 
@@ -61,33 +63,71 @@ def read(
     if not len(span):
         return _empty(carried, spec)[columns]
     folders = dict(table.folders)
-    scored = bool({spec.score_column, spec.keep_column} & set(columns))
-    own = [name for name in columns if name in carried.names and name not in folders]
+    own = pa.schema([field for field in carried if field.name in columns and field.name not in folders])
+    # On the host, by what reads them without a GPU: cuDF makes an index of some, and other types than the file's.
+    made = {name: hive.constant(folders[name], len(span), pa.string()) for name in columns if name in folders}
+    if own.names:
+        read = parquet.read_rows(table.file, own, span.start, span.stop)
+        made.update(zip(own.names, read.columns, strict=True))
     frame = cudf.DataFrame(index=cudf.RangeIndex(span.first, span.first + len(span)))
-    if own or scored:
-        groups = parquet.groups_of(parquet.read_footer(table.file), span.start, span.stop)
-        found = cudf.read_parquet(
-            table.file.path,
-            columns=[*own, embedding_column] if scored else own,
-            row_groups=[groups],
-            storage_options=None if table.file.is_local else dict(table.file.options),
-            use_pandas_metadata=False,
-        )
-        if len(found) != len(span) or not {*own, *([embedding_column] if scored else [])} <= set(found.columns):
-            raise parquet.changed(table.file, span.start, span.stop, len(found))
-        found.index = frame.index
-        for name in own:
-            # A column that is null throughout this file takes the others' type.
-            like = cudf.Series.from_arrow(pa.array([], carried.field(name).type)).dtype
-            frame[name] = found[name] if found[name].dtype == like else found[name].astype(like)
-    for name in folders.keys() & set(columns):
-        values = cudf.Series.from_arrow(hive.constant(folders[name], len(span), pa.string()))
-        values.index = frame.index
-        frame[name] = values
-    if scored:
-        frame[spec.score_column] = _score(found[embedding_column], table.file.name, span, spec)
+    if made:
+        index, frame = frame.index, cudf.DataFrame.from_arrow(pa.table(made))
+        frame.index = index
+    if {spec.score_column, spec.keep_column} & set(columns):
+        embeddings = _embeddings(table.file, span, embedding_column)
+        embeddings.index = frame.index
+        frame[spec.score_column] = _score(embeddings, table.file.name, span, spec)
         frame[spec.keep_column] = frame[spec.score_column] >= spec.threshold.cut
     return frame[columns]
+
+
+def _embeddings(file: File, span: Span, column: str) -> cudf.Series:
+    import cudf
+
+    if not file.is_local:  # cuDF would fetch the whole file for every partition.
+        leaf = parquet.read_footer(file).schema.field(column).type.value_type
+        schema = pa.schema([pa.field(column, pa.list_(leaf))])
+        return cudf.Series.from_arrow(parquet.read_rows(file, schema, span.start, span.stop)[column])
+    found = cudf.read_parquet(
+        file.path,
+        columns=[column],
+        row_groups=[parquet.groups_of(parquet.read_footer(file), span.start, span.stop)],
+        use_pandas_metadata=False,
+        dataset_kwargs={"partitioning": None},  # Folders called lang=en would be columns, in place of the file's own.
+    )
+    if len(found) != len(span) or column not in found.columns:
+        raise parquet.changed(file, span.start, span.stop, len(found))
+    return found[column]
+
+
+def held(schema: pa.Schema) -> pa.Schema:
+    """Columns to carry with the types that cuDF has for them.
+
+    Raises
+    ------
+    ColumnError
+        It has none.
+    """
+    return pa.schema([pa.field(field.name, _held(field.type, field.name)) for field in schema])
+
+
+def _held(dtype: pa.DataType, name: str) -> pa.DataType:
+    types = pa.types
+    if types.is_dictionary(dtype):
+        return _held(dtype.value_type, name)
+    if types.is_large_string(dtype) or types.is_string_view(dtype) or types.is_null(dtype):
+        return pa.string()
+    if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
+        return pa.list_(_held(dtype.value_type, name))
+    if types.is_float16(dtype):
+        return pa.float32()
+    plain = types.is_integer(dtype) or types.is_floating(dtype) or types.is_boolean(dtype) or types.is_string(dtype)
+    if plain or types.is_timestamp(dtype) or types.is_duration(dtype):
+        return dtype
+    raise ColumnError(
+        f"expected columns to carry that cuDF has a type for, got {dtype} in {name!r}: leave it out by columns=[...], "
+        "or read it under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
+    )
 
 
 def _empty(carried: pa.Schema, spec: ScoreSpec) -> cudf.DataFrame:

@@ -80,7 +80,7 @@ def read_scored(
         embedding) and ``keep`` (bool); the index numbers the rows through all files. What is not asked for is not
         read: without the score and ``keep`` neither are the embeddings. With Dask's ``dataframe.backend`` set to
         "cudf" the partitions are cuDF, read and scored on the GPU, where a partition's embeddings are held while it is
-        scored.
+        scored; columns have the types that cuDF has for them.
 
     Raises
     ------

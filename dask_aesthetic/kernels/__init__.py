@@ -111,6 +111,8 @@ def _one_pass(device: torch.device) -> Callable[..., tuple[torch.Tensor, torch.T
         with torch.cuda.device(device):
             dots_and_squares(torch.ones(1, 16, device=device), torch.ones(16, device=device))
     except Exception as error:  # Whatever a compiler finds wrong with a machine.
+        if _is_full(error):
+            raise
         warnings.warn(
             f"embeddings on {device} are read twice per score, which is slower: Triton does not run here "
             f"({type(error).__name__}: {error})",
@@ -172,4 +174,5 @@ def back_off(run: Callable[[int], Any], rows: int) -> Any:
 
 def _is_full(error: Exception) -> bool:
     """Whether a device has no more memory: torch's own error, RMM's, or RMM's come through torch, a RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "bad_alloc" in str(error)
+    told = ("bad_alloc", "out of memory", "ALLOC_FAILED")  # By RMM, CUDA and cuBLAS.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in told)

@@ -102,10 +102,11 @@ def sum_rows(frame: Any, embedding_column: str, rating_column: str, width: int, 
         frame[rating_column], "rating_column", ".astype('float64') makes numbers of text that spells them"
     )
     total = Sums({}, Sample(np.empty(0, np.uint64), np.empty(0), np.empty((0, width), np.float32)))
-    start = 0
-    for run in embeddings.runs(frame[embedding_column], width):
-        total = add_sums([total, *_sum_run(run, ratings[start : start + len(run.status)], folds, seed)])
-        start += len(run.status)
+    start, column = 0, frame[embedding_column]
+    with embeddings.stream(column):
+        for run in embeddings.runs(column, width):
+            total = add_sums([total, *_sum_run(run, ratings[start : start + len(run.status)], folds, seed)])
+            start += len(run.status)
     return total
 
 

@@ -14,6 +14,7 @@ from dask_aesthetic import frame as frames
 from dask_aesthetic.distribution import ScoreDistribution, add_groups, count_groups
 from dask_aesthetic.distribution.counting import on_host
 from dask_aesthetic.errors import InputError
+from dask_aesthetic.images import room_of, rows_of
 from dask_aesthetic.report.samples import best, pick
 from dask_aesthetic.report.spec import ReportSpec
 from dask_aesthetic.report.thumbnails import BUDGET, MOST_BYTES, Picture, thumbnails
@@ -154,20 +155,26 @@ def _shown(part: Any, picks: pd.DataFrame, spec: ReportSpec, most_bytes: int) ->
     if len(part) != int(picks["rows"].iloc[0]):
         raise _changed()
     rows = part.iloc[picks["row"].to_numpy()]
-    rows = rows.to_pandas() if hasattr(rows, "to_pandas") else rows
     if "key_column" in spec.columns:
-        keys = [None if _null(key) else key for key in rows[spec.columns["key_column"]].tolist()]
+        keys = _values(rows[spec.columns["key_column"]])
         if list(map(str, keys)) != list(map(str, picks["key"])):
             raise _changed()
     columns: dict[str, list[Any]] = {
-        name: [None if _null(value) else value for value in rows[spec.shown[role]].tolist()]
+        name: _values(rows[spec.shown[role]])
         for role, name in (("url_column", "url"), ("by", "group"))
         if role in spec.shown
     }
     if "image_column" in spec.shown:
-        pictures = [None if _null(value) else value for value in rows[spec.shown["image_column"]].tolist()]
-        columns["picture"] = thumbnails(pictures, most_bytes)
+        column = rows[spec.shown["image_column"]]
+        pictures = rows_of(room_of(column).images(column))
+        columns["picture"] = thumbnails([None if _null(value) else value for value in pictures], most_bytes)
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _values(column: Any) -> list[Any]:
+    """The values of a pandas or cuDF column, None for null."""
+    column = column.to_pandas() if hasattr(column, "to_pandas") else column
+    return [None if _null(value) else value for value in column.tolist()]
 
 
 def _partitions(frame: dd.DataFrame) -> list[Any]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, cast
 
 from dask_aesthetic.images.decode import FORMATS
@@ -84,8 +85,9 @@ def _opened(value: Any) -> Image:
 def _source(value: Any) -> BytesIO | str:
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
-    elif not isinstance(value, str | bytes) and hasattr(value, "__len__"):
-        value = value[0] if len(value) else None
+    if not isinstance(value, str | bytes) and hasattr(value, "__len__"):
+        whole = len(value) and isinstance(value[0], Integral)  # Bytes, as lists or arrays of uint8 hold them.
+        value = bytes(value) if whole else value[0] if len(value) else None
     if isinstance(value, bytes | bytearray | memoryview) and len(value):
         return BytesIO(value)
     if not isinstance(value, str) or not value:
