@@ -8,6 +8,7 @@ that failed.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ def run(command: list[str], limit: int) -> tuple[int, str]:
     with subprocess.Popen(  # noqa: S603
         ["timeout", "--kill-after=10", str(limit), *command],  # noqa: S607
         cwd=HERE.parent,
+        env={**os.environ, "DASK_AESTHETIC_NEED_GPU": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -171,7 +171,9 @@ class Encoder:
         -------
         torch.Tensor, shape (n, 3, height, width), float32, on the encoder's device
         """
-        planes = pixels.to(self.device).permute(0, 3, 1, 2).contiguous()
+        if self.device.type == "cuda":  # From pinned memory the copy waits for nothing, and decoding goes on.
+            pixels = pixels.pin_memory()
+        planes = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
         return planes.to(torch.float32).div_(255).sub_(self._mean).div_(self._std)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
