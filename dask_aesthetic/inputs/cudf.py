@@ -119,10 +119,14 @@ def _held(dtype: pa.DataType, name: str) -> pa.DataType:
         return pa.string()
     if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
         return pa.list_(_held(dtype.value_type, name))
+    if types.is_struct(dtype):
+        return pa.struct([pa.field(field.name, _held(field.type, name)) for field in dtype])
     if types.is_float16(dtype):
         return pa.float32()
+    if types.is_date(dtype):
+        return pa.timestamp("s")
     plain = types.is_integer(dtype) or types.is_floating(dtype) or types.is_boolean(dtype) or types.is_string(dtype)
-    if plain or types.is_timestamp(dtype) or types.is_duration(dtype):
+    if plain or types.is_decimal128(dtype) or types.is_timestamp(dtype) or types.is_duration(dtype):
         return dtype
     raise ColumnError(
         f"expected columns to carry that cuDF has a type for, got {dtype} in {name!r}: leave it out by columns=[...], "
