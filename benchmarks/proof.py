@@ -15,30 +15,38 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PYTHON = Path(sys.executable).name
-TESTS = [f"tests/test_{name}.py" for name in ("gpu", "backends", "inputs", "fused", "rapids")]
+PYTHON, RESULTS = Path(sys.executable).name, "results.json"
+PYTEST = [PYTHON, "-m", "pytest", "-v", "-rPfEs", "--tb=short", "-m", "gpu or rapids"]
+ODD = "cluster or managed or proxies"
+TESTS = [f"tests/test_{name}.py" for name in ("gpu", "backends", "inputs")]
 STEPS = {
     "machine": (["nvidia-smi"], 60),
-    "tests": ([PYTHON, "-m", "pytest", "-m", "gpu", "-q", "-rPfEs", "--tb=short", *TESTS], 560),
-    "fused": (
-        [PYTHON, "-m", "pytest", "-q", "-rfEs", "--tb=short", "tests/test_fused.py", "tests/test_kernels.py"],
-        200,
-    ),
+    "tests": ([*PYTEST, "-k", f"not ({ODD})", *TESTS], 560),
+    "fused": ([PYTHON, "-m", "pytest", "-v", "--tb=short", "tests/test_fused.py", "tests/test_kernels.py"], 200),
     "selftest": ([PYTHON, "-m", "dask_aesthetic", "selftest"], 120),
     "shapes": ([PYTHON, "benchmarks/fused_shapes.py"], 300),
-    "bench": ([PYTHON, "benchmarks/run.py", "gpu", "--write"], 560),
+    "bench": ([PYTHON, "benchmarks/run.py", "gpu", "--write", "--results", RESULTS], 590),
+    "clusters": ([*PYTEST, "-k", "cluster", "tests/test_gpu.py"], 590),
+    # Last, since a machine may not bear them.
+    "managed": ([*PYTEST, "-k", "managed or proxies", "tests/test_gpu.py", "tests/test_rapids.py"], 400),
+    "rapids": ([*PYTEST, "-k", "not proxies", "tests/test_rapids.py"], 400),
+}
+ENVIRONMENT = {
+    "DASK_AESTHETIC_NEED_GPU": "1",
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
+    "PYTHONUNBUFFERED": "1",
+    "CUDF_PANDAS_RMM_MODE": "managed",  # Its pool would take most of the GPU.
 }
 HEAD = "# On a GPU\n\nWritten by `python benchmarks/proof.py`, which needs nobody.\n"
 
 
 def run(command: list[str], limit: int) -> tuple[int, str]:
     """Exit status and all that a command prints, which is shown meanwhile."""
-    command = [sys.executable if part == PYTHON else part for part in command]
     lines: list[str] = []
     with subprocess.Popen(  # noqa: S603
         ["timeout", "--kill-after=10", str(limit), *command],  # noqa: S607
         cwd=HERE.parent,
-        env={**os.environ, "DASK_AESTHETIC_NEED_GPU": "1"},
+        env={**os.environ, **ENVIRONMENT},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -71,7 +79,8 @@ def main() -> None:
         print(f"\n== {name}: {' '.join(command)}", flush=True)
         start = time.monotonic()
         try:
-            status, text = run(command, limit)
+            real = {PYTHON: sys.executable, RESULTS: str(options.to.absolute().with_name(RESULTS))}
+            status, text = run([real.get(part, part) for part in command], limit)
         except FileNotFoundError as error:
             status, text = 127, f"{error}\n"
         seconds = time.monotonic() - start

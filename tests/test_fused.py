@@ -32,6 +32,7 @@ def test_the_one_pass_against_float64_and_wherever_a_row_stands(fresh):
         """
 import itertools
 import numpy as np, torch
+from dask_aesthetic.kernels import fused
 from dask_aesthetic.kernels.fused import ROWS, dots_and_squares
 
 generator = torch.Generator().manual_seed(0)
@@ -51,7 +52,10 @@ for dtype, working, width in itertools.product(dtypes, dtypes[:2], (768, 3)):
 
 x, weight = torch.randn(9, 768, generator=generator), torch.randn(768, generator=generator)
 dots, squares = dots_and_squares(x, weight)
-for other in (x.T.contiguous().T, torch.stack([x, -x], dim=1)[:, 0], torch.cat([x, x], dim=1)[:, :768]):  # Strides.
+fused.COPIED_ROWS = 4
+begun = torch.cat([torch.zeros(767), x.flatten()])[767:].view(9, 768)  # As a slice after a row of another length.
+assert begun.is_contiguous() and begun.data_ptr() % 16
+for other in (x.T.contiguous().T, torch.stack([x, -x], dim=1)[:, 0], torch.cat([x, x], dim=1)[:, :768], begun):
     assert torch.equal(dots_and_squares(other, weight)[0], dots)
 assert [len(part) for part in dots_and_squares(x[:0], weight)] == [0, 0]
 
@@ -76,7 +80,7 @@ from dask_aesthetic.kernels.fused import CHUNK, ROWS, WARPS, _one_pass
 constants = {"width": 768, "rows": ROWS, "chunk": CHUNK}
 for dtype, working in (("fp32", "fp32"), ("fp16", "fp64")):
     pointers = dict(x=dtype, weight=working, dots=working, squares=working)
-    signature = {name: f"*{of}" for name, of in pointers.items()} | dict(n="i32", stride="i32")
+    signature = {name: f"*{of}" for name, of in pointers.items()} | dict(n="i32")
     if tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 3):
         signature |= dict.fromkeys(constants, "constexpr")
     made = triton.compile(

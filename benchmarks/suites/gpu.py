@@ -7,6 +7,7 @@ torch alone on a CPU, with few rows; its figures mean nothing.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -190,7 +191,9 @@ def _parquet() -> Iterator[list[Way]]:
 def _cluster() -> Iterator[list[Way]]:
     from dask_aesthetic.cluster import local_cluster
 
-    with local_cluster("gpu") as cluster, cluster.get_client():
+    gc.collect()
+    torch.cuda.empty_cache()  # What this process keeps, the worker's pool cannot have.
+    with local_cluster("gpu", rmm_pool_size=0.5) as cluster, cluster.get_client():
         yield _graphs(data.embeddings(FILES, FILE_ROWS))
 
 

@@ -43,6 +43,8 @@ class Make:
         if type(column).__module__.partition(".")[0] == "cudf":
             from dask_aesthetic.embeddings.cudf import leaf_dtype
 
+            if not len(column):
+                return cls()
             lengths = column.list.len()
             valid = lengths.dropna().to_pandas().to_numpy()
             return cls._lists("cuDF list", str(leaf_dtype(column)), valid, len(column))

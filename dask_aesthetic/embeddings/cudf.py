@@ -13,6 +13,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from dask_aesthetic.embeddings.rows import Run, Status, mark_null_leaves, status_of_lengths
+from dask_aesthetic.errors import ArgumentError
 
 if TYPE_CHECKING:
     import cudf
@@ -79,6 +80,8 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
 
 def stream() -> AbstractContextManager[None]:
     """Torch at work on the stream that cuDF works on: neither gives memory away that the other still uses."""
+    if torch.version.cuda is None:
+        raise ArgumentError(f"expected a torch built for CUDA for a cuDF column, got {torch.__version__}")
     return torch.cuda.stream(torch.cuda.default_stream())
 
 

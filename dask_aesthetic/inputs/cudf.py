@@ -84,20 +84,27 @@ def read(
 def _embeddings(file: File, span: Span, column: str) -> cudf.Series:
     import cudf
 
-    if not file.is_local:  # cuDF would fetch the whole file for every partition.
-        leaf = parquet.read_footer(file).schema.field(column).type.value_type
-        schema = pa.schema([pa.field(column, pa.list_(leaf))])
+    footer = parquet.read_footer(file)
+    # cuDF would fetch a whole file from elsewhere for every partition, and counts by the steps of pandas' indexes.
+    if not file.is_local or _has_steps(footer.schema):
+        schema = pa.schema([pa.field(column, pa.list_(footer.schema.field(column).type.value_type))])
         return cudf.Series.from_arrow(parquet.read_rows(file, schema, span.start, span.stop)[column])
     found = cudf.read_parquet(
         file.path,
         columns=[column],
-        row_groups=[parquet.groups_of(parquet.read_footer(file), span.start, span.stop)],
+        row_groups=[parquet.groups_of(footer, span.start, span.stop)],
         use_pandas_metadata=False,
         dataset_kwargs={"partitioning": None},  # Folders called lang=en would be columns, in place of the file's own.
     )
     if len(found) != len(span) or column not in found.columns:
         raise parquet.changed(file, span.start, span.stop, len(found))
     return found[column]
+
+
+def _has_steps(schema: pa.Schema) -> bool:
+    """Whether pandas wrote the file with a RangeIndex in steps, as of every second row."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    return any(isinstance(one, dict) and one.get("step", 1) != 1 for one in index)
 
 
 def held(schema: pa.Schema) -> pa.Schema:
@@ -126,7 +133,8 @@ def _held(dtype: pa.DataType, name: str) -> pa.DataType:
     if types.is_date(dtype):
         return pa.timestamp("s")
     plain = types.is_integer(dtype) or types.is_floating(dtype) or types.is_boolean(dtype) or types.is_string(dtype)
-    if plain or types.is_decimal128(dtype) or types.is_timestamp(dtype) or types.is_duration(dtype):
+    named = types.is_timestamp(dtype) and not (dtype.tz or "").startswith(("+", "-"))  # It knows no zone by its offset.
+    if plain or named or types.is_decimal128(dtype) or types.is_duration(dtype):
         return dtype
     raise ColumnError(
         f"expected columns to carry that cuDF has a type for, got {dtype} in {name!r}: leave it out by columns=[...], "

@@ -6,16 +6,22 @@ last bits depend on its neighbours. Here a row is worked on in the same way wher
 
 from __future__ import annotations
 
+import threading
+
 import torch
 import triton
 import triton.language as tl
 
 # Rows of a program, floats of a row that it holds at a time, and warps: a lane loads 16 bytes of float32 at once.
 ROWS, CHUNK, WARPS = 8, 128, 4
+ALIGNED = 16
+COPIED_ROWS = 1 << 17  # 400 MB of float32.
+
+_launching = threading.Lock()  # Dask may have several threads at the first launch, which compiles.
 
 
 @triton.jit(do_not_specialize=["n"])
-def _one_pass(x, weight, dots, squares, n, stride, width: tl.constexpr, rows: tl.constexpr, chunk: tl.constexpr):  # type: ignore[no-untyped-def]
+def _one_pass(x, weight, dots, squares, n, width: tl.constexpr, rows: tl.constexpr, chunk: tl.constexpr):  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64) * rows + tl.arange(0, rows)
     there = row < n
     working = weight.dtype.element_ty
@@ -26,7 +32,7 @@ def _one_pass(x, weight, dots, squares, n, stride, width: tl.constexpr, rows: tl
         inside = at < width
         w = tl.load(weight + at, mask=inside, other=0.0)
         both = there[:, None] & inside[None, :]
-        value = tl.load(x + row[:, None] * stride + at[None, :], mask=both, other=0.0).to(working)
+        value = tl.load(x + row[:, None] * width + at[None, :], mask=both, other=0.0).to(working)
         dot += value * w[None, :]
         square += value * value
     tl.store(dots + row, tl.sum(dot, axis=1), mask=there)
@@ -34,7 +40,10 @@ def _one_pass(x, weight, dots, squares, n, stride, width: tl.constexpr, rows: tl
 
 
 def dots_and_squares(vectors: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Dot product with `weight`, and sum of squares, of every row, in the precision of `weight`; nothing is copied.
+    """Dot product with `weight`, and sum of squares, of every row, in the precision of `weight`.
+
+    Nothing is copied of vectors that lie one after the other from a multiple of 16 bytes on. Others are, in blocks:
+    Triton would add up in another order there.
 
     Parameters
     ----------
@@ -46,12 +55,15 @@ def dots_and_squares(vectors: torch.Tensor, weight: torch.Tensor) -> tuple[torch
     tuple of torch.Tensor, shape (n,), dtype of `weight`
     """
     n, width = vectors.shape
-    if vectors.stride(1) != 1:
-        vectors = vectors.contiguous()
     dots, squares = (torch.empty(n, dtype=weight.dtype, device=vectors.device) for _ in range(2))
-    if n:
-        _one_pass[(triton.cdiv(n, ROWS),)](
-            vectors, weight, dots, squares, n, vectors.stride(0), width, ROWS, CHUNK,
-            num_warps=WARPS, enable_fp_fusion=True,
-        )  # fmt: skip
+    straight = vectors.is_contiguous() and vectors.data_ptr() % ALIGNED == 0
+    rows = max(n, 1) if straight else COPIED_ROWS
+    for start in range(0, n, rows):
+        at = slice(start, start + rows)
+        block = vectors if straight else vectors[at].clone(memory_format=torch.contiguous_format)
+        with _launching:
+            _one_pass[(triton.cdiv(len(block), ROWS),)](
+                block, weight, dots[at], squares[at], len(block), width, ROWS, CHUNK,
+                num_warps=WARPS, enable_fp_fusion=True,
+            )  # fmt: skip
     return dots, squares
