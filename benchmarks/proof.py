@@ -73,6 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.steps) - set(STEPS):
         parser.error(f"expected steps of {', '.join(STEPS)}, got {', '.join(sorted(unknown))}")
+    options.to.parent.mkdir(parents=True, exist_ok=True)
     failed = []
     for name in options.steps or STEPS:
         command, limit = STEPS[name]
