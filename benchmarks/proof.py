@@ -16,13 +16,16 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PYTHON, RESULTS = Path(sys.executable).name, "results.json"
-PYTEST = [PYTHON, "-m", "pytest", "-v", "-rPfEs", "--tb=short", "-m", "gpu or rapids"]
+PYTEST = [PYTHON, "-m", "pytest", "-v", "--no-header", "-rPfEs", "--tb=short", "-m", "gpu or rapids"]
 ODD = "cluster or managed or proxies"
 TESTS = [f"tests/test_{name}.py" for name in ("gpu", "backends", "inputs")]
 STEPS = {
     "machine": (["nvidia-smi"], 60),
     "tests": ([*PYTEST, "-k", f"not ({ODD})", *TESTS], 560),
-    "fused": ([PYTHON, "-m", "pytest", "-v", "--tb=short", "tests/test_fused.py", "tests/test_kernels.py"], 200),
+    "fused": (
+        [PYTHON, "-m", "pytest", "-v", "--no-header", "--tb=short", "tests/test_fused.py", "tests/test_kernels.py"],
+        200,
+    ),
     "selftest": ([PYTHON, "-m", "dask_aesthetic", "selftest"], 120),
     "shapes": ([PYTHON, "benchmarks/fused_shapes.py"], 300),
     "bench": ([PYTHON, "benchmarks/run.py", "gpu", "--write", "--results", RESULTS], 590),
