@@ -211,12 +211,12 @@ def test_whatever_holds_the_rows_the_bytes_are_the_same(tars, scored, tmp_path, 
 
 def test_a_dask_frame_is_computed_without_a_picture(tars, scored, tmp_path):
     frame = read_webdataset(tars)
-    scores = scored.set_index(["shard", "key"])["aesthetic_score"]
+    scores = scored.set_index(["shard", "key"])["aesthetic_score"].to_dict()
 
     def score(part: pd.DataFrame) -> pd.DataFrame:
         assert list(part.columns) == ["shard", "key"]
-        places = pd.MultiIndex.from_frame(part[["shard", "key"]].astype(object))
-        return part.assign(aesthetic_score=scores.reindex(places).to_numpy(np.float32))
+        places = zip(part["shard"], part["key"], strict=True)
+        return part.assign(aesthetic_score=np.array([scores[place] for place in places], np.float32))
 
     rows = frame[["shard", "key"]]
     lazy = rows.map_partitions(score, meta=rows._meta.assign(aesthetic_score=np.float32(0)))
