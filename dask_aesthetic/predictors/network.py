@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +88,19 @@ def _parameter(array: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.tensor(array, dtype=torch.float32, device=device)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """MKL's products have other last bits in two threads than in one; torch sets their number per calling thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _forward(module: nn.Module, x: torch.Tensor, pad_to: int) -> torch.Tensor:
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread() if pad_to else nullcontext():
         if len(x) < pad_to:
             padded = x.new_zeros(pad_to, x.shape[1])
             padded[: len(x)] = x
