@@ -25,9 +25,20 @@ class ColumnError(AestheticError, ValueError):
 
     @classmethod
     def not_lists(cls, column: object, dtype: object, candidates: Iterable[str] = ()) -> ColumnError:
+        if str(dtype).startswith(_ARROW_BINARY):
+            return cls.packed(column, dtype, candidates)
         return cls(
             f"expected a list of floats per row (float16, float32 or float64) in column {column!r}, got {dtype}. "
             + _hint(candidates)
+        )
+
+    @classmethod
+    def packed(cls, column: object, dtype: object, candidates: Iterable[str] = ()) -> ColumnError:
+        return cls(
+            f"expected a list of floats per row in column {column!r}, got bytes ({dtype}). If they are packed floats, "
+            f"unpack them: frame[{column!r}].map(lambda row: np.frombuffer(row, 'float32'), na_action='ignore'), on a "
+            f"Dask frame with meta=({column!r}, object) too. Nothing in them says whether they are float32, float16 or "
+            "int8: whoever packed them knows. " + _hint(candidates)
         )
 
     @classmethod
@@ -183,6 +194,9 @@ class MissingDependencyError(AestheticError, ImportError):
 
 class AestheticWarning(UserWarning):
     """A run that goes on although something looks wrong."""
+
+
+_ARROW_BINARY = ("binary", "large_binary", "fixed_size_binary")  # How the names of Arrow's types begin.
 
 
 def _place(partition: int | str | None, row: int, label: object) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import array
+import mmap
+import re
+
 import columns
 import dask.dataframe as dd
 import numpy as np
@@ -11,6 +15,7 @@ import pytest
 
 from dask_aesthetic import ArgumentError, ColumnError, InvalidEmbeddingError, Threshold, ThresholdError
 from dask_aesthetic.errors import MissingDependencyError
+from dask_aesthetic.inputs.parquet import check_embedding
 
 
 @pytest.fixture
@@ -63,6 +68,70 @@ def test_an_object_column_that_begins_with_no_list_is_refused(values, message):
     column = pd.Series(values, dtype=object)
     with pytest.raises(ColumnError, match=message):
         pd.DataFrame({"image_embedding": column}).aesthetic.score()
+
+
+def in_mmap(row: bytes) -> mmap.mmap:
+    mapped = mmap.mmap(-1, len(row))
+    mapped.write(row)
+    return mapped
+
+
+BYTES = {
+    "objects of bytes": bytes,
+    "objects of bytearray": bytearray,
+    "objects of memoryview": memoryview,
+    "objects of bytes_": np.bytes_,
+    "objects of void": np.void,
+    "objects of array": lambda row: array.array("B", row),
+    "objects of mmap": in_mmap,
+}
+BINARY = [pa.binary(), pa.large_binary(), pa.binary(3072)]
+
+
+def follow(call: str, frame):
+    """What the message's own code gives."""
+    return eval(call, {"frame": frame, "np": np})  # noqa: S307
+
+
+UNPACKED = re.compile(r"frame\['emb'\]\.map\(.*?na_action='ignore'\)")
+
+
+@pytest.mark.parametrize("kind", [*BYTES, *BINARY], ids=str)
+def test_a_column_of_bytes_is_refused_with_what_unpacks_them(vectors, kind):
+    rows = [row.tobytes() for row in vectors[:3]]
+    if isinstance(kind, str):
+        column, told = pd.Series([None, *map(BYTES[kind], rows)], dtype=object), kind
+    else:
+        lists = pa.chunked_array([pa.array([None, *rows], kind)])
+        column, told = pd.Series(pd.arrays.ArrowExtensionArray(lists)), f"{kind}[pyarrow]"
+    frame = pd.DataFrame({"emb": column})
+    with pytest.raises(ColumnError, match=re.escape(f"column 'emb', got bytes ({told}).")) as refused:
+        frame.aesthetic.score("emb")
+    assert "strings" not in str(refused.value)
+    assert "whether they are float32, float16 or int8" in str(refused.value)
+    unpacked = pd.DataFrame({"emb": follow(UNPACKED.search(str(refused.value))[0], frame)})
+    expected = columns.frame([None, *vectors[:3]], "list").aesthetic.score()["aesthetic_score"]
+    assert unpacked.aesthetic.score("emb")["aesthetic_score"].to_numpy().tobytes() == expected.to_numpy().tobytes()
+
+
+def test_bytes_in_a_dask_frame_are_unpacked_as_the_message_says(vectors):
+    packed = pd.Series([row.tobytes() for row in vectors[:3]], dtype=pd.ArrowDtype(pa.binary()))
+    frame = dd.from_pandas(pd.DataFrame({"emb": packed}), npartitions=2)
+    with pytest.raises(ColumnError, match=r"on a Dask frame with meta=\('emb', object\) too") as refused:
+        frame.aesthetic.score("emb")
+    call = UNPACKED.search(str(refused.value))[0].removesuffix(")") + ", meta=('emb', object))"
+    scored = frame.assign(emb=follow(call, frame)).aesthetic.score("emb")["aesthetic_score"]
+    expected = columns.frame(vectors[:3], "list").aesthetic.score()["aesthetic_score"]
+    assert scored.compute().tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", BINARY, ids=str)
+def test_a_parquet_column_of_bytes_is_refused_with_what_unpacks_them(dtype):
+    with pytest.raises(ColumnError, match=re.escape(f"got bytes ({dtype}).")) as refused:
+        check_embedding(pa.schema([("emb", dtype)]), "emb")
+    assert UNPACKED.search(str(refused.value))
+    with pytest.raises(ColumnError, match=r"got list<.*binary.*>. No column"):
+        check_embedding(pa.schema([("emb", pa.list_(dtype))]), "emb")
 
 
 def test_two_columns_of_one_name_are_refused(frame):

@@ -528,3 +528,46 @@ def test_the_command_says_how_files_would_be_read_faster(tmp_path, vectors):
     assert "use_dictionary=False" in done.output
     plain = run(write(tmp_path / "b.parquet", vectors, "float16", use_dictionary=["key"]))
     assert "use_dictionary" not in plain.output
+
+
+def with_nulls_alone(vectors, kind, good: int, bad: int) -> pd.DataFrame:
+    """Good rows, then rows of the right width whose floats are all null."""
+    rows = [*vectors[:good].tolist(), *[[None] * 768] * bad]
+    if kind in columns.ARROW:
+        types = {"list": pa.list_(pa.float32()), "large_list": pa.large_list(pa.float32())}
+        lists = pa.array(rows, types.get(kind, pa.list_(pa.float32(), 768)))
+        column = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([lists])))
+    elif kind == "object":
+        column = pd.Series([*vectors[:good], *[np.ma.masked_all(768, "float32")] * bad], dtype=object)
+    else:
+        column = pd.Series(rows, dtype=object)
+    return pd.DataFrame({"image_embedding": column})
+
+
+@pytest.mark.parametrize("bad", [2, 12])
+def test_rows_of_nulls_alone_are_counted_with_the_missing(vectors, kind, bad):
+    found = with_nulls_alone(vectors, kind, 10, bad).aesthetic.check()
+    assert (found.ok, found.missing, found.nulls, found.empty, found.not_finite) == (10, bad, 0, 0, 0)
+    level = "caution" if bad > 11 else "note"
+    share = f"{bad} rows ({bad / (10 + bad):.1%})"
+    assert f"{level}: {share} without a list: null, empty or of nulls alone -> " in said(found)
+    assert found.usable
+    assert f"{bad} of nulls alone" in repr(found)
+
+
+def test_nothing_but_nulls_alone_is_nothing_to_score(vectors, kind):
+    found = with_nulls_alone(vectors, kind, 0, 3).aesthetic.check()
+    assert found.verdict == "not usable: nothing to score: all 3 rows are null, empty or of nulls alone"
+
+
+def test_a_column_of_bytes_is_refused_and_told(vectors):
+    rows = pd.Series([memoryview(row.tobytes()) for row in vectors[:3]], dtype=object)
+    found = pd.DataFrame({"image_embedding": rows}).aesthetic.check()
+    assert not found.usable
+    assert "got bytes (objects of memoryview)" in found.verdict
+
+
+@pytest.mark.parametrize("row", [bytearray(768), memoryview(bytes(768)), np.void(bytes(768)), b"x" * 768])
+def test_bytes_by_any_name_are_no_lists(vectors, row):
+    found = pd.DataFrame({"image_embedding": pd.Series([vectors[0], row], dtype=object)}).aesthetic.check()
+    assert (found.ok, found.not_lists, found.empty, found.zero, found.widths) == (1, 1, 0, 0, {768: 1})

@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dask_aesthetic.embeddings.objects import is_missing, list_length
+
 WIDEST = 1 << 16  # Lists longer than this are counted together, so that counts stay few.
 OBJECTS = "objects"
 
@@ -74,11 +76,11 @@ class Make:
     def _objects(cls, values: np.ndarray) -> Make:
         make = cls(Counter({OBJECTS: len(values)}))
         for value in values:
-            if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+            if is_missing(value):
                 make.nulls += 1
                 continue
             make.leaves[str(getattr(value, "dtype", type(value).__name__))] += 1
-            length = _length(value)
+            length = list_length(value)
             if length is None:
                 make.not_lists += 1
             elif length == 0:
@@ -86,12 +88,3 @@ class Make:
             else:
                 make.widths[min(length, WIDEST + 1)] += 1
         return make
-
-
-def _length(value: Any) -> int | None:
-    """Length of a flat list, None for anything else."""
-    if isinstance(value, str | bytes | dict | set) or not hasattr(value, "__len__"):
-        return None
-    if isinstance(value, np.ndarray) and (value.ndim != 1 or value.dtype.kind not in "fO"):
-        return None
-    return len(value)

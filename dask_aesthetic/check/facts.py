@@ -28,7 +28,8 @@ class Facts:
     status : Counter of str
         By what ``.aesthetic.status()`` says.
     not_finite, zero : int
-        Rows with NaN, infinity or a null, and rows that are all zero, of any width that a shipped predictor takes.
+        Rows with NaN, infinity or a null, but not nulls alone, and rows that are all zero, of any width that a shipped
+        predictor takes.
     norms : Norms
         Of the other rows of those widths.
     repeats : Repeats

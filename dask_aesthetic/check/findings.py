@@ -43,7 +43,7 @@ class Finding:
 
 def find(check: Check) -> tuple[Finding, ...]:
     """All findings, the gravest first."""
-    found = [*_cannot(check), *_rows(check), *_encoder(check), *_scores(check), *_repeats(check), *_make(check)]
+    found = [*_cannot(check), *_rows(check), *encoder_findings(check), *_scores(check), *_repeats(check), *_make(check)]
     return tuple(sorted(found, key=lambda finding: LEVELS.index(finding.level)))
 
 
@@ -59,8 +59,8 @@ def _cannot(check: Check) -> Iterator[Finding]:
         yield Finding(NOT_USABLE, check.refusal, f"say {others}" if others else "write lists of floats, and read those")
     elif not check.looked_at:
         yield Finding(NOT_USABLE, "nothing to score: there are no rows", "look at what made or filtered the frame")
-    elif check.looked_at == check.nulls + check.empty:
-        what = f"nothing to score: all {check.looked_at:,} rows are null or empty"
+    elif check.looked_at == check.missing:
+        what = f"nothing to score: all {check.looked_at:,} rows are null, empty or of nulls alone"
         yield Finding(NOT_USABLE, what, "look at what made the embeddings, or at the join that brought them here")
 
 
@@ -68,10 +68,9 @@ def _rows(check: Check) -> Iterator[Finding]:
     """Rows that get no score, by the reason."""
     if check.refusal is not None or not check.looked_at:
         return
-    missing = check.nulls + check.empty
-    present = check.looked_at - missing
+    present = check.looked_at - check.missing
     status = check.status
-    yield from _missing(check, missing)
+    yield from _missing(check)
     other = status.get("wrong_width", 0) - check.not_lists
     reasons = {
         "not_lists": (check.not_lists, f"of {_others(check)}, no lists of floats", "write lists of floats"),
@@ -91,10 +90,11 @@ def _rows(check: Check) -> Iterator[Finding]:
             yield Finding(NOT_USABLE if bad else CAUTION, f"{share(rows, check.looked_at)} {what}", do + tail)
 
 
-def _missing(check: Check, missing: int) -> Iterator[Finding]:
+def _missing(check: Check) -> Iterator[Finding]:
+    missing = check.missing
     if 0 < missing < check.looked_at:
         level = CAUTION if missing * 2 > check.looked_at else NOTE
-        what = f"{share(missing, check.looked_at)} without a list: null or empty"
+        what = f"{share(missing, check.looked_at)} without a list: null, empty or of nulls alone"
         yield Finding(level, what, "nothing: such rows get no score and are not kept")
 
 
@@ -121,7 +121,7 @@ def _other_predictor(check: Check) -> str:
     return f"use a predictor that was trained on {width:,} floats of that encoder, or embed the pictures with {ENCODER}"
 
 
-def _encoder(check: Check) -> Iterator[Finding]:
+def encoder_findings(check: Check) -> Iterator[Finding]:
     """Whose embeddings they look like; never more than a caution."""
     if check.encoder is None:
         return

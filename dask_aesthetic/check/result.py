@@ -39,8 +39,8 @@ class Check:
     nulls, empty, not_lists : int
         Rows without a list, with one of length 0, and with something else.
     not_finite, zero : int
-        Rows with NaN, infinity or a null in their list, and rows that are all zero, as far as they are of a width
-        that a shipped predictor takes.
+        Rows with NaN, infinity or a null in their list, but not nulls alone, and rows that are all zero, as far as
+        they are of a width that a shipped predictor takes.
     status : dict of str to int
         Rows by what ``frame.aesthetic.status()`` says of them.
     norm_min, norm_median, norm_max : float or None
@@ -150,6 +150,11 @@ class Check:
     def ok(self) -> int:
         """Rows that get a score."""
         return self.status.get("ok", 0)
+
+    @property
+    def missing(self) -> int:
+        """Rows that are null, empty or, at the predictor's width, of nulls alone."""
+        return self.status.get("missing", 0)
 
     @property
     def sampled(self) -> bool:

@@ -55,6 +55,7 @@ def table(check: Check) -> dict[str, str]:
     rows["copies"] = _copies(check)
     rows["widths"] = _counted({f"{width:,}": count for width, count in check.widths.items()}) or "none"
     odd = {name: getattr(check, name) for name in ("nulls", "empty", "not_lists", "not_finite", "zero")}
+    odd["of nulls alone"] = check.missing - check.nulls - check.empty if check.status else 0
     rows["odd rows"] = (
         ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in odd.items() if count) or "none"
     )

@@ -25,6 +25,7 @@ __all__ = [
     "stream",
     "suspicious",
     "unit_vectors",
+    "width",
 ]
 
 
@@ -69,11 +70,18 @@ def check(column: Any, columns: Any = None) -> None:
     names = candidates(columns) if columns is not None else []
     of_objects = column.dtype == object and _room(column) is objects
     first = next(iter(objects.first_values(column)), None) if of_objects else None
-    if isinstance(first, str | bytes) or isinstance(column.dtype, pd.StringDtype) or str(column.dtype) == "string":
+    if objects.is_bytes(first):
+        raise ColumnError.packed(column.name, f"objects of {type(first).__name__}", names)
+    if isinstance(first, str) or isinstance(column.dtype, pd.StringDtype) or str(column.dtype) == "string":
         raise ColumnError.strings(column.name, column.dtype, names)
     kind = str(column.dtype) if first is None else f"objects of {getattr(first, 'dtype', type(first).__name__)}"
     kind = repr(column.dtype) if kind == "list" else kind  # cuDF's name for a list of anything.
     raise ColumnError.not_lists(column.name, kind, names)
+
+
+def width(column: Any) -> int | None:
+    """Floats per row, where the type of a column says it; None elsewhere."""
+    return arrow.type_width(column.dtype.pyarrow_dtype) if isinstance(column.dtype, pd.ArrowDtype) else None
 
 
 def candidates(frame: Any) -> list[str]:

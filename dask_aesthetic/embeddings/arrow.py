@@ -29,6 +29,12 @@ def is_float_list(dtype: pa.DataType) -> bool:
     return is_list and pa.types.is_floating(dtype.value_type)
 
 
+def type_width(dtype: pa.DataType) -> int | None:
+    """Values per row, where an Arrow type says it; None elsewhere."""
+    dtype = _storage(dtype)
+    return dtype.list_size if pa.types.is_fixed_size_list(dtype) else None
+
+
 def runs(column: pd.Series, width: int) -> Iterator[Run]:
     """Cut a column into runs of rows whose vectors are views of the column's own memory.
 

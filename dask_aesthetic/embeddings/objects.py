@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 
 from dask_aesthetic.embeddings.arrow import labelled
-from dask_aesthetic.embeddings.rows import Run, Status, status_of_lengths
+from dask_aesthetic.embeddings.rows import Run, Status, mark_null_leaves, status_of_lengths
 from dask_aesthetic.kernels import CPU_ROWS
 
 __all__ = ["holds_lists", "labelled", "runs"]
@@ -25,7 +26,7 @@ def holds_lists(column: pd.Series) -> bool:
     if column.dtype != object:
         return False
     values = first_values(column)
-    return not values or any(_is_list(value) for value in values)
+    return not values or any(is_list(value) for value in values)
 
 
 def first_values(column: pd.Series) -> list[Any]:
@@ -39,7 +40,8 @@ def runs(column: pd.Series, width: int) -> Iterator[Run]:
     Parameters
     ----------
     column : pandas.Series of object dtype
-        Per row an array, list or tuple of floats, or None / NaN.
+        Per row an array, list or tuple of floats, or None / NaN. Among the floats None, pandas.NA and masked values
+        are nulls, as an Arrow list has them; NaN is none.
     width : int
         Floats per row that the predictor takes.
 
@@ -57,24 +59,28 @@ def _run(values: np.ndarray, width: int) -> Run:
     matrix = _plain(values, width)
     if matrix is not None:
         return Run(torch.zeros(len(values), dtype=torch.uint8), torch.from_numpy(matrix))
-    vectors = [value if type(value) is np.ndarray and value.dtype.kind == "f" else _vector(value) for value in values]
+    rows = [(value, None) if type(value) is np.ndarray and value.dtype.kind == "f" else _row(value) for value in values]
     # Whatever is not a flat list, a matrix say, counts as one of another width.
-    lengths = torch.tensor([-1 if vector.ndim != 1 else len(vector) for vector in vectors])
+    lengths = torch.tensor([-1 if vector.ndim != 1 else len(vector) for vector, _ in rows])
     status = status_of_lengths(lengths, width)
     present = status == Status.OK
-    good = [vector for vector, length in zip(vectors, lengths.tolist(), strict=True) if length == width]
+    good = [row for row, length in zip(rows, lengths.tolist(), strict=True) if length == width]
     if not good:
         return Run(status, torch.empty(0, width, dtype=torch.float32), present)
-    dtype = max({vector.dtype for vector in good}, key=lambda dtype: dtype.itemsize)
+    dtype = max({vector.dtype for vector, _ in good}, key=lambda dtype: dtype.itemsize)
     matrix = np.empty((len(good), width), dtype=f"f{min(dtype.itemsize, 8)}")
-    np.stack(good, out=matrix)
+    np.stack([vector for vector, _ in good], out=matrix)
+    if any(nulls is not None for _, nulls in good):
+        holes = np.stack([np.zeros(width, dtype=bool) if nulls is None else nulls for _, nulls in good])
+        status[present] = mark_null_leaves(status[present], torch.from_numpy(holes))
     return Run(status, torch.from_numpy(matrix), present if len(good) < len(values) else None)
 
 
 def _plain(values: np.ndarray, width: int) -> np.ndarray | None:
     """What `_run` stacks, at a fraction of its calls; None unless all rows are arrays of one dtype and this width."""
     first = values[0]
-    if type(first) is not np.ndarray or first.ndim != 1 or first.dtype.str not in _DTYPES:
+    # Of the exact type alone: concatenated, a masked array is what lies under its mask.
+    if set(map(type, values)) != {np.ndarray} or first.ndim != 1 or first.dtype.str not in _DTYPES:
         return None
     try:
         if set(map(len, values)) != {width}:
@@ -89,27 +95,106 @@ _DTYPES = [np.dtype(name).str for name in ("f2", "f4", "f8")]
 _NOTHING = np.empty(0, dtype=np.float32)
 _NO_VECTOR = np.empty((1, 1), dtype=np.float32)
 
+Row = tuple[np.ndarray, np.ndarray | None]  # Its vector, and which of its values are null, where that matters.
 
-def _vector(value: Any) -> np.ndarray:
+
+def _row(value: Any) -> Row:
     if is_missing(value):
-        return _NOTHING
-    if not _is_list(value):
-        return _NO_VECTOR
+        return _NOTHING, None
+    if not is_list(value):
+        return _NO_VECTOR, None
     try:
-        # None in a list becomes NaN here, as a null leaf does in Arrow.
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        return _NO_VECTOR
+        return _of_values(value) if isinstance(value, list | tuple) else _of_array(value)
+    except (TypeError, ValueError, RuntimeError):  # The last is torch's.
+        return _NO_VECTOR, None
 
 
-def _is_list(value: Any) -> bool:
+def _of_array(value: Any) -> Row:
+    """The row that an array of any library is."""
+    nulls = None
+    if isinstance(value, np.ma.MaskedArray):
+        nulls = np.ma.getmaskarray(value)
+        value = value.filled(np.nan)
+    elif getattr(getattr(value, "dtype", None), "na_value", None) is pd.NA:  # pandas' nullable and Arrow's.
+        nulls = np.asarray(value.isna())
+        value = value.to_numpy(np.float64, na_value=np.nan)
+    elif isinstance(value, pa.ListScalar):
+        value = value.values
+    elif isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        nulls = np.asarray(value.is_null())
+    array = np.asarray(value)
+    if array.dtype.kind == "O":
+        vector, others = _of_values(array)
+        return vector, others if nulls is None else nulls
+    if array.dtype.kind not in "fiub":  # A complex number or a date would become some float.
+        return _NO_VECTOR, None
+    return array if array.dtype.kind == "f" else array.astype(np.float64), nulls
+
+
+def _of_values(values: Any) -> Row:
+    """The row of Python's floats in a list, a tuple or an array of objects."""
+    try:
+        # None becomes NaN, so that only a row of NaN alone has to be asked which of them are nulls.
+        vector = np.asarray(values, dtype=np.float64)
+    except (TypeError, Warning):  # pandas.NA is no number; numpy warns of masked values.
+        nulls = [is_null(value) for value in values]
+        if not any(nulls):
+            return _NO_VECTOR, None
+        filled = [np.nan if null else value for value, null in zip(values, nulls, strict=True)]
+        return np.asarray(filled, dtype=np.float64), np.array(nulls)
+    if vector.ndim == 1 and len(vector) and np.isnan(vector[0]) and np.isnan(vector).all():
+        return vector, np.array([is_null(value) for value in values])
+    return vector, None
+
+
+def is_list(value: Any) -> bool:
+    """Whether a value of an object column is a list or array that may hold floats."""
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "fO"
-    return not isinstance(value, str | bytes | dict | set) and (
-        hasattr(value, "__array__") or hasattr(value, "__len__")
-    )
+    if isinstance(value, list | tuple):
+        return True
+    if isinstance(value, str | dict | set | np.generic) or is_bytes(value):
+        return False
+    return hasattr(value, "__array__") or hasattr(value, "__len__")
+
+
+def list_length(value: Any) -> int | None:
+    """Length of a flat list, None for anything else."""
+    if not is_list(value):
+        return None
+    shape = getattr(value, "shape", None)
+    if shape is None:
+        shape = (len(value),) if hasattr(value, "__len__") else np.shape(value)
+    return int(shape[0]) if len(shape) == 1 else None
+
+
+def is_bytes(value: Any) -> bool:
+    """Whether a value is bytes, by whatever name: bytearray, memoryview, mmap, numpy.void; an ndarray is an array."""
+    if isinstance(value, bytes | bytearray):
+        return True
+    if isinstance(value, np.void):
+        return value.dtype.names is None
+    if isinstance(value, np.ndarray):
+        return False
+    try:
+        with memoryview(value) as view:
+            return view.itemsize == 1  # Not array.array("f"), nor a memoryview of floats.
+    except (TypeError, ValueError, BufferError):
+        return False
 
 
 def is_missing(value: Any) -> bool:
     """Whether a value of an object column stands for none."""
-    return value is None or value is pd.NA or (isinstance(value, float) and value != value)
+    return is_null(value) or (isinstance(value, float | np.floating) and value != value)
+
+
+def is_null(value: Any) -> bool:
+    """Whether a value is null by its kind, as NaN is not."""
+    return (
+        value is None
+        or value is pd.NA
+        or value is np.ma.masked
+        or (isinstance(value, pa.Scalar) and not value.is_valid)
+    )

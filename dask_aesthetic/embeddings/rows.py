@@ -72,8 +72,10 @@ def status_of_lengths(lengths: torch.Tensor, width: int) -> torch.Tensor:
 
 
 def mark_null_leaves(status: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
-    """Status of rows by the nulls among their floats, (n, width): one makes an OK row NOT_FINITE."""
-    status[holes.any(dim=1) & (status == Status.OK)] = Status.NOT_FINITE
+    """Status of rows by the nulls among their floats, (n, width): one makes an OK row NOT_FINITE, all MISSING."""
+    ok = status == Status.OK
+    status[ok & holes.any(dim=1)] = Status.NOT_FINITE
+    status[ok & holes.all(dim=1)] = Status.MISSING
     return status
 
 
