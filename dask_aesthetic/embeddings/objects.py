@@ -78,15 +78,16 @@ def _run(values: np.ndarray, width: int) -> Run:
 
 def _plain(values: np.ndarray, width: int) -> np.ndarray | None:
     """What `_run` stacks, at a fraction of its calls; None unless all rows are arrays of one dtype and this width."""
-    first = values[0]
+    rows = values.tolist()  # A list is gone through faster.
+    first = rows[0]
     # Of the exact type alone: concatenated, a masked array is what lies under its mask.
-    if set(map(type, values)) != {np.ndarray} or first.ndim != 1 or first.dtype.str not in _DTYPES:
+    if set(map(type, rows)) != {np.ndarray} or first.ndim != 1 or first.dtype.str not in _DTYPES:
         return None
     try:
-        if set(map(len, values)) != {width}:
+        if set(map(len, rows)) != {width}:
             return None
         # Anything of another dtype or shape is refused here.
-        return np.concatenate(values, out=np.empty(len(values) * width, first.dtype), casting="no").reshape(-1, width)
+        return np.concatenate(rows, out=np.empty(len(rows) * width, first.dtype), casting="no").reshape(-1, width)
     except (TypeError, ValueError):
         return None
 
@@ -144,7 +145,7 @@ def _of_values(values: Any) -> Row:
             return _NO_VECTOR, None
         filled = [np.nan if null else value for value, null in zip(values, nulls, strict=True)]
         return np.asarray(filled, dtype=np.float64), np.array(nulls)
-    if vector.ndim == 1 and len(vector) and np.isnan(vector[0]) and np.isnan(vector).all():
+    if vector.ndim == 1 and len(vector) and vector[0] != vector[0] and np.isnan(vector).all():
         return vector, np.array([is_null(value) for value in values])
     return vector, None
 
