@@ -38,34 +38,51 @@ from dask_aesthetic.learning import (
     sum_rows,
 )
 from dask_aesthetic.predictors import NetworkPredictor, Predictor
-from dask_aesthetic.scoring import STATUS_DTYPE, ScoreSpec, score_column, status_column
+from dask_aesthetic.scoring import STATUS_DTYPE, ScoreSpec, refuse_replacing, refuse_width, score_column, status_column
 from dask_aesthetic.thresholds import check_scale
+from dask_aesthetic.unusable import count_in, warn_of, watch
 
 FAN_IN = 16  # Distributions, or facts, added in one task.
 FAN_IN_LARGE = 4  # Normal equations, which are a thousand times larger.
 
 
-def score(frame: Any, embedding_column: str, spec: ScoreSpec) -> Any:
+def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: bool) -> Any:
     """The frame with score and keep columns added; lazy on Dask frames."""
     column = _column(frame, embedding_column)
+    refuse_replacing(frame.columns, spec.added, replace_columns)
+    refuse_width(embeddings.width(column), spec.predictor, embedding_column)
     if isinstance(frame, dd.DataFrame):
+        watch()
         # A Series and `assign` keep column projection: the embedding is read once, and not at all where no score
         # is asked for. `map_partitions` over the frame, even with `required_columns`, reads or scores more.
         meta = _meta(column, spec.score_column, "float32")
-        scores = column.map_partitions(_score_partition, spec=graph_ready(spec), meta=meta)
+        scores = column.map_partitions(_score_partition, spec=graph_ready(spec), call=column._name, meta=meta)
     else:
-        scores = score_column(column, spec)
+        scores = score_column(column, spec, seen=warn_of(column, spec))
     return frame.assign(**{spec.score_column: scores, spec.keep_column: scores >= spec.threshold.cut})
 
 
-def embed(frame: Any, image_column: str, spec: EmbedSpec) -> Any:
+def embed(frame: Any, image_column: str, spec: EmbedSpec, replace_columns: bool) -> Any:
     """The frame with embeddings of its pictures and their status added; lazy on Dask frames."""
+    added = {"output_column": spec.output_column, "status_column": spec.status_column}
+    refuse_replacing(frame.columns, added, replace_columns)
     made = _embedded(frame, image_column, spec)
     return frame.assign(**{name: made[name] for name in (spec.output_column, spec.status_column)})
 
 
-def embed_and_score(frame: Any, image_column: str, spec: EmbedSpec, score_spec: ScoreSpec, keep_embedding: bool) -> Any:
+def embed_and_score(
+    frame: Any,
+    image_column: str,
+    spec: EmbedSpec,
+    score_spec: ScoreSpec,
+    keep_embedding: bool,
+    replace_columns: bool,
+) -> Any:
     """The frame with scores, keep and status of its pictures added, and their embeddings; lazy on Dask frames."""
+    embedding = {"output_column": spec.output_column} if keep_embedding else {}
+    refuse_replacing(
+        frame.columns, {**score_spec.added, "status_column": spec.status_column, **embedding}, replace_columns
+    )
     made = _embedded(frame, image_column, spec, score_spec, keep_embedding)
     added = {name: made[name] for name in made.columns}
     added[score_spec.keep_column] = made[score_spec.score_column] >= score_spec.threshold.cut
@@ -239,8 +256,9 @@ def _check_held(meta: Any, columns: Mapping[str, str], score_hint: str = "") -> 
             raise ColumnError.repeated(name)
 
 
-def _score_partition(column: Any, spec: Any, partition_info: dict[str, Any] | None = None) -> Any:
-    return score_column(column, spec, partition_info["number"] if partition_info else None)
+def _score_partition(column: Any, spec: Any, call: str, partition_info: dict[str, Any] | None = None) -> Any:
+    number = partition_info["number"] if partition_info else None
+    return score_column(column, spec, number, count_in(call, column, spec, str(column.name)))
 
 
 def _embed_partition(

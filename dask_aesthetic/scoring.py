@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from dask_aesthetic.embeddings import STATUSES, Run, Status
 from dask_aesthetic.embeddings.arrow import array_runs, plain
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.kernels import norms
-from dask_aesthetic.predictors import Predictor, load_predictor
+from dask_aesthetic.predictors import Predictor, catalogue, load_predictor
 from dask_aesthetic.thresholds import SCALES, Threshold, find_threshold
 
 ON_INVALID = ("null", "raise")
@@ -42,6 +42,11 @@ class ScoreSpec:
     keep_column: str
     on_invalid: str = "null"
     batch_size: int | None = None
+
+    @property
+    def added(self) -> dict[str, str]:
+        """The columns that a score adds, by role."""
+        return {"score_column": self.score_column, "keep_column": self.keep_column}
 
     @classmethod
     def of(
@@ -76,7 +81,52 @@ class ScoreSpec:
         return cls(loaded, cut, score_column, keep_column, on_invalid, batch_size)
 
 
-def score_column(column: Any, spec: ScoreSpec, partition: int | None = None) -> Any:
+def refuse_replacing(columns: Iterable[object], added: Mapping[str, str], replace_columns: bool) -> None:
+    """Refuse to add columns, by role, that are there already, unless they are to be replaced.
+
+    Raises
+    ------
+    ColumnError
+    """
+    held = set(columns)
+    for role, name in ({} if replace_columns else added).items():
+        if name in held:
+            raise ColumnError(
+                f"expected {role}={name!r} to be a new column, got one that is there already: choose another name, "
+                "leave that one out, or say replace_columns=True (--replace-columns), which drops what it holds"
+            )
+
+
+def refuse_width(width: int | None, predictor: Predictor, embedding_column: str) -> None:
+    """Refuse a column whose type says that its lists are of another width than a predictor takes.
+
+    Raises
+    ------
+    ColumnError
+        With the predictors that take that width.
+    """
+    if width is not None and width != predictor.width:
+        raise width_error([width], predictor, embedding_column)
+
+
+def width_error(widths: Sequence[int], predictor: Predictor, embedding_column: str, where: str = "") -> ColumnError:
+    """The error of embeddings of other widths than a predictor takes, with the predictors that take these."""
+    told = ", ".join(map(str, widths[:5]))
+    return ColumnError(
+        f"expected {predictor.width} floats per row in {embedding_column!r} for {predictor.info.name}, got {told}"
+        f"{where}{width_hint(widths)}"
+    )
+
+
+def width_hint(widths: Sequence[int]) -> str:
+    """The shipped predictors that take some of these widths, as the end of a sentence; empty if there are none."""
+    names = [f"{name} ({info.width})" for name, info in catalogue().items() if info.width in widths]
+    return f". Predictors that take such: {', '.join(names)}" if names else ""
+
+
+def score_column(
+    column: Any, spec: ScoreSpec, partition: int | None = None, seen: Callable[[torch.Tensor], None] | None = None
+) -> Any:
     """Score a column of embeddings.
 
     Parameters
@@ -86,6 +136,8 @@ def score_column(column: Any, spec: ScoreSpec, partition: int | None = None) -> 
     spec : ScoreSpec
     partition : int, optional
         Its number, for errors.
+    seen : callable, optional
+        Is given the `Status` codes of all rows.
 
     Returns
     -------
@@ -102,6 +154,8 @@ def score_column(column: Any, spec: ScoreSpec, partition: int | None = None) -> 
         row = _first_invalid(status) if spec.on_invalid == "raise" else None
         if row is not None:
             raise _invalid(column.name, partition, row, column.index[row], status[row], spec)
+        if seen is not None:
+            seen(status)
         return embeddings.labelled(scores, column, spec.score_column)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import columns
@@ -16,6 +19,7 @@ import pytest
 from conftest import no_compute
 from distributed import Client, LocalCluster
 
+from dask_aesthetic.errors import AestheticWarning, ColumnError
 from dask_aesthetic.predictors import network
 
 RELU = "ava+logos-l14-reluMSE.pth"
@@ -232,3 +236,74 @@ def test_a_frame_changed_in_place_is_read_as_it_is_now(vectors):
     before = ddf.aesthetic
     ddf["image_embedding"] = ddf["image_embedding"].shift(1)
     assert before.status().compute().tolist() == ["missing", *["ok"] * 299]
+
+
+# Frames of which no row can be scored
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_type_of_another_width_is_refused_when_the_graph_is_built(vectors, lazy):
+    frame = columns.frame(vectors[:, :512], "fixed_size_list")
+    frame = dd.from_pandas(frame, npartitions=3) if lazy else frame
+    for verb in (frame.aesthetic.score, frame.aesthetic.filter):
+        with pytest.raises(ColumnError, match=r"expected 768 .* got 512\. Predictors that take such: laion-v1-b32"):
+            verb()
+    status = frame.aesthetic.status()
+    assert set(status.compute() if lazy else status) == {"wrong_width"}
+    scored = frame.aesthetic.score(predictor="laion-v1-b16", threshold=5.0)["aesthetic_score"]
+    assert len(scored.dropna()) == 300
+
+
+@pytest.mark.parametrize("kind", ["list", "large_list", "object", "object_lists"])
+def test_where_only_the_data_can_tell_a_frame_without_a_usable_row_warns_once(vectors, cluster, kind):
+    frame = columns.frame(vectors[:, :512], kind)
+    said = r"expected 768 floats .*no usable embedding in 300 rows \(300 wrong_width\); rows hold 512.*laion-v1-b32"
+    with pytest.warns(AestheticWarning, match=said) as caught:
+        assert frame.aesthetic.score()["aesthetic_score"].isna().all()
+    assert len(caught) == 1
+    with dask.config.set({"dataframe.convert-string": False}):
+        lazy = dd.from_pandas(frame, npartitions=7).aesthetic.score()
+    for scheduler in ("threads", "sync"):
+        with pytest.warns(AestheticWarning, match=said) as caught:
+            lazy[["key", "aesthetic_score", "keep"]].compute(scheduler=scheduler)
+        assert len(caught) == 1
+    assert len(lazy) == 300  # Nothing is scored, and nothing said.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        lazy["keep"].compute(scheduler=cluster)
+        deadline = time.monotonic() + 10
+        while not caught and time.monotonic() < deadline:
+            time.sleep(0.05)  # It comes as an event of the scheduler's.
+    assert any("no usable embedding" in str(one.message) for one in caught)
+
+
+@pytest.mark.parametrize("where", ["threads", "cluster"])
+def test_one_usable_row_is_enough_to_say_nothing(vectors, cluster, where):
+    rows = [*vectors[:20, :512], vectors[0], *[None] * 9]
+    scored = dd.from_pandas(columns.frame(rows, "list"), npartitions=1 if where == "cluster" else 10).aesthetic.score()
+    assert scored["keep"].compute(scheduler=cluster if where == "cluster" else where).notna().all()
+    assert columns.frame(rows, "list").aesthetic.score()["aesthetic_score"].count() == 1
+
+
+def test_computations_side_by_side_do_not_mix(vectors):
+    good = dd.from_pandas(columns.frame(vectors, "list"), npartitions=30).aesthetic.score()["keep"]
+    bad = dd.from_pandas(columns.frame(vectors[:, :9], "list"), npartitions=30).aesthetic.score()["keep"]
+    with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(4) as threads:
+        warnings.simplefilter("always")
+        list(threads.map(lambda lazy: lazy.compute(scheduler="threads"), [good, bad, good, bad]))
+    assert {str(one.message).partition("; rows hold ")[2][:8] for one in caught} <= {"9 floats"}
+    good.compute(scheduler="threads")  # Nothing is left of the others.
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_columns_that_are_there_are_replaced_only_if_that_is_said(vectors, lazy):
+    frame = columns.frame(vectors, "list").assign(keep=1)
+    frame = dd.from_pandas(frame, npartitions=2) if lazy else frame
+    with pytest.raises(ColumnError, match=r"score_column='key' to be a new column.*replace_columns=True"):
+        frame.aesthetic.score(score_column="key", keep_column="taken")
+    for verb in (frame.aesthetic.score, frame.aesthetic.filter):
+        with pytest.raises(ColumnError, match="keep_column='keep' to be a new column"):
+            verb()
+    scored = frame.aesthetic.score(replace_columns=True)
+    assert list(scored.columns) == ["key", "image_embedding", "keep", "aesthetic_score"]
+    assert len(frame.aesthetic.filter(threshold=-20.0, replace_columns=True)) == 300

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.util import find_spec
 
 import backends
@@ -21,7 +22,10 @@ from conftest import no_compute
 from test_dask_frames import RELU, spoil
 
 from dask_aesthetic import ArgumentError, ColumnError, InputError, InvalidEmbeddingError, ThresholdError
-from dask_aesthetic.inputs import cudf, read_clip_retrieval, read_datacomp, read_npy, read_scored
+from dask_aesthetic.errors import AestheticWarning
+from dask_aesthetic.inputs import cudf, read_clip_retrieval, read_datacomp, read_frame, read_npy, read_scored
+from dask_aesthetic.inputs.file import local_file
+from dask_aesthetic.inputs.matrices import open_matrix
 from dask_aesthetic.inputs.scored import _whole_groups
 
 SHARDS = 12
@@ -418,8 +422,10 @@ def test_the_columns_of_ids_are_carried_unless_others_are_asked_for(parquet):
     assert read_scored(parquet, "all").columns.tolist() == ["key", "url", "width", "aesthetic_score", "keep"]
     assert read_scored(parquet, ["width"]).columns.tolist() == ["width", "aesthetic_score", "keep"]
     assert read_scored(parquet, []).compute().columns.tolist() == ["aesthetic_score", "keep"]
-    # A column that a score replaces.
-    assert read_scored(parquet, "all", score_column="width").columns.tolist() == ["key", "url", "width", "keep"]
+    replaced = read_scored(parquet, "all", score_column="width", replace_columns=True)
+    assert replaced.columns.tolist() == ["key", "url", "width", "keep"]
+    with pytest.raises(ColumnError, match=r"score_column='width' to be a new column.*replace_columns=True"):
+        read_scored(parquet, "all", score_column="width")
     with pytest.raises(ColumnError, match="'image_embedding', which is not kept"):
         read_scored(parquet, ["key", "image_embedding"])
     with pytest.raises(ColumnError, match="expected column 'uid' to carry over"):
@@ -606,3 +612,102 @@ def test_on_a_gpu_partitions_are_cudf_and_scores_nearly_the_same(parquet):
     assert np.abs(computed["aesthetic_score"].to_numpy() - wanted["aesthetic_score"].to_numpy()).max() < 1e-5
     spoil(str(parquet), {"image_embedding", "width"})
     assert scored[["key"]].compute().to_pandas()["key"].tolist() == wanted["key"].tolist()
+
+
+# What would be lost, or scored along, without a word
+
+
+def appended(path, vectors, more: bytes = b"") -> None:
+    """A loop that saves each part of a matrix into one open file, as people write it."""
+    with path.open("wb") as file:
+        np.save(file, vectors[:3])
+        np.save(file, vectors[3:])
+        file.write(more)
+
+
+def test_bytes_after_a_matrix_are_refused_by_name(tmp_path, vectors):
+    appended(tmp_path / "twice.npy", vectors)
+    after = 128 + 3072 * (len(vectors) - 3)
+    with pytest.raises(InputError, match=rf"twice\.npy to end after its matrix of 3 x 768 float32, got {after:,} byte"):
+        read_npy(tmp_path)
+    for make in (np.savez, np.savez_compressed):
+        make(tmp_path / "good.npz", l14_img=vectors)
+        assert len(read_member(tmp_path / "good.npz")) == len(vectors)
+        with zipfile.ZipFile(tmp_path / "good.npz") as good, zipfile.ZipFile(tmp_path / "bad.npz", "w") as bad:
+            method = good.infolist()[0].compress_type
+            bad.writestr("l14_img.npy", good.read("l14_img.npy") + b"\0", method)
+        with pytest.raises(InputError, match=r"'l14_img' of .*bad\.npz to end .*, got 1 bytes more"):
+            read_member(tmp_path / "bad.npz")
+
+
+def read_member(path):
+    matrix = open_matrix(local_file(str(path)), "l14_img")
+    return matrix.read(0, matrix.rows)
+
+
+def test_suffixes_are_taken_in_any_case(tmp_path, vectors):
+    for name in ("npy", "npz", "parquet"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "npy/a.npy", vectors)
+    (tmp_path / "npy/a.npy").rename(tmp_path / "npy/A.NPY")
+    assert read_npy(tmp_path / "npy").compute()["shard"].unique().tolist() == ["A"]
+    np.savez(tmp_path / "npz/a.npz", l14_img=vectors)
+    (tmp_path / "npz/a.npz").rename(tmp_path / "npz/a.NPZ")
+    pq.write_table(table(0, 300), tmp_path / "npz/a.PARQUET")
+    assert len(read_datacomp(tmp_path / "npz").compute()) == 300
+    columns.frame(vectors, "list").to_parquet(tmp_path / "parquet/x.PARQUET")
+    columns.frame(vectors, "list").to_parquet(tmp_path / "parquet/y.Parquet")
+    assert len(read_scored(tmp_path / "parquet").compute()) == 600
+    assert len(read_frame(tmp_path / "parquet").compute()) == 600
+    shutil.copy(tmp_path / "parquet/x.PARQUET", tmp_path / "parquet/x.parquet")
+    with pytest.raises(InputError, match="expected files of different names"):
+        read_scored(tmp_path / "parquet")
+
+
+@pytest.mark.parametrize(
+    ("images", "texts"),
+    [
+        ("image_embeddings.npy", "text_embeddings.npy"),
+        ("img_emb/img_emb_0.npy", "text_emb/text_emb_0.npy"),
+        ("CLIP-Image-0.npy", "CLIP-Text-0.npy"),
+        ("photos.npy", "captions.npy"),
+    ],
+)
+def test_matrices_of_texts_beside_those_of_images_are_left_out_with_a_word(tmp_path, vectors, images, texts):
+    for name, part in ((images, vectors[:200]), (texts, vectors[200:])):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / name, part)
+    for read in (read_npy, read_frame):
+        with pytest.warns(AestheticWarning, match=rf"left out: '{texts}'"):
+            assert len(read(tmp_path).compute()) == 200
+    assert len(read_npy(tmp_path / texts).compute()) == 100  # Whoever names it means it.
+    assert len(read_npy([tmp_path / texts, tmp_path / images]).compute()) == 300
+    with pytest.warns(AestheticWarning, match="left out"):  # A glob names no file itself.
+        assert len(read_npy(tmp_path / "**/*.npy").compute()) == 200
+
+
+def test_matrices_whose_names_only_begin_alike_are_read(tmp_path, vectors):
+    for name in ("textures.npy", "context.npy", "images.npy"):
+        np.save(tmp_path / name, vectors)
+    assert len(read_npy(tmp_path).compute()) == 900
+    (tmp_path / "images.npy").unlink()
+    (tmp_path / "context.npy").rename(tmp_path / "text.npy")  # No images beside it.
+    assert len(read_npy(tmp_path).compute()) == 600
+
+
+def test_a_type_of_another_width_is_refused_before_anything_is_read(tmp_path, vectors):
+    pq.write_table(
+        pa.table({"image_embedding": columns.array(vectors[:, :512], "fixed_size_list")}), tmp_path / "0.parquet"
+    )
+    with pytest.raises(ColumnError, match=r"expected 768 floats .* got 512\. Predictors that take such: laion-v1-b32"):
+        read_scored(tmp_path)
+    assert read_scored(tmp_path, predictor="laion-v1-b32", threshold=5.0).compute()["aesthetic_score"].notna().all()
+
+
+def test_a_frame_of_another_width_warns_once(tmp_path, vectors):
+    for at in range(3):
+        columns.frame(vectors[:, :512], "list").to_parquet(tmp_path / f"{at}.parquet")
+    scored = read_scored(tmp_path)
+    with pytest.warns(AestheticWarning, match=r"no usable embedding in 900 rows \(900 wrong_width\)") as caught:
+        scored.compute()
+    assert len(caught) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import shutil
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import chaos
 import columns
+import commands
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -186,3 +188,123 @@ def test_from_an_object_store_to_here_on_a_cluster(tmp_path, s3, cluster):
     score_dataset(f"{s3.url}/in", tmp_path / "out", storage_options=s3.options, client=cluster)
     assert outputs(tmp_path / "out") == outputs(tmp_path / "calm")
     assert not [name for name, data in chaos.content(tmp_path / "out").items() if b"nothing" in data]
+
+
+# What would be lost, replaced or scored along without a word
+
+
+def test_what_a_folder_holds_that_is_not_read_is_counted_and_named(tmp_path, vectors, caplog):
+    metadata = pa.table({"key": [f"k{at}" for at in range(300)]})
+    for form in FORMS:
+        folder = lay(tmp_path / form, form, vectors, metadata)
+        for name in ("notes.txt", "_part-9.parquet", "_SUCCESS", "_metadata", ".crc", "00000_stats.json"):
+            (folder / name).write_bytes(b"x")
+        caplog.clear()
+        with caplog.at_level("WARNING", "dask_aesthetic"):
+            assert score_dataset(folder, tmp_path / f"{form}-out").rows == 300
+        assert "not read: 2 files ('_part-9.parquet', 'notes.txt')" in caplog.text
+        printed = commands.printed("score", folder, tmp_path / f"{form}-out", "--dry-run")
+        assert "caution: not read: 2 files" in printed
+
+
+def test_a_matrix_with_bytes_after_it_ends_the_job_before_it_begins(tmp_path, vectors):
+    with (tmp_path / "twice.npy").open("wb") as file:
+        np.save(file, vectors[:200])
+        np.save(file, vectors[200:])
+    ended = commands.run("score", tmp_path / "twice.npy", tmp_path / "out")
+    assert ended.status == 2
+    assert f"twice.npy to end after its matrix of 200 x 768 float32, got {128 + 3072 * 100:,} bytes more" in ended.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("layout", ["pairs", "npy"])
+def test_texts_beside_images_are_left_out_with_a_line(tmp_path, vectors, layout):
+    for kind in ("img", "text"):
+        (tmp_path / f"in/{kind}_emb").mkdir(parents=True)
+        np.save(tmp_path / f"in/{kind}_emb/{kind}_emb_0.npy", vectors)
+    if layout == "pairs":
+        (tmp_path / "in/metadata").mkdir()
+        pq.write_table(pa.table({"key": [str(at) for at in range(300)]}), tmp_path / "in/metadata/metadata_0.parquet")
+    ended = commands.run("score", tmp_path / "in", tmp_path / "out")
+    assert ended.status == 0
+    assert "left out: 1 file ('text_emb/text_emb_0.npy'), embeddings of texts" in ended.err
+    assert pq.read_table(tmp_path / "out").num_rows == 300
+    named = score_dataset(tmp_path / "in/text_emb/text_emb_0.npy", tmp_path / "texts")
+    assert named.rows == 300
+
+
+def test_texts_and_other_encoders_are_cautioned_of_and_scored(shared, verite, tmp_path):
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((768, 768)))
+    inputs = {
+        "images": verite,
+        "texts": np.load(shared / "data/verite_l14/text_embeddings.npy"),
+        "others": verite @ rotation.astype(np.float32),
+    }
+    said = {}
+    for name, rows in inputs.items():
+        np.save(tmp_path / f"{name}.npy", rows)
+        ended = commands.run("score", tmp_path / f"{name}.npy", tmp_path / name, "--json")
+        assert ended.status == 0
+        assert json.loads(ended.out)["scored"] == len(rows)
+        said[name] = ended.err
+    assert said["images"] == ""
+    assert "first 509 rows of shard texts: rows lie where OpenAI's ViT-L/14 puts texts, not pictures" in said["texts"]
+    assert "rows lie neither where OpenAI's ViT-L/14 puts pictures" in said["others"]
+    again = commands.run("score", tmp_path / "texts.npy", tmp_path / "again", "--quiet", "--allow-unusable")
+    assert "puts texts" in again.err
+
+
+def test_a_predictor_of_another_encoder_is_not_cautioned_of(tmp_path, vectors):
+    np.save(tmp_path / "in.npy", vectors[:, :512])
+    ended = commands.run(
+        "score", tmp_path / "in.npy", tmp_path / "out", "--predictor", "laion-v1-b32", "--threshold", 5
+    )
+    assert (ended.status, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["status", "keep", "aesthetic_score"])
+def test_columns_of_the_input_are_replaced_only_if_that_is_said(tmp_path, vectors, name):
+    metadata = pa.table({"key": [f"k{at}" for at in range(300)], name: list(range(300))})
+    source = lay(tmp_path / "in", "parquet", vectors, metadata)
+    for columns_ in ("all", name):
+        ended = commands.run("score", source, tmp_path / "out", "--columns", columns_)
+        assert ended.status == 2
+        assert f"='{name}' to be a new column" in ended.err
+        assert "--replace-columns" in ended.err
+    assert not (tmp_path / "out").exists()
+    score_dataset(source, tmp_path / "ids")  # What is not carried over is not replaced.
+    commands.printed("score", source, tmp_path / "out", "--columns", "all", "--replace-columns", "--quiet")
+    for output in ("ids", "out"):
+        table = pq.read_table(tmp_path / output)
+        assert sorted(table.column_names) == ["aesthetic_score", "keep", "key", "status"]
+        assert set(table["status"].to_pylist()) == {"ok"}
+
+
+def test_a_score_takes_the_name_of_no_id_place_folder_or_status(tmp_path, vectors):
+    metadata = pa.table({"key": [f"k{at}" for at in range(300)]})
+    source = lay(tmp_path / "in", "parquet", vectors, metadata)
+    with pytest.raises(ColumnError, match="score_column='key' to be a new column"):
+        score_dataset(source, tmp_path / "out", score_column="key")
+    assert "key" in pq.read_schema(source / "0.parquet").names
+    with pytest.raises(ColumnError, match="score_column='status' to differ from the column of statuses"):
+        score_dataset(source, tmp_path / "out", score_column="status", replace_columns=True)
+    (tmp_path / "hive").mkdir()
+    shutil.move(source, tmp_path / "hive/keep=1")
+    with pytest.raises(ColumnError, match="keep_column='keep' to be a new column"):
+        score_dataset(tmp_path / "hive", tmp_path / "out", replace_columns=True)
+    score_dataset(tmp_path / "hive", tmp_path / "out", keep_column="kept")
+
+
+def test_suffixes_of_files_are_taken_in_any_case(tmp_path, vectors):
+    metadata = pa.table({"key": [f"k{at}" for at in range(300)]})
+    for form in FORMS:
+        source = lay(tmp_path / form, form, vectors, metadata)
+        score_dataset(source, tmp_path / f"{form}-out")
+        for file in [file for file in source.rglob("*.*") if file.is_file()]:
+            file.rename(file.with_suffix(file.suffix.upper()))
+        score_dataset(source, tmp_path / f"{form}-upper")
+        lower, upper = (
+            {file.name: file.read_bytes() for file in (tmp_path / f"{form}-{end}").rglob("*.parquet")}
+            for end in ("out", "upper")
+        )
+        assert lower == upper

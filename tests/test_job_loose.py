@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 from functools import partial
 from pathlib import Path
 
 import chaos
+import dask.dataframe as dd
 import fsspec
 import numpy as np
 import pandas as pd
@@ -132,7 +134,48 @@ def test_of_parquet_and_pictures_the_user_says_which(folder, score, tmp_path):
 def test_no_pictures_are_refused(score, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_text("a cat")
-    with pytest.raises(InputError, match=r"expected pictures \(\.jpg, .*\) in .*, got none"):
+    with pytest.raises(InputError, match=r"expected pictures \(\.apng, .*\.jpg, .*\) in .*, got none"):
         score(tmp_path / "in", tmp_path / "out", format="images")
     with pytest.raises(InputError, match=r"expected tars .*, \.parquet files or pictures in "):
         score(tmp_path / "in", tmp_path / "out")
+
+
+def test_an_underscore_hides_no_image_and_every_suffix_of_pillows_is_taken_in_any_case(score, tmp_path, caplog):
+    jpeg = pictures.picture(0)
+    taken = ["IMG_1.jpg", "_DSC0001.JPG", "_MG_0002.jpg", "b.jfif", "c.JPE", "_edited/d.jpg", "e.Png", "f.mpo"]
+    others = ["._IMG_1.jpg", ".thumbs/a.jpg", "g.heic", "notes.txt", "_albums/list.json", "Thumbs.db", "h.mov"]
+    for name in [*taken, *others]:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(jpeg)
+    for source in ("in", "in/"):
+        plan = plan_dataset(tmp_path / source, tmp_path / "out", embed=True, threshold=5.0)
+        assert plan.rows == len(taken)
+    with caplog.at_level("WARNING", "dask_aesthetic"):
+        assert score(tmp_path / "in", tmp_path / "out").scored == len(taken)
+    assert "not read: 5 files ('Thumbs.db', '_albums/list.json', 'g.heic' and 2 more)" in caplog.text
+    # An output whose name begins with an underscore is one that readers of folders leave out.
+    for rows in (pq.read_table(tmp_path / "out").to_pandas(), dd.read_parquet(tmp_path / "out").compute()):
+        assert sorted(rows["image_path"]) == sorted(str(tmp_path / "in" / name) for name in taken)
+    assert (tmp_path / "out/%5Fedited.parquet").exists()
+    assert score(tmp_path / "in", tmp_path / "out").files == 2  # Done already.
+
+
+def test_a_glob_takes_what_it_matches(score, tmp_path):
+    for name in ("_DSC1.jpg", "a.heic", ".b.jpg"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(pictures.picture(0))
+    assert score(tmp_path / "in/*", tmp_path / "out").scored == 2
+
+
+def test_formats_of_photographers_are_decoded(tmp_path, score):
+    from PIL import Image
+
+    (tmp_path / "in").mkdir()
+    picture = Image.open(io.BytesIO(pictures.picture(0))).convert("RGB")
+    for name in ("a.jp2", "b.ppm", "c.tif", "d.bmp"):
+        picture.save(tmp_path / "in" / name)
+    score(tmp_path / "in", tmp_path / "out")
+    rows = written(tmp_path / "out")
+    assert rows["status"].tolist() == ["ok"] * 4
+    lossless = rows["aesthetic_score"][1:]
+    assert lossless.max() - lossless.min() < 1e-5

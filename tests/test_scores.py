@@ -120,7 +120,7 @@ def test_index_columns_order_and_the_frame_itself_stay(verite):
     assert scored.index.tolist() == [7, 7, 3, 9, 1]
     assert list(frame.columns) == list(before.columns)
     assert scored["take"].dtype == bool
-    again = scored.aesthetic.score(score_column="laion", keep_column="take", threshold=3)
+    again = scored.aesthetic.score(score_column="laion", keep_column="take", threshold=3, replace_columns=True)
     assert list(again.columns) == list(scored.columns)
     assert again["take"].all()
 

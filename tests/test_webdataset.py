@@ -505,3 +505,15 @@ def test_scores_of_clips_are_what_pandas_gives(tmp_path):
     expected = pd.DataFrame({"clip": keys, "aesthetic_score": scores}).groupby("clip").agg(asked)
     np.testing.assert_allclose(got.to_numpy(float), expected.to_numpy(float), rtol=1e-6)
     assert got.index.tolist() == expected.index.tolist()
+
+
+def test_suffixes_of_tars_are_taken_in_any_case(folder):
+    before = rows(folder)
+    write_parquet = pa.table({"key": [f"{at:05d}" for at in range(15)], "url": [f"u{at}" for at in range(15)]})
+    for at, name in enumerate(("00000.TAR", "00001.TAR.GZ", "00002.Tar")):
+        (folder / f"{at:05d}.tar").rename(folder / name)
+        pq.write_table(write_parquet.slice(5 * at, 5), folder / f"{at:05d}.PARQUET")
+    after = rows(folder)
+    assert after["shard"].tolist() == before["shard"].tolist()
+    assert after["image"].tolist() == before["image"].tolist()
+    assert after["url"].tolist() == [f"u{at}" for at in range(15)]

@@ -44,6 +44,7 @@ class Embedding:
         exif_orientation: bool = False,
         on_invalid: str = "null",
         storage_options: Mapping[str, Any] | None = None,
+        replace_columns: bool = False,
     ) -> Any:
         """Add CLIP embeddings of pictures, by open_clip.
 
@@ -65,7 +66,7 @@ class Embedding:
         precision : {"auto", "float32", "bfloat16", "float16"}
             What the model computes in; "auto" is bfloat16 on GPUs and float32 elsewhere.
         output_column, status_column : str
-            Names of the added columns; columns of that name are replaced.
+            Names of the added columns.
         dtype : {"float32", "float16"}
             What embeddings are stored in; cuDF has float32 alone.
         several : {"first", "mean", "max"}, optional
@@ -78,6 +79,8 @@ class Embedding:
             What a row without a usable picture does: gets a missing embedding, or ends the run.
         storage_options : mapping, optional
             For fsspec.
+        replace_columns : bool
+            Let the added columns replace those of the frame that have their names, which is refused otherwise.
 
         Returns
         -------
@@ -93,7 +96,7 @@ class Embedding:
         Raises
         ------
         ColumnError
-            The image column is not there or holds no pictures.
+            The image column is not there or holds no pictures, or an added column is there already.
         EncoderError, ArgumentError
             The model, weights or another argument is not usable.
         InvalidImageError
@@ -103,7 +106,8 @@ class Embedding:
 
         Notes
         -----
-        Pictures are decoded by Pillow (JPEG, PNG, WebP, GIF, BMP, TIFF, MPO, AVIF), in as many threads per worker as it
+        Pictures are decoded by Pillow (JPEG, PNG, WebP, GIF, BMP, TIFF, MPO, AVIF, JPEG 2000, PPM, QOI, PSD; HEIF once
+        pillow-heif is registered on every worker), in as many threads per worker as it
         has CPU cores, and brought to size by open_clip's own preprocessing for the model: resized in their own mode,
         bicubic in Pillow, then made RGB. So CMYK is converted without its colour profile; a palette is resized to the
         nearest pixel; transparency is dropped, and shows the colour under it; grey is repeated. Of an animation the
@@ -135,7 +139,7 @@ class Embedding:
             on_invalid=on_invalid,
             storage_options=storage_options,
         )
-        return through_proxies(frames.embed, self._frame, image_column, spec)
+        return through_proxies(frames.embed, self._frame, image_column, spec, replace_columns)
 
     def embed_and_score(
         self,
@@ -158,13 +162,14 @@ class Embedding:
         exif_orientation: bool = False,
         on_invalid: str = "null",
         storage_options: Mapping[str, Any] | None = None,
+        replace_columns: bool = False,
     ) -> Any:
         """Add scores of pictures in one pass; their embeddings are dropped unless they are asked for.
 
         Parameters
         ----------
         image_column, model, pretrained, status_column, batch_size, precision, several, exif_orientation, \
-on_invalid, storage_options
+on_invalid, storage_options, replace_columns
             As in `embed`.
         predictor, threshold, scale, score_column, keep_column
             As in `score`.
@@ -215,4 +220,6 @@ on_invalid, storage_options
             output_column, predictor, threshold, scale, score_column, keep_column, on_invalid, None
         )
         spec.encoder.check_fit(score_spec.predictor.info)
-        return through_proxies(frames.embed_and_score, self._frame, image_column, spec, score_spec, keep_embedding)
+        return through_proxies(
+            frames.embed_and_score, self._frame, image_column, spec, score_spec, keep_embedding, replace_columns
+        )

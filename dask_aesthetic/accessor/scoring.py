@@ -29,6 +29,7 @@ class Scoring:
         keep_column: str = KEEP_COLUMN,
         on_invalid: str = "null",
         batch_size: int | None = None,
+        replace_columns: bool = False,
     ) -> Any:
         """Add a score and a keep column.
 
@@ -45,11 +46,13 @@ class Scoring:
         scale : {"raw", "unit"}
             "raw" as the predictor gives it, about 1..10; "unit" is raw / 10.
         score_column, keep_column : str
-            Names of the added columns; columns of that name are replaced.
+            Names of the added columns.
         on_invalid : {"null", "raise"}
             What a row without a usable embedding does: gets a missing score, or ends the run.
         batch_size : int, optional
             The most rows worked on at a time. It changes memory and speed, never a score.
+        replace_columns : bool
+            Let the added columns replace those of the frame that have their names, which is refused otherwise.
 
         Returns
         -------
@@ -60,11 +63,18 @@ class Scoring:
         Raises
         ------
         ColumnError
-            The embedding column is not there or holds no lists of floats.
+            The embedding column is not there, holds no lists of floats, or by its type lists of another width than the
+            predictor takes; or an added column is there already.
         ThresholdError, PredictorError, ArgumentError
             The argument is not usable; the message says what is expected.
         InvalidEmbeddingError
             Under ``on_invalid="raise"``, with partition, row and reason; lazily on Dask frames.
+
+        Warns
+        -----
+        AestheticWarning
+            No row has a usable embedding, so that all scores are missing; once, when a Dask frame is computed. (On a
+            cluster, where a worker has seen no usable row, and some of another width.)
 
         Notes
         -----
@@ -85,7 +95,7 @@ class Scoring:
         spec = ScoreSpec.of(
             embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
         )
-        return through_proxies(frames.score, self._frame, embedding_column, spec)
+        return through_proxies(frames.score, self._frame, embedding_column, spec, replace_columns)
 
     def filter(
         self,
@@ -98,12 +108,14 @@ class Scoring:
         keep_column: str = KEEP_COLUMN,
         on_invalid: str = "null",
         batch_size: int | None = None,
+        replace_columns: bool = False,
     ) -> Any:
         """The rows to keep, with their scores: `score`, then the rows whose ``keep`` is True.
 
         Parameters
         ----------
-        embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
+        embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size, \
+replace_columns
             As in `score`.
 
         Returns
@@ -133,6 +145,7 @@ class Scoring:
             keep_column=keep_column,
             on_invalid=on_invalid,
             batch_size=batch_size,
+            replace_columns=replace_columns,
         )
         return scored[scored[keep_column]]
 
@@ -154,8 +167,8 @@ class Scoring:
         Returns
         -------
         Series of category, named "status"
-            ``ok``; ``missing``: null or empty; ``wrong_width``: another number of floats; ``not_finite``: NaN,
-            infinity or a null among them; ``zero``: all zero. Only ``ok`` rows get a score.
+            ``ok``; ``missing``: null, empty, or nulls alone; ``wrong_width``: another number of floats;
+            ``not_finite``: NaN, infinity or some nulls among them; ``zero``: all zero. Only ``ok`` rows get a score.
 
         Raises
         ------

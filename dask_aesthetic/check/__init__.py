@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dask_aesthetic.check.caution import caution_of
 from dask_aesthetic.check.facts import Facts, sum_facts
 from dask_aesthetic.check.findings import Finding
 from dask_aesthetic.check.measure import check_spec, facts_of
@@ -12,6 +13,7 @@ __all__ = [
     "Check",
     "Facts",
     "Finding",
+    "caution_of",
     "check_sample",
     "check_spec",
     "chosen_parts",

@@ -75,7 +75,7 @@ def _facts_of_piece(column: Any, spec: ScoreSpec) -> Facts:
         for width in sorted(known & set(make.widths)):
             for run in embeddings.runs(column, width):
                 status = run.status if run.present is None else run.status[run.present]
-                parts.append(_facts_of_vectors(run.vectors, status, spec))
+                parts.append(facts_of_vectors(run.vectors, status, spec))
     return sum_facts(parts)
 
 
@@ -107,7 +107,7 @@ def _timed(column: Any, spec: ScoreSpec) -> tuple[int, float]:
     return len(part), time.perf_counter() - start
 
 
-def _facts_of_vectors(vectors: torch.Tensor, status: torch.Tensor, spec: ScoreSpec) -> Facts:
+def facts_of_vectors(vectors: torch.Tensor, status: torch.Tensor, spec: ScoreSpec) -> Facts:
     """Facts of vectors of one width, whose status says so far which of them count."""
     lengths = norms(vectors)
     odd = embeddings.suspicious(lengths)

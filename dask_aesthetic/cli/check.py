@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import click
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,7 +50,10 @@ def check(
     Exit status 0 if they can, 1 if not.
     """
     try:
-        frame = read_frame(source, embedding_column=embedding_column, format=kind)
+        with warnings.catch_warnings(record=True) as caught:
+            frame = read_frame(source, embedding_column=embedding_column, format=kind)
+        for warning in caught:
+            click.echo(f"caution: {warning.message}", err=True)
         found = frame.aesthetic.check(embedding_column, sample=sample, predictor=predictor)
     except AestheticError as error:
         raise click.UsageError(str(error)) from error

@@ -104,6 +104,7 @@ def json_options(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option("--style", type=click.Choice(list(STYLES)), default="default", help="Name the score as LAION or COYO do.")
 @click.option("--score-column", default=None, metavar="NAME", help="Another name for the score.")
 @click.option("--keep-column", default="keep", metavar="NAME")
+@click.option("--replace-columns", is_flag=True, help="Replace columns of INPUT that are called as added ones.")
 @click.option("--keep-only", is_flag=True, help="Write the rows to keep alone.")
 @click.option(
     "--on-invalid",

@@ -41,6 +41,7 @@ def as_json(summary: Summary, plan: Plan, seconds: float) -> str:
         "failed": summary.failed,
         "kept": summary.kept,
         "quantiles": {str(q): summary.quantile(q) for q in QUANTILES} if summary.scored else {},
+        "notes": list(plan.notes),
         "seconds": round(seconds, 3),
         "rows_per_second": round((summary.rows - plan.rows_done) / max(seconds, 1e-9)),
         "settings": plan.settings.told(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dask_aesthetic.images.decode import prepare_pillow
+from dask_aesthetic.images.decode import image_suffixes, prepare_pillow
 from dask_aesthetic.images.embedding import EmbedSpec, embed_images
 from dask_aesthetic.images.encoder import EncoderSpec
 from dask_aesthetic.images.partitions import embed_column, embedding_lists, score_embeddings
@@ -20,6 +20,7 @@ __all__ = [
     "embed_images",
     "embedding_lists",
     "holds_images",
+    "image_suffixes",
     "prepare_pillow",
     "room_of",
     "rows_of",

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_IMAGE_PIXELS = 89_478_485  # Pillow's own bound, whatever a process has set it to.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF")  # None that runs another program.
+# None that runs another program, or takes whatever bytes come for an image. HEIF is there once pillow-heif has been
+# registered.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF", "JPEG2000", "PPM", "QOI", "PSD", "HEIF")
 
 
 def prepare_pillow() -> None:
@@ -40,6 +42,26 @@ def prepare_pillow() -> None:
     Image.init()
 
 
+def image_suffixes() -> tuple[str, ...]:
+    """Suffixes, in lower case, that Pillow has registered for formats that are decoded here.
+
+    Raises
+    ------
+    MissingDependencyError, ArgumentError
+        As in `prepare_pillow`.
+
+    Examples
+    --------
+    >>> {".jpg", ".jfif", ".jpe", ".png", ".tif"} <= set(image_suffixes())
+    True
+    """
+    prepare_pillow()
+    from PIL import Image
+
+    readable = {name for name in FORMATS if name in Image.OPEN or name == "MPO"}  # Which JPEG's plugin opens.
+    return tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in readable))
+
+
 def pixels(
     data: bytes, transform: Callable[[Image], Image], side: int, exif_orientation: bool = False
 ) -> np.ndarray | ImageStatus:
@@ -48,7 +70,7 @@ def pixels(
     Parameters
     ----------
     data : bytes
-        JPEG, PNG, WebP, GIF, BMP, TIFF, MPO or AVIF, told by the content.
+        Of one of the `FORMATS`, told by the content.
     transform : callable
         From a Pillow image of any mode to one of RGB, of the model's size.
     side : int

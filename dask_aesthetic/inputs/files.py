@@ -17,8 +17,27 @@ from dask_aesthetic.inputs.file import File, first_line, is_url, local_file, rem
 
 Place = str | os.PathLike[str]
 Source = Place | Iterable[Place]
-__all__ = ["File", "Found", "Place", "Source", "find_files", "list_files", "places", "shown", "sibling", "with_suffix"]
-_HIDDEN = (".", "_")
+__all__ = [
+    "File",
+    "Found",
+    "Place",
+    "Source",
+    "ending_of",
+    "find_files",
+    "left_out",
+    "list_files",
+    "places",
+    "shown",
+    "sibling",
+    "with_suffix",
+]
+_HIDDEN = "."  # What operating systems, editors and unfinished jobs leave.
+_ASIDE = "_"  # What other programs write beside data: nothing to score, but cameras name images so as well.
+# Not worth a word where it is left out: what Spark, Arrow, img2dataset and jobs of this package keep beside data.
+_BOOKKEEPING = re.compile(
+    r"(.*/)?(_SUCCESS|_metadata|_common_metadata|_(started|committed)_[^/]*|[^/]*_stats\.json"
+    r"|(_delta_log|_temporary|_dask_aesthetic|_failed\.parquet)(/.*)?)"
+)
 _KINDS = {".parquet": "Parquet", ".npy": "npy", ".npz": "npz"}
 
 
@@ -33,11 +52,17 @@ class Found:
         Relative to the folder or the part before a glob's first wildcard or brace, with "/" and its suffix.
     named : bool
         Whether it was named itself or matched by a glob, and so is meant, whatever its suffix.
+    matched : bool
+        Whether it was named by a glob alone.
+    aside : bool
+        Whether its name, or a folder's, begins with an underscore that nobody asked for: only images are taken then.
     """
 
     file: File
     name: str
     named: bool
+    matched: bool = False
+    aside: bool = False
 
 
 def find_files(source: Source, suffix: str, options: Mapping[str, Any] | None = None) -> list[tuple[File, str]]:
@@ -49,7 +74,8 @@ def find_files(source: Source, suffix: str, options: Mapping[str, Any] | None = 
         A file, a folder (searched through, without what begins with "." or "_") or a glob; braces, as in
         ``{00000..00099}.tar`` or ``{en,fr}/``, stand for many names.
     suffix : str
-        Of the files to take from folders: ".parquet". A file that is named, or matched by a glob, is taken as it is.
+        Of the files to take from folders, in any case: ".parquet". A file that is named, or matched by a glob, is taken
+        as it is.
     options : mapping, optional
         fsspec's storage options.
 
@@ -67,7 +93,7 @@ def find_files(source: Source, suffix: str, options: Mapping[str, Any] | None = 
 
 
 def list_files(source: Source, options: Mapping[str, Any] | None = None) -> list[Found]:
-    """All files that a source names, of whatever kind; folders are searched through.
+    """All files that a source names, of whatever kind; folders are searched through, but for names with a dot first.
 
     Raises
     ------
@@ -103,9 +129,10 @@ def with_suffix(found: Iterable[Found], suffix: str, source: Source) -> list[tup
     """
     by_name: dict[str, File] = {}
     for one in sorted(found, key=lambda one: one.name):
-        if not one.named and not one.name.endswith(suffix):
+        own = ending_of(one.name, (suffix,))
+        if one.aside or (not one.named and not own):
             continue
-        name = one.name.removesuffix(suffix)
+        name = one.name.removesuffix(own)
         if name in by_name:
             raise InputError(f"expected files of different names, got {by_name[name].path} and {one.file.path}")
         by_name[name] = one.file
@@ -113,6 +140,23 @@ def with_suffix(found: Iterable[Found], suffix: str, source: Source) -> list[tup
         kind = _KINDS.get(suffix, suffix)
         raise InputError(f"expected {kind} files (*{suffix}) in {shown(source)}, got none")
     return sorted(((file, name) for name, file in by_name.items()), key=lambda pair: pair[1])
+
+
+def ending_of(name: str, endings: Iterable[str]) -> str:
+    """The one of some endings, in any case, that a name has, as it is spelled there; empty if it has none.
+
+    Examples
+    --------
+    >>> ending_of("00000.TAR", (".tar", ".tar.gz"))
+    '.TAR'
+    """
+    return next((name[-len(one) :] for one in endings if name.lower().endswith(one)), "")
+
+
+def left_out(found: Iterable[Found], taken: Iterable[File]) -> list[str]:
+    """Names of the files that are none of those taken, without what is known to be no data."""
+    paths = {file.path for file in taken}
+    return [one.name for one in found if one.file.path not in paths and not _BOOKKEEPING.fullmatch(one.name)]
 
 
 def sibling(file: File, endings: Iterable[str], ending: str) -> File | None:
@@ -125,11 +169,13 @@ def sibling(file: File, endings: Iterable[str], ending: str) -> File | None:
     """
     pieces = file.path.split("::") if not file.is_local else [file.path]
     at = next(at for at, piece in enumerate(pieces) if file.is_local or "://" in piece)
-    own = next((own for own in endings if pieces[at].endswith(own)), "")
-    pieces[at] = pieces[at].removesuffix(own) + ending
-    path = "::".join(pieces)
+    own = ending_of(pieces[at], endings)
+    stem = pieces[at].removesuffix(own)
     if file.is_local:
-        return local_file(path) if os.path.isfile(path) else None
+        spelled = [path for path in (stem + ending, stem + ending.upper()) if os.path.isfile(path)]
+        return local_file(spelled[0]) if spelled else None
+    pieces[at] = stem + ending
+    path = "::".join(pieces)
     try:
         system, root = fsspec.core.url_to_fs(path, **file.options)
         return remote_file(path, system.info(root), file.options)
@@ -150,17 +196,18 @@ def _here(path: str) -> list[Found]:
     found: dict[str, Found] = {}
     for match in sorted(glob(path, recursive=True)):
         name = os.path.relpath(match, base)
-        if _hidden(name, path):
+        if _begins(name, path, _HIDDEN):
             continue
+        aside = _begins(name, path, _ASIDE)
         if os.path.isdir(match):
-            for one in _walk(match, base):
+            for one in _walk(match, base, aside):
                 found.setdefault(one.name, one)
         else:
-            found[name] = Found(local_file(match), name, named=True)
+            found[name] = Found(local_file(match), name, named=True, matched=True, aside=aside)
     return list(found.values())
 
 
-def _walk(folder: str, base: str) -> Iterator[Found]:
+def _walk(folder: str, base: str, aside: bool = False) -> Iterator[Found]:
     """The files under a folder. Links to folders are followed, each folder is looked at once."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
@@ -173,7 +220,9 @@ def _walk(folder: str, base: str) -> Iterator[Found]:
         for name in sorted(files):
             if not name.startswith(_HIDDEN):
                 path = os.path.join(parent, name)
-                yield Found(local_file(path), os.path.relpath(path, base).replace(os.sep, "/"), named=False)
+                inside = os.path.relpath(path, folder).replace(os.sep, "/")
+                name = os.path.relpath(path, base).replace(os.sep, "/")
+                yield Found(local_file(path), name, named=False, aside=aside or _any_begins(inside, _ASIDE))
 
 
 def _there(url: str, options: Mapping[str, Any]) -> list[Found]:
@@ -203,22 +252,27 @@ def _listed(url: str, options: Mapping[str, Any]) -> list[Found]:
     found: dict[str, Found] = {}
     for path, info in sorted(system.glob(root, detail=True).items()):
         name = _relative(path, base)
-        if not name or _hidden(name, url):
+        if not name or _begins(name, url, _HIDDEN):
             continue
+        aside = _begins(name, url, _ASIDE)
         if info["type"] == "directory":
-            for one in _under(system, path, base_url, base, options):
+            for one in _under(system, path, base_url, base, options, aside):
                 found.setdefault(one.name, one)
         else:
-            found[name] = Found(remote_file(_join(base_url, name), info, options), name, named=True)
+            file = remote_file(_join(base_url, name), info, options)
+            found[name] = Found(file, name, named=True, matched=True, aside=aside)
     return list(found.values())
 
 
-def _under(system: Any, folder: str, base_url: str, base: str, options: Mapping[str, Any]) -> Iterator[Found]:
+def _under(
+    system: Any, folder: str, base_url: str, base: str, options: Mapping[str, Any], aside: bool = False
+) -> Iterator[Found]:
     for path, info in sorted(system.find(folder, detail=True).items()):
         inside = _relative(path, folder)
-        if inside and info["type"] == "file" and not any(part.startswith(_HIDDEN) for part in inside.split("/")):
+        if inside and info["type"] == "file" and not _any_begins(inside, _HIDDEN):
             name = _relative(path, base)
-            yield Found(remote_file(_join(base_url, name), info, options), name, named=False)
+            file = remote_file(_join(base_url, name), info, options)
+            yield Found(file, name, named=False, aside=aside or _any_begins(inside, _ASIDE))
 
 
 def _relative(path: str, base: str) -> str:
@@ -240,12 +294,14 @@ def _wildcard(path: str) -> int:
     return match.start() if match else 0
 
 
-def _hidden(name: str, pattern: str) -> bool:
-    """Whether a match is of those that are left out, and the glob does not ask for such."""
-    asked = any(
-        part.startswith(_HIDDEN) for part in pattern[pattern.rfind("/", 0, _wildcard(pattern)) + 1 :].split("/")
-    )
-    return not asked and any(part.startswith(_HIDDEN) for part in name.split("/"))
+def _begins(name: str, pattern: str, mark: str) -> bool:
+    """Whether a part of a match begins with a mark, and the glob does not ask for such."""
+    asked = _any_begins(pattern[pattern.rfind("/", 0, _wildcard(pattern)) + 1 :], mark)
+    return not asked and _any_begins(name, mark)
+
+
+def _any_begins(name: str, mark: str) -> bool:
+    return any(part.startswith(mark) for part in name.split("/"))
 
 
 def _places(source: Source) -> list[tuple[str, list[str]]]:

@@ -12,7 +12,7 @@ from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.file import File
 from dask_aesthetic.inputs.files import Source, list_files, with_suffix
 from dask_aesthetic.inputs.layouts import choose_format, look_at_all
-from dask_aesthetic.inputs.pairs import look_at_layout, read_pairs
+from dask_aesthetic.inputs.pairs import look_at_layout, read_pairs, warn_of_texts
 
 
 def read_frame(
@@ -51,6 +51,8 @@ def read_frame(
     """
     found = list_files(source, storage_options)
     layout = choose_format(found, source, format)
+    if layout == "npy":
+        warn_of_texts(found)
     if layout != "parquet":
         return read_pairs(look_at_layout(layout, found, source), embedding_column, None, 25_000)
     files = [file for file, _ in with_suffix(found, ".parquet", source)]

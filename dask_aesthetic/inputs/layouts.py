@@ -12,12 +12,14 @@ from typing import TypeVar
 
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import Found, Source, places, shown
+from dask_aesthetic.inputs.files import Found, Source, ending_of, places, shown
 
 FORMATS = ("auto", "parquet", "clip-retrieval", "datacomp", "npy")
 CLIP_RETRIEVAL = "img_emb/img_emb_N.npy beside metadata/metadata_N.parquet"
 DATACOMP = "<name>.npz beside <name>.parquet"
 _TOLD = 10  # Files named in an error.
+# Words in the names of matrices, and of the folders that hold them.
+_TEXTS, _IMAGES = (re.compile(rf"(?<![a-z])({words})s?(?![a-z])") for words in ("text|txt|caption", "image|img|photo"))
 Item = TypeVar("Item")
 Seen = TypeVar("Seen")
 
@@ -45,11 +47,11 @@ def choose_format(found: Iterable[Found], source: Source, asked: str) -> str:
         raise ArgumentError.choice("format", asked, FORMATS)
     if asked != "auto":
         return asked
-    files = list(found)
+    files = [one for one in found if not one.aside]
     folders = {one.name.partition("/")[0] for one in files if "/" in one.name}
     if {"img_emb", "metadata"} <= folders:
         return "clip-retrieval"
-    suffixes = Counter(PurePosixPath(one.name).suffix for one in files)
+    suffixes = Counter(PurePosixPath(one.name).suffix.lower() for one in files)
     known = {".npz", ".npy", ".parquet"} & suffixes.keys()
     if known == {".npz", ".parquet"}:
         return "datacomp"
@@ -86,12 +88,33 @@ def datacomp(found: Iterable[Found], source: Source) -> list[Partners]:
     InputError
         There are none, or one lacks its partner.
     """
-    files = sorted(found, key=lambda one: one.name)
-    matrices, tables = (
-        {one.name.removesuffix(suffix): one for one in files if one.name.endswith(suffix)}
-        for suffix in (".npz", ".parquet")
-    )
+    files = sorted((one for one in found if not one.aside), key=lambda one: one.name)
+    matrices, tables = (_by_stem(files, suffix) for suffix in (".npz", ".parquet"))
     return _pair_up(matrices, tables, source, DATACOMP)
+
+
+def of_texts(found: Iterable[Found]) -> list[Found]:
+    """Matrices that hold embeddings of texts, by their names, where such of images stand beside them.
+
+    Not among them is a file that was named itself: whoever names it means it.
+
+    Examples
+    --------
+    >>> from dask_aesthetic.inputs.file import File
+    >>> names = ["img_emb/img_emb_0.npy", "text_emb/text_emb_0.npy", "textures.npy"]
+    >>> [one.name for one in of_texts(Found(File(name, 0, ""), name, named=False) for name in names)]
+    ['text_emb/text_emb_0.npy']
+    """
+    matrices = [one for one in found if not one.aside and ending_of(one.name, (".npy",))]
+    texts = [bool(_TEXTS.search(one.name.lower())) for one in matrices]
+    images = [bool(_IMAGES.search(one.name.lower())) for one in matrices]
+    if not any(image and not text for text, image in zip(texts, images, strict=True)):
+        return []
+    return [
+        one
+        for one, text, image in zip(matrices, texts, images, strict=True)
+        if text and not image and (one.matched or not one.named)
+    ]
 
 
 def check_folder(found: Iterable[Found], source: Source) -> None:
@@ -138,7 +161,7 @@ def look_at_all(items: Iterable[Item], look: Callable[[Item], Seen]) -> list[See
 def _by_number(files: Iterable[Found], name: str, suffix: str) -> dict[str, Found]:
     found: dict[int, Found] = {}
     for one in sorted(files, key=lambda one: one.name):
-        match = re.fullmatch(rf"{name}/{name}_(\d+){re.escape(suffix)}", one.name)
+        match = re.fullmatch(rf"{name}/{name}_(\d+){re.escape(suffix)}", one.name, re.IGNORECASE)
         if match is None:
             continue
         number = int(match[1])
@@ -150,6 +173,10 @@ def _by_number(files: Iterable[Found], name: str, suffix: str) -> dict[str, Foun
     return {str(number): found[number] for number in sorted(found)}
 
 
+def _by_stem(files: Iterable[Found], suffix: str) -> dict[str, Found]:
+    return {one.name.removesuffix(own): one for one in files if (own := ending_of(one.name, (suffix,)))}
+
+
 def _pair_up(matrices: dict[str, Found], tables: dict[str, Found], source: Source, layout: str) -> list[Partners]:
     """Files of the same key, in the order of `matrices`."""
     if not matrices and not tables:
@@ -159,6 +186,4 @@ def _pair_up(matrices: dict[str, Found], tables: dict[str, Found], source: Sourc
         names = ", ".join(one.name for one in alone[:3])
         more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
         raise InputError(f"expected {layout} in {shown(source)}, got {names}{more} without its partner")
-    return [
-        Partners(tables[key].name.removesuffix(".parquet"), one.file, tables[key].file) for key, one in matrices.items()
-    ]
+    return [Partners(tables[key].name[: -len(".parquet")], one.file, tables[key].file) for key, one in matrices.items()]

@@ -12,13 +12,13 @@ import pyarrow as pa
 import xxhash
 
 from dask_aesthetic.errors import InputError
+from dask_aesthetic.images import image_suffixes
 from dask_aesthetic.inputs import cuts
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import Found, Source, shown
+from dask_aesthetic.inputs.files import Found, Source, ending_of, shown
 from dask_aesthetic.inputs.partitions import even
 from dask_aesthetic.inputs.shards import Batches, Shard, together
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 PATH = "image_path"
 _TOP = "pictures"  # The shard of those that lie in no folder below the one that was named.
 _BATCH_ROWS = 32
@@ -55,11 +55,6 @@ class LooseShard(Shard):
             yield pa.RecordBatch.from_arrays([pa.array(map(_text, paths), pa.string())] * len(columns), columns), paths
 
 
-def is_picture(one: Found) -> bool:
-    """Whether a file's name is that of a picture."""
-    return one.name.lower().endswith(SUFFIXES)
-
-
 def find_loose(found: Iterable[Found], source: Source, rows_per_shard: int) -> list[Shard]:
     """The pictures among files, in the order of their names, folder by folder.
 
@@ -69,12 +64,13 @@ def find_loose(found: Iterable[Found], source: Source, rows_per_shard: int) -> l
         There are none.
     """
     folders: dict[str, list[File]] = {}
+    suffixes = image_suffixes()
     for one in sorted(found, key=lambda one: one.name):
-        if one.named or is_picture(one):
+        if one.named or ending_of(one.name, suffixes):
             folder = PurePosixPath(one.name).parent.as_posix()
             folders.setdefault(_TOP if folder == "." else folder, []).append(one.file)
     if not folders:
-        raise InputError(f"expected pictures ({', '.join(SUFFIXES)}) in {shown(source)}, got none")
+        raise InputError(f"expected pictures ({', '.join(image_suffixes())}) in {shown(source)}, got none")
     schema = pa.schema({PATH: pa.string()})
     return [
         LooseShard(name, stop - start, start, schema, tuple(folders[folder][start:stop]))

@@ -179,8 +179,14 @@ def _described(file: File, key: str | None, stream: IO[bytes], size: int, begin:
     if len(shape) != 2 or not shape[1]:
         raise InputError(f"expected a matrix (rows, width) in {where}, got shape {shape}")
     head = stream.tell()
-    if size - head < shape[0] * shape[1] * dtype.itemsize:
+    more = size - head - shape[0] * shape[1] * dtype.itemsize
+    if more < 0:
         raise InputError(f"expected {shape[0]:,} x {shape[1]} {dtype} in {where}, got a file that is cut off")
+    if more:
+        raise InputError(
+            f"expected {where} to end after its matrix of {shape[0]:,} x {shape[1]} {dtype}, got {more:,} bytes more, "
+            "as several numpy.save into one open file leave: write each matrix into a file of its own"
+        )
     offset = begin + head if packed is None else begin
     return Matrix(file, key, shape[0], shape[1], dtype.name, fortran, offset, packed)
 

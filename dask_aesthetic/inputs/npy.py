@@ -9,7 +9,7 @@ import dask.dataframe as dd
 
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.inputs.files import Source, list_files
-from dask_aesthetic.inputs.pairs import PLACE, look_at_layout, read_pairs
+from dask_aesthetic.inputs.pairs import PLACE, look_at_layout, read_pairs, warn_of_texts
 
 
 def read_npy(
@@ -47,6 +47,11 @@ def read_npy(
     ColumnError
         The embedding would be called "shard" or "row".
 
+    Warns
+    -----
+    AestheticWarning
+        Matrices of texts' embeddings, by their names, are left out, since such of images stand beside them.
+
     Examples
     --------
     >>> import tempfile, numpy as np
@@ -61,5 +66,6 @@ def read_npy(
     """
     if embedding_column in PLACE.names:
         raise ColumnError.clash("embedding_column", embedding_column, "the columns shard and row")
-    found = look_at_layout("npy", list_files(path, storage_options), path)
-    return read_pairs(found, embedding_column, None, rows_per_partition)
+    found = list_files(path, storage_options)
+    warn_of_texts(found)
+    return read_pairs(look_at_layout("npy", found, path), embedding_column, None, rows_per_partition)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.errors import AestheticWarning, ColumnError, InputError
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.file import File
 from dask_aesthetic.inputs.files import Found, Source, with_suffix
-from dask_aesthetic.inputs.layouts import Partners, check_folder, clip_retrieval, datacomp, look_at_all
+from dask_aesthetic.inputs.layouts import Partners, check_folder, clip_retrieval, datacomp, look_at_all, of_texts
 from dask_aesthetic.inputs.matrices import Matrix, open_matrix
 from dask_aesthetic.inputs.partitions import Ranges, Span, check_rows, cut, even, from_spans, meta_of, to_pandas
 
@@ -68,11 +69,26 @@ def look_at_layout(
         every one that does.
     """
     if layout == "npy":
-        return look_at_all(with_suffix(found, ".npy", source), lambda one: (Pair(one[1], open_matrix(one[0])), PLACE))
+        texts = set(of_texts(found))
+        files = with_suffix((one for one in found if one not in texts), ".npy", source)
+        return look_at_all(files, lambda one: (Pair(one[1], open_matrix(one[0])), PLACE))
     check_folder(found, source)
     if layout == "clip-retrieval":
         return look_at_all(clip_retrieval(found, source), _look)
     return look_at_all(datacomp(found, source), partial(_look, key=key))
+
+
+def warn_of_texts(found: Sequence[Found]) -> None:
+    """Warn of matrices that are left out since they hold embeddings of texts, beside those of images."""
+    texts = [one.name for one in of_texts(found)]
+    if texts:
+        more = f" and {len(texts) - 3:,} more" if len(texts) > 3 else ""
+        warnings.warn(
+            f"left out: {', '.join(map(repr, texts[:3]))}{more}, embeddings of texts by their names, beside those of "
+            "images. A file that is named itself is read",
+            AestheticWarning,
+            stacklevel=3,
+        )
 
 
 def _look(partners: Partners, key: str | None = None) -> tuple[Pair, pa.Schema]:

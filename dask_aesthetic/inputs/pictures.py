@@ -10,12 +10,12 @@ from typing import IO, Any, ClassVar
 import pyarrow as pa
 
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
-from dask_aesthetic.images import check_images, holds_images
+from dask_aesthetic.images import check_images, holds_images, image_suffixes
 from dask_aesthetic.inputs import cuts, parquet
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import Found, Source, list_files, shown, with_suffix
+from dask_aesthetic.inputs.files import Found, Source, ending_of, list_files, shown, with_suffix
 from dask_aesthetic.inputs.layouts import look_at_all
-from dask_aesthetic.inputs.loose import find_loose, is_picture
+from dask_aesthetic.inputs.loose import find_loose
 from dask_aesthetic.inputs.partitions import meta_of
 from dask_aesthetic.inputs.samples import Fault, Sample
 from dask_aesthetic.inputs.shards import Batches, Shard, parquet_shards, together
@@ -87,6 +87,7 @@ def find_pictures(
     several: str | None = None,
     rows_per_shard: int = 10_000,
     storage_options: Mapping[str, Any] | None = None,
+    found: Sequence[Found] | None = None,
 ) -> list[Shard]:
     """Find pictures, look at every footer and at the headers of every tar, and cut them into shards.
 
@@ -102,6 +103,8 @@ def find_pictures(
         Larger Parquet files are cut between row groups, and folders of more pictures between these; tars stay whole.
     storage_options : mapping, optional
         For fsspec.
+    found : list of Found, optional
+        The files of `source`, as `list_files` gives them, if they have been listed.
 
     Returns
     -------
@@ -119,7 +122,8 @@ def find_pictures(
     cuts.check_rows(rows_per_shard)
     if format not in FORMATS:
         raise ArgumentError.choice("format", format, FORMATS)
-    found = list_files(source, storage_options)
+    if found is None:
+        found = list_files(source, storage_options)
     layout = _layout(found, source) if format == "auto" else format
     if layout == "webdataset":
         return _tars(found, source)
@@ -134,10 +138,12 @@ def find_pictures(
 
 def _layout(found: Sequence[Found], source: Source) -> str:
     """What lies there, by the names of the files."""
-    if any(one.name.endswith(SUFFIXES) for one in found):
+    data = [one for one in found if not one.aside]
+    if any(ending_of(one.name, SUFFIXES) for one in data):
         return "webdataset"
-    pictures = any(map(is_picture, found))
-    tables = any(one.name.endswith(".parquet") for one in found)
+    tables = any(ending_of(one.name, (".parquet",)) for one in data)
+    suffixes = image_suffixes()
+    pictures = any(ending_of(one.name, suffixes) for one in (data if tables else found))
     if pictures and tables:
         raise InputError(
             f"expected .parquet files or pictures in {shown(source)}, got both: say format='parquet' or "

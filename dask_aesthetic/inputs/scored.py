@@ -13,7 +13,9 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import torch
 
+from dask_aesthetic.embeddings.arrow import type_width
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.frame import graph_ready
 from dask_aesthetic.inputs import cudf, hive, parquet
@@ -22,8 +24,9 @@ from dask_aesthetic.inputs.files import Source, find_files
 from dask_aesthetic.inputs.layouts import look_at_all
 from dask_aesthetic.inputs.partitions import Ranges, Span, check_rows, cut, from_spans, meta_of, to_pandas
 from dask_aesthetic.predictors import DEFAULT, Predictor
-from dask_aesthetic.scoring import ScoreSpec, score_array
+from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_array
 from dask_aesthetic.thresholds import Threshold
+from dask_aesthetic.unusable import count_in, watch
 
 # Where a partition's embeddings lie: the same text on each row, stored once.
 PLACE = pa.dictionary(pa.int8(), pa.string())
@@ -51,6 +54,7 @@ def read_scored(
     batch_size: int | None = None,
     rows_per_partition: int | None = 100_000,
     storage_options: Mapping[str, Any] | None = None,
+    replace_columns: bool = False,
 ) -> dd.DataFrame:
     """Read Parquet files as a lazy Dask frame that holds scores in place of embeddings.
 
@@ -65,7 +69,7 @@ def read_scored(
         Columns to carry; if not given those of ids (key, uid, url, hash, id, image_path, in any case), all but the
         embedding if "all". Folders called ``lang=en`` make a column ``lang`` of strings, which can be asked for by
         name and comes with "all".
-    embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
+    embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size, replace_columns
         As in ``.aesthetic.score``.
     rows_per_partition : int or None
         Row groups of a file are put together until a partition has so many rows; None for a partition per file (with
@@ -114,6 +118,7 @@ def read_scored(
     footers = look_at_all([file for file, _ in found], parquet.read_footer)
     for footer in footers:
         parquet.check_embedding(footer.schema, embedding_column)
+        refuse_width(type_width(footer.schema.field(embedding_column).type), spec.predictor, embedding_column)
     tables = [Table(one[0], hive.of_file(one, footer.schema)) for one, footer in zip(found, footers, strict=True)]
     schemas = [
         hive.extended(footer.schema, table.folders, pa.string()) for table, footer in zip(tables, footers, strict=True)
@@ -124,7 +129,8 @@ def read_scored(
             f"expected columns to carry beside the scores, got the embedding column {embedding_column!r}, which is not "
             "kept: leave it out, or use dask.dataframe.read_parquet and .aesthetic.score"
         )
-    names = [name for name in dict.fromkeys(names) if name not in (score_column, keep_column)]
+    refuse_replacing(names, spec.added, replace_columns)
+    names = [name for name in dict.fromkeys(names) if name not in spec.added.values()]
     carried = parquet.common_schema(zip((file for file, _ in found), schemas, strict=True), names)
     on_gpu = dask.config.get("dataframe.backend") == "cudf"
     most = cudf.most_rows(spec.predictor.width) if on_gpu else None
@@ -139,8 +145,14 @@ def read_scored(
     # more than is asked for, which this one is.
     frame = from_spans(_read, sources, spans, meta_of(carried.append(pa.field(score_column, PLACE))), carried=carried)
     meta = pd.Series([], dtype="float32", name=score_column, index=frame._meta.index)
+    watch()
     scores = frame[score_column].map_partitions(
-        _score, embedding_column, spec=graph_ready(spec), options=storage_options or {}, meta=meta
+        _score,
+        embedding_column,
+        spec=graph_ready(spec),
+        options=storage_options or {},
+        call=frame._name,
+        meta=meta,
     )
     return frame.assign(**{score_column: scores, keep_column: scores >= spec.threshold.cut})
 
@@ -173,7 +185,9 @@ def _read(table: Table, span: Span, columns: list[str], carried: pa.Schema) -> p
     return to_pandas(read, span)[columns]
 
 
-def _score(places: pd.Series, embedding_column: str, spec: ScoreSpec, options: Mapping[str, Any]) -> pd.Series:
+def _score(
+    places: pd.Series, embedding_column: str, spec: ScoreSpec, options: Mapping[str, Any], call: str
+) -> pd.Series:
     parts = [np.empty(0, np.float32)]
     if len(places):
         file, start = _understood(places.iloc[0], options)
@@ -181,7 +195,9 @@ def _score(places: pd.Series, embedding_column: str, spec: ScoreSpec, options: M
         for batch in parquet.batches(file, [embedding_column], start, stop):
             if not batch.num_columns:
                 break
-            parts.append(score_array(batch.column(0), spec, embedding_column, file.name, at)[0])
+            scores, status = score_array(batch.column(0), spec, embedding_column, file.name, at)
+            count_in(call, batch.column(0), spec, embedding_column)(torch.from_numpy(status))
+            parts.append(scores)
             at += len(batch)
         if at != stop:
             raise parquet.changed(file, start, stop, at - start)

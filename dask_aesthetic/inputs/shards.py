@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import xxhash
 
+from dask_aesthetic.embeddings.arrow import type_width
 from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.inputs import cuts, hive, layouts, parquet
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import Source, list_files, with_suffix
+from dask_aesthetic.inputs.files import Found, Source, list_files, with_suffix
 from dask_aesthetic.inputs.pairs import Pair, check_matrices, look_at_layout, ranges
 
 Batches = Iterator[tuple[pa.RecordBatch, Any]]
@@ -62,9 +63,7 @@ class Shard(ABC):
     @property
     def width(self) -> int | None:
         """Floats per row, where the type says it."""
-        dtype = self.scored_type
-        storage = dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype
-        return storage.list_size if pa.types.is_fixed_size_list(storage) else None
+        return type_width(self.scored_type)
 
     @property
     def partitions(self) -> tuple[str, ...]:
@@ -200,6 +199,7 @@ def find_shards(
     key: str = "l14_img",
     rows_per_shard: int = 1_000_000,
     storage_options: Mapping[str, Any] | None = None,
+    found: Sequence[Found] | None = None,
 ) -> list[Shard]:
     """Find embeddings, look at every header and footer, and cut them into shards.
 
@@ -218,6 +218,8 @@ def find_shards(
         between rows; compressed .npz files stay whole.
     storage_options : mapping, optional
         For fsspec.
+    found : list of Found, optional
+        The files of `source`, as `list_files` gives them, if they have been listed.
 
     Returns
     -------
@@ -233,7 +235,8 @@ def find_shards(
     ArgumentError
     """
     cuts.check_rows(rows_per_shard)
-    found = list_files(source, storage_options)
+    if found is None:
+        found = list_files(source, storage_options)
     layout = layouts.choose_format(found, source, format)
     if layout == "parquet":
         files = with_suffix(found, ".parquet", source)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import Found, Source, shown, sibling
+from dask_aesthetic.inputs.files import Found, Source, ending_of, shown, sibling
 from dask_aesthetic.inputs.layouts import look_at_all
 from dask_aesthetic.inputs.samples import why_unsafe
 from dask_aesthetic.inputs.tar import check_tar
@@ -47,10 +47,10 @@ def find_tars(found: Iterable[Found], source: Source, metadata: bool = True) -> 
     """
     by_name: dict[str, File] = {}
     for one in sorted(found, key=lambda one: one.name):
-        suffix = next((suffix for suffix in SUFFIXES if one.name.endswith(suffix)), None)
-        if suffix is None and (not one.named or one.name.endswith(_BESIDE)):
+        suffix = ending_of(one.name, SUFFIXES)
+        if one.aside or (not suffix and (not one.named or ending_of(one.name, _BESIDE))):
             continue
-        name = one.name.removesuffix(suffix or "")
+        name = one.name.removesuffix(suffix)
         if name in by_name:
             raise InputError(f"expected tars of different names, got {by_name[name].path} and {one.file.path}")
         if why_unsafe(name) is not None:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dask_aesthetic.errors import ArgumentError
+from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.inputs import parquet
+from dask_aesthetic.inputs.files import Found, left_out, list_files
+from dask_aesthetic.inputs.layouts import of_texts
 from dask_aesthetic.inputs.pairs import PLACE
 from dask_aesthetic.inputs.pictures import find_pictures
 from dask_aesthetic.inputs.shards import Shard, find_shards
 from dask_aesthetic.job.crew import Crew, Threads, Workers
+from dask_aesthetic.job.first_rows import look_at_first_rows, refuse_other_widths
 from dask_aesthetic.job.images import ImageOptions, ImageSettings
 from dask_aesthetic.job.markers import Marker
 from dask_aesthetic.job.mixing import refuse_mixing
@@ -22,14 +25,14 @@ from dask_aesthetic.job.running import failures_allowed, run
 from dask_aesthetic.job.settings import STATUS_COLUMN, Settings
 from dask_aesthetic.job.store import Store
 from dask_aesthetic.job.summary import Summary
-from dask_aesthetic.job.widths import refuse_other_widths
 from dask_aesthetic.predictors import DEFAULT
-from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.scoring import ScoreSpec, refuse_replacing
 from dask_aesthetic.thresholds import Threshold
 
 if TYPE_CHECKING:
     from distributed import Client
 
+SHOWN = 3  # Names of files that are not read.
 ROWS_PER_SHARD, PICTURES_PER_SHARD = 1_000_000, 10_000
 # What the score's column is called in published data sets.
 STYLES = {"default": "aesthetic_score", "laion": "aesthetic", "coyo": "aesthetic_score_laion_v2"}
@@ -150,6 +153,7 @@ def plan_dataset(
     precision: str | None = None,
     several: str | None = None,
     exif_orientation: bool = False,
+    replace_columns: bool = False,
 ) -> Plan:
     """Look at what is to be scored and what an earlier run has done, and refuse what cannot be; nothing is written.
 
@@ -196,6 +200,9 @@ def plan_dataset(
         `source` holds pictures, to be embedded by open_clip.
     image_column, model, pretrained, precision, several, exif_orientation
         As in ``.aesthetic.embed_and_score``, which says what they are if not given.
+    replace_columns : bool
+        Let the score, ``keep`` and ``status`` replace columns of the input of their names that would be carried over,
+        which is refused otherwise.
 
     Returns
     -------
@@ -224,7 +231,11 @@ def plan_dataset(
     images = ImageOptions(image_column, model, pretrained, precision, several, exif_orientation)
     if rows_per_shard is None:
         rows_per_shard = PICTURES_PER_SHARD if embed else ROWS_PER_SHARD
+    for role, column in spec.added.items():
+        if column == STATUS_COLUMN:
+            raise ColumnError.clash(role, column, "the column of statuses")
     embed_spec = images.spec(spec, embedding_column, batch_size, storage_options) if embed else None
+    found = list_files(source, storage_options)
     if embed:
         shards = find_pictures(
             source,
@@ -233,6 +244,7 @@ def plan_dataset(
             several=several,
             rows_per_shard=rows_per_shard,
             storage_options=storage_options,
+            found=found,
         )
     else:
         images.refuse()
@@ -243,12 +255,13 @@ def plan_dataset(
             key=matrix_key,
             rows_per_shard=rows_per_shard,
             storage_options=storage_options,
+            found=found,
         )
+    notes = _left_out(found, shards)
     store = Store.of(output, storage_options if output_options is None else output_options)
     refuse_mixing(source, [file for shard in shards for file in shard.files], store)
-    added = (spec.score_column, spec.keep_column, STATUS_COLUMN)
     dtype = pa.list_(pa.float32()) if embed_spec else None
-    carried = _carried(shards, columns, embedding_column, dtype, added)
+    carried = _carried(shards, columns, embedding_column, dtype, spec, replace_columns)
     if embed_spec:
         weights = embed_spec.encoder.weights()
         settings: Settings = ImageSettings(
@@ -258,7 +271,9 @@ def plan_dataset(
         settings = Settings(spec, embedding_column, carried, keep_only, rows_per_shard)
         if not allow_unusable:
             refuse_other_widths(shards, spec.predictor, embedding_column)
-    return plan_run(shards, settings, store, overwrite, verify)
+        caution = look_at_first_rows(shards, spec.predictor, embedding_column, allow_unusable)
+        notes += [caution] if caution else []
+    return plan_run(shards, settings, store, overwrite, verify, notes)
 
 
 def open_crew(client: Client | None, threads: int | None) -> Crew:
@@ -266,14 +281,34 @@ def open_crew(client: Client | None, threads: int | None) -> Crew:
     return Threads(threads) if client is None else Workers(client)
 
 
+def _left_out(found: Sequence[Found], shards: Sequence[Shard]) -> list[str]:
+    """What is to be said of files that are not read: how many, and the names of the first."""
+    names = left_out(found, (file for shard in shards for file in shard.files))
+    texts = [one.name for one in of_texts(found) if one.name in set(names)]
+    others = [name for name in names if name not in set(texts)]
+    notes = []
+    if texts:
+        notes.append(f"left out: {_named(texts)}, embeddings of texts by their names, beside those of images")
+    if others:
+        notes.append(f"not read: {_named(others)}, of other kinds or with an underscore first")
+    return notes
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, sorted(names)[:SHOWN]))
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{len(names):,} {'file' if len(names) == 1 else 'files'} ({shown}{more})"
+
+
 def _carried(
     shards: Sequence[Shard],
     columns: str | Sequence[str],
     embedding_column: str,
     embedding_type: pa.DataType | None,
-    added: Sequence[str],
+    spec: ScoreSpec,
+    replace_columns: bool,
 ) -> pa.Schema:
-    """The columns that every output carries; earlier scores, and embeddings that are made, are replaced."""
+    """The columns that every output carries; embeddings that are made replace earlier ones."""
     schemas = [
         pa.schema([field for field in shard.schema if field.name != embedding_column]).append(
             pa.field(embedding_column, embedding_type or shard.scored_type)
@@ -283,7 +318,11 @@ def _carried(
     if columns == "ids" and shards[0].schema.names == PLACE.names:
         columns = PLACE.names
     chosen = parquet.choose_columns(schemas[0], columns, embedding_column)
-    left_out = added if columns != "all" else [*added, *shards[0].partitions]  # The output has the same folders.
+    added = {**spec.added, "status_column": STATUS_COLUMN}
+    # Readers find a row by its place, and see the folders of the input in those of the output.
+    refuse_replacing([*shards[0].place, *shards[0].partitions], added, replace_columns=False)
+    refuse_replacing(chosen, added, replace_columns)
+    left_out = [*added.values(), *(shards[0].partitions if columns == "all" else ())]
     names = [name for name in dict.fromkeys([*shards[0].place, *chosen]) if name not in left_out]
     return parquet.common_schema(
         ((shard.files[-1], schema) for shard, schema in zip(shards, schemas, strict=True)), names

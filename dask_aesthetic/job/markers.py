@@ -102,8 +102,16 @@ def marker_name(shard: str) -> str:
 
 
 def output_name(shard: str) -> str:
-    """Where a shard's scores lie."""
-    return f"{shard}.parquet"
+    """Where a shard's scores lie: under its name, with `%5F` or `%2E` for what readers of folders take as hidden.
+
+    Examples
+    --------
+    >>> output_name("2026/_selected")
+    '2026/%5Fselected.parquet'
+    """
+    hidden = {"_": "%5F", ".": "%2E"}
+    parts = (hidden[part[0]] + part[1:] if part[:1] in hidden else part for part in shard.split("/"))
+    return f"{'/'.join(parts)}.parquet"
 
 
 def failures_name(shard: str) -> str:

@@ -17,7 +17,15 @@ from dask_aesthetic.job.work import NEW, Left, Work
 
 @dataclass(frozen=True)
 class Plan(Work[Marker]):
-    """A scoring that can start."""
+    """A scoring that can start.
+
+    Attributes
+    ----------
+    notes : list of str
+        What is to be said before it does: files that are not read, and doubts about the first rows.
+    """
+
+    notes: Sequence[str] = ()
 
     @staticmethod
     def outputs(shard: str) -> tuple[str, ...]:
@@ -54,14 +62,20 @@ class Plan(Work[Marker]):
         }
 
     def table(self) -> str:
-        return self.listed(
+        counted = self.listed(
             f"{len(self.shards):,} shards, {self.rows:,} rows; to score: {len(self.why):,} shards, "
             f"{self.rows - self.rows_done:,} rows"
         )
+        return "\n".join([counted, *(f"caution: {note}" for note in self.notes)])
 
 
 def plan_run(
-    shards: Sequence[Shard], settings: Settings, store: Store, overwrite: bool = False, verify: bool = False
+    shards: Sequence[Shard],
+    settings: Settings,
+    store: Store,
+    overwrite: bool = False,
+    verify: bool = False,
+    notes: Sequence[str] = (),
 ) -> Plan:
     """Compare what is asked with what an earlier run has left.
 
@@ -72,6 +86,8 @@ def plan_run(
         Replace what was made with other settings, and what is in the way.
     verify : bool
         Read all inputs and outputs of finished shards again, in place of trusting sizes and time stamps.
+    notes : list of str
+        What is to be said of the inputs.
 
     Raises
     ------
@@ -86,7 +102,7 @@ def plan_run(
         reasons = dict(zip([shard.name for shard in shards], threads.map(look, shards), strict=True))
     why = {name: reason for name, reason in reasons.items() if reason}
     done = {name: left.markers[name] for name in reasons if name not in why}
-    return Plan(settings, store, shards, done, why, left.beside(shards))
+    return Plan(settings, store, shards, done, why, left.beside(shards), notes)
 
 
 def _why(shard: Shard, left: Left[Marker], settings: Settings, verify: bool) -> str:

@@ -53,6 +53,8 @@ def run(
     stop: Callable[[], bool] | None = None,
 ) -> Summary:
     """Score every shard that is not done; see `score_dataset`."""
+    for note in plan.notes:
+        log.warning("%s", note)
     markers = carry_out(
         plan,
         crew,

@@ -25,7 +25,7 @@ MOST_GROUPS, MOST_PROVENANCE, LONG = 200, 60, 500
 ROW_STEP = 25  # Hundredths between the rows of the table of thresholds.
 # What `status` says, for people who have not read it.
 MEANING = {
-    "missing": "null or empty",
+    "missing": "null, empty, or nulls alone",
     "wrong_width": "another number of floats than the predictor takes",
     "not_finite": "NaN or infinity among the floats",
     "zero": "all floats are zero",

@@ -1,0 +1,55 @@
+"""A look at the first rows: another width is refused before anything is written, another encoder cautioned of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dask_aesthetic.check import caution_of
+from dask_aesthetic.inputs.shards import Shard
+from dask_aesthetic.predictors import Predictor
+from dask_aesthetic.scoring import width_error
+
+
+def refuse_other_widths(shards: Sequence[Shard], predictor: Predictor, embedding_column: str) -> None:
+    """Refuse shards whose embeddings have another width by their type.
+
+    Raises
+    ------
+    ColumnError
+        With the predictors that take that width.
+    """
+    for shard in shards:
+        if shard.width is not None and shard.width != predictor.width and shard.rows:
+            raise width_error([shard.width], predictor, embedding_column, f" in shard {shard.name}")
+
+
+def look_at_first_rows(
+    shards: Sequence[Shard], predictor: Predictor, embedding_column: str, allow_unusable: bool
+) -> str | None:
+    """A caution if the first rows look like texts' embeddings or another encoder's; None if there is none.
+
+    Raises
+    ------
+    ColumnError
+        They all have another width than the predictor takes, and `allow_unusable` does not allow that.
+    """
+    first = next((shard for shard in shards if shard.rows), None)
+    if first is None:
+        return None
+    _, lists = next(iter(first.batches([], access="paged")))
+    widths = [width for width in _lengths(lists) if width]
+    if widths and predictor.width not in widths:
+        if allow_unusable:
+            return None
+        raise width_error(widths, predictor, embedding_column, f" in shard {first.name}")
+    caution = caution_of(lists, predictor)
+    return caution and f"first {len(lists):,} rows of shard {first.name}: {caution}"
+
+
+def _lengths(lists: pa.Array) -> list[int]:
+    """The different numbers of floats in rows that are not null."""
+    storage = lists.storage if isinstance(lists, pa.ExtensionArray) else lists
+    return sorted(pc.unique(pc.list_value_length(storage)).drop_null().to_pylist())
