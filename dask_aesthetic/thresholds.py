@@ -111,9 +111,10 @@ def find_threshold(
         A number on `scale`, the name of a preset, or a Threshold, which is converted.
     scale : {"raw", "unit"}
     predictor_scale : str
-        The family of the predictor's scores. Presets are set on "laion-v2" scores.
+        The family of the predictor's scores. Presets are set on "laion-v2" scores, and refused for those of a
+        predictor of another or an unknown family.
     predictor : str
-        Its name, empty if nothing says.
+        Its name, empty if nothing says; then an unknown family is taken for "laion-v2".
 
     Raises
     ------
@@ -130,7 +131,7 @@ def find_threshold(
         _check_predictor(threshold, predictor)
         return threshold.on(scale)
     if isinstance(threshold, str):
-        return _preset(threshold, predictor_scale).on(scale)
+        return _preset(threshold, predictor_scale, predictor).on(scale)
     try:
         value = float(threshold)
     except (TypeError, ValueError) as error:
@@ -145,6 +146,11 @@ def find_threshold(
             f"Threshold({value:g}, {scale!r}) is taken as it stands"
         )
     return found
+
+
+def is_on_preset_scale(predictor_scale: str, predictor: str) -> bool:
+    """Whether presets and LAION's counts hold for scores: those of `laion-v2`, or of which nothing at all is said."""
+    return predictor_scale == PRESET_SCALE or (predictor_scale == "unknown" and not predictor)
 
 
 def check_scale(scale: Any) -> None:
@@ -162,14 +168,19 @@ def _check_predictor(threshold: Threshold, predictor: str) -> None:
         )
 
 
-def _preset(name: str, predictor_scale: str) -> Threshold:
+def _preset(name: str, predictor_scale: str, predictor: str) -> Threshold:
     if name not in PRESETS:
         presets = ", ".join(f"{preset} ({value:g} raw)" for preset, value in PRESETS.items())
         raise ThresholdError(f"expected a number or one of the presets {presets}, got {name!r}")
-    if predictor_scale not in (PRESET_SCALE, "unknown"):
+    if not is_on_preset_scale(predictor_scale, predictor):
+        whose = (
+            f"nothing says on what scale {predictor} scores"
+            if predictor_scale == "unknown"
+            else f"{predictor_scale} scores are on a scale of their own"
+        )
         raise ThresholdError(
             f"expected a number as threshold, got the preset {name!r}: presets are set on {PRESET_SCALE} scores, and "
-            f"{predictor_scale} scores are on a scale of their own. Look at their distribution and say threshold=..."
+            f"{whose}. Look at the distribution of its scores and say threshold=<number> (--threshold)"
         )
     return Threshold(PRESETS[name], "raw", name)
 

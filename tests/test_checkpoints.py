@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from functools import partial
 from importlib.resources import files
 from math import sqrt
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dask_aesthetic import PredictorError, catalogue, load_predictor
+from dask_aesthetic import PredictorError, ThresholdError, catalogue, load_predictor
 from dask_aesthetic.predictors import AffinePredictor, NetworkPredictor, PredictorInfo
 from dask_aesthetic.predictors.catalogue import KNOWN
 from dask_aesthetic.predictors.golden import golden_scores, golden_vectors
@@ -357,14 +359,15 @@ def test_tensors_that_are_no_stack_of_linear_layers_are_refused(tmp_path, state,
 
 
 @pytest.mark.parametrize("activation", ["none", "relu"])
-@pytest.mark.parametrize("positions", [(0, 2), (1, 4, 5), (0, 2, 4, 6, 8), (3, 6)])
-def test_layers_with_unknown_gaps_need_to_be_told_what_lies_between(tmp_path, positions, activation):
+@pytest.mark.parametrize("positions", [(0, 2), (1, 4, 5), (0, 2, 4, 6, 8), (3, 6), (0, 1), (0, 1, 2), (1, 2)])
+def test_layers_need_to_be_told_what_lies_between(tmp_path, positions, activation):
     path, keys = tmp_path / "mlp.pth", tuple(f"net.{at}." for at in positions)
     shapes = [(6, 8), *[(6, 6)] * (len(keys) - 2), (1, 6)]
     state = stack(*((key, *shape) for key, shape in zip(keys, shapes, strict=True)))
     torch.save(state, path)
-    with pytest.raises(PredictorError, match=r"what lies between the layers \(.*say activation='none' or activation="):
+    with pytest.raises(PredictorError, match=r"what lies between the layers \(.*Say activation='none' or ") as raised:
         load_predictor(path)
+    assert f"predictor=load_predictor({str(path)!r}, activation='relu')" in str(raised.value)
     with pytest.raises(PredictorError, match="got 'gelu'"):
         load_predictor(path, activation="gelu")
     predictor = load_predictor(path, activation=activation)
@@ -375,13 +378,87 @@ def test_layers_with_unknown_gaps_need_to_be_told_what_lies_between(tmp_path, po
     np.testing.assert_allclose(scores(predictor, vectors), expected, rtol=2e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize("keys", [("0.", "1.", "2."), ("fc0.", "fc1.", "fc2.")])
-def test_layers_without_gaps_have_nothing_between(tmp_path, keys):
-    state = stack((keys[0], 6, 8), (keys[1], 6, 6), (keys[2], 1, 6))
-    torch.save(state, tmp_path / "mlp.pth")
-    predictor = load_predictor(tmp_path / "mlp.pth")
-    assert type(predictor) is AffinePredictor
-    np.testing.assert_allclose(scores(predictor, units(8)), by_layers(state, keys, units(8)), rtol=2e-6, atol=1e-5)
+class InForward(torch.nn.Module):
+    """A head whose activation no state dict shows, as DETR's is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(8, 6), torch.nn.Linear(6, 1)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers[1](torch.relu(self.layers[0](x)))
+
+
+def test_an_activation_in_forward_is_not_guessed_and_a_saved_file_remembers_it(tmp_path):
+    torch.manual_seed(0)
+    head = InForward()
+    torch.save(head.state_dict(), tmp_path / "head.pth")
+    with pytest.raises(PredictorError, match=r"\.save\('head\.safetensors'\) once, for a file that says it"):
+        load_predictor(tmp_path / "head.pth")
+    load_predictor(tmp_path / "head.pth", activation="relu").save(tmp_path / "head.safetensors")
+    expected = head.double()(torch.from_numpy(units(8)).double()).detach().numpy()[:, 0]
+    assert np.abs(scores(load_predictor(tmp_path / "head.safetensors"), units(8)) - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("prefix", ["layers.", "", "module.mlp.", "fc"])
+@pytest.mark.parametrize("name", ["sac+logos+ava1-l14-linearMSE.pth", "ava+logos-l14-reluMSE.pth"])
+def test_published_heads_are_known_whatever_their_layers_are_called(shared, tmp_path, name, prefix):
+    original = load_predictor(shared / "weights" / name)
+    tensors = tensors_of(shared / "weights" / name)
+    positions = sorted({int(key.split(".")[1]) for key in tensors})
+    for numbers in (range(5), (1, 4, 7, 10, 13)):
+        renamed = {}
+        for key, tensor in tensors.items():
+            _, position, kind = key.split(".")
+            renamed[f"{prefix}{numbers[positions.index(int(position))]}.{kind}"] = tensor
+        torch.save(renamed, tmp_path / "renamed.pth")
+        found = load_predictor(tmp_path / "renamed.pth")
+        assert (found.info, found.token) == (original.info, original.token)
+
+
+def test_what_is_said_against_a_published_head_is_refused(shared):
+    head = shared / "weights/sac+logos+ava1-l14-linearMSE.pth"
+    assert load_predictor(head, activation="none", input_scale=1.0).info == load_predictor("laion-v2").info
+    with pytest.raises(PredictorError, match=r"activation='none' for .* those of laion-v2, got 'relu'"):
+        load_predictor(head, activation="relu")
+    with pytest.raises(PredictorError, match=r"activation='relu' for .*, whose weights are those of laion-v2-ava-relu"):
+        load_predictor(shared / "weights/ava+logos-l14-reluMSE.pth", activation="none")
+    with pytest.raises(PredictorError, match=r"input_scale=27\.7.* for .*simulacra-l14, got 1\.0"):
+        load_predictor(shared / "weights/sac_public_2022_06_29_vit_l_14_linear.pth", input_scale=1.0)
+
+
+@pytest.mark.parametrize("said", [{"activation": "relu"}, {"input_scale": 2.0}])
+def test_nothing_is_said_of_a_predictor_that_is_known(said):
+    with pytest.raises(PredictorError, match="expected no more to be said of 'laion-v2', a published predictor"):
+        load_predictor("laion-v2", **said)
+    with pytest.raises(PredictorError, match="a predictor that has been loaded, got"):
+        load_predictor(load_predictor(), **said)
+
+
+@pytest.mark.parametrize("norm", [torch.nn.BatchNorm1d, torch.nn.LayerNorm])
+def test_a_norm_between_the_layers_is_not_left_out(tmp_path, norm):
+    torch.save(
+        torch.nn.Sequential(torch.nn.Linear(8, 6), norm(6), torch.nn.Linear(6, 1)).state_dict(), tmp_path / "n.pth"
+    )
+    for activation in (None, "none"):
+        with pytest.raises(PredictorError):
+            load_predictor(tmp_path / "n.pth", activation=activation)
+
+
+def test_a_preset_is_refused_for_a_head_of_an_unknown_scale(shared, verite, tmp_path):
+    frame = pd.DataFrame({"image_embedding": list(verite[:200])})
+    head = shared / "weights/chadscorer.pth"
+    for threshold in ({}, {"threshold": "high"}):
+        with pytest.raises(ThresholdError, match=r"nothing says on what scale chadscorer\.pth scores"):
+            frame.aesthetic.score(predictor=head, **threshold)
+    scored = frame.aesthetic.score(predictor=head, threshold=5.0)
+    found = scored.aesthetic.distribution(predictor=head)
+    page = partial(scored.aesthetic.report, tmp_path / "page.html", predictor=head)
+    for refused in (partial(found.keep_rate, "standard"), found.compare_laion, page):
+        with pytest.raises(ThresholdError):
+            refused()
+    assert "standard)" not in repr(found)
+    assert found.keep_rate(5.0) == (scored["aesthetic_score"] >= 5).mean()
 
 
 def test_eleven_layers_are_taken_in_the_order_of_their_numbers(tmp_path):
@@ -389,7 +466,8 @@ def test_eleven_layers_are_taken_in_the_order_of_their_numbers(tmp_path):
     state = stack(*((key, 1 if key == keys[-1] else 3, 3) for key in keys))
     torch.save(dict(sorted(state.items())), tmp_path / "deep.pth")
     expected = by_layers(state, keys, units(3))
-    np.testing.assert_allclose(scores(load_predictor(tmp_path / "deep.pth"), units(3)), expected, rtol=1e-5, atol=1e-4)
+    deep = load_predictor(tmp_path / "deep.pth", activation="none")
+    np.testing.assert_allclose(scores(deep, units(3)), expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1.0, sqrt(8)])
@@ -492,7 +570,10 @@ def test_a_predictor_does_not_change_with_the_file_it_came_from(tmp_path):
         ("{", "expected a header that this package wrote"),
         ("[]", "expected a header that this package wrote"),
         ('{"width": 32}', "expected a header that this package wrote"),
-        ('{"name": "other", "width": 31}', "expected 31 floats per embedding, as .* says of itself, got 32"),
+        (
+            '{"name": "other", "width": 31, "activation": "none"}',
+            "expected 31 floats per embedding, as .* says of itself, got 32",
+        ),
         ('{"name": "other", "width": 32, "activation": "gelu"}', "got 'gelu'"),
     ],
 )

@@ -498,7 +498,10 @@ def test_json_that_is_foreign_or_damaged_is_refused_by_name(tmp_path, synthetic)
 
 def test_tables_for_people_tell_the_same_and_escape_names():
     distribution = ScoreDistribution.of(
-        [4.0, 5.0, np.nan, np.nan], status=["ok", "ok", "<script>", "zero"], predictor="<b>mine</b>"
+        [4.0, 5.0, np.nan, np.nan],
+        status=["ok", "ok", "<script>", "zero"],
+        predictor="<b>mine</b>",
+        predictor_scale="laion-v2",
     )
     for text in ("4.000 to 5.000", "1 &lt;script&gt;, 1 zero", "&lt;b&gt;mine", "&gt;= 5", "50.00% (standard)"):
         assert text in distribution._repr_html_()

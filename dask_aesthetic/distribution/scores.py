@@ -15,7 +15,7 @@ from dask_aesthetic.distribution.counting import BINS, EDGES, FIRST, STEPS, scor
 from dask_aesthetic.distribution.published import LAION_SHARES, beside_laion
 from dask_aesthetic.distribution.rates import LEAST, MOST, ScoreRates
 from dask_aesthetic.errors import ArgumentError, ThresholdError
-from dask_aesthetic.thresholds import PRESET_SCALE, SCALES, Threshold
+from dask_aesthetic.thresholds import PRESET_SCALE, SCALES, Threshold, is_on_preset_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -177,10 +177,11 @@ class ScoreDistribution(ScoreRates):
         >>> ScoreDistribution.of([4.0, 5.0, 5.5, 6.0]).compare_laion()["here"].tolist()
         [0.75, 0.75, 0.75, 0.25, 0.0, 0.0]
         """
-        if self.predictor_scale not in (PRESET_SCALE, "unknown"):
+        if not is_on_preset_scale(self.predictor_scale, self.predictor):
+            whose = self.predictor if self.predictor_scale == "unknown" else self.predictor_scale
             raise ThresholdError(
-                f"expected {PRESET_SCALE} scores to compare with LAION's, got {self.predictor_scale} scores, which are "
-                "on a scale of their own: score with predictor='laion-v2'"
+                f"expected {PRESET_SCALE} scores to compare with LAION's, got {whose} scores, which are on a scale of "
+                "their own: score with predictor='laion-v2'"
             )
         cuts = [Threshold(score).on(self.scale) for score in LAION_SHARES]
         intervals = [self.interval(cut) for cut in cuts] if self.sampled_from is not None else None

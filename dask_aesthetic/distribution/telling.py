@@ -12,7 +12,7 @@ import numpy as np
 
 from dask_aesthetic.distribution.counting import BINS, Moments
 from dask_aesthetic.errors import InputError
-from dask_aesthetic.thresholds import PRESET_SCALE, PRESETS, Threshold
+from dask_aesthetic.thresholds import PRESETS, Threshold, is_on_preset_scale
 
 if TYPE_CHECKING:
     from dask_aesthetic.distribution.counts import ScoreCounts
@@ -101,7 +101,7 @@ def table(distribution: ScoreDistribution) -> dict[str, str]:
         return rows
     rows["score"] = f"mean {d.mean:.3f}, standard deviation {d.std:.3f}, {d.min:.3f} to {d.max:.3f}"
     rows["quantiles"] = ", ".join(f"{q:.0%} {d.quantile(q):.4g}" for q in QUANTILES)
-    if d.predictor_scale in (PRESET_SCALE, "unknown"):
+    if is_on_preset_scale(d.predictor_scale, d.predictor):
         for name, value in PRESETS.items():
             cut = Threshold(value).on(d.scale)
             low, high = d.interval(cut)

@@ -10,10 +10,10 @@ from pathlib import Path
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.predictors.affine import AffinePredictor
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, from_header
-from dask_aesthetic.predictors.catalogue import BY_NAME, BY_WEIGHTS, DEFAULT, KNOWN
+from dask_aesthetic.predictors.catalogue import BY_NAME, BY_WEIGHTS, DEFAULT, KNOWN, Known
 from dask_aesthetic.predictors.checkpoint import SUFFIXES, read_tensors, sha256_of
 from dask_aesthetic.predictors.hub import FILE, fetch, is_hub_id
-from dask_aesthetic.predictors.layers import find_stack
+from dask_aesthetic.predictors.layers import ACTIVATIONS, Layers, Stack, find_layers
 from dask_aesthetic.predictors.network import NetworkPredictor
 
 __all__ = [
@@ -45,7 +45,7 @@ def load_predictor(
     sha256 : str, optional
         What the file's sha256 must be; for a name, that of the published file behind it.
     activation : {"none", "relu"}, optional
-        What lies between the layers of a checkpoint that is laid out like no published one.
+        What lies between the layers of a checkpoint that is laid out like no published one; its weights do not say it.
     input_scale : float, optional
         What the unit vector is multiplied by first; 1 unless the checkpoint is known to differ.
 
@@ -57,7 +57,8 @@ def load_predictor(
     Raises
     ------
     PredictorError
-        No such name or file, a file that is no predictor, or another sha256.
+        No such name or file, a file that is no predictor, another sha256, layers that may have an activation between
+        them, or an `activation` or `input_scale` that a published head does not have.
 
     Notes
     -----
@@ -69,10 +70,13 @@ def load_predictor(
     >>> load_predictor("laion-v2").info.encoder
     'ViT-L-14-quickgelu (openai)'
     """
+    said = {"sha256": sha256, "activation": activation, "input_scale": input_scale}
     if isinstance(predictor, Predictor):
+        _refuse_said(said, repr(predictor.info.name), "a predictor that has been loaded")
         return predictor
     name = os.fspath(predictor)
     if name in BY_NAME:
+        _refuse_said({**said, "sha256": None}, repr(name), "a published predictor")
         return _shipped(name, sha256)
     path = Path(name).expanduser()
     origin = {"name": path.name}
@@ -121,16 +125,46 @@ def _from_file(
     if sha256 is not None and digest != sha256.lower():
         raise PredictorError(f"expected sha256 {sha256} of {path}, got {digest}")
     saved, told = from_header(header)
-    scale = told.get("input_scale") if input_scale is None else input_scale
-    plain = find_stack(tensors, activation or told.get("activation"), 1.0 if scale is None else scale)
-    known = BY_WEIGHTS.get(plain.digest) if scale is None else None
-    if known is not None:
-        stack, info = replace(plain, input_scale=known.input_scale), known.info
+    layers = find_layers(tensors)
+    published = _published(layers)
+    if published is not None:
+        known, own = published
+        _refuse_others(known, own.activation if len(layers.layers) > 1 else None, activation, input_scale, path)
+    if published is not None and told.get("input_scale", known.input_scale) == known.input_scale:
+        stack, info = replace(own, input_scale=known.input_scale), known.info
     else:
-        stack = find_stack(tensors, plain.activation, scale)
+        scale = told.get("input_scale") if input_scale is None else input_scale
+        stack = layers.stack(activation or told.get("activation"), scale, str(path))
         info = saved or PredictorInfo(width=stack.width, sha256=digest, **origin)
         if info.width != stack.width:
             raise PredictorError(
                 f"expected {info.width} floats per embedding, as {path} says of itself, got {stack.width}"
             )
     return AffinePredictor(*stack.fold(), info) if stack.is_affine else NetworkPredictor(stack, info)
+
+
+def _published(layers: Layers) -> tuple[Known, Stack] | None:
+    """The published head of these weights, whatever its layers are called, and its stack."""
+    stacks = (Stack(layers.layers, activation) for activation in ACTIVATIONS)
+    return next(((BY_WEIGHTS[stack.digest], stack) for stack in stacks if stack.digest in BY_WEIGHTS), None)
+
+
+def _refuse_others(
+    known: Known, own: str | None, activation: str | None, input_scale: float | None, path: Path
+) -> None:
+    """Refuse an activation or a scale that is said of a published head, and is another than its own."""
+    said = {"activation": (activation, own or activation), "input_scale": (input_scale, known.input_scale)}
+    for name, (asked, right) in said.items():
+        if asked is not None and asked != right:
+            raise PredictorError(
+                f"expected {name}={right!r} for {path}, whose weights are those of {known.info.name}, got {asked!r}: "
+                "leave it out"
+            )
+
+
+def _refuse_said(said: dict[str, str | float | None], name: str, what: str) -> None:
+    given = [f"{argument}={value!r}" for argument, value in said.items() if value is not None]
+    if given:
+        raise PredictorError(
+            f"expected no more to be said of {name}, {what}, got {', '.join(given)}: give the path of a checkpoint"
+        )

@@ -16,6 +16,7 @@ from dask_aesthetic.errors import PredictorError
 
 # Positions of the Linear layers in the published Sequential models, and what stands between them.
 PUBLISHED_STACKS: dict[tuple[int, ...], str] = {(0, 2, 4, 6, 7): "none", (0, 3, 6, 9, 11): "relu"}
+ACTIVATIONS = ("none", "relu")
 
 
 @dataclass(frozen=True)
@@ -83,19 +84,63 @@ class Stack:
         return x[:, 0]
 
 
-def find_stack(
-    tensors: Mapping[str, torch.Tensor], activation: str | None = None, input_scale: float | None = None
-) -> Stack:
-    """Recognise the layers of a state dict by its structure.
+@dataclass(frozen=True)
+class Layers:
+    """Linear layers as they stand in a state dict, which does not say what lies between them.
 
-    Known are the published five-layer heads (Linear layers at 0, 2, 4, 6, 7: no activation; at 0, 3, 6, 9, 11:
-    ReLU), Linear layers without gaps (no activation) and one bare Linear. Other gaps may hide an activation, so
-    they need `activation`; a head called ``linear``, as Simulacra's is, may scale its input, so it needs `input_scale`.
+    Attributes
+    ----------
+    layers : tuple of (weight, bias)
+        As of `Stack`.
+    positions : tuple of int
+        The numbers in their names.
+    prefix : str
+        What stands before these.
+    """
+
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+    positions: tuple[int, ...]
+    prefix: str
+
+    def stack(self, activation: str | None, input_scale: float | None, origin: str = "path") -> Stack:
+        """The stack of these layers; what is not said follows from positions and prefix where they are known.
+
+        Known are the published five-layer heads (Linear layers at 0, 2, 4, 6, 7: no activation; at 0, 3, 6, 9, 11:
+        ReLU) and one bare Linear. Between other layers an activation may lie, in a gap between their numbers or called
+        by ``forward`` alone, so they need `activation`; a head called ``linear``, as Simulacra's is, may scale its
+        input, so it needs `input_scale`.
+
+        Raises
+        ------
+        PredictorError
+            Nothing says what lies between the layers, or what the input is multiplied by.
+        """
+        if activation is None:
+            activation = "none" if len(self.layers) == 1 else PUBLISHED_STACKS.get(self.positions)
+        if activation not in ACTIVATIONS:
+            call = f"load_predictor({origin!r}, activation='relu')"
+            raise PredictorError(
+                f"expected to know what lies between the layers {self.positions}, got {activation!r}: files of weights "
+                f"do not say it. Say activation='none' or activation='relu': predictor={call} from Python, or "
+                f"{call}.save('head.safetensors') once, for a file that says it"
+            )
+        if input_scale is None:
+            if len(self.layers) == 1 and self.prefix == "linear":
+                raise PredictorError(
+                    f"expected to know the input's scale of a head named 'linear' (Simulacra's heads take the unit "
+                    f"vector times sqrt(width) = {sqrt(self.layers[0][0].shape[1]):.4f}): say input_scale"
+                )
+            input_scale = 1.0
+        return Stack(self.layers, activation, float(input_scale))
+
+
+def find_layers(tensors: Mapping[str, torch.Tensor]) -> Layers:
+    """The Linear layers of a state dict, by its structure.
 
     Raises
     ------
     PredictorError
-        The tensors are no stack of Linear layers with one output, or do not say what lies between them.
+        The tensors are no stack of Linear layers with one output.
     """
     found: dict[tuple[str, int], dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
@@ -113,23 +158,7 @@ def find_stack(
     order = sorted(found)
     layers = tuple((_array(found[at]["weight"]), _array(found[at]["bias"])) for at in order)
     _check_shapes(layers)
-    positions, prefix = tuple(index for _, index in order), prefixes.pop()
-    if activation is None:
-        gapless = positions == tuple(range(len(positions))) or len(positions) == 1
-        activation = "none" if gapless else PUBLISHED_STACKS.get(positions)
-    if activation not in ("none", "relu"):
-        raise PredictorError(
-            f"expected to know what lies between the layers {positions}, got {activation!r}: "
-            "say activation='none' or activation='relu'"
-        )
-    if input_scale is None:
-        if len(layers) == 1 and prefix == "linear":
-            raise PredictorError(
-                f"expected to know the input's scale of a head named 'linear' (Simulacra's heads take the unit vector "
-                f"times sqrt(width) = {sqrt(layers[0][0].shape[1]):.4f}): say input_scale"
-            )
-        input_scale = 1.0
-    return Stack(layers, activation, float(input_scale))
+    return Layers(layers, tuple(index for _, index in order), prefixes.pop())
 
 
 def _check_shapes(layers: tuple[tuple[np.ndarray, np.ndarray], ...]) -> None:

@@ -14,7 +14,7 @@ from dask_aesthetic.predictors.base import Predictor
 from dask_aesthetic.predictors.catalogue import KNOWN
 from dask_aesthetic.predictors.checkpoint import read_tensors
 from dask_aesthetic.predictors.golden import golden_vectors
-from dask_aesthetic.predictors.layers import find_stack
+from dask_aesthetic.predictors.layers import find_layers
 
 
 def rebuild(checkpoints: Path, folded: Path) -> list[Predictor]:
@@ -43,7 +43,7 @@ def rebuild(checkpoints: Path, folded: Path) -> list[Predictor]:
             predictor.save(folded / f"{known.info.name}.safetensors")
             predictors.append(predictor)
             tensors, _ = read_tensors(checkpoints / known.file)
-            layers = find_stack(tensors, input_scale=known.input_scale)
+            layers = find_layers(tensors).stack(None, known.input_scale)
             units = golden_vectors(known.info.width).astype(np.float64)
             units /= np.linalg.norm(units, axis=1, keepdims=True)
             golden[known.info.name] = layers(units).round(9).tolist()

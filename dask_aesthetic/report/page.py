@@ -18,7 +18,7 @@ from dask_aesthetic.report.facts import Facts, Sample
 from dask_aesthetic.report.samples import ABOVE, BELOW, bucket_ends
 from dask_aesthetic.report.spec import ReportSpec
 from dask_aesthetic.report.text import link, plain
-from dask_aesthetic.thresholds import PRESET_SCALE, PRESETS, SCALES, Threshold
+from dask_aesthetic.thresholds import PRESETS, SCALES, Threshold, is_on_preset_scale
 from dask_aesthetic.version import __version__
 
 MOST_GROUPS, MOST_PROVENANCE, LONG = 200, 60, 500
@@ -163,7 +163,7 @@ def _threshold_rows(distribution: ScoreDistribution, span: plots.Range, scale: s
 
 def _is_laion(distribution: ScoreDistribution) -> bool:
     """Whether scores may be on the scale that LAION's counts and the presets are on."""
-    return distribution.predictor_scale in (PRESET_SCALE, "unknown")
+    return is_on_preset_scale(distribution.predictor_scale, distribution.predictor)
 
 
 def _failures(distribution: ScoreDistribution) -> list[dict[str, Any]]:

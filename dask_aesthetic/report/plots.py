@@ -10,7 +10,7 @@ import numpy as np
 from dask_aesthetic.distribution import LAION_SHARES, ScoreDistribution
 from dask_aesthetic.distribution.counting import BINS, FIRST, STEPS
 from dask_aesthetic.distribution.plotting import bars
-from dask_aesthetic.thresholds import PRESET_SCALE, SCALES, Threshold
+from dask_aesthetic.thresholds import SCALES, Threshold, is_on_preset_scale
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 330, 74, 14, 34, 50
 MOST_DECADES = 6
@@ -90,7 +90,7 @@ def histogram(distribution: ScoreDistribution, threshold: Threshold, span: Range
 def curve(distribution: ScoreDistribution, threshold: Threshold, span: Range) -> Plot:
     """Shares kept by threshold, on a logarithmic scale so that the few per mille at its end can be read."""
     shares = kept_from(distribution, span) / max(distribution.count, 1)
-    known = LAION_SHARES if distribution.predictor_scale in (PRESET_SCALE, "unknown") else {}
+    known = LAION_SHARES if is_on_preset_scale(distribution.predictor_scale, distribution.predictor) else {}
     seen = {score: share for score, share in known.items() if span.low <= score * STEPS <= span.high}
     lowest = min([*(share for share in shares if share > 0), *seen.values()], default=0.1)
     decades = min(max(math.ceil(-math.log10(lowest)), 1), MOST_DECADES)
