@@ -92,10 +92,10 @@ bench-job: $(VENV)/.bench  ## Measure the memory of jobs, and one of a hundred m
 	for part in memory long; do $(BIN)/python benchmarks/job.py $$part --json benchmarks/job.json || exit 1; done
 
 chaos: $(VENV)/.test  ## Kill workers and drivers of jobs again and again, and compare what comes out
-	$(BIN)/python tests/chaos.py
+	PYTHONPATH=tests $(BIN)/python -m helpers.chaos
 
 pictures: $(VENV)/.test  ## Pictures to scores to kept tars by a small random model, killed once and gone on with
-	$(BIN)/python tests/end_to_end.py
+	PYTHONPATH=tests $(BIN)/python -m helpers.end_to_end
 
 bench-gpu: .venv-rapids/.ready  ## Measure one GPU: arithmetic, columns, Parquet to scores, pictures
 	.venv-rapids/bin/python benchmarks/run.py gpu --write

@@ -14,7 +14,7 @@ PANELS = (
     ("peers", "scores of embeddings in memory", "Real embeddings in memory: time over dask_aesthetic"),
 )
 OURS, OTHERS = "#2a6f97", "#b8b8b8"
-MINE = {"read_scored", "job", "read_parquet and the accessor", "dask_aesthetic"}
+MINE = {"read_and_score", "job", "read_parquet and the accessor", "dask_aesthetic"}
 
 
 def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
@@ -27,8 +27,8 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
         rows = pd.DataFrame(results[suite]["rows"])
         told = medians(rows[rows["case"] == name]).sort_values("ratio", ascending=False)
         spread = [told["ratio"] - told["low"], told["high"] - told["ratio"]]
-        colours = [OURS if way in MINE else OTHERS for way in told["way"]]
-        bars = axes.barh(told["way"], told["ratio"], color=colours, xerr=spread, ecolor="#555555")
+        colors = [OURS if way in MINE else OTHERS for way in told["way"]]
+        bars = axes.barh(told["way"], told["ratio"], color=colors, xerr=spread, ecolor="#555555")
         axes.bar_label(bars, [f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}" for ratio in told["ratio"]], padding=4)
         if told["ratio"].max() > 20:
             axes.set_xscale("log")

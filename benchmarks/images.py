@@ -59,8 +59,8 @@ def jpeg(seed: int) -> bytes:
         phases = np.fft.fft2(rng.standard_normal((height, width)))
         plane = np.fft.ifft2(phases / frequency).real
         planes.append(plane / plane.std())
-    grey, *colour = planes
-    mixed = np.stack([128 + 50 * grey + 12 * part for part in (colour[0], 0 * grey, colour[1])], axis=-1)
+    gray, *color = planes
+    mixed = np.stack([128 + 50 * gray + 12 * part for part in (color[0], 0 * gray, color[1])], axis=-1)
     file = BytesIO()
     Image.fromarray(mixed.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=87)
     return file.getvalue()

@@ -40,19 +40,21 @@ def memory(sizes: tuple[int, ...] = (500_000, 2_000_000, 8_000_000)) -> dict:
     told = {}
     for rows in sizes:
         linked(rows)
-        for crew in ("threads", "cluster"):
-            command = [sys.executable, __file__, "measure", "--rows", str(rows), "--crew", crew]
+        for executor in ("threads", "cluster"):
+            command = [sys.executable, __file__, "measure", "--rows", str(rows), "--executor", executor]
             done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
-            told[f"{crew}, {rows:,} rows"] = json.loads(done.stdout.splitlines()[-1])
-            shown = ", ".join(f"{who} {size / 2**20:,.0f} MiB" for who, size in told[f"{crew}, {rows:,} rows"].items())
-            print(f"  {crew:<8} {rows:>10,} rows  {shown}", flush=True)
+            told[f"{executor}, {rows:,} rows"] = json.loads(done.stdout.splitlines()[-1])
+            shown = ", ".join(
+                f"{who} {size / 2**20:,.0f} MiB" for who, size in told[f"{executor}, {rows:,} rows"].items()
+            )
+            print(f"  {executor:<8} {rows:>10,} rows  {shown}", flush=True)
     return {"peak_bytes": told}
 
 
-def measure(rows: int, crew: str) -> None:
+def measure(rows: int, executor: str) -> None:
     """One run in this process, for `memory`."""
     files, out = linked(rows), emptied(FOLDER / "out" / "measured")
-    if crew == "threads":
+    if executor == "threads":
         score_dataset(files, out, threads=2)
         told = {"process": peak()}
     else:
@@ -91,11 +93,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=["memory", "long", "measure"])
     parser.add_argument("--rows", type=int, default=100_000_000)
-    parser.add_argument("--crew", default="threads")
+    parser.add_argument("--executor", default="threads")
     parser.add_argument("--json", type=Path, help="Add the figures to this file.")
     options = parser.parse_args()
     if options.part == "measure":
-        measure(options.rows, options.crew)
+        measure(options.rows, options.executor)
         return
     print(machine())
     told = memory() if options.part == "memory" else long(options.rows)

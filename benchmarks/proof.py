@@ -18,12 +18,21 @@ HERE = Path(__file__).parent
 PYTHON, RESULTS = Path(sys.executable).name, "results.json"
 PYTEST = [PYTHON, "-m", "pytest", "-v", "--no-header", "-rPfEs", "--tb=short", "-m", "gpu or rapids"]
 ODD = "cluster or managed or proxies"
-TESTS = [f"tests/test_{name}.py" for name in ("gpu", "backends", "inputs")]
+TESTS = ["tests/test_gpu.py", "tests/embeddings/test_backends.py", "tests/inputs/test_readers.py"]
 STEPS = {
     "machine": (["nvidia-smi"], 60),
     "tests": ([*PYTEST, "-k", f"not ({ODD})", *TESTS], 560),
     "fused": (
-        [PYTHON, "-m", "pytest", "-v", "--no-header", "--tb=short", "tests/test_fused.py", "tests/test_kernels.py"],
+        [
+            PYTHON,
+            "-m",
+            "pytest",
+            "-v",
+            "--no-header",
+            "--tb=short",
+            "tests/kernels/test_fused.py",
+            "tests/kernels/test_kernels.py",
+        ],
         200,
     ),
     "selftest": ([PYTHON, "-m", "dask_aesthetic", "selftest"], 120),

@@ -48,7 +48,7 @@ TARGETS = (
     Target("in memory, one thread: over the memory bound", "kernel", "float32 list, 1 thread", *MEMORY, 1 / 0.65),
     Target("in memory, two threads: over the memory bound", "kernel", "float32 list, 2 threads", *MEMORY, 1 / 0.8),
     Target("the accessor: over the same graph without scoring", "pipeline", THREADS, *SCORED, 1.15),
-    Target("read_scored, two threads: over reading the column", "pipeline", THREADS, "read_scored", READ, 1.3),
+    Target("read_and_score, two threads: over reading the column", "pipeline", THREADS, "read_and_score", READ, 1.3),
     Target("a job, two threads: over reading the column", "pipeline", THREADS, "job", READ, 1.4),
     Target("a job, local cluster: over reading the column", "pipeline", CLUSTER, "job", f"{READ}, two threads", 1.6),
     Target("the import: over dask.dataframe and torch", "import", "fresh interpreters", *IMPORTS, 1.1),

@@ -36,14 +36,14 @@ from dask_aesthetic.errors import (
     UnusableError,
 )
 from dask_aesthetic.learning import Calibration, FittedPredictor
-from dask_aesthetic.predictors import Predictor, PredictorInfo, catalogue, load_predictor
+from dask_aesthetic.predictors import Predictor, PredictorInfo, list_predictors, load_predictor
 from dask_aesthetic.thresholds import PRESETS, Threshold
 from dask_aesthetic.version import __version__
 
 if TYPE_CHECKING:
-    from dask_aesthetic.inputs import read_clip_retrieval, read_datacomp, read_npy, read_scored, read_webdataset
-    from dask_aesthetic.job import Summary, score_dataset
-    from dask_aesthetic.tars import Filtered, write_webdataset
+    from dask_aesthetic.filter import FilterSummary, filter_dataset
+    from dask_aesthetic.inputs import read_and_score, read_clip_retrieval, read_datacomp, read_npy, read_webdataset
+    from dask_aesthetic.job import JobSummary, score_dataset
 
 __all__ = [
     "PRESETS",
@@ -54,7 +54,7 @@ __all__ = [
     "Check",
     "ColumnError",
     "EncoderError",
-    "Filtered",
+    "FilterSummary",
     "FittedPredictor",
     "InputError",
     "InvalidEmbeddingError",
@@ -65,29 +65,29 @@ __all__ = [
     "PredictorError",
     "PredictorInfo",
     "ScoreDistribution",
-    "Summary",
+    "JobSummary",
     "Threshold",
     "ThresholdError",
     "UnusableError",
     "__version__",
-    "catalogue",
+    "list_predictors",
     "load_predictor",
     "read_clip_retrieval",
     "read_datacomp",
     "read_npy",
-    "read_scored",
+    "read_and_score",
     "read_webdataset",
     "score_dataset",
-    "write_webdataset",
+    "filter_dataset",
 ]
 
 _register.register()
 
 # What has to do with files is imported when it is asked for: whoever has a frame does not wait for it.
 _LATER = {
-    "inputs": ("read_clip_retrieval", "read_datacomp", "read_npy", "read_scored", "read_webdataset"),
-    "job": ("Summary", "score_dataset"),
-    "tars": ("Filtered", "write_webdataset"),
+    "inputs": ("read_clip_retrieval", "read_datacomp", "read_npy", "read_and_score", "read_webdataset"),
+    "job": ("JobSummary", "score_dataset"),
+    "filter": ("FilterSummary", "filter_dataset"),
 }
 
 

@@ -199,6 +199,12 @@ class AestheticWarning(UserWarning):
 _ARROW_BINARY = ("binary", "large_binary", "fixed_size_binary")  # How the names of Arrow's types begin.
 
 
+def first_line(error: BaseException) -> str:
+    """First line of the message of another library's error, or the error's type."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _place(partition: int | str | None, row: int, label: object) -> str:
     where = f"partition {partition}, " if isinstance(partition, int) else f"{partition}, " if partition else ""
     return f"{where}row {row}" + ("" if label is None else f" (index {label!r})")

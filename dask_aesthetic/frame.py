@@ -38,7 +38,8 @@ from dask_aesthetic.learning import (
     sum_rows,
 )
 from dask_aesthetic.predictors import NetworkPredictor, Predictor
-from dask_aesthetic.scoring import STATUS_DTYPE, ScoreSpec, refuse_replacing, refuse_width, score_column, status_column
+from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_column, status_column
+from dask_aesthetic.status import STATUS_DTYPE
 from dask_aesthetic.thresholds import check_scale
 from dask_aesthetic.unusable import count_in, warn_of, watch
 
@@ -99,7 +100,7 @@ def _embedded(
     """Columns made of an image column, in one pass; not even it is read where none of them is asked for."""
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
     _check_held(meta, {"image_column": image_column})
-    check_images(meta[image_column], spec.several)
+    check_images(meta[image_column], spec.pooling)
     if not isinstance(frame, dd.DataFrame):
         return embed_column(frame[image_column], spec, score_spec, keep_embedding)
     empty = embed_column(meta[image_column].iloc[:0], spec, score_spec, keep_embedding)

@@ -11,15 +11,16 @@ import pandas as pd
 import torch
 
 from dask_aesthetic import embeddings
-from dask_aesthetic.embeddings import STATUSES, Run, Status
+from dask_aesthetic.embeddings import Run
 from dask_aesthetic.embeddings.arrow import array_runs, plain
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.kernels import norms
-from dask_aesthetic.predictors import Predictor, catalogue, load_predictor
+from dask_aesthetic.predictors import Predictor, list_predictors, load_predictor
+from dask_aesthetic.status import STATUS_DTYPE, STATUSES, Status
 from dask_aesthetic.thresholds import SCALES, Threshold, find_threshold
+from dask_aesthetic.validation import check_integer
 
 ON_INVALID = ("null", "raise")
-STATUS_DTYPE = pd.CategoricalDtype(list(STATUSES))
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,8 @@ class ScoreSpec:
                 )
         if on_invalid not in ON_INVALID:
             raise ArgumentError.choice("on_invalid", on_invalid, ON_INVALID)
-        if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1):
-            raise ArgumentError(
-                f"expected batch_size to be a whole number of rows, 1 or more, or None, got {batch_size!r}"
-            )
+        if batch_size is not None:
+            check_integer("batch_size", batch_size, minimum=1, unit="rows", default="None")
         loaded = load_predictor(predictor)
         cut = find_threshold(threshold, scale, loaded.info.scale, loaded.info.name)
         return cls(loaded, cut, score_column, keep_column, on_invalid, batch_size)
@@ -120,7 +119,7 @@ def width_error(widths: Sequence[int], predictor: Predictor, embedding_column: s
 
 def width_hint(widths: Sequence[int]) -> str:
     """The shipped predictors that take some of these widths, as the end of a sentence; empty if there are none."""
-    names = [f"{name} ({info.width})" for name, info in catalogue().items() if info.width in widths]
+    names = [f"{name} ({info.width})" for name, info in list_predictors().items() if info.width in widths]
     return f". Predictors that take such: {', '.join(names)}" if names else ""
 
 
@@ -253,7 +252,7 @@ def _score_run(run: Run, spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _look_again(vectors: torch.Tensor, odd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Status of every vector, and the unit vectors of the odd ones, which only float64 can tell or normalise."""
+    """Status of every vector, and the unit vectors of the odd ones, which only float64 can tell or normalize."""
     status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8, device=vectors.device)
     if not len(odd):
         return status, vectors[:0].to(torch.float64)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dask_aesthetic.predictors import catalogue, load_predictor
+from dask_aesthetic.predictors import list_predictors, load_predictor
 from dask_aesthetic.predictors.golden import golden_scores, golden_vectors
 
 TOLERANCE = 5e-6
@@ -48,7 +48,7 @@ def selftest() -> list[Check]:
     True
     """
     devices = ["cpu", *(f"cuda:{at}" for at in range(torch.cuda.device_count()))]
-    return [_check(name, device) for device in devices for name in catalogue()]
+    return [_check(name, device) for device in devices for name in list_predictors()]
 
 
 def _check(name: str, device: str) -> Check:

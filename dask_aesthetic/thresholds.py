@@ -72,23 +72,23 @@ class Threshold:
         """The value as the nearest float32, so that every library compares float32 scores with it alike."""
         return float(np.float32(self.value))
 
-    def as_dict(self) -> dict[str, str | float]:
+    def to_dict(self) -> dict[str, str | float]:
         """The threshold as plain values, for JSON; `from_dict` reads it back.
 
         Examples
         --------
-        >>> Threshold.from_dict(Threshold(5.0, name="standard").as_dict())
+        >>> Threshold.from_dict(Threshold(5.0, name="standard").to_dict())
         Threshold(value=5.0, scale='raw', name='standard', predictor='')
         """
         return {"value": float(self.value), "scale": self.scale, "name": self.name, "predictor": self.predictor}
 
     @staticmethod
     def from_dict(told: Mapping[str, Any]) -> Threshold:
-        """The threshold that `as_dict` told; ThresholdError if it is something else."""
+        """The threshold that `to_dict` told; ThresholdError if it is something else."""
         try:
             return Threshold(**told)
         except TypeError as error:
-            raise ThresholdError(f"expected a threshold as Threshold.as_dict tells it, got {told!r}") from error
+            raise ThresholdError(f"expected a threshold as Threshold.to_dict tells it, got {told!r}") from error
 
     def __str__(self) -> str:
         return self._condition() + (f": {self.name}" if self.name else "")

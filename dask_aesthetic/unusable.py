@@ -16,9 +16,9 @@ import torch
 from dask.callbacks import Callback
 
 from dask_aesthetic.check.columns import Make
-from dask_aesthetic.embeddings import STATUSES, Status
 from dask_aesthetic.errors import AestheticWarning
 from dask_aesthetic.scoring import ScoreSpec, width_hint
+from dask_aesthetic.status import STATUSES, Status
 
 MOST_CALLS = 1000  # A worker lives long and is told of no computation's end.
 

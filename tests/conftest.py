@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import columns
-import dask
 import fsspec
 import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
-from forks import Interpreter
+
+from helpers import columns
+from helpers.interpreter import Interpreter
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -101,19 +101,8 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3(s3_server) -> S3:
-    """A bucket and the storage options to reach it: ``read_scored(s3.url, storage_options=s3.options)``."""
+    """A bucket and the storage options to reach it: ``read_and_score(s3.url, storage_options=s3.options)``."""
     options = {"key": "nobody", "secret": "nothing", "endpoint_url": s3_server}
     bucket = S3(f"s3://b{uuid4().hex}", options | {"client_kwargs": {"region_name": "eu-west-1"}})
     bucket.fs.mkdir(bucket.url)
     return bucket
-
-
-@contextmanager
-def no_compute():
-    """Fail if Dask computes anything inside."""
-
-    def refuse(*args, **kwargs):
-        raise AssertionError("Dask computed before it was asked to")
-
-    with dask.config.set(scheduler=refuse):
-        yield

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import columns
 import dask.dataframe as dd
 import numpy as np
 import pytest
 
 from dask_aesthetic.cluster import local_cluster, shown_of, visible_gpus
 from dask_aesthetic.errors import ArgumentError, MissingDependencyError
+from helpers import columns
 
 RAPIDS = importlib.util.find_spec("dask_cuda") is not None
 NO_GPU = pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is an NVIDIA GPU")

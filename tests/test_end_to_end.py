@@ -8,9 +8,8 @@ from click.testing import CliRunner
 
 pytest.importorskip("open_clip", reason="needs open_clip: pip install 'dask-aesthetic[embed]'")
 
-import end_to_end
-
 from dask_aesthetic.cli import main
+from helpers import end_to_end
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import backends
-import columns
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from helpers import backends, columns
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not backends.HAS_GPU, reason=backends.NO_GPU)]
 GIB = 1 << 30
@@ -383,11 +383,11 @@ def test_a_cluster_of_gpu_workers_reads_scores_and_writes_more_than_its_pool_hol
 def test_read_scored_reads_to_the_gpu(vectors, tmp_path):
     import dask
 
-    from dask_aesthetic.inputs import read_scored
+    from dask_aesthetic.inputs import read_and_score
 
     parquet_files(tmp_path, vectors, 3, 1000)
     with dask.config.set({"dataframe.backend": "cudf"}):
-        scored = read_scored(tmp_path).compute()
+        scored = read_and_score(tmp_path).compute()
     assert type(scored).__module__.partition(".")[0] == "cudf"
     expected = columns.frame(repeated(vectors, 1000), "list").aesthetic.score()["aesthetic_score"].to_numpy()
     got = scored["aesthetic_score"].to_pandas().to_numpy()
@@ -412,7 +412,7 @@ def values(column) -> list[object]:
 def test_read_scored_reads_odd_files(vectors, tmp_path, kind, index):
     import dask
 
-    from dask_aesthetic.inputs import read_scored
+    from dask_aesthetic.inputs import read_and_score
 
     n = 100
     table = pa.table(
@@ -432,9 +432,9 @@ def test_read_scored_reads_odd_files(vectors, tmp_path, kind, index):
     folder = tmp_path / "lang=en"
     folder.mkdir()
     pq.write_table(table, folder / "0.parquet", row_group_size=30)
-    expected = read_scored(tmp_path, "all", rows_per_partition=30).compute()
+    expected = read_and_score(tmp_path, "all", rows_per_partition=30).compute()
     with dask.config.set({"dataframe.backend": "cudf"}):
-        got = read_scored(tmp_path, "all", rows_per_partition=30).compute().to_pandas()
+        got = read_and_score(tmp_path, "all", rows_per_partition=30).compute().to_pandas()
     assert got.columns.tolist() == expected.columns.tolist()
     for name in ("key", "tag", "lang"):
         assert values(got[name]) == values(expected[name])
@@ -449,7 +449,7 @@ def verbs(frame, folder: Path) -> dict[str, object]:
     check, scores, fitted = frame.aesthetic.check(), frame.aesthetic.distribution(), frame.aesthetic.fit("rating")
     page = frame.aesthetic.report(folder / "page.html", key_column="key", samples=4)
     return {
-        "check": (check.rows, check.widths, check.nulls, check.status, check.normalised),
+        "check": (check.rows, check.widths, check.nulls, check.status, check.normalized),
         "rows": scores.rows,
         "median": round(scores.quantile(0.5), 3),
         "groups": {group: one.rows for group, one in frame.aesthetic.distribution(by="tag").items()},

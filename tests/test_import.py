@@ -87,10 +87,10 @@ optional = {"cupy", "cuda", "pynvml", "jinja2", "triton"}
 assert not optional & {name.partition(".")[0] for name in ours}
 assert not torch.cuda.is_initialized()
 
-later = {"dask_aesthetic.inputs", "dask_aesthetic.job", "dask_aesthetic.tars"}
+later = {"dask_aesthetic.inputs", "dask_aesthetic.job", "dask_aesthetic.filter"}
 assert not later & ours
 assert set(dask_aesthetic.__all__) <= set(dir(dask_aesthetic))
-assert all(getattr(dask_aesthetic, name).__name__ for name in ("read_npy", "score_dataset", "write_webdataset"))
+assert all(getattr(dask_aesthetic, name).__name__ for name in ("read_npy", "score_dataset", "filter_dataset"))
 assert later <= set(sys.modules)
 try:
     dask_aesthetic.nothing

@@ -62,7 +62,7 @@ def vision_data_curation(embeddings: np.ndarray, checkpoints: Path) -> Score:
 
 
 def simple_aesthetics_predictor(embeddings: np.ndarray, checkpoints: Path) -> Score:
-    """The head of its model, on normalised embeddings, as its forward pass does after CLIP."""
+    """The head of its model, on normalized embeddings, as its forward pass does after CLIP."""
     import torch
     from aesthetics_predictor import AestheticsPredictorV2Linear
     from transformers.models.clip.configuration_clip import CLIPVisionConfig

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from harness import Case, Way
 
-from dask_aesthetic import read_scored
+from dask_aesthetic import read_and_score
 
 ROWS = 50_000
 HALF = pa.field("element", pa.float16(), nullable=False)
@@ -36,7 +36,7 @@ KINDS = {
 
 def cases() -> Iterator[Case]:
     """A case of all kinds of file under one reader, and per kind of file a case of all readers."""
-    yield Case("read_scored, by kind of file", _kinds, rounds=5)
+    yield Case("read_and_score, by kind of file", _kinds, rounds=5)
     for kind in ("list, not null elements, plain", "list, pyarrow's defaults", "fixed-size list, plain"):
         yield Case(f"{kind}, by reader", partial(_readers, kind), rounds=5)
 
@@ -55,7 +55,7 @@ def _readers(kind: str) -> Iterator[list[Way]]:
         Way("pyarrow, whole table, one thread", lambda: pq.read_table(file, use_threads=False), ROWS),
         Way("pandas, Arrow columns", lambda: pd.read_parquet(file, dtype_backend="pyarrow"), ROWS),
         Way("pandas, objects", lambda: pd.read_parquet(file), ROWS),
-        Way("read_scored", partial(_scored, file), ROWS),
+        Way("read_and_score", partial(_scored, file), ROWS),
         Way("dask.dataframe, Arrow columns, and score", partial(_accessor, file), ROWS),
     ]
 
@@ -81,7 +81,7 @@ def _batches(file: Path, rows: int) -> None:
 
 
 def _scored(file: Path) -> None:
-    read_scored(file)["aesthetic_score"].compute(scheduler="synchronous")
+    read_and_score(file)["aesthetic_score"].compute(scheduler="synchronous")
 
 
 def _accessor(file: Path) -> None:

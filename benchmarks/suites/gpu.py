@@ -176,9 +176,9 @@ def _graphs(folder: Path, **compute: object) -> list[Way]:
 
     def scored() -> object:
         with dask.config.set({"dataframe.backend": "cudf"}):
-            return dask_aesthetic.read_scored(files, rows_per_partition=None)["aesthetic_score"].compute(**compute)
+            return dask_aesthetic.read_and_score(files, rows_per_partition=None)["aesthetic_score"].compute(**compute)
 
-    runs = {"read the column": read, "read and score": score, "read_scored": scored}
+    runs = {"read the column": read, "read and score": score, "read_and_score": scored}
     return [Way(name, _finished(run), FILES * FILE_ROWS) for name, run in runs.items()]
 
 

@@ -84,7 +84,7 @@ def _dots(matrix: np.ndarray, norms: bool = True) -> None:
 
 
 def _layered(threads: int):
-    """The published head layer by layer on normalised batches of 1024, as LAION's script and NeMo Curator run it."""
+    """The published head layer by layer on normalized batches of 1024, as LAION's script and NeMo Curator run it."""
     widths = (data.WIDTH, 1024, 128, 64, 16, 1)
     network = nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(widths))).eval()
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from distributed import Client
 from harness import Case, Way
 
-from dask_aesthetic import load_predictor, read_scored, score_dataset
+from dask_aesthetic import load_predictor, read_and_score, score_dataset
 from dask_aesthetic.cluster import local_cluster
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.file import local_file
@@ -31,7 +31,7 @@ def cases() -> Iterator[Case]:
     """Threads, a cluster, partition sizes, and the share of scoring."""
     yield Case("two threads", _threads, rounds=5, memory=True)
     yield Case("local cluster, two workers of one thread", _cluster, rounds=5)
-    yield Case("read_scored by rows per partition, two threads", _partitions, rounds=3)
+    yield Case("read_and_score by rows per partition, two threads", _partitions, rounds=3)
     yield Case("read_parquet and the accessor by rows per file, two threads", _files, rounds=3, memory=True)
 
 
@@ -42,7 +42,7 @@ def _threads() -> Iterator[list[Way]]:
     ways = [
         Way("read the column", partial(_read, files), ROWS),
         Way("read and score, no graph", partial(_bare, files), ROWS),
-        Way("read_scored", partial(_scores, partial(read_scored, files)), ROWS),
+        Way("read_and_score", partial(_scores, partial(read_and_score, files)), ROWS),
         Way("job", lambda: score_dataset(files, _emptied(out / "threads"), threads=2), ROWS),
         Way("read_parquet, no scoring", partial(_scores, partial(_unscored, files)), ROWS),
         Way("read_parquet and the accessor", partial(_scores, partial(_accessor, files)), ROWS),
@@ -63,7 +63,7 @@ def _cluster() -> Iterator[list[Way]]:
     ):
         yield [
             Way("read the column, two threads", partial(_read, files), ROWS),
-            Way("read_scored", partial(_scores, partial(read_scored, files), client), ROWS),
+            Way("read_and_score", partial(_scores, partial(read_and_score, files), client), ROWS),
             Way("job", lambda: score_dataset(files, _emptied(out), client=client), ROWS),
             Way("read_parquet, no scoring", partial(_scores, partial(_unscored, files), client), ROWS),
             Way("read_parquet and the accessor", partial(_scores, partial(_accessor, files), client), ROWS),
@@ -76,7 +76,7 @@ def _partitions() -> Iterator[list[Way]]:
     file = _grouped()
     ways = [Way("read the column, two threads", partial(_read_groups, file), ROWS)]
     for rows in (5_000, 25_000, 100_000, 250_000):
-        frame = partial(read_scored, file, rows_per_partition=rows)
+        frame = partial(read_and_score, file, rows_per_partition=rows)
         ways.append(Way(f"{rows:,} rows", partial(_scores, frame), ROWS))
     yield ways
 
@@ -96,7 +96,7 @@ def _read(files: Path) -> None:
 
 
 def _bare(files: Path) -> None:
-    """What tasks of `read_scored` do, without Dask around them."""
+    """What tasks of `read_and_score` do, without Dask around them."""
     spec = ScoreSpec.of("image_embedding", "laion-v2", "standard", "raw", "aesthetic_score", "keep", "null", None)
 
     def score(path: Path) -> None:

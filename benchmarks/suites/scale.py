@@ -82,11 +82,11 @@ def _clients(workers: int) -> Iterator[Client]:
         yield client
 
 
-def _job(files: Path, **crew) -> float:
+def _job(files: Path, **executor) -> float:
     """Seconds of a job; removing what the one before has written is not counted."""
     shutil.rmtree(OUT, ignore_errors=True)
     start = time.perf_counter()
-    score_dataset(files, OUT, **crew)
+    score_dataset(files, OUT, **executor)
     return time.perf_counter() - start
 
 

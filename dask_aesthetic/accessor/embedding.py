@@ -40,7 +40,7 @@ class Embedding:
         output_column: str = EMBEDDING_COLUMN,
         status_column: str = IMAGE_STATUS_COLUMN,
         dtype: str = "float32",
-        several: str | None = None,
+        pooling: str | None = None,
         exif_orientation: bool = False,
         on_invalid: str = "null",
         storage_options: Mapping[str, Any] | None = None,
@@ -69,7 +69,7 @@ class Embedding:
             Names of the added columns.
         dtype : {"float32", "float16"}
             What embeddings are stored in; cuDF has float32 alone.
-        several : {"first", "mean", "max"}, optional
+        pooling : {"first", "mean", "max"}, optional
             What stands for a row that has a list of pictures: the first one's embedding, or the mean or largest value,
             dimension by dimension, of all, brought to unit length again. Lists are refused unless it is given.
         exif_orientation : bool
@@ -109,10 +109,10 @@ class Embedding:
         Pictures are decoded by Pillow (JPEG, PNG, WebP, GIF, BMP, TIFF, MPO, AVIF, JPEG 2000, PPM, QOI, PSD; HEIF once
         pillow-heif is registered on every worker), in as many threads per worker as it
         has CPU cores, and brought to size by open_clip's own preprocessing for the model: resized in their own mode,
-        bicubic in Pillow, then made RGB. So CMYK is converted without its colour profile; a palette is resized to the
-        nearest pixel; transparency is dropped, and shows the colour under it; grey is repeated. Of an animation the
-        first frame counts. The one difference: of grey with 16 bits, which Pillow would make white, the upper 8 are
-        taken, as Pillow does of colours with 16 bits. Wider numbers are ``undecodable``. A list fails where one of its
+        bicubic in Pillow, then made RGB. So CMYK is converted without its color profile; a palette is resized to the
+        nearest pixel; transparency is dropped, and shows the color under it; gray is repeated. Of an animation the
+        first frame counts. The one difference: of gray with 16 bits, which Pillow would make white, the upper 8 are
+        taken, as Pillow does of colors with 16 bits. Wider numbers are ``undecodable``. A list fails where one of its
         pictures does.
 
         The model is loaded once per worker process, and is in no graph. Batch size and partitioning change an
@@ -134,7 +134,7 @@ class Embedding:
             output_column=output_column,
             status_column=status_column,
             dtype=dtype,
-            several=several,
+            pooling=pooling,
             exif_orientation=exif_orientation,
             on_invalid=on_invalid,
             storage_options=storage_options,
@@ -158,7 +158,7 @@ class Embedding:
         dtype: str = "float32",
         batch_size: int | str = "auto",
         precision: str = "auto",
-        several: str | None = None,
+        pooling: str | None = None,
         exif_orientation: bool = False,
         on_invalid: str = "null",
         storage_options: Mapping[str, Any] | None = None,
@@ -168,7 +168,7 @@ class Embedding:
 
         Parameters
         ----------
-        image_column, model, pretrained, status_column, batch_size, precision, several, exif_orientation, \
+        image_column, model, pretrained, status_column, batch_size, precision, pooling, exif_orientation, \
 on_invalid, storage_options, replace_columns
             As in `embed`.
         predictor, threshold, scale, score_column, keep_column
@@ -207,7 +207,7 @@ on_invalid, storage_options, replace_columns
             output_column=output_column,
             status_column=status_column,
             dtype=dtype,
-            several=several,
+            pooling=pooling,
             exif_orientation=exif_orientation,
             on_invalid=on_invalid,
             storage_options=storage_options,

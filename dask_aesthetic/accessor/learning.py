@@ -97,7 +97,7 @@ class Learning:
         *,
         name: str = "taste",
         prior: str | os.PathLike[str] | Predictor | None = DEFAULT,
-        strength: float | str = "auto",
+        alpha: float | str = "auto",
         folds: int = 5,
         seed: int = 0,
         width: int | None = None,
@@ -118,7 +118,7 @@ class Learning:
             What to call the predictor, and the scale of its scores.
         prior : str, path or Predictor, optional
             What the weights are shrunk towards, stretched to the scale of the ratings; None to shrink towards zero.
-        strength : float or "auto"
+        alpha : float or "auto"
             How strongly; chosen by cross-validation unless given. 0 is least squares.
         folds : int
             Parts that are held out in turn, 2 or more.
@@ -140,7 +140,7 @@ class Learning:
             A column is not there or holds something else; no row is rated and has a usable embedding; or all ratings
             or all embeddings are the same.
         ArgumentError
-            There are fewer rated rows than folds, `strength` is too small for so few of them, or an argument is not
+            There are fewer rated rows than folds, `alpha` is too small for so few of them, or an argument is not
             usable.
         PredictorError
             The prior is unknown or no affine map.
@@ -148,11 +148,11 @@ class Learning:
         Notes
         -----
         With x the unit vectors, y the ratings and w0 the prior's weights, the fit minimises
-        ``sum (y - b - w . x)^2 + strength * |w - a w0|^2`` over w, b and a. It is exact: normal equations of float64
-        are added up over partitions, and solved for every strength by one eigendecomposition.
+        ``sum (y - b - w . x)^2 + alpha * |w - a w0|^2`` over w, b and a. It is exact: normal equations of float64
+        are added up over partitions, and solved for every alpha by one eigendecomposition.
 
         A row's fold follows from the content of its embedding, so repeated pictures stay together and partitions do
-        not matter. Held-out error and correlation come exactly out of the sums of each fold, with the strength for a
+        not matter. Held-out error and correlation come exactly out of the sums of each fold, with the alpha for a
         fold chosen by the others. Rank correlation is that of 8,192 held-out rows drawn by the same hash, of all where
         there are fewer.
 
@@ -171,5 +171,5 @@ class Learning:
         >>> bool((scored["aesthetic_score"] - frame["rating"]).abs().max() < 0.5)
         True
         """
-        spec = FitSpec.of(embedding_column, rating_column, name, prior, strength, width, folds, seed)
+        spec = FitSpec.of(embedding_column, rating_column, name, prior, alpha, width, folds, seed)
         return through_proxies(frames.fit, self._frame, spec)

@@ -178,7 +178,7 @@ class Looking:
     ) -> Path:
         """Write a page of what the scores look like: one HTML file that loads nothing from elsewhere.
 
-        Summary, histogram with a slider for the threshold, keep rates beside LAION's, sampled rows with their
+        JobSummary, histogram with a slider for the threshold, keep rates beside LAION's, sampled rows with their
         pictures, failures by reason, groups, provenance. It computes at once on Dask frames too: one pass over scores,
         statuses, groups and keys, then a look at pictures and URLs of the sampled rows alone.
 

@@ -37,7 +37,7 @@ class Scoring:
         ----------
         embedding_column : str
             Column with a list of floats (float16, float32 or float64) per row, as many as the predictor takes
-            (`laion-v2`: 768). They are normalised first, so unnormalised ones score the same.
+            (`laion-v2`: 768). They are normalized first, so unnormalized ones score the same.
         predictor : str, path or Predictor
             Whatever `load_predictor` takes.
         threshold : float, str or Threshold

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_aesthetic.check.signature import ENCODER
-from dask_aesthetic.predictors import catalogue
+from dask_aesthetic.predictors import list_predictors
 
 if TYPE_CHECKING:
     from dask_aesthetic.check.result import Check
@@ -21,7 +21,7 @@ MOSTLY = 0.9  # Fewer rows than this of one kind are a mixture.
 FEW = 10  # Rows below which a place says less.
 PLACEHOLDER = 0.01  # Share of the rows that hold one and the same vector.
 OUTSIDE = 0.01  # Share of the scores outside 1..10.
-LEARNT = "learnt from news photographs and their captions"
+LEARNED = "learned from news photographs and their captions"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def _widths(check: Check) -> str:
 def _other_predictor(check: Check) -> str:
     width = max(check.widths, key=lambda width: (width != check.width, check.widths[width]), default=0)
     fits = [
-        f"predictor={name!r} if {info.encoder} made them" for name, info in catalogue().items() if info.width == width
+        f"predictor={name!r} if {info.encoder} made them"
+        for name, info in list_predictors().items()
+        if info.width == width
     ]
     if fits:
         return f"say {' or '.join(fits)}; thresholds of {check.predictor} scores do not hold there"
@@ -125,14 +127,14 @@ def encoder_findings(check: Check) -> Iterator[Finding]:
     """Whose embeddings they look like; never more than a caution."""
     if check.encoder is None:
         return
-    rows, sure = check.encoder_rows, f"{min(check.encoder_sureness, 0.99):.0%} sure, {LEARNT}"
+    rows, sure = check.encoder_rows, f"{min(check.encoder_sureness, 0.99):.0%} sure, {LEARNED}"
     few = f", and from {check.ok} only" if check.ok < FEW else ""
     do = f"make sure that these are image embeddings of {ENCODER}: others' scores mean nothing. If they are, go on"
     if rows[check.encoder] < MOSTLY:
         names = {"image": "where it puts pictures", "text": "where it puts texts", "other": "elsewhere"}
         ranked = sorted(rows, key=lambda kind: -rows[kind])
         parts = ", ".join(f"{rows[kind]:.1%} {names[kind]}" for kind in ranked if rows[kind])
-        yield Finding(CAUTION, f"seen from OpenAI's ViT-L/14, rows lie in several places: {parts} ({LEARNT}{few})", do)
+        yield Finding(CAUTION, f"seen from OpenAI's ViT-L/14, rows lie in several places: {parts} ({LEARNED}{few})", do)
     elif check.encoder == "image":
         yield Finding(NOTE, f"rows lie where OpenAI's ViT-L/14 puts pictures ({sure}{few})", NOTHING)
     elif check.encoder == "text":
@@ -161,9 +163,9 @@ def _repeats(check: Check) -> Iterator[Finding]:
 
 
 def _make(check: Check) -> Iterator[Finding]:
-    if check.normalised is False:
-        what = f"vectors are not normalised (median norm {check.norm_median:.4g})"
-        yield Finding(NOTE, what, "nothing: scoring normalises them")
+    if check.normalized is False:
+        what = f"vectors are not normalized (median norm {check.norm_median:.4g})"
+        yield Finding(NOTE, what, "nothing: scoring normalizes them")
     if check.zero_copy is False and check.ok:
         do = "read Parquet with dtype_backend='pyarrow', which gives Arrow lists, scored where they lie"
         yield Finding(NOTE, "rows are objects, which are copied block by block: several times slower", do)

@@ -18,11 +18,11 @@ from dask_aesthetic.check.norms import Norms
 from dask_aesthetic.check.repeats import Repeats
 from dask_aesthetic.check.signature import ENCODER, KINDS, WIDTH, load_signature
 from dask_aesthetic.distribution import ScoreDistribution
-from dask_aesthetic.embeddings import STATUSES, Status
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.kernels import dots_and_norms, norms
-from dask_aesthetic.predictors import Predictor, catalogue
+from dask_aesthetic.predictors import Predictor, list_predictors
 from dask_aesthetic.scoring import ScoreSpec, score_runs
+from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.thresholds import Threshold
 
 STEPS = 1 << 20  # Sureness is added up in whole steps, so that no order of adding can change it.
@@ -69,7 +69,7 @@ def _facts_of_piece(column: Any, spec: ScoreSpec) -> Facts:
     except ColumnError as error:
         return replace(nothing, rows=rows, refused=Counter({str(error): rows}))
     make = Make.of(column)
-    known = {spec.predictor.width} | {info.width for info in catalogue().values()}
+    known = {spec.predictor.width} | {info.width for info in list_predictors().values()}
     with embeddings.stream(column):
         parts = [replace(nothing, rows=rows, **vars(make)), _scored(column, spec)]
         for width in sorted(known & set(make.widths)):

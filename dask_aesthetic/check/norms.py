@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-ALMOST_ONE = 0.01  # Vectors stored as float16 or bfloat16 after they were normalised lie within this.
+ALMOST_ONE = 0.01  # Vectors stored as float16 or bfloat16 after they were normalized lie within this.
 DROPPED_BITS = 14  # Bins are what is left of a float32: 512 steps between powers of two, so 0.2 % wide.
 
 
@@ -59,7 +59,7 @@ class Norms:
         return self.bins.total()
 
     @property
-    def normalised(self) -> bool:
+    def normalized(self) -> bool:
         """Whether every one of them has length 1, within 0.01."""
         return self.unit == self.count
 

@@ -71,7 +71,7 @@ def table(sureness: dict[str, list[np.ndarray]]) -> list[str]:
 def save(signature: Signature, path: Path) -> None:
     """Write what `load_signature` reads."""
     told = {"weight": signature.weight.round(6).tolist(), "bias": signature.bias.round(6).tolist()}
-    header = json.dumps({**told, "encoder": ENCODER, "source": SOURCE, "licence": "Apache-2.0"}, sort_keys=True)
+    header = json.dumps({**told, "encoder": ENCODER, "source": SOURCE, "license": "Apache-2.0"}, sort_keys=True)
     save_file({"directions": signature.directions}, path, {HEADER: header})
 
 

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 
-from dask_aesthetic.kernels import CPU_ROWS, blocks
+from dask_aesthetic.hashing import hash_rows
 
-GPU_ROWS = 1 << 14  # Their bits are 64 wide: 100 MB.
 KEEP = 10_000
-
-
-def _mix(z: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64, so that every bit of a hash is as good as any."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +38,7 @@ class Repeats:
     @classmethod
     def of(cls, vectors: torch.Tensor) -> Repeats:
         """Count vectors, shape (n, width), that are equal as float32."""
-        return cls(*_lowest(_hashes(vectors), np.ones(len(vectors), np.int64)))
+        return cls(*_lowest(hash_rows(vectors), np.ones(len(vectors), np.int64)))
 
     def __add__(self, other: Repeats) -> Repeats:
         hashes, counts = (np.concatenate(pair) for pair in zip(self._pair, other._pair, strict=True))
@@ -88,20 +79,3 @@ def _lowest(hashes: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndar
     total = np.zeros(len(found), np.int64)
     np.add.at(total, at, counts)
     return found[:KEEP], total[:KEEP]
-
-
-def _hashes(vectors: torch.Tensor) -> np.ndarray:
-    """A sum of the entries' bits times random odd numbers, modulo 2**64, mixed; shape (n,), uint64."""
-    factors = _mix(np.arange(1, vectors.shape[1] + 1, dtype=np.uint64)) | np.uint64(1)
-    hashes = np.empty(len(vectors), np.uint64)
-    for at, block in blocks(vectors, CPU_ROWS if vectors.device.type == "cpu" else GPU_ROWS):
-        hashes[at] = _sums(block, factors)
-    return _mix(hashes)
-
-
-def _sums(block: Any, factors: np.ndarray) -> np.ndarray:
-    if isinstance(block, np.ndarray):
-        return np.vecdot(block.view(np.uint32).astype(np.uint64), factors)
-    bits = block.contiguous().view(torch.int32).to(torch.int64) & 0xFFFFFFFF
-    signed = torch.from_numpy(factors.view(np.int64)).to(block.device)
-    return (bits * signed).sum(dim=1).cpu().numpy().view(np.uint64)

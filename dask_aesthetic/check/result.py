@@ -45,7 +45,7 @@ class Check:
         Rows by what ``frame.aesthetic.status()`` says of them.
     norm_min, norm_median, norm_max : float or None
         Euclidean norms of the other rows of such widths; the median within 0.1 %.
-    normalised : bool or None
+    normalized : bool or None
         Whether all of those lie within 0.01 of 1.
     repeated : float
         Share of the rows, estimated from up to 10,000 distinct vectors, that repeat another one.
@@ -88,7 +88,7 @@ class Check:
     norm_min: float | None
     norm_median: float | None
     norm_max: float | None
-    normalised: bool | None
+    normalized: bool | None
     repeated: float
     most_repeated: int
     encoder: str | None
@@ -134,7 +134,7 @@ class Check:
             norm_min=norms.min if any_norms else None,
             norm_median=norms.median if any_norms else None,
             norm_max=norms.max if any_norms else None,
-            normalised=norms.normalised if any_norms else None,
+            normalized=norms.normalized if any_norms else None,
             repeated=facts.repeats.share,
             most_repeated=facts.repeats.most,
             **_encoder(facts, predictor),
@@ -183,10 +183,10 @@ class Check:
         grave = "; ".join(finding.what for finding in self.findings if finding.level == level)
         if not self.usable:
             return f"not usable: {grave}"
-        length = ", not normalised (fine: scoring normalises)" if self.normalised is False else ""
+        length = ", not normalized (fine: scoring normalizes)" if self.normalized is False else ""
         return f"usable{length}, with caution: {grave}" if grave else f"usable{length}"
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it as plain values; of the scores what people read."""
         told = {name: value for name, value in vars(self).items() if name != "scores"}
         return {
@@ -201,8 +201,8 @@ class Check:
         }
 
     def to_json(self) -> str:
-        """`as_dict` as one line of JSON."""
-        return json.dumps(self.as_dict(), allow_nan=False)
+        """`to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False)
 
     def __repr__(self) -> str:
         return telling.as_text(self)

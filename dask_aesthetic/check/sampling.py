@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dask_aesthetic.distribution.arguments import is_whole
-from dask_aesthetic.errors import ArgumentError
+from dask_aesthetic.validation import check_integer
 
 SLICES = 32
 SLICE_ROWS = 1000
@@ -13,9 +12,7 @@ SLICE_ROWS = 1000
 
 def check_sample(sample: Any) -> int | None:
     """Refuse a sample that is no number of rows."""
-    if sample is not None and (not is_whole(sample) or sample < 1):
-        raise ArgumentError(f"expected sample to be a whole number of rows, 1 or more, or None, got {sample!r}")
-    return None if sample is None else int(sample)
+    return None if sample is None else check_integer("sample", sample, minimum=1, unit="rows", default="None")
 
 
 def chosen_parts(parts: int, sample: int | None) -> list[int]:

@@ -62,7 +62,7 @@ def table(check: Check) -> dict[str, str]:
     rows["repeated"] = f"{check.repeated:.1%}"
     if check.norm_median is not None:
         ends = f"{check.norm_min:.4g} to {check.norm_max:.4g}, median {check.norm_median:.4g}"
-        rows["norms"] = f"{ends}: {'' if check.normalised else 'not '}normalised"
+        rows["norms"] = f"{ends}: {'' if check.normalized else 'not '}normalized"
     if check.ok:
         rows["scores"] = ", ".join(
             f"{name} {score:.2f}" for name, score in quantiles(check.scores).items() if score is not None

@@ -8,9 +8,8 @@ import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dask_aesthetic.errors import AestheticError, InputError
+from dask_aesthetic.errors import AestheticError, InputError, first_line
 from dask_aesthetic.inputs import read_frame
-from dask_aesthetic.inputs.file import first_line
 from dask_aesthetic.inputs.files import find_files
 from dask_aesthetic.inputs.layouts import FORMATS
 
@@ -31,7 +30,7 @@ from dask_aesthetic.inputs.layouts import FORMATS
     "--predictor",
     default="laion-v2",
     metavar="NAME|PATH|ID",
-    help="Catalogue name, checkpoint or Hugging Face id@revision.",
+    help="Catalog name, checkpoint or Hugging Face id@revision.",
 )
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="auto", help="What INPUT holds.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")

@@ -14,11 +14,11 @@ from dask_aesthetic.cli.ending import planning, stopping, working
 from dask_aesthetic.cli.progress import Progress
 from dask_aesthetic.cli.provenance import provenance, scale_of, threshold_of
 from dask_aesthetic.cli.score import json_options
+from dask_aesthetic.filter import Copiers, FilterPlan, FilterSummary, plan_filter, summary
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.files import find_files
 from dask_aesthetic.inputs.layouts import look_at_all
-from dask_aesthetic.job.running import carry_out
-from dask_aesthetic.tars import Copiers, Filtered, Plan, plan_webdataset, summary
+from dask_aesthetic.job.running import run_plan
 from dask_aesthetic.thresholds import find_threshold
 
 
@@ -78,8 +78,8 @@ def filter_tars(
     if dry_run:
         click.echo(plan.table())
         return
-    with working(), Copiers(threads) as crew, Progress(plan, quiet) as progress, stopping(progress) as stop:
-        markers = carry_out(plan, crew, progress=progress.done, stop=lambda: bool(stop))
+    with working(), Copiers(threads) as executor, Progress(plan, quiet) as progress, stopping(progress) as stop:
+        markers = run_plan(plan, executor, progress=progress.done, stop=lambda: bool(stop))
     done = summary(plan, markers)
     if as_json:
         click.echo(json.dumps(asdict(done)))
@@ -98,7 +98,7 @@ def _plan(
     score_column: str,
     storage_options: Mapping[str, Any] | None,
     **options: Any,
-) -> Plan:
+) -> FilterPlan:
     files = [file for file, _ in find_files(scored, ".parquet", storage_options)]
     footers = look_at_all(files, parquet.read_footer)
     schemas = [footer.schema for footer in footers]
@@ -112,7 +112,7 @@ def _plan(
     schema = parquet.common_schema(zip(files, schemas, strict=True), names)
     rows = [footer.metadata.num_rows for footer in footers]
     table = pa.concat_tables([parquet.read_rows(file, schema, 0, n) for file, n in zip(files, rows, strict=True)])
-    return plan_webdataset(
+    return plan_filter(
         table,
         output,
         where,
@@ -125,7 +125,7 @@ def _plan(
     )
 
 
-def _table(done: Filtered) -> str:
+def _table(done: FilterSummary) -> str:
     """A line per fact."""
     facts = {
         "shards": f"{done.shards:,} -> {done.output}",

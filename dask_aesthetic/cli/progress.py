@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dask_aesthetic.job.work import Work
+from dask_aesthetic.job.work import JobPlan
 
 EVERY = 10.0  # Seconds between lines where there is no terminal.
 
@@ -18,7 +18,7 @@ EVERY = 10.0  # Seconds between lines where there is no terminal.
 class Progress(logging.Handler):
     """Rows done, rows per second and the time left, on standard error; what the job warns of between them."""
 
-    def __init__(self, plan: Work[Any], quiet: bool) -> None:
+    def __init__(self, plan: JobPlan[Any], quiet: bool) -> None:
         super().__init__(logging.WARNING)
         self._plan, self._quiet = plan, quiet
         self._shards, self._rows = len(plan.done), plan.rows_done

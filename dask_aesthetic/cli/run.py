@@ -14,8 +14,8 @@ from dask_aesthetic.cli.ending import planning, stopping, working
 from dask_aesthetic.cli.progress import Progress
 from dask_aesthetic.cli.summary import as_json, as_table
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
-from dask_aesthetic.job import Plan, Summary, open_crew, plan_dataset
-from dask_aesthetic.job import run as run_plan
+from dask_aesthetic.job import JobSummary, ScorePlan, open_executor, plan_dataset
+from dask_aesthetic.job import run as score_plan
 from dask_aesthetic.job.images import ImageSettings
 
 FEW = 1_000_000  # Rows that are scored before workers have started.
@@ -35,7 +35,7 @@ def run(
     quiet: bool = False,
     **options: Any,
 ) -> None:
-    """Plan a run, score, and tell what came out."""
+    """ScorePlan a run, score, and tell what came out."""
     with planning():
         plan = plan_dataset(source, output, allow_unusable=allow_unusable, **options)
     if dry_run:
@@ -45,13 +45,13 @@ def run(
     with (
         working(),
         _client(plan, threads, scheduler, workers) as client,
-        open_crew(client, threads or plan.settings.threads) as crew,
+        open_executor(client, threads or plan.settings.threads) as executor,
         Progress(plan, quiet) as progress,
         stopping(progress) as stop,
     ):
-        summary = run_plan(
+        summary = score_plan(
             plan,
-            crew,
+            executor,
             max_failed=max_failed,
             allow_unusable=allow_unusable,
             progress=progress.done,
@@ -60,7 +60,7 @@ def run(
     _tell(summary, plan, time.perf_counter() - start, json, quiet)
 
 
-def _tell(summary: Summary, plan: Plan, seconds: float, json: bool, quiet: bool) -> None:
+def _tell(summary: JobSummary, plan: ScorePlan, seconds: float, json: bool, quiet: bool) -> None:
     if json:
         click.echo(as_json(summary, plan, seconds))
     elif not quiet:
@@ -68,7 +68,7 @@ def _tell(summary: Summary, plan: Plan, seconds: float, json: bool, quiet: bool)
 
 
 @contextmanager
-def _client(plan: Plan, threads: int | None, scheduler: str | None, workers: int | None) -> Iterator[Any]:
+def _client(plan: ScorePlan, threads: int | None, scheduler: str | None, workers: int | None) -> Iterator[Any]:
     """A client of the cluster that scores: the one asked for, or one that is this run's own; None for threads."""
     embeds = isinstance(plan.settings, ImageSettings)
     # An encoder takes a GPU, or all cores, from one process.

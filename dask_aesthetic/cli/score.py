@@ -10,7 +10,7 @@ import click
 from dask_aesthetic.accessor.embedding import MODEL, PRETRAINED
 from dask_aesthetic.cli.run import run
 from dask_aesthetic.images.encoder import PRECISIONS
-from dask_aesthetic.images.sources import SEVERAL
+from dask_aesthetic.images.sources import POOLING
 from dask_aesthetic.inputs.layouts import FORMATS
 from dask_aesthetic.inputs.pictures import FORMATS as PICTURES
 from dask_aesthetic.job import STYLES
@@ -78,7 +78,7 @@ def json_options(ctx: click.Context, param: click.Parameter, value: str | None) 
     help="What it computes in; auto: bfloat16 on GPUs, else float32.",
 )
 @click.option(
-    "--several", type=click.Choice(SEVERAL), help="What stands for a row with a list of pictures; refused if not given."
+    "--pooling", type=click.Choice(POOLING), help="What stands for a row with a list of pictures; refused if not given."
 )
 @click.option("--exif-orientation", is_flag=True, help="Turn pictures as their EXIF says.")
 @click.option("--matrix-key", default="l14_img", metavar="NAME", help="Matrix of DataComp's .npz files.")
@@ -86,7 +86,7 @@ def json_options(ctx: click.Context, param: click.Parameter, value: str | None) 
     "--predictor",
     default="laion-v2",
     metavar="NAME|PATH|ID",
-    help="Catalogue name, checkpoint or Hugging Face id@revision.",
+    help="Catalog name, checkpoint or Hugging Face id@revision.",
 )
 @click.option(
     "--threshold",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from dask_aesthetic.job import Plan, Summary
+from dask_aesthetic.job import JobSummary, ScorePlan
 from dask_aesthetic.job.markers import FAILED
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 
-def as_table(summary: Summary, plan: Plan, seconds: float) -> str:
+def as_table(summary: JobSummary, plan: ScorePlan, seconds: float) -> str:
     """A line per fact."""
     spec, cut = plan.settings.spec, plan.settings.spec.threshold
     share = summary.kept / summary.scored if summary.scored else 0.0
@@ -30,7 +30,7 @@ def as_table(summary: Summary, plan: Plan, seconds: float) -> str:
     return "\n".join(f"{name:>10}  {value}" for name, value in rows.items() if value)
 
 
-def as_json(summary: Summary, plan: Plan, seconds: float) -> str:
+def as_json(summary: JobSummary, plan: ScorePlan, seconds: float) -> str:
     """One line."""
     told = {
         "output": plan.store.url,
@@ -44,6 +44,6 @@ def as_json(summary: Summary, plan: Plan, seconds: float) -> str:
         "notes": list(plan.notes),
         "seconds": round(seconds, 3),
         "rows_per_second": round((summary.rows - plan.rows_done) / max(seconds, 1e-9)),
-        "settings": plan.settings.told(),
+        "settings": plan.settings.as_config(),
     }
     return json.dumps(told)

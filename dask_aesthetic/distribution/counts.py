@@ -10,11 +10,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from dask_aesthetic.atomic import write_atomic
 from dask_aesthetic.distribution import telling
-from dask_aesthetic.distribution.arguments import is_whole, share_of_one
 from dask_aesthetic.distribution.counting import BINS, BLOCK_ROWS, Moments, bin_of, on_host, reasons_of
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.thresholds import check_scale
+from dask_aesthetic.validation import check_fraction, is_integer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,8 +88,8 @@ class ScoreCounts:
         """
         if (rows is None) == (fraction is None):
             raise ArgumentError(f"expected either rows or fraction, got rows={rows!r} and fraction={fraction!r}")
-        whole: Any = rows if fraction is None else round(self.rows / share_of_one("fraction", fraction))
-        if not is_whole(whole) or whole < self.rows:
+        whole: Any = rows if fraction is None else round(self.rows / check_fraction("fraction", fraction))
+        if not is_integer(whole) or whole < self.rows:
             raise ArgumentError(f"expected rows of the whole, at least the {self.rows:,} of the sample, got {whole!r}")
         return replace(self, sampled_from=int(whole))
 
@@ -123,7 +124,7 @@ class ScoreCounts:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_json` to a file."""
-        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+        write_atomic(Path(path), f"{self.to_json()}\n".encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

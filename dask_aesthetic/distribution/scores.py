@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from dask_aesthetic.distribution import plotting, telling
-from dask_aesthetic.distribution.arguments import is_whole, share_of_one
 from dask_aesthetic.distribution.counting import BINS, EDGES, FIRST, STEPS, scores_within
 from dask_aesthetic.distribution.published import LAION_SHARES, beside_laion
 from dask_aesthetic.distribution.rates import LEAST, MOST, ScoreRates
 from dask_aesthetic.errors import ArgumentError, ThresholdError
 from dask_aesthetic.thresholds import PRESET_SCALE, SCALES, Threshold, is_on_preset_scale
+from dask_aesthetic.validation import check_fraction, check_integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +84,7 @@ class ScoreDistribution(ScoreRates):
         >>> ScoreDistribution.of(scores).quantile(0.5), ScoreDistribution.of(scores).quantile(0.5, scores)
         (5.005, 5.0)
         """
-        rank = self._rank(share_of_one("q", q, lowest=0.0))
+        rank = self._rank(check_fraction("q", q, minimum=0.0))
         if not self.count:
             return math.nan
         upto = np.cumsum(self.bins)
@@ -138,9 +138,9 @@ class ScoreDistribution(ScoreRates):
             raise ArgumentError(f"expected either keep_fraction or n, got keep_fraction={keep_fraction!r} and n={n!r}")
         if not self.count:
             raise ThresholdError(f"expected scores to choose a threshold by, got none in {self.rows:,} rows")
-        if n is not None and (not is_whole(n) or not 0 < n <= self._whole):
-            raise ArgumentError(f"expected n to be a whole number of rows from 1 to {self._whole:,}, got {n!r}")
-        share = n / self._whole if n is not None else share_of_one("keep_fraction", keep_fraction)
+        if n is not None:
+            check_integer("n", n, minimum=1, maximum=self._whole, unit="rows")
+        share = n / self._whole if n is not None else check_fraction("keep_fraction", keep_fraction)
         rank = self._rank(share)
         down = np.cumsum(self.bins[::-1])[::-1]
         at = int(np.flatnonzero(down >= rank)[-1])

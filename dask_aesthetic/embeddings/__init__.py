@@ -11,13 +11,11 @@ import pandas as pd
 import torch
 
 from dask_aesthetic.embeddings import arrow, objects
-from dask_aesthetic.embeddings.rows import STATUSES, Run, Status, suspicious, unit_vectors
+from dask_aesthetic.embeddings.rows import Run, suspicious, unit_vectors
 from dask_aesthetic.errors import ColumnError
 
 __all__ = [
-    "STATUSES",
     "Run",
-    "Status",
     "candidates",
     "check",
     "labelled",
@@ -37,7 +35,7 @@ def runs(column: Any, width: int) -> Iterator[Run]:
     ColumnError
         The column holds no lists of floats.
     """
-    room = _room(column)
+    room = _backend(column)
     # A few rows that are no lists must not stop a run because they happen to be all that a partition holds.
     if column.dtype != object or room is not objects:
         check(column)
@@ -46,13 +44,13 @@ def runs(column: Any, width: int) -> Iterator[Run]:
 
 def stream(column: Any) -> AbstractContextManager[None]:
     """Where torch works on a column's `runs`: on a GPU, on the stream of the column's library."""
-    room = _room(column)
+    room = _backend(column)
     return nullcontext() if room in (arrow, objects) else room.stream()
 
 
 def labelled(values: torch.Tensor, like: Any, name: Any) -> Any:
     """Per-row values as a Series of the column's own library, with its index."""
-    return _room(like).labelled(values, like, name)
+    return _backend(like).labelled(values, like, name)
 
 
 def check(column: Any, columns: Any = None) -> None:
@@ -65,10 +63,10 @@ def check(column: Any, columns: Any = None) -> None:
     columns : DataFrame, optional
         Where to look for columns that would do.
     """
-    if _room(column).holds_lists(column):
+    if _backend(column).holds_lists(column):
         return
     names = candidates(columns) if columns is not None else []
-    of_objects = column.dtype == object and _room(column) is objects
+    of_objects = column.dtype == object and _backend(column) is objects
     first = next(iter(objects.first_values(column)), None) if of_objects else None
     if objects.is_bytes(first):
         raise ColumnError.packed(column.name, f"objects of {type(first).__name__}", names)
@@ -87,10 +85,10 @@ def width(column: Any) -> int | None:
 def candidates(frame: Any) -> list[str]:
     """Names of the columns that hold, or may hold, lists of floats."""
     columns = (frame.iloc[:, at] for at in range(len(frame.columns)))
-    return [str(column.name) for column in columns if _room(column).holds_lists(column)]
+    return [str(column.name) for column in columns if _backend(column).holds_lists(column)]
 
 
-def _room(column: Any) -> ModuleType:
+def _backend(column: Any) -> ModuleType:
     if type(column).__module__.partition(".")[0] == "cudf":
         from dask_aesthetic.embeddings import cudf
 

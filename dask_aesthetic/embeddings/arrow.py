@@ -11,7 +11,8 @@ import pyarrow as pa
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from dask_aesthetic.embeddings.rows import Run, Status, mark_null_leaves, status_of_lengths
+from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
+from dask_aesthetic.status import Status
 
 # Rows looked at together where one is odd: a piece with a row of another width is copied, so this bounds the copy.
 PIECE_ROWS = 32768

@@ -12,8 +12,9 @@ import pyarrow as pa
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from dask_aesthetic.embeddings.rows import Run, Status, mark_null_leaves, status_of_lengths
+from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
 from dask_aesthetic.errors import ArgumentError
+from dask_aesthetic.status import Status
 
 if TYPE_CHECKING:
     import cudf

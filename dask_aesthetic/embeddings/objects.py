@@ -12,8 +12,9 @@ import pyarrow as pa
 import torch
 
 from dask_aesthetic.embeddings.arrow import labelled
-from dask_aesthetic.embeddings.rows import Run, Status, mark_null_leaves, status_of_lengths
+from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
 from dask_aesthetic.kernels import CPU_ROWS
+from dask_aesthetic.status import Status
 
 __all__ = ["holds_lists", "labelled", "runs"]
 

@@ -7,24 +7,11 @@ is null or empty. `runs` of every room hands such a column over as `Run`s; `scor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import torch
 
 from dask_aesthetic.kernels import SAFE_NORM, row_dots
-
-
-class Status(IntEnum):
-    """Why a row has a score, or why it has none."""
-
-    OK = 0
-    MISSING = 1
-    WRONG_WIDTH = 2
-    NOT_FINITE = 3
-    ZERO = 4
-
-
-STATUSES = tuple(status.name.lower() for status in Status)
+from dask_aesthetic.status import Status
 
 
 @dataclass(frozen=True)
@@ -91,7 +78,7 @@ def suspicious(norms: torch.Tensor) -> torch.Tensor:
 
 
 def unit_vectors(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Normalise in float64, first by the largest entry so that nothing overflows, and say which rows can be.
+    """Normalize in float64, first by the largest entry so that nothing overflows, and say which rows can be.
 
     Returns
     -------

@@ -6,15 +6,11 @@ from dask_aesthetic.images.decode import image_suffixes, prepare_pillow
 from dask_aesthetic.images.embedding import EmbedSpec, embed_images
 from dask_aesthetic.images.encoder import EncoderSpec
 from dask_aesthetic.images.partitions import embed_column, embedding_lists, score_embeddings
-from dask_aesthetic.images.sources import check_images, holds_images, room_of, rows_of
-from dask_aesthetic.images.status import IMAGE_STATUS_DTYPE, IMAGE_STATUSES, ImageStatus
+from dask_aesthetic.images.sources import check_images, get_backend, holds_images, rows_of
 
 __all__ = [
-    "IMAGE_STATUSES",
-    "IMAGE_STATUS_DTYPE",
     "EmbedSpec",
     "EncoderSpec",
-    "ImageStatus",
     "check_images",
     "embed_column",
     "embed_images",
@@ -22,7 +18,7 @@ __all__ = [
     "holds_images",
     "image_suffixes",
     "prepare_pillow",
-    "room_of",
+    "get_backend",
     "rows_of",
     "score_embeddings",
 ]

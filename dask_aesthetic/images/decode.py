@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dask_aesthetic.errors import ArgumentError, MissingDependencyError
-from dask_aesthetic.images.status import ImageStatus
+from dask_aesthetic.status import ImageStatus
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,7 +37,7 @@ def prepare_pillow() -> None:
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ArgumentError(
             "expected PIL.ImageFile.LOAD_TRUNCATED_IMAGES to be off, got True: pictures that are cut off would be "
-            "embedded with the rest of them grey. Set it to False in every worker"
+            "embedded with the rest of them gray. Set it to False in every worker"
         )
     Image.init()
 
@@ -107,13 +107,13 @@ def _is_too_large(width: int, height: int, side: int) -> bool:
 
 
 def _eight_bits(image: Image) -> Image:
-    """Grey of 16 bits as its upper eight, which is what Pillow makes of such colours; of grey it makes white."""
+    """Gray of 16 bits as its upper eight, which is what Pillow makes of such colors; of gray it makes white."""
     from PIL import Image as ImageModule
 
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # Pillow 10 calls it "I".
-        grey = ImageModule.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        grey.info = image.info
-        return grey
+        gray = ImageModule.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        gray.info = image.info
+        return gray
     if image.mode in ("I", "F"):
         raise ValueError("nothing says which of these numbers is white")
     return image

@@ -9,20 +9,19 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 
 from dask_aesthetic.embeddings import unit_vectors
-from dask_aesthetic.embeddings.rows import Status
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.images.decode import pixels
 from dask_aesthetic.images.encoder import Encoder, EncoderSpec, load_encoder
 from dask_aesthetic.images.pool import decoding
-from dask_aesthetic.images.sources import SEVERAL, pictures_of, read_picture, rows_of
-from dask_aesthetic.images.status import ImageStatus
+from dask_aesthetic.images.sources import POOLING, pictures_of, read_picture, rows_of
+from dask_aesthetic.status import ImageStatus, Status
+from dask_aesthetic.validation import check_integer
 
 DTYPES = ("float32", "float16")
 ON_INVALID = ("null", "raise")
@@ -41,7 +40,7 @@ class EmbedSpec:
     batch_size : int or None
         None for as many as do not run out of memory.
     dtype : {"float32", "float16"}
-    several : {"first", "mean", "max"} or None
+    pooling : {"first", "mean", "max"} or None
     exif_orientation : bool
     on_invalid : {"null", "raise"}
     options : mapping
@@ -53,7 +52,7 @@ class EmbedSpec:
     status_column: str
     batch_size: int | None = None
     dtype: str = "float32"
-    several: str | None = None
+    pooling: str | None = None
     exif_orientation: bool = False
     on_invalid: str = "null"
     options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -70,7 +69,7 @@ class EmbedSpec:
         output_column: str,
         status_column: str,
         dtype: str,
-        several: str | None,
+        pooling: str | None,
         exif_orientation: bool,
         on_invalid: str,
         storage_options: Mapping[str, Any] | None,
@@ -86,20 +85,17 @@ class EmbedSpec:
         for name, value, choices in (("dtype", dtype, DTYPES), ("on_invalid", on_invalid, ON_INVALID)):
             if value not in choices:
                 raise ArgumentError.choice(name, value, choices)
-        if several is not None and several not in SEVERAL:
-            raise ArgumentError.choice("several", several, SEVERAL)
-        whole = isinstance(batch_size, Integral) and not isinstance(batch_size, bool)
-        if batch_size != "auto" and not (whole and int(batch_size) >= 1):
-            raise ArgumentError(
-                f"expected batch_size to be a whole number of pictures, 1 or more, or 'auto', got {batch_size!r}"
-            )
+        if pooling is not None and pooling not in POOLING:
+            raise ArgumentError.choice("pooling", pooling, POOLING)
+        if batch_size != "auto":
+            check_integer("batch_size", batch_size, minimum=1, unit="images", default="'auto'")
         return cls(
             EncoderSpec.of(model, pretrained, precision),
             output_column,
             status_column,
             None if batch_size == "auto" else int(batch_size),
             dtype,
-            several,
+            pooling,
             bool(exif_orientation),
             on_invalid,
             dict(storage_options or {}),
@@ -134,7 +130,7 @@ def embed_images(images: Any, spec: EmbedSpec) -> tuple[torch.Tensor, torch.Tens
 
     def pictures() -> Iterator[Any]:
         for row in rows_of(images):
-            its = pictures_of(row, spec.several)
+            its = pictures_of(row, spec.pooling)
             counts.append(len(its))
             yield from its
 
@@ -209,7 +205,7 @@ def _merged(
     """One embedding per row from `counts` of them; a row fails if one of its pictures does."""
     starts = np.cumsum(counts) - counts
     each = embeddings.cpu().numpy().astype(np.float64)
-    if spec.several == "max":
+    if spec.pooling == "max":
         merged = np.maximum.reduceat(each, starts)
     else:
         merged = np.add.reduceat(each, starts) / counts[:, None]

@@ -142,7 +142,7 @@ class Encoder:
         self._visual = model.visual.eval().requires_grad_(False)
         self._dtype: torch.dtype = getattr(torch, precision)
         config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
-        # The last two steps, to a tensor and to the mean colour, are done for a batch, where the model is.
+        # The last two steps, to a tensor and to the mean color, are done for a batch, where the model is.
         *self._steps, _, normalize = open_clip.transform.image_transform_v2(config, is_train=False).transforms
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)

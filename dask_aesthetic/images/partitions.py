@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from dask_aesthetic.embeddings import Run, Status
+from dask_aesthetic.embeddings import Run
 from dask_aesthetic.errors import InvalidImageError
 from dask_aesthetic.images.embedding import EmbedSpec, embed_images
-from dask_aesthetic.images.sources import check_images, room_of
-from dask_aesthetic.images.status import IMAGE_STATUS_DTYPE, IMAGE_STATUSES, ImageStatus
+from dask_aesthetic.images.sources import check_images, get_backend
 from dask_aesthetic.scoring import ScoreSpec, score_runs
+from dask_aesthetic.status import IMAGE_STATUS_DTYPE, IMAGE_STATUSES, ImageStatus, Status
 
 
 def embed_column(
@@ -49,8 +49,8 @@ def embed_column(
         A row has no usable picture and ``spec.on_invalid`` is "raise".
     """
     if column.dtype != object:  # Rows that are no pictures must not stop a run because they are all of a partition.
-        check_images(column, spec.several)
-    room = room_of(column)
+        check_images(column, spec.pooling)
+    room = get_backend(column)
     embeddings, status = embed_images(room.images(column), spec)
     _refuse(column, status, spec, partition)
     columns: dict[str, Any] = {}

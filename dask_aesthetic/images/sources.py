@@ -18,14 +18,14 @@ from dask_aesthetic.embeddings.objects import first_values, is_missing
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.images import arrow
 from dask_aesthetic.images.decode import MAX_IMAGE_PIXELS
-from dask_aesthetic.images.status import ImageStatus
+from dask_aesthetic.status import ImageStatus
 
-SEVERAL = ("first", "mean", "max")
+POOLING = ("first", "mean", "max")
 MOST_BYTES = 8 * MAX_IMAGE_PIXELS  # No picture of so many pixels needs more.
 _REPRS = ("b'", 'b"', "[b'", '[b"', "{'bytes':", "[{'bytes':")  # How Python writes bytes, and structs of them.
 
 
-def check_images(column: Any, several: str | None) -> None:
+def check_images(column: Any, pooling: str | None) -> None:
     """Refuse a column that holds no pictures, or lists of them without a word on which to take.
 
     Its dtype is looked at, and of an object column the first values; it may be empty, as Dask's meta is.
@@ -34,7 +34,7 @@ def check_images(column: Any, several: str | None) -> None:
     ------
     ColumnError, ArgumentError
     """
-    arrow_type = room_of(column).arrow_type(column)
+    arrow_type = get_backend(column).arrow_type(column)
     if arrow_type is not None:
         holds, lists = holds_images(arrow_type), _is_list(arrow_type) and not _is_bytes_list(arrow_type)
     else:
@@ -43,14 +43,14 @@ def check_images(column: Any, several: str | None) -> None:
         holds = lists or not values or any(isinstance(value, _PICTURES) or _is_bytes(value) for value in values)
     if not holds:
         raise ColumnError.no_images(column.name, column.dtype)
-    if lists and several is None:
+    if lists and pooling is None:
         raise ArgumentError(
-            f"expected several='first', 'mean' or 'max' for the lists of pictures in {column.name!r}, got None: "
+            f"expected pooling='first', 'mean' or 'max' for the lists of pictures in {column.name!r}, got None: "
             "say which picture, or what of all of them, stands for a row"
         )
 
 
-def room_of(column: Any) -> ModuleType:
+def get_backend(column: Any) -> ModuleType:
     """The module for columns of this library."""
     if type(column).__module__.partition(".")[0] == "cudf":
         from dask_aesthetic.images import cudf
@@ -68,7 +68,7 @@ def rows_of(images: Any) -> Iterator[Any]:
     return iter(images)
 
 
-def pictures_of(row: Any, several: str | None) -> Sequence[Any]:
+def pictures_of(row: Any, pooling: str | None) -> Sequence[Any]:
     """The pictures of a row, one at least, which may be None.
 
     Raises
@@ -80,11 +80,11 @@ def pictures_of(row: Any, several: str | None) -> Sequence[Any]:
         return [row]
     if not len(row):
         return [None]
-    if several is None:
+    if pooling is None:
         raise ArgumentError(
-            f"expected a picture per row, got a list of {len(row)}: say several='first', 'mean' or 'max'"
+            f"expected a picture per row, got a list of {len(row)}: say pooling='first', 'mean' or 'max'"
         )
-    return row[:1] if several == "first" else row
+    return row[:1] if pooling == "first" else row
 
 
 def read_picture(picture: Any, options: Mapping[str, Any]) -> bytes | ImageStatus:

@@ -132,7 +132,7 @@ def fetch_weights(model: str, kind: str, name: str) -> tuple[Path, dict[str, Any
     ways = _ways(open_clip, model)
     if len(ways) > 1:
         raise EncoderError(
-            f"expected {CONFIG} beside {path}, got none: weights of {model} are published with several mean colours, "
+            f"expected {CONFIG} beside {path}, got none: weights of {model} are published with several mean colors, "
             "and the file does not say which are its own"
         )
     return path, ways[0] if ways else {}

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from itertools import accumulate, pairwise
 from typing import Any
 
-from dask_aesthetic.errors import ArgumentError, InputError
+from dask_aesthetic.errors import InputError
 from dask_aesthetic.inputs.partitions import Ranges
+from dask_aesthetic.validation import check_integer
 
 
 def check_rows(rows_per_shard: Any) -> None:
     """Refuse a number of rows per shard that is none."""
-    if isinstance(rows_per_shard, bool) or int(rows_per_shard) != rows_per_shard or rows_per_shard < 1:
-        raise ArgumentError(f"expected rows_per_shard to be a whole number of rows, 1 or more, got {rows_per_shard!r}")
+    check_integer("rows_per_shard", rows_per_shard, minimum=1, unit="rows")
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ import fsspec
 import pyarrow as pa
 import xxhash
 
-from dask_aesthetic.errors import AestheticError, InputError
+from dask_aesthetic.errors import AestheticError, InputError, first_line
 
 BLOCK = 1 << 24  # Bytes fetched together from a store.
 _CACHED = 1 << 18  # Bytes of a file here that are read together: they are still in cache when they are digested.
@@ -219,9 +219,3 @@ def remote_file(url: str, info: Mapping[str, Any], options: Mapping[str, Any]) -
     stamp = next((info[name] for name in _STAMPS if info.get(name) is not None), uuid4().hex)
     text = repr(stamp.timestamp()) if isinstance(stamp, datetime) else str(stamp).strip('"')
     return File(url, int(info["size"]), text, options)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of another library says, in one line."""
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -11,9 +11,9 @@ from typing import Any
 
 import fsspec
 
-from dask_aesthetic.errors import InputError
+from dask_aesthetic.errors import InputError, first_line
 from dask_aesthetic.inputs.braces import expand
-from dask_aesthetic.inputs.file import File, first_line, is_url, local_file, remote_file
+from dask_aesthetic.inputs.file import File, is_url, local_file, remote_file
 
 Place = str | os.PathLike[str]
 Source = Place | Iterable[Place]

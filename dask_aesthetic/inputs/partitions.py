@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, TypeVar
 
 import dask
@@ -12,7 +11,7 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
-from dask_aesthetic.errors import ArgumentError
+from dask_aesthetic.validation import check_integer
 
 Source = TypeVar("Source")
 Ranges = list[tuple[int, int]]
@@ -92,7 +91,5 @@ def to_pandas(table: pa.Table | None, span: Span) -> pd.DataFrame:
 
 def check_rows(rows: Any) -> None:
     """Refuse a number of rows per partition that is none."""
-    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, Integral) or rows < 1):
-        raise ArgumentError(
-            f"expected rows_per_partition to be a whole number of rows, 1 or more, or None, got {rows!r}"
-        )
+    if rows is not None:
+        check_integer("rows_per_partition", rows, minimum=1, unit="rows", default="None")

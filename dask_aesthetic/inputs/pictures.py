@@ -25,11 +25,6 @@ from dask_aesthetic.inputs.webdataset import Wanted, read_rows
 
 FORMATS = ("auto", "parquet", "webdataset", "images")
 BATCH_ROWS = 32  # Encoded pictures of so many rows are held together.
-# Why a row of a tar has no picture, in the words of `read_webdataset`.
-FAULTS = (
-    *("damaged", "duplicate_member", "no_image", "several_images", "too_large", "not_in_tar"),
-    *("unsafe_name", "not_a_file", "no_key"),
-)
 _NOT_IN_TAR = Fault("not_in_tar", "the Parquet file beside the tar alone has it")
 
 
@@ -84,7 +79,7 @@ def find_pictures(
     *,
     format: str = "auto",  # noqa: A002
     image_column: str = "image",
-    several: str | None = None,
+    pooling: str | None = None,
     rows_per_shard: int = 10_000,
     storage_options: Mapping[str, Any] | None = None,
     found: Sequence[Found] | None = None,
@@ -97,7 +92,7 @@ def find_pictures(
         A file, a folder (searched through) or a glob; here, or fsspec URLs.
     format : {"auto", "parquet", "webdataset", "images"}
         "auto" takes tars if there are any; if not, Parquet files or pictures, of which there must be one kind.
-    image_column, several
+    image_column, pooling
         Of Parquet files, as in ``.aesthetic.embed``.
     rows_per_shard : int
         Larger Parquet files are cut between row groups, and folders of more pictures between these; tars stay whole.
@@ -131,7 +126,7 @@ def find_pictures(
         shards = find_loose(found, source, rows_per_shard)
     else:
         files = with_suffix(found, ".parquet", source)
-        shards = parquet_shards(files, image_column, rows_per_shard, partial(_check, several=several), BATCH_ROWS)
+        shards = parquet_shards(files, image_column, rows_per_shard, partial(_check, pooling=pooling), BATCH_ROWS)
     cuts.check_names(shard.name for shard in shards)
     return shards
 
@@ -167,7 +162,7 @@ def _tars(found: Sequence[Found], source: Source) -> list[Shard]:
     return look_at_all(tars, look)
 
 
-def _check(schema: pa.Schema, column: str, several: str | None) -> None:
+def _check(schema: pa.Schema, column: str, pooling: str | None) -> None:
     """Refuse a schema without a column of pictures of that name."""
     if column not in schema.names:
         names = ", ".join(map(repr, schema.names)) or "no columns"
@@ -176,4 +171,4 @@ def _check(schema: pa.Schema, column: str, several: str | None) -> None:
             f"expected image_column={column!r} to be a column; the file has {names}. Columns that may hold pictures, "
             f"or paths of such: {would_do}"
         )
-    check_images(meta_of(pa.schema([schema.field(column)]))[column], several)
+    check_images(meta_of(pa.schema([schema.field(column)]))[column], pooling)

@@ -40,7 +40,7 @@ class Table:
     folders: hive.Partitions
 
 
-def read_scored(
+def read_and_score(
     path: Source,
     columns: str | Sequence[str] | None = None,
     *,
@@ -99,12 +99,12 @@ def read_scored(
     --------
     >>> import tempfile, pandas as pd, pyarrow as pa
     >>> from pathlib import Path
-    >>> from dask_aesthetic import read_scored
+    >>> from dask_aesthetic import read_and_score
     >>> embeddings = pd.array([[0.1] * 768, None, [2.0] * 768], dtype=pd.ArrowDtype(pa.list_(pa.float32())))
     >>> frame = pd.DataFrame({"key": ["a", "b", "c"], "image_embedding": embeddings})
     >>> file = Path(tempfile.mkdtemp()) / "0.parquet"
     >>> frame.to_parquet(file)
-    >>> read_scored(file, threshold=4.5).compute().round(3)
+    >>> read_and_score(file, threshold=4.5).compute().round(3)
       key  aesthetic_score   keep
     0   a            4.883   True
     1   b              NaN  False

@@ -16,8 +16,8 @@ from functools import lru_cache
 from tarfile import TarInfo
 from typing import IO
 
-from dask_aesthetic.errors import AestheticError, InputError
-from dask_aesthetic.inputs.file import File, first_line
+from dask_aesthetic.errors import AestheticError, InputError, first_line
+from dask_aesthetic.inputs.file import File
 from dask_aesthetic.inputs.samples import Fault, Sample, group, shown
 
 _GZIP = b"\x1f\x8b"

@@ -15,16 +15,16 @@ from dask_aesthetic.inputs.layouts import of_texts
 from dask_aesthetic.inputs.pairs import PLACE
 from dask_aesthetic.inputs.pictures import find_pictures
 from dask_aesthetic.inputs.shards import Shard, find_shards
-from dask_aesthetic.job.crew import Crew, Threads, Workers
+from dask_aesthetic.job.executors import ClusterExecutor, Executor, ThreadExecutor
 from dask_aesthetic.job.first_rows import look_at_first_rows, refuse_other_widths
 from dask_aesthetic.job.images import ImageOptions, ImageSettings
-from dask_aesthetic.job.markers import Marker
+from dask_aesthetic.job.markers import ShardMarker
 from dask_aesthetic.job.mixing import refuse_mixing
-from dask_aesthetic.job.plan import Plan, plan_run
+from dask_aesthetic.job.plan import ScorePlan, plan_run
 from dask_aesthetic.job.running import failures_allowed, run
-from dask_aesthetic.job.settings import STATUS_COLUMN, Settings
+from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings
 from dask_aesthetic.job.store import Store
-from dask_aesthetic.job.summary import Summary
+from dask_aesthetic.job.summary import JobSummary
 from dask_aesthetic.predictors import DEFAULT
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing
 from dask_aesthetic.thresholds import Threshold
@@ -46,9 +46,9 @@ def score_dataset(
     threads: int | None = None,
     max_failed: float | None = None,
     allow_unusable: bool = False,
-    progress: Callable[[Marker], None] | None = None,
+    progress: Callable[[ShardMarker], None] | None = None,
     **options: Any,
-) -> Summary:
+) -> JobSummary:
     """Score a data set on disk, shard by shard; the same call goes on where an earlier one was stopped.
 
     Parameters
@@ -65,13 +65,13 @@ def score_dataset(
     allow_unusable : bool
         Let shards pass in which no row has a usable embedding; else they end the run.
     progress : callable, optional
-        Called with the `Marker` of every shard that is done.
+        Called with the `ShardMarker` of every shard that is done.
     **options
         As in `plan_dataset`.
 
     Returns
     -------
-    Summary
+    JobSummary
         Of all shards, those of earlier runs too.
 
     Raises
@@ -119,8 +119,8 @@ def score_dataset(
     """
     plan = plan_dataset(source, output, allow_unusable=allow_unusable, **options)
     failures_allowed(max_failed, plan.rows)
-    with open_crew(client, threads or plan.settings.threads) as crew:
-        return run(plan, crew, max_failed=max_failed, allow_unusable=allow_unusable, progress=progress)
+    with open_executor(client, threads or plan.settings.threads) as executor:
+        return run(plan, executor, max_failed=max_failed, allow_unusable=allow_unusable, progress=progress)
 
 
 def plan_dataset(
@@ -151,10 +151,10 @@ def plan_dataset(
     model: str | None = None,
     pretrained: str | os.PathLike[str] | None = None,
     precision: str | None = None,
-    several: str | None = None,
+    pooling: str | None = None,
     exif_orientation: bool = False,
     replace_columns: bool = False,
-) -> Plan:
+) -> ScorePlan:
     """Look at what is to be scored and what an earlier run has done, and refuse what cannot be; nothing is written.
 
     Parameters
@@ -198,7 +198,7 @@ def plan_dataset(
         As in `score_dataset`.
     embed : bool
         `source` holds pictures, to be embedded by open_clip.
-    image_column, model, pretrained, precision, several, exif_orientation
+    image_column, model, pretrained, precision, pooling, exif_orientation
         As in ``.aesthetic.embed_and_score``, which says what they are if not given.
     replace_columns : bool
         Let the score, ``keep`` and ``status`` replace columns of the input of their names that would be carried over,
@@ -206,7 +206,7 @@ def plan_dataset(
 
     Returns
     -------
-    Plan
+    ScorePlan
 
     Raises
     ------
@@ -228,7 +228,7 @@ def plan_dataset(
         on_invalid,
         None if embed else batch_size,
     )
-    images = ImageOptions(image_column, model, pretrained, precision, several, exif_orientation)
+    images = ImageOptions(image_column, model, pretrained, precision, pooling, exif_orientation)
     if rows_per_shard is None:
         rows_per_shard = PICTURES_PER_SHARD if embed else ROWS_PER_SHARD
     for role, column in spec.added.items():
@@ -241,7 +241,7 @@ def plan_dataset(
             source,
             format=format,
             image_column=images.column,
-            several=several,
+            pooling=pooling,
             rows_per_shard=rows_per_shard,
             storage_options=storage_options,
             found=found,
@@ -264,11 +264,11 @@ def plan_dataset(
     carried = _carried(shards, columns, embedding_column, dtype, spec, replace_columns)
     if embed_spec:
         weights = embed_spec.encoder.weights()
-        settings: Settings = ImageSettings(
+        settings: ScoreSettings = ImageSettings(
             spec, embedding_column, carried, keep_only, rows_per_shard, images.column, embed_spec, weights
         )
     else:
-        settings = Settings(spec, embedding_column, carried, keep_only, rows_per_shard)
+        settings = ScoreSettings(spec, embedding_column, carried, keep_only, rows_per_shard)
         if not allow_unusable:
             refuse_other_widths(shards, spec.predictor, embedding_column)
         caution = look_at_first_rows(shards, spec.predictor, embedding_column, allow_unusable)
@@ -276,9 +276,9 @@ def plan_dataset(
     return plan_run(shards, settings, store, overwrite, verify, notes)
 
 
-def open_crew(client: Client | None, threads: int | None) -> Crew:
+def open_executor(client: Client | None, threads: int | None) -> Executor:
     """Who scores: a cluster's workers, or threads of this process."""
-    return Threads(threads) if client is None else Workers(client)
+    return ThreadExecutor(threads) if client is None else ClusterExecutor(client)
 
 
 def _left_out(found: Sequence[Found], shards: Sequence[Shard]) -> list[str]:

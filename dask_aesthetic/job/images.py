@@ -16,20 +16,18 @@ from dask_aesthetic.accessor.columns import IMAGE_COLUMN
 from dask_aesthetic.accessor.embedding import MODEL, PRETRAINED
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidImageError
 from dask_aesthetic.images import (
-    IMAGE_STATUSES,
     EmbedSpec,
-    ImageStatus,
     embed_images,
     embedding_lists,
     prepare_pillow,
     rows_of,
     score_embeddings,
 )
-from dask_aesthetic.inputs.pictures import FAULTS
 from dask_aesthetic.inputs.samples import Fault
 from dask_aesthetic.inputs.shards import Batches
-from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, Settings
+from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, ScoreSettings
 from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.status import IMAGE_STATUSES, SAMPLE_FAULTS, ImageStatus
 
 TOGETHER = 128  # Batches that are embedded in one go: in between the encoder waits for the first pictures of the next.
 
@@ -42,7 +40,7 @@ class ImageOptions:
     model: str | None = None
     pretrained: str | os.PathLike[str] | None = None
     precision: str | None = None
-    several: str | None = None
+    pooling: str | None = None
     exif_orientation: bool = False
 
     @property
@@ -78,7 +76,7 @@ class ImageOptions:
             output_column=embedding_column,
             status_column=STATUS_COLUMN,
             dtype="float32",
-            several=self.several,
+            pooling=self.pooling,
             exif_orientation=self.exif_orientation,
             on_invalid=score_spec.on_invalid,
             storage_options=options,
@@ -88,7 +86,7 @@ class ImageOptions:
 
 
 @dataclass(frozen=True)
-class ImageSettings(Settings):
+class ImageSettings(ScoreSettings):
     """What shapes the output of every shard of pictures.
 
     Attributes
@@ -103,9 +101,9 @@ class ImageSettings(Settings):
     embed: EmbedSpec
     weights: str
 
-    statuses: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*IMAGE_STATUSES, *FAULTS)))
+    statuses: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*IMAGE_STATUSES, *SAMPLE_FAULTS)))
     # Whole tars of downloads that failed are nothing odd.
-    harmless: ClassVar[frozenset[str]] = frozenset(FAULTS)
+    harmless: ClassVar[frozenset[str]] = frozenset(SAMPLE_FAULTS)
     threads: ClassVar[int | None] = 1  # Decoder and encoder take all cores as it is.
     patience: ClassVar[float] = 6 * 3600.0  # A CPU may embed a picture per second.
 
@@ -152,8 +150,8 @@ class ImageSettings(Settings):
     def provenance(self) -> dict[str, Any]:
         return {**super().provenance, "encoder": self._encoder()}
 
-    def told(self) -> dict[str, Any]:
-        return {**super().told(), "image_column": self.image_column, **self._encoder()}
+    def as_config(self) -> dict[str, Any]:
+        return {**super().as_config(), "image_column": self.image_column, **self._encoder()}
 
     def _encoder(self) -> dict[str, Any]:
         """What makes the embeddings, in plain words."""
@@ -162,7 +160,7 @@ class ImageSettings(Settings):
             "pretrained": self.weights,
             "architecture": hashlib.sha256(self.embed.encoder.architecture.encode()).hexdigest()[:16],
             "precision": self.embed.encoder.precision,
-            "several": self.embed.several,
+            "pooling": self.embed.pooling,
             "exif_orientation": self.embed.exif_orientation,
         }
 

@@ -10,17 +10,17 @@ from typing import Any, TypeVar
 
 from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.inputs.shards import Shard
-from dask_aesthetic.job.store import HOUSE, Store
-from dask_aesthetic.job.summary import Summary
+from dask_aesthetic.job.store import JOB_FOLDER, Store
+from dask_aesthetic.job.summary import JobSummary
 
 # Readers of Parquet folders leave names with an underscore out, but Dask goes by the suffix alone, so the files in the
 # folder of failures have none of Parquet's.
-MARKERS, FAILED = f"{HOUSE}/markers", "_failed.parquet"
+MARKERS, FAILED = f"{JOB_FOLDER}/markers", "_failed.parquet"
 Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
-class Marker:
+class ShardMarker:
     """A shard's counts, and what its output was made from.
 
     Attributes
@@ -62,9 +62,9 @@ class Marker:
             )
 
     @property
-    def summary(self) -> Summary:
+    def summary(self) -> JobSummary:
         """Its counts, to add up."""
-        return Summary(self.kept, 1, ScoreDistribution.from_json(self.distribution))
+        return JobSummary(self.kept, 1, ScoreDistribution.from_json(self.distribution))
 
     def made_from(self, shard: Shard) -> bool:
         """Whether the shard's files look as they did, by size and time stamp."""

@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any
 
 from dask_aesthetic.inputs.shards import Shard
-from dask_aesthetic.job.markers import Marker, content_of, failures_name, output_name
-from dask_aesthetic.job.settings import Settings
+from dask_aesthetic.job.markers import ShardMarker, content_of, failures_name, output_name
+from dask_aesthetic.job.settings import ScoreSettings
 from dask_aesthetic.job.store import Store
-from dask_aesthetic.job.work import NEW, Left, Work
+from dask_aesthetic.job.work import NEW, JobPlan, PreviousRun
 
 
 @dataclass(frozen=True)
-class Plan(Work[Marker]):
+class ScorePlan(JobPlan[ShardMarker]):
     """A scoring that can start.
 
     Attributes
@@ -31,7 +31,7 @@ class Plan(Work[Marker]):
     def outputs(shard: str) -> tuple[str, ...]:
         return output_name(shard), failures_name(shard)
 
-    def manifest(self, done: Sequence[Marker]) -> dict[str, Any]:
+    def manifest(self, done: Sequence[ShardMarker]) -> dict[str, Any]:
         """What is told of the whole output.
 
         Raises
@@ -43,7 +43,7 @@ class Plan(Work[Marker]):
         if rows != self.rows:
             raise AssertionError(f"expected {self.rows:,} rows in the output, got {rows:,}")
         return {
-            "settings": self.settings.told(),
+            "settings": self.settings.as_config(),
             "rows": rows,
             "scored": sum(marker.scored for marker in done),
             "kept": sum(marker.kept for marker in done),
@@ -71,12 +71,12 @@ class Plan(Work[Marker]):
 
 def plan_run(
     shards: Sequence[Shard],
-    settings: Settings,
+    settings: ScoreSettings,
     store: Store,
     overwrite: bool = False,
     verify: bool = False,
     notes: Sequence[str] = (),
-) -> Plan:
+) -> ScorePlan:
     """Compare what is asked with what an earlier run has left.
 
     Parameters
@@ -94,18 +94,18 @@ def plan_run(
     InputError
         The output has files that the run would replace or that do not belong to it.
     """
-    left = Left.of(store, Marker)
+    left = PreviousRun.of(store, ShardMarker)
     if not overwrite:
-        left.refuse(settings, shards, Plan.outputs)
+        left.refuse(settings, shards, ScorePlan.outputs)
     look = partial(_why, left=left, settings=settings, verify=verify)
     with ThreadPoolExecutor(32) as threads:
         reasons = dict(zip([shard.name for shard in shards], threads.map(look, shards), strict=True))
     why = {name: reason for name, reason in reasons.items() if reason}
     done = {name: left.markers[name] for name in reasons if name not in why}
-    return Plan(settings, store, shards, done, why, left.beside(shards), notes)
+    return ScorePlan(settings, store, shards, done, why, left.beside(shards), notes)
 
 
-def _why(shard: Shard, left: Left[Marker], settings: Settings, verify: bool) -> str:
+def _why(shard: Shard, left: PreviousRun[ShardMarker], settings: ScoreSettings, verify: bool) -> str:
     """Why a shard is to be scored; nothing if it is done."""
     marker = left.markers.get(shard.name)
     if marker is None:
@@ -116,7 +116,7 @@ def _why(shard: Shard, left: Left[Marker], settings: Settings, verify: bool) -> 
     look = verify or not marker.made_from(shard)
     if look and (marker.rows != shard.rows or marker.content != content_of(shard, settings.read)):
         return "input changed"
-    files = zip(Plan.outputs(shard.name), (marker.output, marker.failures), strict=True)
+    files = zip(ScorePlan.outputs(shard.name), (marker.output, marker.failures), strict=True)
     written = {name: told for name, told in files if told}
     changed = left.why_write(written)
     if not changed and verify and any(left.store.sha256(name) != told["sha256"] for name, told in written.items()):

@@ -15,12 +15,12 @@ from statistics import median
 from typing import Any
 
 from dask_aesthetic.errors import AestheticError, ArgumentError, InputError, JobError, JobStoppedError
-from dask_aesthetic.job.crew import Crew
-from dask_aesthetic.job.markers import FAILED, Marker
-from dask_aesthetic.job.plan import Plan
+from dask_aesthetic.job.executors import Executor
+from dask_aesthetic.job.markers import FAILED, ShardMarker
+from dask_aesthetic.job.plan import ScorePlan
 from dask_aesthetic.job.shard import Outcome
-from dask_aesthetic.job.summary import Summary
-from dask_aesthetic.job.work import Done, Work
+from dask_aesthetic.job.summary import JobSummary
+from dask_aesthetic.job.work import Done, JobPlan
 
 log = logging.getLogger("dask_aesthetic.job")
 
@@ -30,7 +30,7 @@ TICK = 0.5  # Seconds between looks at the clock.
 ALONE = 30.0  # Seconds without a worker after which that is said, and again after twice as many.
 STUCK, USUAL = 120.0, 20.0  # A shard is called stuck after so many seconds, and so many times the usual ones.
 # Disk full, quota, read-only, not allowed: what ails one output ails all.
-HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
+UNRECOVERABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
 
 
 @dataclass
@@ -44,32 +44,32 @@ class Flight:
 
 
 def run(
-    plan: Plan,
-    crew: Crew,
+    plan: ScorePlan,
+    executor: Executor,
     *,
     max_failed: float | None = None,
     allow_unusable: bool = False,
-    progress: Callable[[Marker], None] | None = None,
+    progress: Callable[[ShardMarker], None] | None = None,
     stop: Callable[[], bool] | None = None,
-) -> Summary:
+) -> JobSummary:
     """Score every shard that is not done; see `score_dataset`."""
     for note in plan.notes:
         log.warning("%s", note)
-    markers = carry_out(
+    markers = run_plan(
         plan,
-        crew,
+        executor,
         max_failed=max_failed,
         allow_unusable=allow_unusable,
         progress=progress,
         stop=stop,
         patience=plan.settings.patience,
     )
-    return sum((marker.summary for marker in markers.values()), Summary())
+    return sum((marker.summary for marker in markers.values()), JobSummary())
 
 
-def carry_out(
-    plan: Work[Done],
-    crew: Crew,
+def run_plan(
+    plan: JobPlan[Done],
+    executor: Executor,
     *,
     max_failed: float | None = None,
     allow_unusable: bool = False,
@@ -77,7 +77,7 @@ def carry_out(
     stop: Callable[[], bool] | None = None,
     patience: float = 0.0,
 ) -> dict[str, Done]:
-    """Have a crew do every shard that is not done, and write the manifest; the marker of each shard by name.
+    """Have a executor do every shard that is not done, and write the manifest; the marker of each shard by name.
 
     Raises
     ------
@@ -86,13 +86,13 @@ def carry_out(
     """
     with plan.store.owned():
         markers = dict(plan.done)
-        loop = _Loop(plan, crew, markers, max_failed, allow_unusable, progress, stop, patience)
+        loop = _Loop(plan, executor, markers, max_failed, allow_unusable, progress, stop, patience)
         if not plan.finished:
             plan.prepare()
             try:
                 loop.run()
             except BaseException:
-                crew.stop()
+                executor.stop()
                 raise
             if not loop.spoilt:
                 plan.succeed(markers)
@@ -109,8 +109,8 @@ def carry_out(
 class _Loop:
     def __init__(
         self,
-        plan: Work[Any],
-        crew: Crew,
+        plan: JobPlan[Any],
+        executor: Executor,
         markers: dict[str, Any],
         max_failed: float | None,
         allow_unusable: bool,
@@ -118,13 +118,13 @@ class _Loop:
         stop: Callable[[], bool] | None,
         patience: float,
     ) -> None:
-        self.plan, self.crew, self.markers = plan, crew, markers
+        self.plan, self.executor, self.markers = plan, executor, markers
         self.limit, self.patience = failures_allowed(max_failed, plan.rows), patience
         self.allow_unusable, self.progress, self.stop = allow_unusable, progress, stop
         self.waiting = deque((shard, 1) for shard in plan.todo)
         self.flying: dict[Future[Outcome], Flight] = {}
         self.seconds: deque[float] = deque(maxlen=100)
-        # The crew's, and when that was asked: a cluster takes its time to answer.
+        # The executor's, and when that was asked: a cluster takes its time to answer.
         self.slots, self.looked = 0, -math.inf
         self.alone, self.alone_told = math.inf, ALONE  # Since when there is no worker, and when to say so.
         self.spoilt: dict[str, Exception] = {}
@@ -153,7 +153,7 @@ class _Loop:
             raise ending
 
     def _submit(self, shard: Any, attempt: int) -> None:
-        future = self.crew.submit(shard, self.plan.settings, self.plan.store, self.allow_unusable)
+        future = self.executor.submit(shard, self.plan.settings, self.plan.store, self.allow_unusable)
         self.flying[future] = Flight(shard, attempt)
 
     def _take(self, future: Future[Outcome]) -> Exception | None:
@@ -185,8 +185,8 @@ class _Loop:
     def _try_again(self, flight: Flight, error: Exception) -> Exception | None:
         what = f"{type(error).__name__}: {error}"
         # Dask's own threads may stumble over a worker that is killed; what is wrong here fails every time.
-        known = isinstance(error, OSError) or self.crew.lost(error)
-        if getattr(error, "errno", None) in HOPELESS or (not known and flight.attempt == ATTEMPTS):
+        known = isinstance(error, OSError) or self.executor.lost(error)
+        if getattr(error, "errno", None) in UNRECOVERABLE or (not known and flight.attempt == ATTEMPTS):
             failed = JobError(f"shard {flight.shard.name} ended the run, {what}. {self._standing()}")
             failed.__cause__ = error
             return failed
@@ -213,8 +213,8 @@ class _Loop:
         return f"{len(self.markers):,} of {len(self.plan.shards):,} shards done"
 
     def _look_around(self) -> None:
-        self.crew.mend()
-        self.slots, self.looked = self.crew.slots(), time.monotonic()
+        self.executor.mend()
+        self.slots, self.looked = self.executor.slots(), time.monotonic()
         if self.slots:
             self.alone, self.alone_told = math.inf, ALONE
             self._look_for_stuck()

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from dask_aesthetic.embeddings import STATUSES
 from dask_aesthetic.inputs.shards import Batches
 from dask_aesthetic.scoring import ScoreSpec, score_array
+from dask_aesthetic.status import STATUSES
 from dask_aesthetic.version import __version__
 
 LAYOUT = 1  # Of the output; another number is another layout, which is not gone on with.
@@ -22,7 +22,7 @@ Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Carried columns, score
 
 
 @dataclass(frozen=True)
-class Settings:
+class ScoreSettings:
     """What shapes the output of every shard, and the way from its rows to scores.
 
     Attributes
@@ -106,11 +106,11 @@ class Settings:
             "predictor": asdict(spec.predictor.info),
             "weights_sha256": spec.predictor.token,
             "scale": spec.threshold.scale,
-            "threshold": spec.threshold.as_dict(),
+            "threshold": spec.threshold.to_dict(),
             "version": __version__,
         }
 
-    def told(self) -> dict[str, Any]:
+    def as_config(self) -> dict[str, Any]:
         """All of it in plain words; the version is left out, since a newer one may go on with a job."""
         spec = self.spec
         return {
@@ -130,12 +130,12 @@ class Settings:
 
     @property
     def fingerprint(self) -> str:
-        """Differs where anything of `told` does."""
-        return hashlib.sha256(json.dumps(self.told(), sort_keys=True).encode()).hexdigest()
+        """Differs where anything of `as_config` does."""
+        return hashlib.sha256(json.dumps(self.as_config(), sort_keys=True).encode()).hexdigest()
 
 
 def differences(earlier: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """Where two `told` differ, in words."""
+    """Where two `as_config` differ, in words."""
     names = [name for name in {**earlier, **asked} if earlier.get(name) != asked.get(name)]
     return [f"{name} was {_short(earlier.get(name))} and now is {_short(asked.get(name))}" for name in names]
 

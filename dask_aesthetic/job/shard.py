@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 from dask_aesthetic.errors import AestheticError, JobStoppedError, UnusableError
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.shards import Batches, Shard
-from dask_aesthetic.job.markers import Marker, content_of, failures_name, output_name, read_marker
-from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, Settings, status_type
+from dask_aesthetic.job.markers import ShardMarker, content_of, failures_name, output_name, read_marker
+from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, ScoreSettings, status_type
 from dask_aesthetic.job.store import Store
-from dask_aesthetic.job.summary import Summary
+from dask_aesthetic.job.summary import JobSummary
 from dask_aesthetic.thresholds import SCALES
 
 ROW_GROUP = 1 << 16
-Outcome = Marker | AestheticError
+Outcome = ShardMarker | AestheticError
 FAILED_SCHEMA = pa.schema(
     {"shard": pa.dictionary(pa.int32(), pa.string()), "row": pa.int64(), "key": pa.string(), "status": status_type()}
 )
@@ -28,11 +28,11 @@ FAILED_SCHEMA = pa.schema(
 
 def score_shard(
     shard: Shard,
-    settings: Settings,
+    settings: ScoreSettings,
     store: Store,
     allow_unusable: bool = False,
     stopped: Callable[[], bool] | None = None,
-) -> Marker:
+) -> ShardMarker:
     """Score a shard and write its output, the list of its failed rows, and last its marker.
 
     Raises
@@ -69,7 +69,7 @@ def score_shard(
         else:
             store.remove(failures)
         written = store.place(temporary, output)
-    marker = Marker(
+    marker = ShardMarker(
         shard=shard.name,
         settings=settings.fingerprint,
         inputs=shard.stamps,
@@ -88,7 +88,7 @@ def score_shard(
 
 def try_shard(
     shard: Shard,
-    settings: Settings,
+    settings: ScoreSettings,
     store: Store,
     allow_unusable: bool = False,
     stopped: Callable[[], bool] | None = None,
@@ -100,15 +100,15 @@ def try_shard(
         return error
 
 
-def _done(shard: Shard, settings: Settings, store: Store) -> Marker | None:
+def _done(shard: Shard, settings: ScoreSettings, store: Store) -> ShardMarker | None:
     """The shard's marker, if it is of these settings and files."""
-    marker = read_marker(store, shard.name, Marker)
+    marker = read_marker(store, shard.name, ShardMarker)
     if marker is None or marker.settings != settings.fingerprint or not marker.made_from(shard):
         return None
     return marker
 
 
-def _groups(shard: Shard, settings: Settings, stopped: Callable[[], bool] | None) -> Iterator[list[Scored]]:
+def _groups(shard: Shard, settings: ScoreSettings, stopped: Callable[[], bool] | None) -> Iterator[list[Scored]]:
     """A shard's rows, scored, in parts of `ROW_GROUP`; one empty part if it has none."""
     waiting: list[Scored] = []
     read = ready = 0
@@ -134,9 +134,9 @@ def _until(stopped: Callable[[], bool] | None, batches: Batches) -> Batches:
 class _Writer:
     """An output being written, and the counts of what went into it."""
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, settings: ScoreSettings) -> None:
         self.settings, self.schema = settings, settings.schema
-        self.summary = Summary(files=1)
+        self.summary = JobSummary(files=1)
         self.failed: list[pa.Table] = []
         self._rows = 0
         self._key = _key_column(settings.carried)

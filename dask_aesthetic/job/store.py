@@ -15,9 +15,10 @@ from uuid import uuid4
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from dask_aesthetic.atomic import replace_durably
 from dask_aesthetic.errors import InputError
 
-HOUSE = "_dask_aesthetic"  # What the job keeps for itself. Readers of Parquet folders leave such names out.
+JOB_FOLDER = "_dask_aesthetic"  # What the job keeps for itself. Readers of Parquet folders leave such names out.
 TEMPORARY = ".dask-aesthetic-"
 
 
@@ -69,12 +70,8 @@ class Store:
         with temporary.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             size = os.fstat(stream.fileno()).st_size
-            if self.folder is not None:
-                os.fsync(stream.fileno())
         if self.folder is not None:
-            target = self.folder / name
-            os.replace(temporary, target)
-            _sync(target.parent)
+            replace_durably(temporary, self.folder / name)
         else:
             fs, root = self._remote()
             fs.put_file(str(temporary), f"{root}/{name}")
@@ -158,8 +155,8 @@ class Store:
             return
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"expected a folder to write to, got the file {self.folder}")
-        (self.folder / HOUSE).mkdir(parents=True, exist_ok=True)
-        with (self.folder / HOUSE / "lock").open("a") as stream:
+        (self.folder / JOB_FOLDER).mkdir(parents=True, exist_ok=True)
+        with (self.folder / JOB_FOLDER / "lock").open("a") as stream:
             _lock(stream, self.url)
             self._clean()
             yield
@@ -188,14 +185,3 @@ def _lock(stream: IO[str], url: str) -> None:
         ) from error
     except OSError:  # A disk without locks; files are still placed as wholes.
         return
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename last through a loss of power."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from dask_aesthetic.distribution import ScoreDistribution
-from dask_aesthetic.embeddings import STATUSES
+from dask_aesthetic.status import STATUSES
 
 
 @dataclass
-class Summary:
+class JobSummary:
     """Counts of one or more files; add them with ``+``.
 
     Attributes
@@ -59,5 +59,5 @@ class Summary:
         """Raw score that a share `q` of the scored rows does not exceed, to 0.01; NaN if none is scored."""
         return self.distribution.quantile(q)
 
-    def __add__(self, other: Summary) -> Summary:
-        return Summary(self.kept + other.kept, self.files + other.files, self.distribution + other.distribution)
+    def __add__(self, other: JobSummary) -> JobSummary:
+        return JobSummary(self.kept + other.kept, self.files + other.files, self.distribution + other.distribution)

@@ -11,9 +11,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.job.markers import marker_name, read_markers
 from dask_aesthetic.job.settings import differences
-from dask_aesthetic.job.store import HOUSE, Store
+from dask_aesthetic.job.store import JOB_FOLDER, Store
 
-SETTINGS, SUCCESS = f"{HOUSE}/settings.json", "_SUCCESS"
+SETTINGS, SUCCESS = f"{JOB_FOLDER}/settings.json", "_SUCCESS"
 NEW = "new"
 Done = TypeVar("Done")
 
@@ -21,23 +21,23 @@ Done = TypeVar("Done")
 class Asked(Protocol):
     """What shapes every output."""
 
-    def told(self) -> dict[str, Any]: ...
+    def as_config(self) -> dict[str, Any]: ...
 
     @property
     def fingerprint(self) -> str: ...
 
 
 @dataclass(frozen=True)
-class Work(ABC, Generic[Done]):
+class JobPlan(ABC, Generic[Done]):
     """Work that can start: its inputs have been found readable, and no output is in the way.
 
     Attributes
     ----------
-    settings : Settings
+    settings : ScoreSettings
     store : Store
     shards : list of Shard or Part
         Each has a name and a number of rows.
-    done : dict of str to Marker
+    done : dict of str to ShardMarker
         Those that an earlier run has done, by name.
     why : dict of str to str
         The reason why each other one is to be done.
@@ -93,7 +93,7 @@ class Work(ABC, Generic[Done]):
     def prepare(self) -> None:
         """Take back what no longer holds: from now on a marker means that its shard is done."""
         self.store.remove(SUCCESS)
-        self.store.write(SETTINGS, _json(self.settings.told()))
+        self.store.write(SETTINGS, _json(self.settings.as_config()))
         for shard in [*self.leftovers, *(shard for shard, why in self.why.items() if why != NEW)]:
             self.store.remove(marker_name(shard))
         for shard in self.leftovers:
@@ -106,7 +106,7 @@ class Work(ABC, Generic[Done]):
 
 
 @dataclass(frozen=True)
-class Left(Generic[Done]):
+class PreviousRun(Generic[Done]):
     """What an earlier run has left.
 
     Attributes
@@ -116,7 +116,7 @@ class Left(Generic[Done]):
         Of all files.
     settings : dict or None
         As its settings were told.
-    markers : dict of str to Marker
+    markers : dict of str to ShardMarker
         By shard.
     """
 
@@ -126,7 +126,7 @@ class Left(Generic[Done]):
     markers: Mapping[str, Done]
 
     @classmethod
-    def of(cls, store: Store, kind: type[Done]) -> Left[Done]:
+    def of(cls, store: Store, kind: type[Done]) -> PreviousRun[Done]:
         """Of what lies in a store; `kind` is what its markers are."""
         sizes, told = store.sizes(), store.read(SETTINGS)
         return cls(store, sizes, None if told is None else json.loads(told), read_markers(store, sizes, kind))
@@ -151,7 +151,7 @@ class Left(Generic[Done]):
                     "overwrite it"
                 )
             return
-        changed = differences(self.settings, settings.told())
+        changed = differences(self.settings, settings.as_config())
         if changed:
             raise InputError(
                 f"expected the settings of the run whose output is in {where}, got others: {'; '.join(changed)}. Write "

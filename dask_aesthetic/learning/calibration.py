@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from dask_aesthetic.distribution import ScoreDistribution
-from dask_aesthetic.distribution.arguments import is_whole
 from dask_aesthetic.distribution.counting import BINS, FIRST, STEPS
-from dask_aesthetic.errors import ArgumentError, ColumnError, MissingDependencyError
+from dask_aesthetic.errors import ColumnError, MissingDependencyError
 from dask_aesthetic.learning.labels import Labelled, best_at, counts_from, f1_of, resampled
 from dask_aesthetic.thresholds import SCALES, Threshold
+from dask_aesthetic.validation import check_integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,8 +115,7 @@ def by_labels(labelled: Labelled, known: Mapping[str, str], resamples: int = RES
     ColumnError
         No row is labelled and scored, or all such rows carry the same label.
     """
-    if not is_whole(resamples) or resamples < 0:
-        raise ArgumentError(f"expected resamples to be a whole number, 0 or more, got {resamples!r}")
+    check_integer("resamples", resamples, minimum=0)
     wanted, unwanted = int(labelled.keep.sum()), int(labelled.drop.sum())
     _check_labels(labelled, wanted, unwanted)
     scores, rows = labelled.scores.astype(np.float64), wanted + unwanted

@@ -16,7 +16,7 @@ from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How well ratings were foretold that had not been learnt from.
+    """How well ratings were foretold that had not been learned from.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class FittedPredictor(AffinePredictor):
         How well it foretells ratings, by cross-validation.
     prior_held_out : HeldOut or None
         How well the prior alone does, stretched to the scale of the ratings; None without a prior.
-    strength : float
+    alpha : float
         How strongly it was shrunk. Infinite: the ratings told no more than how to stretch the prior.
     rows : int
         Rows that it was fitted to.
@@ -68,7 +68,7 @@ class FittedPredictor(AffinePredictor):
     >>> frame.aesthetic.fit("rating", name="mine")  # doctest: +ELLIPSIS
     <FittedPredictor 'mine': 768 floats of ViT-L-14-quickgelu (openai) -> raw score>
       fitted to  'rating' of 1,000 rows
-         shrunk  towards laion-v2, strength inf
+         shrunk  towards laion-v2, alpha inf
        held out  error 0.2..., correlation 0.999, rank correlation 0.999 (ratings spread by 7.7...)
     prior alone  error 0.2..., correlation 0.999, rank correlation 0.999
     """
@@ -78,7 +78,7 @@ class FittedPredictor(AffinePredictor):
     left_out: Mapping[str, int]
     spread: float
     prior: str
-    strength: float
+    alpha: float
     folds: int
     seed: int
     held_out: HeldOut
@@ -91,7 +91,7 @@ class FittedPredictor(AffinePredictor):
     def save(self, path: str | Path, **more: Any) -> None:
         """Write a safetensors file that `load_predictor` takes; equal predictors give equal bytes."""
         told = {name: getattr(self, name) for name in ("rating_column", "rows", "prior", "folds", "seed")}
-        told["strength"] = self.strength if math.isfinite(self.strength) else "infinite"
+        told["alpha"] = self.alpha if math.isfinite(self.alpha) else "infinite"
         told["held_out"] = {name: _number(value) for name, value in asdict(self.held_out).items()}
         super().save(path, fitted=told, **more)
 
@@ -109,7 +109,7 @@ class FittedPredictor(AffinePredictor):
         towards = self.prior or "zero"
         table = {
             "fitted to": f"{self.rating_column!r} of {self.rows:,} rows",
-            "shrunk": f"towards {towards}, strength {self.strength:.3g}",
+            "shrunk": f"towards {towards}, alpha {self.alpha:.3g}",
             "held out": f"{self.held_out} (ratings spread by {self.spread:.3g})",
         }
         if self.prior_held_out is not None:

@@ -1,4 +1,4 @@
-"""From sums over rated rows to a predictor: which strength, how well it does, and what cannot be fitted."""
+"""From sums over rated rows to a predictor: which alpha, how well it does, and what cannot be fitted."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dask_aesthetic.distribution.arguments import is_whole
 from dask_aesthetic.errors import ArgumentError, ColumnError, PredictorError
 from dask_aesthetic.learning.fitted import FittedPredictor, HeldOut
 from dask_aesthetic.learning.solving import ROUNDING, Problem, Told
 from dask_aesthetic.learning.sums import FoldSums, Sample, Sums, fold_of
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo, load_predictor
-from dask_aesthetic.predictors.catalogue import KNOWN
+from dask_aesthetic.predictors.catalog import KNOWN
+from dask_aesthetic.validation import check_integer
 
-# A strength is the variance of a rating's noise over that of a weight, so it depends neither on how many rows there
+# A alpha is the variance of a rating's noise over that of a weight, so it depends neither on how many rows there
 # are nor on their scale: these span all that is plausible, four to a factor of ten.
-STRENGTHS = np.logspace(-4, 6, 41)
+ALPHAS = np.logspace(-4, 6, 41)
 WIDTH = 768
 TAKEN = {"unknown", *(name for known in KNOWN for name in (known.info.name, known.info.scale))}
 
@@ -34,7 +34,7 @@ class FitSpec:
     ----------
     embedding_column, rating_column, name : str
     prior : AffinePredictor or None
-    strength : float or None
+    alpha : float or None
         None to choose it by cross-validation.
     width, folds, seed : int
     """
@@ -43,7 +43,7 @@ class FitSpec:
     rating_column: str
     name: str
     prior: AffinePredictor | None
-    strength: float | None
+    alpha: float | None
     width: int
     folds: int
     seed: int
@@ -55,7 +55,7 @@ class FitSpec:
         rating_column: str,
         name: str,
         prior: Any,
-        strength: Any,
+        alpha: Any,
         width: int | None,
         folds: int,
         seed: int,
@@ -70,8 +70,7 @@ class FitSpec:
             ("seed", seed, 0),
             ("width", WIDTH if width is None else width, 1),
         ):
-            if not is_whole(value) or not least <= value < 2**63:
-                raise ArgumentError(f"expected {role} to be a whole number, {least} or more, got {value!r}")
+            check_integer(role, value, minimum=least)
         loaded = load_predictor(prior) if prior is not None else None
         if loaded is not None and not isinstance(loaded, AffinePredictor):
             raise PredictorError(
@@ -80,7 +79,7 @@ class FitSpec:
         if loaded is not None and width not in (None, loaded.width):
             raise ArgumentError(f"expected width to be the prior's, {loaded.width}, got {width!r}: leave it out")
         found = loaded.width if loaded is not None else WIDTH if width is None else int(width)
-        return cls(embedding_column, rating_column, name, loaded, _strength(strength), found, int(folds), int(seed))
+        return cls(embedding_column, rating_column, name, loaded, _alpha(alpha), found, int(folds), int(seed))
 
 
 def learn(sums: Sums, spec: FitSpec) -> FittedPredictor:
@@ -93,20 +92,20 @@ def learn(sums: Sums, spec: FitSpec) -> FittedPredictor:
     """
     total = _checked(sums, spec)
     direction = spec.prior.weight if spec.prior is not None and spec.prior.weight.any() else None
-    strengths = STRENGTHS if spec.strength is None else np.array([spec.strength])
-    strengths = np.append(strengths, np.inf) if direction is not None else strengths
-    choices = len(strengths) if spec.strength is None else 1
+    alphas = ALPHAS if spec.alpha is None else np.array([spec.alpha])
+    alphas = np.append(alphas, np.inf) if direction is not None else alphas
+    choices = len(alphas) if spec.alpha is None else 1
     solved, told = {}, {}
     for number in sorted(sums.folds):
         others = _added([sums.folds[other] for other in sorted(sums.folds) if other != number])
-        solved[number] = _problem(others, direction, strengths[0], " outside one of the folds").solve(strengths)
+        solved[number] = _problem(others, direction, alphas[0], " outside one of the folds").solve(alphas)
         told[number] = Told.of(sums.folds[number], *solved[number], total.y / total.rows)
     chosen = _chosen(list(told.values()), choices)
-    # The strength for a fold is chosen by the others: its own rows do not flatter it.
+    # The alpha for a fold is chosen by the others: its own rows do not flatter it.
     picks = {number: _chosen([told[other] for other in told if other != number], choices) for number in told}
-    prior = dict.fromkeys(told, len(strengths) - 1) if direction is not None else None
-    problem = _problem(total, direction, strengths[chosen], "")
-    weights, intercepts = problem.solve(strengths[chosen : chosen + 1])
+    prior = dict.fromkeys(told, len(alphas) - 1) if direction is not None else None
+    problem = _problem(total, direction, alphas[chosen], "")
+    weights, intercepts = problem.solve(alphas[chosen : chosen + 1])
     return FittedPredictor(
         weights[:, 0],
         float(intercepts[0]),
@@ -116,7 +115,7 @@ def learn(sums: Sums, spec: FitSpec) -> FittedPredictor:
         left_out=sums.left_out,
         spread=_spread(total),
         prior=spec.prior.info.name if spec.prior is not None else "",
-        strength=float(strengths[chosen]),
+        alpha=float(alphas[chosen]),
         folds=spec.folds,
         seed=spec.seed,
         held_out=_held_out(told, solved, picks, sums.sample, spec.folds),
@@ -124,17 +123,17 @@ def learn(sums: Sums, spec: FitSpec) -> FittedPredictor:
     )
 
 
-def _strength(strength: Any) -> float | None:
-    if isinstance(strength, str) and strength == "auto":
+def _alpha(alpha: Any) -> float | None:
+    if isinstance(alpha, str) and alpha == "auto":
         return None
-    number = isinstance(strength, int | float | np.number) and not isinstance(strength, bool)
-    if not number or not 0 <= strength < math.inf:
-        raise ArgumentError(f"expected strength to be 'auto' or a number, 0 or more, got {strength!r}")
-    return float(strength)
+    number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool)
+    if not number or not 0 <= alpha < math.inf:
+        raise ArgumentError(f"expected alpha to be 'auto' or a number, 0 or more, got {alpha!r}")
+    return float(alpha)
 
 
 def _checked(sums: Sums, spec: FitSpec) -> FoldSums:
-    """The sums over all rows; refused where nothing can be learnt from them."""
+    """The sums over all rows; refused where nothing can be learned from them."""
     rating, embedding = spec.rating_column, spec.embedding_column
     left_out = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(sums.left_out.items())) or "none"
     if not sums.folds:
@@ -162,12 +161,12 @@ def _checked(sums: Sums, spec: FitSpec) -> FoldSums:
     return total
 
 
-def _problem(sums: FoldSums, direction: np.ndarray | None, strength: float, where: str) -> Problem:
+def _problem(sums: FoldSums, direction: np.ndarray | None, alpha: float, where: str) -> Problem:
     problem = Problem.of(sums, direction)
-    if problem.is_singular(strength):
+    if problem.is_singular(alpha):
         raise ArgumentError(
-            f"expected a strength above 0, got {strength:g}: the {sums.rows:,} rated rows{where} differ in "
-            f"{problem.rank:,} directions, which do not settle {len(sums.x):,} weights. Say strength='auto'"
+            f"expected a alpha above 0, got {alpha:g}: the {sums.rows:,} rated rows{where} differ in "
+            f"{problem.rank:,} directions, which do not settle {len(sums.x):,} weights. Say alpha='auto'"
         )
     return problem
 
@@ -182,7 +181,7 @@ def _spread(total: FoldSums) -> float:
 
 
 def _chosen(told: list[Told], choices: int) -> int:
-    """The strength of the least squared error; of several as good as that, the greatest."""
+    """The alpha of the least squared error; of several as good as that, the greatest."""
     together = reduce(add, told)
     squares = together.squares[:choices]
     enough = float(squares.min()) + ROUNDING * max(together.yy, 0.0)

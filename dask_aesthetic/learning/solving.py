@@ -1,4 +1,4 @@
-"""Ridge regression out of sums: the weights for every strength from one eigendecomposition."""
+"""Ridge regression out of sums: the weights for every alpha from one eigendecomposition."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Minimise ``|y - b - X w|^2 + strength |w - a w0|^2`` over w, b and a.
+    """Minimise ``|y - b - X w|^2 + alpha |w - a w0|^2`` over w, b and a.
 
     The intercept b and the prior's length a are free, so ratings on any scale are shrunk towards the prior's own
     order; without a prior, towards zero.
@@ -46,7 +46,7 @@ class Problem:
     def of(cls, sums: FoldSums, prior: np.ndarray | None) -> Problem:
         """The problem of so many rows.
 
-        With s = X w0 / |w0|, and X, y and s centred, the best a for any w = a w0 / |w0| + v is linear in v. What is
+        With s = X w0 / |w0|, and X, y and s centerd, the best a for any w = a w0 / |w0| + v is linear in v. What is
         left is a ridge regression for v, in a space without w0.
         """
         mean, rating = sums.x / sums.rows, sums.y / sums.rows
@@ -62,9 +62,9 @@ class Problem:
         right = vectors.T @ (right - spread * slope * along)
         return cls(mean, rating, np.maximum(values, 0), vectors, right, axis, along, slope)
 
-    def is_singular(self, strength: float) -> bool:
-        """Whether the rows leave some weights open at this strength."""
-        return strength <= self._rounding and self.rank < len(self.mean)
+    def is_singular(self, alpha: float) -> bool:
+        """Whether the rows leave some weights open at this alpha."""
+        return alpha <= self._rounding and self.rank < len(self.mean)
 
     @property
     def rank(self) -> int:
@@ -75,10 +75,10 @@ class Problem:
     def _rounding(self) -> float:
         return ROUNDING * float(self.values[-1])
 
-    def solve(self, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The weights, shape (width, n), and intercepts, shape (n,), at so many strengths; infinite is the prior."""
-        divisors = self.values[:, None] + strengths
-        divisors[divisors <= self._rounding] = np.inf  # At strength 0, across `axis`: there is nothing to divide.
+    def solve(self, alphas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The weights, shape (width, n), and intercepts, shape (n,), at so many alphas; infinite is the prior."""
+        divisors = self.values[:, None] + alphas
+        divisors[divisors <= self._rounding] = np.inf  # At alpha 0, across `axis`: there is nothing to divide.
         off = self.vectors @ (self.right[:, None] / divisors)
         weights = off + self.axis[:, None] * (self.slope - self.along @ off)
         return weights, self.rating - self.mean @ weights
@@ -88,7 +88,7 @@ class Problem:
 class Told:
     """Sums over held-out rows of what was foretold (p) and rated (y), and of the squared errors.
 
-    They add up over folds. Arrays are of shape (n,), one figure for every strength.
+    They add up over folds. Arrays are of shape (n,), one figure for every alpha.
     """
 
     rows: int
@@ -100,11 +100,11 @@ class Told:
     yy: float
 
     @classmethod
-    def of(cls, sums: FoldSums, weights: np.ndarray, intercepts: np.ndarray, centre: float) -> Told:
-        """Sums over the rows of a fold, with p and y counted from `centre`, which keeps them small."""
-        b, y = intercepts - centre, sums.y - sums.rows * centre
-        yy = sums.yy - 2 * centre * sums.y + sums.rows * centre**2
-        xw, xy = sums.x @ weights, (sums.xy - centre * sums.x) @ weights
+    def of(cls, sums: FoldSums, weights: np.ndarray, intercepts: np.ndarray, center: float) -> Told:
+        """Sums over the rows of a fold, with p and y counted from `center`, which keeps them small."""
+        b, y = intercepts - center, sums.y - sums.rows * center
+        yy = sums.yy - 2 * center * sums.y + sums.rows * center**2
+        xw, xy = sums.x @ weights, (sums.xy - center * sums.x) @ weights
         p = xw + sums.rows * b
         pp = (weights * (sums.xx @ weights)).sum(axis=0) + 2 * b * xw + sums.rows * b**2
         py = xy + b * y
@@ -114,7 +114,7 @@ class Told:
         return Told(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
     def at(self, number: int) -> Told:
-        """The sums at one of the strengths."""
+        """The sums at one of the alphas."""
         one = slice(number, number + 1)
         return Told(self.rows, self.squares[one], self.p[one], self.pp[one], self.py[one], self.y, self.yy)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +9,10 @@ import numpy as np
 import torch
 
 from dask_aesthetic import embeddings
-from dask_aesthetic.embeddings import STATUSES, Run, Status
+from dask_aesthetic.embeddings import Run
+from dask_aesthetic.hashing import hash_rows
 from dask_aesthetic.learning.values import as_numbers
+from dask_aesthetic.status import STATUSES, Status
 
 BLOCK_ROWS = 4096  # 25 MB of float64, beside normal equations of 5 MB per fold.
 SAMPLE_ROWS = 8192  # 25 MB of float32; a rank correlation of so many rows is known to about 0.01.
@@ -46,9 +47,6 @@ class FoldSums:
 
     def __add__(self, other: FoldSums) -> FoldSums:
         return FoldSums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
-
-    def __sub__(self, other: FoldSums) -> FoldSums:
-        return FoldSums(*(getattr(self, name) - getattr(other, name) for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +93,7 @@ class Sums:
 def sum_rows(frame: Any, embedding_column: str, rating_column: str, width: int, folds: int, seed: int) -> Sums:
     """Sum the rated rows of a partition, fold by fold.
 
-    A row's fold follows from the content of its embedding alone, so a picture that comes twice is never learnt from
+    A row's fold follows from the content of its embedding alone, so a picture that comes twice is never learned from
     and held out at once.
     """
     ratings = as_numbers(
@@ -145,25 +143,11 @@ def _sum_block(vectors: torch.Tensor, ratings: torch.Tensor, folds: int, seed: i
     units, status = embeddings.unit_vectors(vectors)
     good = status == Status.OK
     units, y = units[good], ratings[good]
-    hashes = _hashes(vectors[good], seed)
+    hashes = hash_rows(vectors[good], seed)
     fold = torch.from_numpy(fold_of(hashes, folds)).to(units.device)
     sums = {int(number): FoldSums.of(units[fold == number], y[fold == number]) for number in fold.unique()}
     sample = Sample(hashes, y.cpu().numpy(), units.to(torch.float32).cpu().numpy())
     return Sums(sums, Sample.joined([sample]), _counts(status[~good]))
-
-
-def _hashes(vectors: torch.Tensor, seed: int) -> np.ndarray:
-    """A hash of every row's content, the same for float16, float32 and float64 of the same figures."""
-    with np.errstate(over="ignore"):
-        content = vectors.cpu().numpy().astype("<f4") + np.float32(0)  # -0 becomes 0.
-    salt = seed.to_bytes(8, "little")
-    return np.array(
-        [
-            int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, salt=salt).digest(), "little")
-            for row in content
-        ],
-        np.uint64,
-    )
 
 
 def _counts(status: torch.Tensor) -> dict[str, int]:

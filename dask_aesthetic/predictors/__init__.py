@@ -1,16 +1,18 @@
-"""Predictors: vectors to raw scores. `load_predictor` finds one by catalogue name, path or Hugging Face id."""
+"""Predictors: vectors to raw scores. `load_predictor` finds one by catalog name, path or Hugging Face id."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.predictors.affine import AffinePredictor
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, from_header
-from dask_aesthetic.predictors.catalogue import BY_NAME, BY_WEIGHTS, DEFAULT, KNOWN, Known
+from dask_aesthetic.predictors.catalog import BY_NAME, BY_WEIGHTS, DEFAULT, KNOWN, Known
 from dask_aesthetic.predictors.checkpoint import SUFFIXES, read_tensors, sha256_of
 from dask_aesthetic.predictors.hub import FILE, fetch, is_hub_id
 from dask_aesthetic.predictors.layers import ACTIVATIONS, Layers, Stack, find_layers
@@ -22,7 +24,7 @@ __all__ = [
     "NetworkPredictor",
     "Predictor",
     "PredictorInfo",
-    "catalogue",
+    "list_predictors",
     "load_predictor",
 ]
 
@@ -39,7 +41,7 @@ def load_predictor(
     Parameters
     ----------
     predictor : str, path or Predictor
-        A name of the `catalogue`; a checkpoint's path (``.pth`` or ``.safetensors``, or a folder that holds
+        A name of the `catalog`; a checkpoint's path (``.pth`` or ``.safetensors``, or a folder that holds
         ``model.safetensors``); a Hugging Face id ``owner/name@revision`` with 40 hex digits, which
         ``ttj/sac-logos-ava1-l14-linearMSE`` alone may leave out; or a Predictor, which is returned as it is.
     sha256 : str, optional
@@ -58,12 +60,12 @@ def load_predictor(
     ------
     PredictorError
         No such name or file, a file that is no predictor, another sha256, layers that may have an activation between
-        them, or an `activation` or `input_scale` that a published head does not have.
+        them, or an `activation` or `input_scale` other than that of a published head or a saved file.
 
     Notes
     -----
     Files are read without running code from them (``torch.load(weights_only=True)``, safetensors). Their layers are
-    recognised by structure, and a published head by its weights, in whatever file it comes.
+    recognized by structure, and a published head by its weights, in whatever file it comes.
 
     Examples
     --------
@@ -79,25 +81,25 @@ def load_predictor(
         _refuse_said({**said, "sha256": None}, repr(name), "a published predictor")
         return _shipped(name, sha256)
     path = Path(name).expanduser()
-    origin = {"name": path.name}
+    origin = {"name": path.name or path.resolve().name}  # "." has a name too: nothing is known of scores without one.
     if not path.exists() and not name.endswith(SUFFIXES) and is_hub_id(name):
         path, repo, revision = fetch(name)
         origin = {"name": repo, "source": f"https://huggingface.co/{repo}", "revision": revision}
     elif not path.exists() and os.sep not in name and not name.endswith(SUFFIXES):
         raise PredictorError(
-            f"expected a predictor among {', '.join(catalogue())}, a checkpoint's path or a Hugging Face id, "
+            f"expected a predictor among {', '.join(list_predictors())}, a checkpoint's path or a Hugging Face id, "
             f"got {name!r}"
         )
     path = path / FILE if path.is_dir() else path
     return _from_file(path, origin, sha256, activation, input_scale)
 
 
-def catalogue() -> dict[str, PredictorInfo]:
+def list_predictors() -> dict[str, PredictorInfo]:
     """The predictors that ship with the package, by name.
 
     Examples
     --------
-    >>> list(catalogue())
+    >>> list(list_predictors())
     ['laion-v2', 'laion-v2-ava', 'laion-v1-l14', 'laion-v1-b32', 'laion-v1-b16', 'simulacra-l14']
     """
     return {known.info.name: known.info for known in KNOWN if known.folded}
@@ -124,42 +126,45 @@ def _from_file(
     digest = sha256_of(path)
     if sha256 is not None and digest != sha256.lower():
         raise PredictorError(f"expected sha256 {sha256} of {path}, got {digest}")
+    if activation is not None and activation not in ACTIVATIONS:
+        raise PredictorError(f"expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     saved, told = from_header(header)
     layers = find_layers(tensors)
-    published = _published(layers)
-    if published is not None:
-        known, own = published
-        _refuse_others(known, own.activation if len(layers.layers) > 1 else None, activation, input_scale, path)
-    if published is not None and told.get("input_scale", known.input_scale) == known.input_scale:
-        stack, info = replace(own, input_scale=known.input_scale), known.info
+    asked = {"activation": activation, "input_scale": input_scale}
+    if saved is not None:
+        own = {"activation": told.get("activation"), "input_scale": told.get("input_scale", 1.0)}
+        _refuse_others(layers, own, asked, f"{path}, as it says of itself")
+        stack = layers.stack(own["activation"] or activation, own["input_scale"], str(path))
+        info = saved
+    elif (published := _published(layers)) is not None:
+        known, stack = published
+        info = known.info
+        own = {"activation": stack.activation, "input_scale": stack.input_scale}
+        _refuse_others(layers, own, asked, f"{path}, whose weights are those of {info.name}")
     else:
-        scale = told.get("input_scale") if input_scale is None else input_scale
-        stack = layers.stack(activation or told.get("activation"), scale, str(path))
-        info = saved or PredictorInfo(width=stack.width, sha256=digest, **origin)
-        if info.width != stack.width:
-            raise PredictorError(
-                f"expected {info.width} floats per embedding, as {path} says of itself, got {stack.width}"
-            )
+        stack = layers.stack(activation, input_scale, str(path))
+        info = PredictorInfo(width=stack.width, sha256=digest, **origin)
+    if info.width != stack.width:
+        raise PredictorError(f"expected {info.width} floats per embedding, as {path} says of itself, got {stack.width}")
     return AffinePredictor(*stack.fold(), info) if stack.is_affine else NetworkPredictor(stack, info)
 
 
 def _published(layers: Layers) -> tuple[Known, Stack] | None:
     """The published head of these weights, whatever its layers are called, and its stack."""
-    stacks = (Stack(layers.layers, activation) for activation in ACTIVATIONS)
-    return next(((BY_WEIGHTS[stack.digest], stack) for stack in stacks if stack.digest in BY_WEIGHTS), None)
+    for activation in ACTIVATIONS:
+        plain = Stack(layers.layers, activation)
+        known = BY_WEIGHTS.get(plain.digest)
+        if known is not None:
+            return known, replace(plain, input_scale=known.input_scale)
+    return None
 
 
-def _refuse_others(
-    known: Known, own: str | None, activation: str | None, input_scale: float | None, path: Path
-) -> None:
-    """Refuse an activation or a scale that is said of a published head, and is another than its own."""
-    said = {"activation": (activation, own or activation), "input_scale": (input_scale, known.input_scale)}
-    for name, (asked, right) in said.items():
-        if asked is not None and asked != right:
-            raise PredictorError(
-                f"expected {name}={right!r} for {path}, whose weights are those of {known.info.name}, got {asked!r}: "
-                "leave it out"
-            )
+def _refuse_others(layers: Layers, own: Mapping[str, Any], asked: Mapping[str, Any], where: str) -> None:
+    """Refuse an activation or a scale other than a file's own; one layer has no activation that could differ."""
+    for name, value in asked.items():
+        is_meant = own[name] is not None and (name != "activation" or len(layers.layers) > 1)
+        if is_meant and value is not None and value != own[name]:
+            raise PredictorError(f"expected {name}={own[name]!r} for {where}, got {value!r}: leave it out")
 
 
 def _refuse_said(said: dict[str, str | float | None], name: str, what: str) -> None:

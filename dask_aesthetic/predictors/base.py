@@ -24,7 +24,7 @@ class PredictorInfo:
     Attributes
     ----------
     name : str
-        Catalogue name, or the file's or repository's own.
+        Catalog name, or the file's or repository's own.
     encoder : str
         The image encoder whose embeddings it takes, as open_clip names it; "unknown" if nothing says.
     width : int
@@ -32,8 +32,8 @@ class PredictorInfo:
     scale : str
         The family whose scores can be compared with its own: "laion-v2", "laion-v1", "simulacra" or "unknown"; the
         name of a predictor that was fitted to ratings, since it has a scale of its own.
-    source, revision, sha256, licence : str
-        Repository, 40-digit revision, sha256 of the published file, SPDX licence; empty if nothing says. The source
+    source, revision, sha256, license : str
+        Repository, 40-digit revision, sha256 of the published file, SPDX license; empty if nothing says. The source
         of a fitted predictor says what it was fitted to.
     """
 
@@ -44,7 +44,7 @@ class PredictorInfo:
     source: str = ""
     revision: str = ""
     sha256: str = ""
-    licence: str = ""
+    license: str = ""
 
 
 class Predictor(ABC):
@@ -72,7 +72,7 @@ class Predictor(ABC):
         Parameters
         ----------
         vectors : torch.Tensor, shape (n, width), float16, float32 or float64
-            Normalised on the way. Read only.
+            Normalized on the way. Read only.
         batch_size : int, optional
             The most rows worked on at a time; changes memory and speed, never a score.
 
@@ -85,7 +85,7 @@ class Predictor(ABC):
 
     @abstractmethod
     def score_units(self, units: torch.Tensor) -> torch.Tensor:
-        """Score unit vectors of float64, shape (n, width), for the rows that float32 cannot normalise."""
+        """Score unit vectors of float64, shape (n, width), for the rows that float32 cannot normalize."""
 
     def score_plain(self, vectors: np.ndarray) -> np.ndarray | None:  # noqa: ARG002
         """Scores of float32 vectors, shape (n, width), the same bytes by a shorter way; None where there is none."""

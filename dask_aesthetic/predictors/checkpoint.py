@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from dask_aesthetic.errors import PredictorError
+from dask_aesthetic.errors import PredictorError, first_line
 
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".ckpt")
 MOST_HEADER = 100_000_000  # What safetensors itself takes; other files that happen to fit the pattern say more.
@@ -76,9 +76,8 @@ def _torch_tensors(path: Path) -> dict[str, torch.Tensor]:
             "checkpoint; it was not run. Save the model's state_dict, or a safetensors file, instead"
         ) from error
     except Exception as error:  # A damaged pickle raises whatever its bytes happen to ask for.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PredictorError(
-            f"expected a whole torch checkpoint at {path}, got one that is cut off or foreign: {reason}"
+            f"expected a whole torch checkpoint at {path}, got one that is cut off or foreign: {first_line(error)}"
         ) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict):

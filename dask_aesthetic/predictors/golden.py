@@ -15,7 +15,7 @@ def golden_vectors(width: int) -> np.ndarray:
 
 
 def golden_scores(name: str) -> list[float]:
-    """Raw scores of `golden_vectors` under a predictor of the catalogue, computed layer by layer in float64."""
+    """Raw scores of `golden_vectors` under a predictor of the catalog, computed layer by layer in float64."""
     text = (files(__package__) / "folded" / "golden.json").read_text()
     scores: list[float] = json.loads(text)[name]
     return scores

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dask_aesthetic.errors import PredictorError
-from dask_aesthetic.predictors.catalogue import REVISIONS
+from dask_aesthetic.predictors.catalog import REVISIONS
 from dask_aesthetic.predictors.checkpoint import read_tensors, sha256_of
 
 FILE = "model.safetensors"
@@ -54,7 +54,7 @@ def fetch(name: str, file: str = FILE, check: Callable[[Path], object] = read_te
     Parameters
     ----------
     name : str
-        ``owner/name@revision``, the revision as 40 hex digits; it may be left out for repositories of the catalogue.
+        ``owner/name@revision``, the revision as 40 hex digits; it may be left out for repositories of the catalog.
     file : str
         Its name in the repository.
     check : callable

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from math import sqrt
+from math import inf, sqrt
+from numbers import Real
 
 import numpy as np
 import torch
@@ -113,16 +114,17 @@ class Layers:
         Raises
         ------
         PredictorError
-            Nothing says what lies between the layers, or what the input is multiplied by.
+            Nothing says what lies between the layers or what the input is multiplied by, or it is nothing known.
         """
         if activation is None:
             activation = "none" if len(self.layers) == 1 else PUBLISHED_STACKS.get(self.positions)
         if activation not in ACTIVATIONS:
+            got = "weights, which do not say it" if activation is None else repr(activation)
             call = f"load_predictor({origin!r}, activation='relu')"
             raise PredictorError(
-                f"expected to know what lies between the layers {self.positions}, got {activation!r}: files of weights "
-                f"do not say it. Say activation='none' or activation='relu': predictor={call} from Python, or "
-                f"{call}.save('head.safetensors') once, for a file that says it"
+                f"expected to know what lies between the layers {self.positions}, got {got}: say activation='relu' or "
+                f"activation='none', as in predictor={call}. {call}.save('head.safetensors') writes a file that "
+                "remembers it, for the command line too"
             )
         if input_scale is None:
             if len(self.layers) == 1 and self.prefix == "linear":
@@ -131,6 +133,8 @@ class Layers:
                     f"vector times sqrt(width) = {sqrt(self.layers[0][0].shape[1]):.4f}): say input_scale"
                 )
             input_scale = 1.0
+        if isinstance(input_scale, bool) or not isinstance(input_scale, Real) or not 0 < input_scale < inf:
+            raise PredictorError(f"expected input_scale to be a positive, finite number, got {input_scale!r}")
         return Stack(self.layers, activation, float(input_scale))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.predictors import load_predictor
 from dask_aesthetic.predictors.base import Predictor
-from dask_aesthetic.predictors.catalogue import KNOWN
+from dask_aesthetic.predictors.catalog import KNOWN
 from dask_aesthetic.predictors.checkpoint import read_tensors
 from dask_aesthetic.predictors.golden import golden_vectors
 from dask_aesthetic.predictors.layers import find_layers
@@ -25,7 +25,7 @@ def rebuild(checkpoints: Path, folded: Path) -> list[Predictor]:
     Parameters
     ----------
     checkpoints : Path
-        Folder with the published files of the catalogue.
+        Folder with the published files of the catalog.
     folded : Path
         Folder to write ``<name>.safetensors`` to.
 

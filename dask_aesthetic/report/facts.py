@@ -14,7 +14,7 @@ from dask_aesthetic import frame as frames
 from dask_aesthetic.distribution import ScoreDistribution, add_groups, count_groups
 from dask_aesthetic.distribution.counting import on_host
 from dask_aesthetic.errors import InputError
-from dask_aesthetic.images import room_of, rows_of
+from dask_aesthetic.images import get_backend, rows_of
 from dask_aesthetic.report.samples import best, pick
 from dask_aesthetic.report.spec import ReportSpec
 from dask_aesthetic.report.thumbnails import BUDGET, MOST_BYTES, Picture, thumbnails
@@ -166,7 +166,7 @@ def _shown(part: Any, picks: pd.DataFrame, spec: ReportSpec, most_bytes: int) ->
     }
     if "image_column" in spec.shown:
         column = rows[spec.shown["image_column"]]
-        pictures = rows_of(room_of(column).images(column))
+        pictures = rows_of(get_backend(column).images(column))
         columns["picture"] = thumbnails([None if _null(value) else value for value in pictures], most_bytes)
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 

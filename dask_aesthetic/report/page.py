@@ -18,19 +18,12 @@ from dask_aesthetic.report.facts import Facts, Sample
 from dask_aesthetic.report.samples import ABOVE, BELOW, bucket_ends
 from dask_aesthetic.report.spec import ReportSpec
 from dask_aesthetic.report.text import link, plain
+from dask_aesthetic.status import MEANINGS
 from dask_aesthetic.thresholds import PRESETS, SCALES, Threshold, is_on_preset_scale
 from dask_aesthetic.version import __version__
 
 MOST_GROUPS, MOST_PROVENANCE, LONG = 200, 60, 500
 ROW_STEP = 25  # Hundredths between the rows of the table of thresholds.
-# What `status` says, for people who have not read it.
-MEANING = {
-    "missing": "null, empty, or nulls alone",
-    "wrong_width": "another number of floats than the predictor takes",
-    "not_finite": "NaN or infinity among the floats",
-    "zero": "all floats are zero",
-    "unknown": "no reason is known; a status column would tell",
-}
 
 
 def render(facts: Facts, spec: ReportSpec) -> str:
@@ -75,7 +68,7 @@ def render(facts: Facts, spec: ReportSpec) -> str:
         more_groups=len(facts.groups[MOST_GROUPS:]),
         samples=list(_samples(facts, spec)),
         provenance=list(_flat(spec.provenance))[:MOST_PROVENANCE],
-        asked=list(_flat(spec.told)),
+        asked=list(_flat(spec.as_config)),
         version=__version__,
     )
 
@@ -172,7 +165,7 @@ def _failures(distribution: ScoreDistribution) -> list[dict[str, Any]]:
     if rest:
         known["unknown"] = known.get("unknown", 0) + rest
     return [
-        {"reason": plain(reason), "rows": rows, "share": rows / distribution.rows, "meaning": MEANING.get(reason, "")}
+        {"reason": plain(reason), "rows": rows, "share": rows / distribution.rows, "meaning": MEANINGS.get(reason, "")}
         for reason, rows in known.items()
     ]
 

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from dask_aesthetic.distribution.counting import EDGES, bin_of, on_host
+from dask_aesthetic.hashing import splitmix64
 from dask_aesthetic.report.spec import ReportSpec
 
+GAMMA = np.uint64(0x9E3779B97F4A7C15)  # The increment of splitmix64.
 BUCKET = 50  # Bins of 0.01 raw: half a point.
 BELOW, ABOVE = -3, -2  # Places beside the buckets, which are numbered from -1.
 PLACE = ["place", "far", "drawn", "partition", "row"]  # What picks are ordered by.
@@ -86,7 +88,9 @@ def draw(keys: np.ndarray, scores: np.ndarray, seed: int) -> np.ndarray:
         encoded = [text.encode("utf-8", "surrogatepass") for text in texts.tolist()]
         hashed = pd.util.hash_array(np.array(encoded, dtype=object), categorize=False)
     start = np.array([seed % 2**64], dtype=np.uint64)
-    return _mix(hashed + _mix(scores.view(np.uint32).astype(np.uint64) + _mix(start)))
+    start = splitmix64(start + GAMMA)
+    by_score = splitmix64(scores.view(np.uint32).astype(np.uint64) + start + GAMMA)
+    return splitmix64(hashed + by_score + GAMMA)
 
 
 def bucket_ends(bucket: int, scale: str) -> tuple[float, float]:
@@ -121,11 +125,3 @@ def _keys(frame: Any, spec: ReportSpec, at: np.ndarray) -> np.ndarray:
 
 def _text(key: Any) -> str:
     return key if isinstance(key, str) else "" if key is None else str(key)
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-    """The finalizer of splitmix64: every bit of the input changes about half of the output's."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from dask_aesthetic.distribution.arguments import is_whole
-from dask_aesthetic.errors import ArgumentError, MissingDependencyError
+from dask_aesthetic.errors import MissingDependencyError
 from dask_aesthetic.thresholds import Threshold, find_threshold
+from dask_aesthetic.validation import check_integer
 
 MOST_SAMPLES = 24
 KEY_COLUMNS = ("key", "uid", "id", "hash", "url", "image_path")  # What samples go by if nobody says.
@@ -59,10 +59,8 @@ class ReportSpec:
         need("jinja2", "a report")
         if columns.get("image_column") is not None:
             need("PIL", "showing pictures", "Pillow")
-        if not is_whole(samples) or not 0 <= samples <= MOST_SAMPLES:
-            raise ArgumentError(f"expected samples to be a whole number from 0 to {MOST_SAMPLES}, got {samples!r}")
-        if not is_whole(seed):
-            raise ArgumentError(f"expected seed to be a whole number, got {seed!r}")
+        check_integer("samples", samples, minimum=0, maximum=MOST_SAMPLES)
+        check_integer("seed", seed)
         asked = {role: name for role, name in columns.items() if name is not None}
         if "key_column" not in asked and (key := _key_among(held)) is not None:
             asked["key_column"] = key
@@ -76,7 +74,7 @@ class ReportSpec:
         return {role: self.columns[role] for role in ("score_column", "status_column", "by") if role in self.columns}
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_config(self) -> dict[str, Any]:
         """What was asked, for people to read."""
         cut = self.threshold
         return {

@@ -12,6 +12,7 @@ from io import BytesIO
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, cast
 
+from dask_aesthetic.errors import first_line
 from dask_aesthetic.images.decode import FORMATS
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def thumbnail(value: Any, most_bytes: int = MOST_BYTES) -> Picture:
     except _RefusedError as error:
         return Picture(reason=str(error))
     except OSError as error:
-        return Picture(reason=f"cannot be read: {error.strerror or _first_line(error)}")
+        return Picture(reason=f"cannot be read: {error.strerror or first_line(error)[:200]}")
     except Exception as error:  # Whatever a decoder fails with, it is this picture's fault and not the page's.
-        return Picture(reason=f"cannot be decoded: {_first_line(error)}")
+        return Picture(reason=f"cannot be decoded: {first_line(error)[:200]}")
 
 
 class _RefusedError(Exception):
@@ -135,7 +136,3 @@ def _encoded(image: Image, most_bytes: int) -> Picture:
         if len(encoded) <= most_bytes:
             break
     return Picture(f"data:image/jpeg;base64,{b64encode(encoded).decode()}", image.width, image.height)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

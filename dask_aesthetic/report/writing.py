@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+from dask_aesthetic.atomic import write_atomic
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.report.facts import gather
 from dask_aesthetic.report.page import render
@@ -48,11 +48,5 @@ def write_report(
         raise InputError(f"expected a file to write in a folder that exists, got {target}")
     spec = ReportSpec.of(frame.columns, columns, threshold, known, samples, seed, title, provenance)
     page = render(gather(frame, spec), spec)
-    temporary = target.with_name(f".{target.name}.{uuid4().hex}")
-    try:
-        # Bytes: hashes in the page's policy hold for these line ends alone.
-        temporary.write_bytes(page.encode("utf-8"))
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(target, page.encode("utf-8"))  # Bytes: hashes in the page's policy hold for these line ends alone.
     return target

@@ -1,0 +1,183 @@
+"""One output: copy the members of kept samples, write the scores beside them; then say that it is done."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import tarfile
+from collections import Counter
+from collections.abc import Callable
+from copy import copy
+from dataclasses import asdict
+from pathlib import Path
+from tarfile import TarInfo
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dask_aesthetic.errors import AestheticError, InputError, JobStoppedError
+from dask_aesthetic.filter.plan import FilterMarker, FilterPlan, Part
+from dask_aesthetic.filter.scores import Piece
+from dask_aesthetic.filter.settings import FilterSettings
+from dask_aesthetic.inputs.samples import LARGEST, Sample
+from dask_aesthetic.inputs.tar import open_tar, read_index, read_member
+from dask_aesthetic.inputs.tars import join
+from dask_aesthetic.job.executors import ThreadExecutor
+from dask_aesthetic.job.markers import marker_name, read_marker
+from dask_aesthetic.job.store import Store
+
+Outcome = FilterMarker | AestheticError
+
+
+class Copiers(ThreadExecutor):
+    """Threads of this process, which write outputs side by side."""
+
+    def submit(self, part: Any, settings: Any, store: Store, allow_unusable: bool) -> Any:  # noqa: ARG002
+        return self._pool.submit(try_part, part, settings, store, self._stopped.is_set)
+
+
+def try_part(part: Part, settings: FilterSettings, store: Store, stopped: Callable[[], bool]) -> Outcome:
+    """`copy_part`, with what it raises on purpose as a value."""
+    try:
+        return copy_part(part, settings, store, stopped)
+    except AestheticError as error:
+        return error
+
+
+def copy_part(part: Part, settings: FilterSettings, store: Store, stopped: Callable[[], bool]) -> FilterMarker:
+    """Write a tar and the Parquet file beside it, and last their marker.
+
+    Raises
+    ------
+    InputError
+        A tar is not what it was when the run was planned.
+    JobStoppedError
+        `stopped` says so; nothing is left behind.
+    """
+    done = _done(part, settings, store)
+    if done is not None:
+        return done
+    tar, table = FilterPlan.outputs(part.name)
+    with store.temporary(table) as table_path, store.temporary(tar) as tar_path:
+        notes = _write_table(table_path, part, settings)
+        members, unchanged = _write_tar(tar_path, part, settings, stopped)
+        done = _done(part, settings, store)
+        if done is not None:  # Meanwhile, by a thread that was given up too early.
+            return done
+        written = {table: store.place(table_path, table), tar: store.place(tar_path, tar)}
+    marker = FilterMarker(
+        shard=part.name,
+        settings=settings.fingerprint,
+        inputs=part.inputs,
+        content=part.content,
+        rows=part.rows,
+        members=members,
+        output=written,
+        notes=dict(+Counter({"json_unchanged": unchanged, "duplicate_row": notes})),
+    )
+    store.write(marker_name(part.name), json.dumps(asdict(marker), sort_keys=True).encode())
+    return marker
+
+
+def _done(part: Part, settings: FilterSettings, store: Store) -> FilterMarker | None:
+    marker = read_marker(store, part.name, FilterMarker)
+    return marker if marker is not None and marker.made_from(part, settings) else None
+
+
+def _write_tar(path: Path, part: Part, settings: FilterSettings, stopped: Callable[[], bool]) -> tuple[int, int]:
+    """Copy the members; how many there are, and how many JSON sidecars could not take the score."""
+    members = unchanged = 0
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, encoding="utf-8") as output:
+        for piece in part.pieces:
+            samples = {sample.key: sample for sample in read_index(piece.tar.file).samples}
+            with open_tar(piece.tar.file) as stream:
+                for key, score in zip(piece.keys.to_pylist(), piece.scores, strict=True):
+                    if stopped():
+                        raise JobStoppedError
+                    if key not in samples:
+                        raise InputError(f"expected sample {key!r} in {piece.tar.file.path}, got none: it has changed")
+                    its, left = _copy(output, stream, samples[key], settings, score)
+                    members, unchanged = members + its, unchanged + left
+    return members, unchanged
+
+
+def _copy(
+    output: tarfile.TarFile, stream: IO[bytes], sample: Sample, settings: FilterSettings, score: np.float32
+) -> tuple[int, int]:
+    """Copy a sample's members in their order; how many, and whether its JSON could not take the score."""
+    members, unchanged = len(sample.members), 0
+    for extension, member in sample.members.items():
+        data = None
+        if settings.score_in_json and extension == "json":
+            data = _with_score(stream, member, settings.score_column, score)
+            unchanged = int(data is None)
+        if data is None:
+            stream.seek(member.offset_data)
+            output.addfile(_header(member), stream)
+        else:
+            output.addfile(_header(member, size=len(data)), io.BytesIO(data))
+    if settings.score_in_json and "json" not in sample.members:
+        data = _dumped({settings.score_column: _plain(score)})
+        first = next(iter(sample.members.values()))
+        output.addfile(_header(first, name=f"{sample.key}.json", size=len(data)), io.BytesIO(data))
+        members += 1
+    return members, unchanged
+
+
+def _header(member: TarInfo, **changes: Any) -> TarInfo:
+    """A plain file of the member's name, size, time, owner and permissions."""
+    header = copy(member)
+    header.type, header.linkname, header.mode = tarfile.REGTYPE, "", member.mode & 0o777
+    header.mtime = member.mtime if math.isfinite(member.mtime) else 0  # tarfile reads others, and cannot write them.
+    for name, value in changes.items():
+        setattr(header, name, value)
+    return header
+
+
+def _with_score(stream: IO[bytes], member: TarInfo, name: str, score: np.float32) -> bytes | None:
+    """A JSON object with the score in it; None if the member holds none."""
+    if member.size > LARGEST:
+        return None
+    try:
+        told = json.loads(read_member(stream, member))
+        return _dumped({**told, name: _plain(score)}) if isinstance(told, dict) else None
+    except InputError:
+        raise
+    except (ValueError, RecursionError):
+        return None
+
+
+def _dumped(told: dict[str, Any]) -> bytes:
+    return json.dumps(told).encode()
+
+
+def _plain(score: np.float32) -> float | None:
+    """The shortest number that is this float32."""
+    return float(str(score)) if math.isfinite(score) else None
+
+
+def _write_table(path: Path, part: Part, settings: FilterSettings) -> int:
+    """Write keys, metadata and scores in the order of the tar; how many keys have several rows of metadata."""
+    repeated = 0
+    with pq.ParquetWriter(path, settings.schema) as output:
+        for piece in part.pieces:
+            table, several = _table(piece, settings)
+            output.write_table(table)
+            repeated += several
+    return repeated
+
+
+def _table(piece: Piece, settings: FilterSettings) -> tuple[pa.Table, int]:
+    carried, repeated = settings.carried, 0
+    if piece.tar.metadata is None:
+        columns = [pa.nulls(len(piece), field.type) for field in carried]
+    else:
+        joined, several, _ = join(piece.tar.metadata, carried, piece.keys, piece.keys)
+        columns, repeated = joined.columns, len(several)
+    scores = pa.array(piece.scores, mask=~np.isfinite(piece.scores))
+    source = pa.repeat(pa.scalar(piece.tar.name), len(piece))
+    keep = pa.repeat(pa.scalar(True), len(piece))
+    return pa.table([piece.keys, *columns, source, scores, keep], schema=settings.schema), repeated

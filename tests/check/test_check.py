@@ -1,0 +1,574 @@
+"""The input doctor: counts against numpy, verdicts on real embeddings, the encoder signature, the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from click.testing import CliRunner
+
+from dask_aesthetic import ArgumentError, Check, ColumnError, embeddings, hashing, load_predictor
+from dask_aesthetic.check import rebuild
+from dask_aesthetic.check.norms import Norms
+from dask_aesthetic.check.repeats import Repeats
+from dask_aesthetic.check.signature import KINDS, load_signature
+from dask_aesthetic.cli import main
+from dask_aesthetic.hashing import splitmix64
+from helpers import columns
+from helpers.parquet_files import spoil
+
+RELU = "ava+logos-l14-reluMSE.pth"
+
+
+@pytest.fixture(scope="module")
+def texts(shared) -> np.ndarray:
+    return np.load(shared / "data/verite_l14/text_embeddings.npy")
+
+
+@pytest.fixture(scope="module")
+def ratings(shared) -> np.ndarray:
+    return np.stack([np.load(shared / f"data/laion_ratings_l14/rating{at}.npy").ravel() for at in range(10)])
+
+
+@pytest.fixture(scope="module")
+def b32(shared) -> np.ndarray:
+    return np.load(shared / "data/clip_retrieval_b32/img_emb/img_emb_0.npy")
+
+
+@pytest.fixture(scope="module")
+def odd(vectors) -> list:
+    """Rows of every sort: 300 good ones of norms 1 to 3, and others."""
+    nan, infinite = vectors[0].copy(), vectors[1].copy()
+    nan[3], infinite[700] = np.nan, -np.inf
+    good = [vector * (1 + at % 3) for at, vector in enumerate(vectors)]
+    wide = [np.ones(512, np.float32), np.zeros(512, np.float32), np.ones(5, np.float32), np.ones(5, np.float32)]
+    rows = [*good, None, None, None, [], *wide, nan, infinite, np.zeros(768), *good[:40], good[0]]
+    return [rows[at] for at in np.random.default_rng(3).permutation(len(rows))]
+
+
+def check(vectors, kind="list", dtype="float32", **options) -> Check:
+    return columns.frame(vectors, kind, dtype).aesthetic.check(**options)
+
+
+def told(found: Check) -> dict:
+    """All that does not depend on the clock."""
+    return {name: value for name, value in found.to_dict().items() if name != "seconds"}
+
+
+def levels(found: Check) -> list[str]:
+    return [finding.level for finding in found.findings]
+
+
+def said(found: Check) -> str:
+    return "\n".join(f"{finding.level}: {finding.what} -> {finding.do}" for finding in found.findings)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_real_images_are_usable(verite, kind, dtype):
+    found = check(verite, kind, dtype)
+    assert found.usable
+    assert found.verdict == "usable"
+    assert (found.rows, found.looked_at, found.widths, found.ok) == (509, 509, {768: 509}, 509)
+    assert (found.normalized, found.encoder, found.encoder_rows["image"]) == (True, "image", 1.0)
+    assert "caution" not in levels(found)
+    distinct = len(np.unique(verite.astype(dtype).astype("float32"), axis=0))
+    assert found.repeated == pytest.approx(1 - distinct / 509)
+    assert sum(found.dtypes.values()) == 509
+
+
+def test_real_texts_get_a_caution_and_stay_usable(texts):
+    found = check(texts)
+    assert found.usable
+    assert found.encoder == "text"
+    assert "where OpenAI's ViT-L/14 puts texts, not pictures (98% sure" in found.verdict
+    assert levels(found)[0] == "caution"
+
+
+def test_the_ten_rated_pictures_look_like_pictures(ratings):
+    found = check(ratings)
+    assert (found.encoder, found.encoder_rows) == ("image", {"image": 1.0, "text": 0.0, "other": 0.0})
+    assert found.verdict == "usable"
+
+
+@pytest.mark.parametrize("row", [0, 5, 9])
+def test_one_row_is_enough_to_be_told(ratings, row):
+    assert check(ratings[row : row + 1]).encoder == "image"
+
+
+def test_embeddings_of_b32_are_sent_to_its_predictor(b32):
+    found = check(b32, dtype="float16")
+    assert not found.usable
+    assert found.verdict == "not usable: 9 rows (100.0%) of 512 floats, and laion-v2 takes 768"
+    assert "predictor='laion-v1-b32' if ViT-B-32-quickgelu (openai) made them" in found.findings[0].do
+    assert found.norm_median == pytest.approx(1, abs=1e-3)
+    right = check(b32, dtype="float16", predictor="laion-v1-b32")
+    assert right.usable
+    assert (right.ok, right.encoder) == (9, None)
+
+
+def test_a_width_that_no_predictor_takes():
+    found = check(np.ones((3, 1024)))
+    assert found.verdict == "not usable: 3 rows (100.0%) of 1,024 floats, and laion-v2 takes 768"
+    assert "trained on 1,024 floats" in found.findings[0].do
+
+
+def test_unnormalised_is_fine_and_scores_the_same(verite):
+    found, plain = check(verite * 13), check(verite)
+    assert found.verdict == "usable, not normalized (fine: scoring normalizes)"
+    assert found.normalized is False
+    assert (found.norm_min, found.norm_max) == pytest.approx((13, 13), rel=1e-5)
+    assert found.encoder_rows == plain.encoder_rows
+    assert found.scores.mean == pytest.approx(plain.scores.mean, abs=1e-6)
+
+
+def test_one_per_cent_of_nan_is_a_caution(verite):
+    rows = np.concatenate([verite] * 2)[:1000].copy()
+    rows[::100, 5] = np.nan
+    found = check(rows)
+    assert found.usable
+    assert found.verdict == "usable, with caution: 10 rows (1.0%) with NaN, infinity or a null"
+    assert (found.not_finite, found.ok) == (10, 990)
+
+
+def test_half_of_the_rows_decide(vectors):
+    for bad, usable in ((149, True), (150, True), (151, False)):
+        rows = vectors.copy()
+        rows[:bad] = np.nan
+        found = check(rows)
+        assert found.usable is usable
+    assert check([None] * 290 + list(vectors[:10])).usable  # Failed downloads alone are no reason.
+
+
+@pytest.mark.parametrize("rows", [[], [None, None], [None, []]])
+def test_nothing_to_score_is_not_usable(kind, rows):
+    if kind == "fixed_size_list" and [] in rows:
+        pytest.skip("a fixed-size list is never empty")
+    found = check(rows, kind)
+    assert not found.usable
+    assert found.verdict.startswith("not usable: nothing to score: ")
+    assert found.findings[0].do
+    json.loads(found.to_json())
+
+
+def test_random_vectors_get_a_caution_alone(vectors):
+    found = check(vectors)
+    assert found.usable
+    assert found.encoder == "other"
+    assert "as another encoder's of the same width would" in found.verdict
+
+
+def test_a_mixture_is_told_with_its_shares(verite, texts):
+    found = check(np.concatenate([verite, texts[:300]]))
+    assert found.usable
+    assert found.encoder_rows["image"] == pytest.approx(509 / 809)
+    assert "62.9% where it puts pictures" in found.verdict
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_counts_are_those_of_numpy(odd, dtype):
+    for kind in ("list", "large_list", "object", "object_lists"):
+        found = check(odd, kind, dtype)
+        rows = [None if row is None else np.asarray(row, np.float64) for row in odd]
+        full = [row for row in rows if row is not None and len(row) in (512, 768)]
+        good = [row for row in full if np.isfinite(row).all() and row.any()]
+        norms = np.array([np.linalg.norm(row) for row in good])
+        assert found.nulls == sum(row is None for row in rows) == 3
+        assert found.empty == 1
+        widths, counts = np.unique([len(row) for row in rows if row is not None and len(row)], return_counts=True)
+        assert found.widths == dict(zip(widths.tolist(), counts.tolist(), strict=True))
+        assert (found.not_finite, found.zero) == (2, 2)
+        assert found.status == columns.frame(odd, kind, dtype).aesthetic.status().value_counts().to_dict()
+        assert found.norm_min == pytest.approx(norms.min(), rel=1e-6)
+        assert found.norm_max == pytest.approx(norms.max(), rel=1e-6)
+        assert found.norm_median == pytest.approx(np.sort(norms)[(len(norms) - 1) // 2], rel=1e-3)
+        assert found.normalized is False
+        _, times = np.unique([row for row in good if len(row) == 768], axis=0, return_counts=True)
+        assert (found.repeated, found.most_repeated) == (pytest.approx(1 - 300 / 341), times.max())
+        scored = columns.frame(odd, kind, dtype).aesthetic.score()
+        plain = scored.aesthetic.distribution(predictor="laion-v2")
+        assert np.array_equal(found.scores.bins, plain.bins)
+        assert (found.scores.min, found.scores.max, found.scores.mean) == (plain.min, plain.max, plain.mean)
+
+
+def test_fixed_size_lists_with_nulls_and_holes(vectors):
+    rows = [*vectors[:20], None, vectors[20]]
+    lists = columns.array(rows, "fixed_size_list")
+    leaves = pa.array([*lists.values.to_pylist()[:5], None, *lists.values.to_pylist()[6:]], pa.float32())
+    holed = pa.FixedSizeListArray.from_arrays(leaves, 768, mask=pa.array([row is None for row in rows]))
+    frame = pd.DataFrame({"image_embedding": pd.arrays.ArrowExtensionArray(pa.chunked_array([holed]))})
+    found = frame.aesthetic.check()
+    assert (found.nulls, found.not_finite, found.ok, found.widths) == (1, 1, 20, {768: 21})
+    assert found.storage == {"Arrow fixed_size_list": 22}
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 40])
+def test_the_same_on_every_partitioning_and_in_every_order(odd, verite, partitions):
+    rows = odd + list(verite[:100])
+    expected = told(check(rows))
+    ddf = dd.from_pandas(columns.frame(rows, "list"), npartitions=partitions)
+    assert told(ddf.aesthetic.check()) == expected
+    empty = ddf.partitions[:1].map_partitions(lambda part: part.iloc[:0], meta=ddf._meta)
+    assert told(dd.concat([ddf, empty]).aesthetic.check()) == expected
+    shuffled = [rows[at] for at in np.random.default_rng(partitions).permutation(len(rows))]
+    assert told(check(shuffled)) == expected
+
+
+def test_a_network_goes_as_one_key(shared, vectors):
+    frame = columns.frame(vectors[:50], "list")
+    head = shared / "weights" / RELU
+    found = dd.from_pandas(frame, npartitions=3).aesthetic.check(predictor=head)
+    assert told(found) == told(frame.aesthetic.check(predictor=head))
+    assert found.ok == 50
+
+
+def test_only_the_embedding_column_is_read(tmp_path, vectors):
+    for number, part in enumerate(np.array_split(vectors, 3)):
+        write(tmp_path / f"{number}.parquet", part)
+    spoil(str(tmp_path), {"key"})
+    ddf = dd.read_parquet(tmp_path, dtype_backend="pyarrow")
+    assert ddf.aesthetic.check().ok == 300
+    spoil(str(tmp_path), {"image_embedding"})
+    with pytest.raises(OSError):  # noqa: PT011, the test's own spoiling, told by pyarrow
+        ddf.aesthetic.check()
+
+
+def test_a_sample_reads_some_partitions_and_their_beginnings(vectors):
+    read = []
+
+    def part(at: int) -> pd.DataFrame:
+        read.append(at)
+        return columns.frame(vectors[:20], "list")
+
+    ddf = dd.from_map(part, range(100), meta=columns.frame(vectors[:0], "list"))
+    with dask.config.set(scheduler="synchronous"):
+        found = ddf.aesthetic.check(sample=64)
+        assert sorted(read) == [at * 100 // 32 for at in range(32)]
+        assert (found.looked_at, found.rows, found.rows_estimated, found.sampled) == (64, 2000, True, True)
+        assert found.repeated == pytest.approx(1 - 2 / 64)
+        assert "about 2,000, of which 64 were looked at" in repr(found)
+        assert told(ddf.aesthetic.check(sample=64)) == told(found)
+        whole = ddf.aesthetic.check()
+    assert (whole.looked_at, whole.rows, whole.sampled) == (2000, 2000, False)
+
+
+@pytest.mark.parametrize("sample", [1, 31, 32, 100, 299])
+def test_a_sample_of_a_frame_that_is_held(vectors, sample):
+    found = check(vectors, sample=sample)
+    assert found.rows == 300
+    assert sample <= found.looked_at <= sample + 31
+    assert found.sampled is (found.looked_at < 300)
+    assert check(vectors, sample=300).sampled is False
+
+
+def test_a_sample_sees_the_end_too(vectors):
+    rows = vectors.copy()
+    rows[280:] = np.nan
+    assert check(rows, sample=96).not_finite > 0
+
+
+@pytest.mark.parametrize("sample", [0, -1, 2.5, "all", True])
+def test_a_sample_that_is_no_number_of_rows(vectors, sample):
+    with pytest.raises(ArgumentError, match="expected sample to be a whole number of rows"):
+        check(vectors, sample=sample)
+
+
+def test_strings_are_told_and_not_raised(vectors):
+    frame = columns.frame(vectors[:3], "list").assign(text=["[0.1 0.2]", "a", "b"])
+    found = frame.aesthetic.check("text")
+    assert not found.usable
+    assert "got strings" in found.verdict
+    assert found.candidates == ("image_embedding",)
+    assert found.findings[0].do == "say embedding_column='image_embedding'"
+    assert found.rows == 3
+
+
+def test_objects_that_dask_made_strings_of(vectors):
+    frame = columns.frame(vectors[:6], "object")
+    with dask.config.set({"dataframe.convert-string": True}):
+        found = dd.from_pandas(frame, npartitions=2).aesthetic.check()
+    assert not found.usable
+    assert "dataframe.convert-string" in found.verdict
+    assert found.rows == 6
+
+
+def test_a_partition_of_strings_is_found_where_it_lies(vectors):
+    good = columns.frame(vectors[:4], "list")[["image_embedding"]]
+    bad = pd.DataFrame({"image_embedding": pd.array(["a", "b"], dtype=pd.ArrowDtype(pa.string()))})
+    ddf = dd.from_map(lambda at: (good, bad)[at], [0, 1], meta=good.iloc[:0], enforce_metadata=False)
+    found = ddf.aesthetic.check()
+    assert not found.usable
+    assert "in column 'image_embedding', got string[" in found.verdict
+
+
+def test_lists_of_whole_numbers_and_objects_that_are_none(vectors):
+    lists = pd.array([[1] * 768], dtype=pd.ArrowDtype(pa.list_(pa.int64())))
+    found = pd.DataFrame({"image_embedding": lists}).aesthetic.check()
+    assert not found.usable
+    assert "got list<" in found.verdict
+    rows = np.empty(4, object)
+    rows[:] = [vectors[0], "a", b"b", {"c": 1}]
+    found = pd.DataFrame({"image_embedding": rows}).aesthetic.check()
+    assert (found.not_lists, found.ok, found.usable) == (3, 1, False)
+    assert "3 rows (75.0%) of str, bytes, dict, no lists" in found.verdict
+
+
+def test_a_column_that_is_not_there_raises_as_score_does(vectors):
+    frame = columns.frame(vectors[:3], "list")
+    for one in (frame, dd.from_pandas(frame, npartitions=2)):
+        with pytest.raises(ColumnError) as checked:
+            one.aesthetic.check("embedding")
+        with pytest.raises(ColumnError) as scored:
+            one.aesthetic.score("embedding")
+        assert str(checked.value) == str(scored.value)
+
+
+def test_scores_outside_are_counted(verite):
+    weight = load_predictor().weight / np.linalg.norm(load_predictor().weight)
+    rows = np.concatenate([verite[:500], [weight, weight, -weight]])
+    found = check(rows)
+    assert (found.below, found.above) == (1, 2)
+    assert "3 of 503 scores lie outside 1..10: they go from -12.76 to 23.23" in said(found)
+    assert found.usable
+    assert check(np.concatenate([verite[:50], [weight]])).verdict.startswith("usable, with caution: 1 of 51 scores")
+
+
+def test_a_placeholder_is_told(verite):
+    _, first = np.unique(verite, axis=0, return_index=True)
+    distinct = verite[np.sort(first)]
+    found = check(np.concatenate([distinct, np.repeat(distinct[:1], 20, axis=0)]))
+    assert found.most_repeated == 21
+    assert "one and the same vector stands in 21 rows" in found.verdict
+    assert check(distinct).repeated == 0
+
+
+def test_whether_rows_are_copied(vectors, kind):
+    series = columns.make(vectors, kind)
+    found = pd.DataFrame({"image_embedding": series}).aesthetic.check()
+    run = next(iter(embeddings.runs(series, 768)))
+    if kind in columns.ARROW:
+        lists = pa.array(series.array)
+        chunk = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+        buffer = chunk.values.buffers()[1]
+        assert buffer.address <= run.vectors.data_ptr() < buffer.address + buffer.size
+    assert found.zero_copy is (kind in columns.ARROW)
+    assert ("objects, which are copied" in said(found)) is (kind not in columns.ARROW)
+
+
+def test_time_is_measured_and_grows_with_the_frame(vectors):
+    few, many = check(vectors), check(np.concatenate([vectors] * 40))
+    assert few.seconds > 0
+    assert 4 < many.seconds / few.seconds < 400
+    assert "on one core, reading aside" in repr(few)
+
+
+def test_html_is_escaped_and_json_is_plain(odd):
+    frame = columns.frame(odd, "list").rename(columns={"image_embedding": "<b>&"})
+    found = frame.aesthetic.check("<b>&")
+    page = found._repr_html_()
+    assert "<b>&" not in page
+    assert "&lt;b&gt;&amp;" in page
+    read = json.loads(found.to_json())
+    assert read["usable"] is True
+    assert read["status"] == found.status
+    assert read["widths"] == {str(width): rows for width, rows in found.widths.items()}
+    assert [finding["what"] for finding in read["findings"]] == [finding.what for finding in found.findings]
+    for finding in found.findings:
+        assert finding.do
+
+
+@pytest.mark.parametrize("norms", [[1.0], [1e-30, 1.0, 1e30], [0.995, 1.0, 1.02], list(np.geomspace(1e-3, 1e3, 4001))])
+def test_norms_against_numpy(norms):
+    norms = np.random.default_rng(1).permutation(norms)
+    parts = [Norms.of(part) for part in np.array_split(norms, 3)]
+    found = parts[2] + parts[0] + parts[1]
+    assert found == Norms.of(norms)
+    assert (found.min, found.max, found.count) == (norms.min(), norms.max(), len(norms))
+    assert found.median == pytest.approx(np.sort(norms)[(len(norms) - 1) // 2], rel=1e-3)
+    assert found.unit == (np.abs(norms - 1) <= 0.01).sum()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e25])
+def test_norms_that_float32_cannot_square(vectors, scale):
+    found = check(vectors.astype("float64") * scale, dtype="float64")
+    assert found.norm_median == pytest.approx(scale, rel=1e-3)
+    assert (found.ok, found.encoder_rows) == (300, check(vectors).encoder_rows)
+
+
+def test_repeats_are_counted_exactly_for_the_vectors_that_are_kept():
+    rng = np.random.default_rng(9)
+    rows = rng.integers(0, 1 << 30, (40_000, 2)).astype(np.float32)
+    rows = rows[np.concatenate([np.arange(40_000), rng.integers(0, 40_000, 20_000)])]
+    whole = Repeats.of(torch.from_numpy(rows))
+    parts = [Repeats.of(torch.from_numpy(part)) for part in np.array_split(rng.permutation(rows), 7)]
+    total = parts[6] + sum(parts[1:6], parts[0])
+    assert np.array_equal(total.hashes, whole.hashes)
+    assert np.array_equal(total.counts, whole.counts)
+    _, counts = np.unique(rows, axis=0, return_counts=True)
+    assert (whole.distinct, whole.complete) == (repeats.KEEP, False)
+    assert whole.share == pytest.approx(1 - len(counts) / len(rows), abs=0.01)
+
+
+def test_vectors_that_hardly_differ_are_not_repeats():
+    one = np.random.default_rng(2).standard_normal(768).astype(np.float32)
+    rows = np.repeat(one[None], 2000, axis=0)
+    for at in range(1, 768):
+        rows[at, at] = np.nextafter(rows[at, at], np.float32(np.inf))
+    for at in range(768, 1536):
+        rows[at] = np.roll(one, at - 767)
+    found = Repeats.of(torch.from_numpy(rows))
+    assert found.distinct == len(np.unique(rows, axis=0)) == 768 + 767
+    assert (found.rows, found.most) == (2000, 2000 - 768 - 767 + 1)
+
+
+def test_another_device_would_hash_alike():
+    rows = torch.randn(100, 768)
+    block, factors = rows.numpy(), splitmix64(np.arange(1, 769, dtype=np.uint64)) | np.uint64(1)
+    assert np.array_equal(hashing._sum_bits(block, factors), hashing._sum_bits(rows, factors))
+
+
+def test_the_signature_is_what_the_embeddings_give(shared):
+    images, texts, groups = rebuild.read(shared / "data/verite_l14")
+    shipped = load_signature()
+    means = np.stack([images.mean(axis=0), texts.mean(axis=0)])
+    assert np.allclose(shipped.directions, means / np.linalg.norm(means, axis=1, keepdims=True), atol=1e-6)
+    again = rebuild.learn(images, texts, len(np.unique(groups)), seed=rebuild.FOLDS)
+    assert np.allclose(again.weight, shipped.weight, atol=0.05)
+    assert np.allclose(again.bias, shipped.bias, atol=0.05)
+
+
+def test_no_group_shares_a_picture_or_a_caption_with_another(shared):
+    images, texts, groups = rebuild.read(shared / "data/verite_l14")
+    for vectors in (images, texts):
+        near = vectors @ vectors.T > rebuild.NEARLY_SAME
+        assert (groups[:, None] == groups)[near].all()
+
+
+def test_held_out_articles_are_told_apart(shared, ratings):
+    images, texts, groups = rebuild.read(shared / "data/verite_l14")
+    test = groups % 2 == 1
+    signature = rebuild.learn(images[~test], texts[~test], len(np.unique(groups[~test])), seed=1)
+    rotation = np.linalg.qr(np.random.default_rng(99).standard_normal((768, 768)))[0]
+    right = {"image": images[test], "text": texts[test], "other": images[test] @ rotation}
+    right["image"] = np.concatenate([right["image"], ratings])
+    for kind, rows in right.items():
+        told = signature.sureness(rows @ signature.directions.T)
+        wrong = np.mean(told.argmax(axis=1) != KINDS.index(kind))
+        assert wrong <= (0.03 if kind == "text" else 0)
+        # Sure, and not surer than right.
+        assert 0.95 < told.max(axis=1).mean() <= 1 - wrong
+        assert np.allclose(told.sum(axis=1), 1)
+
+
+def write(path: Path, rows, dtype: str = "float32", **options) -> Path:
+    table = pa.table(
+        {"key": [str(at) for at in range(len(rows))], "image_embedding": columns.array(rows, "list", dtype)}
+    )
+    pq.write_table(table, path, **options)
+    return path
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, ["check", *map(str, arguments)])
+
+
+def test_the_command_says_what_the_frame_says(tmp_path, vectors):
+    file = write(tmp_path / "a.parquet", vectors, use_dictionary=False)
+    done = run(file)
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("Check of 'image_embedding' for laion-v2: usable, with 1 caution\n")
+    assert "dictionary" not in done.output
+    read = json.loads(run(file, "--json").output)
+    expected = json.loads(json.dumps(told(check(vectors))))
+    assert {name: value for name, value in read.items() if name != "seconds"} == expected
+
+
+def test_the_command_exits_with_1_when_not_usable(tmp_path, vectors):
+    file = write(tmp_path / "a.parquet", vectors[:, :512])
+    done = run(file, "--json")
+    assert done.exit_code == 1, done.output
+    assert json.loads(done.output)["usable"] is False
+    assert run(file, "--predictor", "laion-v1-b32").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--embedding-column", "nothing"], ["--predictor", "nothing"], ["--sample", "0"]]
+)
+def test_the_command_exits_with_2_on_bad_usage(tmp_path, vectors, arguments):
+    done = run(write(tmp_path / "a.parquet", vectors), *arguments)
+    assert done.exit_code == 2, done.output
+    assert done.output.strip().splitlines()[-1].startswith("Error: ")
+    assert run(tmp_path / "nowhere").exit_code == 2
+
+
+def test_the_command_says_that_a_file_is_damaged(tmp_path, vectors):
+    file = write(tmp_path / "a.parquet", vectors)
+    spoil(str(tmp_path), {"image_embedding"})
+    done = run(file)
+    assert done.exit_code == 1, done.output
+    assert done.output.strip().splitlines()[-1].startswith("Error: ")
+
+
+def test_the_command_reads_clip_retrieval(shared):
+    done = run(shared / "data/clip_retrieval_b32", "--predictor", "laion-v1-b32")
+    assert done.exit_code == 0, done.output
+    assert "9" in done.output.splitlines()[1]
+    assert run(shared / "data/clip_retrieval_b32", "--format", "clip-retrieval").exit_code == 1
+
+
+def test_the_command_says_how_files_would_be_read_faster(tmp_path, vectors):
+    done = run(write(tmp_path / "a.parquet", vectors, "float16"))
+    assert done.exit_code == 0, done.output
+    assert "use_dictionary=False" in done.output
+    plain = run(write(tmp_path / "b.parquet", vectors, "float16", use_dictionary=["key"]))
+    assert "use_dictionary" not in plain.output
+
+
+def with_nulls_alone(vectors, kind, good: int, bad: int) -> pd.DataFrame:
+    """Good rows, then rows of the right width whose floats are all null."""
+    rows = [*vectors[:good].tolist(), *[[None] * 768] * bad]
+    if kind in columns.ARROW:
+        types = {"list": pa.list_(pa.float32()), "large_list": pa.large_list(pa.float32())}
+        lists = pa.array(rows, types.get(kind, pa.list_(pa.float32(), 768)))
+        column = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([lists])))
+    elif kind == "object":
+        column = pd.Series([*vectors[:good], *[np.ma.masked_all(768, "float32")] * bad], dtype=object)
+    else:
+        column = pd.Series(rows, dtype=object)
+    return pd.DataFrame({"image_embedding": column})
+
+
+@pytest.mark.parametrize("bad", [2, 12])
+def test_rows_of_nulls_alone_are_counted_with_the_missing(vectors, kind, bad):
+    found = with_nulls_alone(vectors, kind, 10, bad).aesthetic.check()
+    assert (found.ok, found.missing, found.nulls, found.empty, found.not_finite) == (10, bad, 0, 0, 0)
+    level = "caution" if bad > 11 else "note"
+    share = f"{bad} rows ({bad / (10 + bad):.1%})"
+    assert f"{level}: {share} without a list: null, empty or of nulls alone -> " in said(found)
+    assert found.usable
+    assert f"{bad} of nulls alone" in repr(found)
+
+
+def test_nothing_but_nulls_alone_is_nothing_to_score(vectors, kind):
+    found = with_nulls_alone(vectors, kind, 0, 3).aesthetic.check()
+    assert found.verdict == "not usable: nothing to score: all 3 rows are null, empty or of nulls alone"
+
+
+def test_a_column_of_bytes_is_refused_and_told(vectors):
+    rows = pd.Series([memoryview(row.tobytes()) for row in vectors[:3]], dtype=object)
+    found = pd.DataFrame({"image_embedding": rows}).aesthetic.check()
+    assert not found.usable
+    assert "got bytes (objects of memoryview)" in found.verdict
+
+
+@pytest.mark.parametrize("row", [bytearray(768), memoryview(bytes(768)), np.void(bytes(768)), b"x" * 768])
+def test_bytes_by_any_name_are_no_lists(vectors, row):
+    found = pd.DataFrame({"image_embedding": pd.Series([vectors[0], row], dtype=object)}).aesthetic.check()
+    assert (found.ok, found.not_lists, found.empty, found.zero, found.widths) == (1, 1, 0, 0, {768: 1})

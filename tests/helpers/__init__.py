@@ -1,0 +1,1 @@
+"""What several tests use: frames, files and commands by name."""

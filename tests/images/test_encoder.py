@@ -1,0 +1,264 @@
+"""Which model is meant, what is refused, and what is loaded from files and from a hub on 127.0.0.1."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+open_clip = pytest.importorskip("open_clip", reason="needs open_clip: pip install 'dask-aesthetic[embed]'")
+
+from PIL import Image
+
+from dask_aesthetic.errors import EncoderError, MissingDependencyError
+from dask_aesthetic.images import EncoderSpec
+from dask_aesthetic.images import encoder as encoders
+from dask_aesthetic.images.weights import fetch_weights
+from dask_aesthetic.predictors import list_predictors
+from dask_aesthetic.predictors.checkpoint import read_tensors
+from helpers import image_files
+from helpers.hub_server import REVISION, Answer, serving
+
+LARGE = "ViT-L-14-quickgelu"
+OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    return image_files.small_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame({"image": image_files.pictures(5)})
+
+
+def embed(frame, pretrained, **arguments) -> np.ndarray:
+    out = frame.aesthetic.embed(model=image_files.MODEL, pretrained=pretrained, **arguments)
+    assert out["image_status"].tolist() == ["ok"] * len(frame)
+    return np.array(out["image_embedding"].tolist(), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "message"),
+    [
+        ("ViT-L-14", "openai", "expected model='ViT-L-14-quickgelu' for the weights 'openai'"),
+        ("ViT-B-32", "laion400m_e32", "expected model='ViT-B-32-quickgelu'"),
+        ("ViT-L/14", "openai", "a model of open_clip, got 'ViT-L/14'. Did you mean .*'ViT-L-14"),
+        ("hf-hub:someone/model", "openai", "a model of open_clip, got 'hf-hub:someone/model'"),
+        ("local-dir:/tmp", "openai", "a model of open_clip, got 'local-dir:/tmp'"),
+        (LARGE, "opena1", r"a tag of open_clip \('openai', .*got 'opena1'"),
+        (LARGE, "", "expected weights for 'ViT-L-14-quickgelu'.*got ''"),
+        (LARGE, None, "expected weights for"),
+        (LARGE, "someone/model", "someone/model@<40 hex digits>, got none"),
+        (LARGE, "someone/model@main", "someone/model@<40 hex digits>, got main"),
+        (LARGE, "absent.safetensors", "a checkpoint at absent.safetensors, got No such file"),
+    ],
+)
+def test_what_names_no_encoder_is_refused_with_what_does(frame, model, pretrained, message):
+    with pytest.raises(EncoderError, match=message):
+        frame.aesthetic.embed(model=model, pretrained=pretrained)
+
+
+def test_the_default_is_what_the_predictors_take_and_nothing_is_downloaded_to_say_so(frame):
+    spec = EncoderSpec.of(LARGE, "OpenAI", "auto")
+    assert (spec.kind, spec.pretrained, spec.width) == ("tag", "openai", 768)
+    assert spec.name == list_predictors()["laion-v2"].encoder
+    spec.check_fit(list_predictors()["laion-v2"])
+    for model, tag, predictor in (
+        ("ViT-L-14-336-quickgelu", "openai", "laion-v2"),
+        (LARGE, "dfn2b", "laion-v2"),
+        ("ViT-B-32-quickgelu", "openai", "laion-v1-b16"),
+    ):
+        with pytest.raises(
+            EncoderError, match=rf"{re.escape(list_predictors()[predictor].encoder)}.*got {model} \({tag}\)"
+        ):
+            frame.aesthetic.embed_and_score(model=model, pretrained=tag, predictor=predictor, threshold=5)
+    EncoderSpec.of("ViT-B-32-quickgelu", "openai", "auto").check_fit(list_predictors()["laion-v1-b32"])
+    EncoderSpec.of(LARGE, f"someone/copy@{REVISION}", "auto").check_fit(list_predictors()["laion-v2"])
+    with pytest.raises(EncoderError, match="got ViT-B-32"):
+        EncoderSpec.of("ViT-B-32", f"someone/copy@{REVISION}", "auto").check_fit(list_predictors()["laion-v1-b32"])
+
+
+def test_weights_of_either_format_are_the_same_and_of_another_content_are_not(frame, weights, tmp_path):
+    tensors, _ = read_tensors(weights)
+    save_file(tensors, tmp_path / "small.safetensors")
+    expected = embed(frame, weights)
+    assert embed(frame, tmp_path / "small.safetensors").tobytes() == expected.tobytes()
+    same_place = tmp_path / "small.pt"
+    torch.save({"state_dict": {f"module.{key}": tensor for key, tensor in tensors.items()}}, same_place)
+    assert embed(frame, same_place).tobytes() == expected.tobytes()
+    torch.save({key: tensor + 0.01 for key, tensor in tensors.items()}, same_place)
+    assert np.abs(embed(frame, same_place) - expected).max() > 1e-3
+
+
+def test_weights_that_changed_after_the_frame_was_made_are_refused(weights, tmp_path):
+    copy = tmp_path / "copy.pt"
+    copy.write_bytes(weights.read_bytes())
+    spec = EncoderSpec.of(image_files.MODEL, copy, "float32")
+    torch.save({key: tensor + 1 for key, tensor in read_tensors(weights)[0].items()}, copy)
+    with pytest.raises(EncoderError, match=r"with sha256 [0-9a-f]{64}, got another content: it has changed since"):
+        encoders.load_encoder(spec)
+
+
+class Escape:
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_no_file_runs_code_and_what_is_no_checkpoint_is_named(frame, weights, tmp_path):
+    escape = Escape()
+    escape.path = tmp_path / "escaped"
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(escape))
+    torch.save({**read_tensors(weights)[0], "visual.proj": escape}, tmp_path / "zip.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # It goes away, the files that were made with it do not.
+        torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))
+    (tmp_path / "page.pt").write_bytes(b"<!DOCTYPE html><html></html>")
+    (tmp_path / "cut.pt").write_bytes(weights.read_bytes()[:9_000])
+    save_file({"weight": torch.ones(1, 768), "bias": torch.ones(1)}, tmp_path / "head.safetensors")
+    for name, message in (
+        ("pickle.pt", "asks to run code"),
+        ("zip.pt", "asks to run code"),
+        ("script.pt", "asks to run code"),
+        ("page.pt", "got an HTML page"),
+        ("cut.pt", "damaged"),
+        ("head.safetensors", "expected the weights of tiny-clip"),
+    ):
+        with pytest.raises(EncoderError, match=message) as caught:
+            embed(frame, tmp_path / name)
+        assert "\n" not in str(caught.value)
+    assert not escape.path.exists()
+
+
+def test_pictures_are_given_as_the_weights_were_trained(tmp_path, weights):
+    """SigLIP's weights want another mean color than CLIP's, and ViT-L-14's are published with two."""
+    checkpoint = tmp_path / "weights.pt"
+    checkpoint.write_bytes(weights.read_bytes())
+    _, siglip = fetch_weights("ViT-B-16-SigLIP", "file", str(checkpoint))
+    assert siglip == {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    _, clip = fetch_weights(LARGE, "file", str(checkpoint))
+    assert (clip["mean"], clip["std"], clip["resize_mode"]) == (*OPENAI, "shortest")
+    with pytest.raises(EncoderError, match=r"expected open_clip_config.json beside .*several mean colors"):
+        fetch_weights("ViT-L-14", "file", str(checkpoint))
+    told = {"model_cfg": {"quick_gelu": False}, "preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "size": [224, 224]}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(told))
+    assert fetch_weights("ViT-L-14", "file", str(checkpoint))[1] == {"mean": [0.1, 0.2, 0.3]}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({**told, "model_cfg": {"quick_gelu": True}}))
+    with pytest.raises(EncoderError, match="expected model='ViT-L-14-quickgelu'"):
+        fetch_weights("ViT-L-14", "file", str(checkpoint))
+    (tmp_path / "open_clip_config.json").write_text("[]")
+    with pytest.raises(EncoderError, match="expected open_clip's configuration"):
+        fetch_weights("ViT-L-14", "file", str(checkpoint))
+
+
+HUB = """
+import sys, open_clip, pandas as pd
+from pathlib import Path
+open_clip.add_model_config(Path(sys.argv[1]))
+import dask_aesthetic
+from helpers import image_files
+frame = pd.DataFrame({"image": image_files.pictures(5)})
+out = frame.aesthetic.embed(model=image_files.MODEL, pretrained=sys.argv[2], on_invalid="raise")
+pd.DataFrame(out["image_embedding"].tolist()).to_parquet(sys.argv[3])
+"""
+
+
+def test_a_repository_at_a_revision_is_downloaded_and_checked(frame, weights, tmp_path):
+    from safetensors.torch import save
+
+    config = {"model_cfg": image_files.CONFIG, "preprocess_cfg": {"mean": [0.3] * 3, "std": [0.2] * 3}}
+    bodies = {
+        "open_clip_model.safetensors": Answer(save(read_tensors(weights)[0])),
+        "open_clip_config.json": Answer(json.dumps(config).encode(), large=False),
+    }
+    out = tmp_path / "out.parquet"
+    with serving() as hub:
+        hub.answers.update({f"someone/clip/{name}": answer for name, answer in bodies.items()})
+        told = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+        kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        path = os.pathsep.join([*sys.path, str(Path(__file__).parents[1])])
+        command = [sys.executable, "-c", HUB, str(weights.parent), f"someone/clip@{REVISION}", str(out)]
+        done = subprocess.run(
+            command, env={**kept, **told, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120
+        )
+    assert done.returncode == 0, done.stderr
+    model = open_clip.create_model(
+        image_files.MODEL, str(weights), force_preprocess_cfg={"mean": (0.3,) * 3, "std": (0.2,) * 3}
+    ).eval()
+    config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
+    preprocess = open_clip.transform.image_transform_v2(config, is_train=False)
+    images = torch.stack([preprocess(Image.open(BytesIO(data))) for data in frame["image"]])
+    with torch.no_grad():
+        expected = model.encode_image(images, normalize=True).numpy()
+    assert np.abs(pd.read_parquet(out).to_numpy() - expected).max() < 1e-6
+
+
+def test_a_batch_that_runs_out_of_memory_is_halved_and_stays_so(frame, weights, monkeypatch):
+    expected = embed(frame, weights, batch_size=1)
+    encoder = encoders.load_encoder(EncoderSpec.of(image_files.MODEL, weights, "auto"))
+    seen: list[int] = []
+    visual = encoder._visual
+
+    def small_device(images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory") if len(seen) % 2 else MemoryError("std::bad_alloc")
+        return visual(images)
+
+    monkeypatch.setattr(encoder, "_visual", small_device)
+    monkeypatch.setattr(encoder, "_limit", None)
+    assert np.abs(embed(frame, weights, batch_size=5) - expected).max() < 1e-6
+    assert seen == [5, 2, 2, 1]
+    assert np.abs(embed(frame, weights) - expected).max() < 1e-6
+    assert seen == [5, 2, 2, 1, 2, 2, 1]
+    monkeypatch.setattr(encoder, "_limit", None)
+
+    def no_device(images: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("none at all")
+
+    monkeypatch.setattr(encoder, "_visual", no_device)
+    with pytest.raises(torch.OutOfMemoryError, match="none at all"):
+        embed(frame, weights)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_is_near_and_of_unit_length(frame, weights, precision):
+    whole, half = embed(frame, weights), embed(frame, weights, precision=precision)
+    assert 0 < np.abs(whole - half).max() < 0.02
+    assert np.abs(np.linalg.norm(half.astype(np.float64), axis=1) - 1).max() < 1e-6
+
+
+def test_a_model_that_means_something_else_in_a_worker_is_refused(weights, tmp_path):
+    spec = EncoderSpec.of(image_files.MODEL, weights, "float32")
+    other = EncoderSpec(**{**vars(spec), "architecture": json.dumps({"embed_dim": 64}), "precision": "auto"})
+    with pytest.raises(EncoderError, match="the same configuration of 'tiny-clip' in every worker"):
+        encoders.load_encoder(other)
+
+
+@pytest.mark.parametrize(("module", "package"), [("open_clip", "open_clip"), ("PIL", "Pillow")])
+def test_a_missing_package_is_named_with_what_installs_it(frame, weights, monkeypatch, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependencyError, match=rf"{package}.*pip install 'dask-aesthetic\[embed\]'"):
+        embed(frame, weights)
+
+
+def test_an_open_clip_that_does_not_load_is_told_with_what_mends_it(frame, weights, monkeypatch, tmp_path):
+    told = "operator torchvision::nms does not exist"  # What torchvision says beside another build of torch.
+    (tmp_path / "open_clip.py").write_text(f"raise RuntimeError({told!r})")
+    monkeypatch.delitem(sys.modules, "open_clip")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EncoderError, match=f"got RuntimeError: {told}.* pip install --force-reinstall torch"):
+        embed(frame, weights)

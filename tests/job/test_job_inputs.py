@@ -1,0 +1,308 @@
+"""Jobs over what the field has on disk, here and on an object store."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dask_aesthetic import score_dataset
+from dask_aesthetic.errors import ColumnError
+from dask_aesthetic.job import plan_dataset
+from dask_aesthetic.job.store import Store
+from helpers import chaos, columns, commands
+
+FORMS = ("parquet", "clip-retrieval", "datacomp", "npy")
+
+
+def lay(folder: Path, form: str, rows: np.ndarray, metadata: pa.Table, kind: str = "list") -> Path:
+    """Rows in two shards, as a program of the field writes them."""
+    cuts = [(0, len(rows) // 3), (len(rows) // 3, len(rows))]
+    for name in ("img_emb", "metadata"):
+        (folder / name if form == "clip-retrieval" else folder).mkdir(parents=True, exist_ok=True)
+    for at, (start, stop) in enumerate(cuts):
+        part, told = rows[start:stop], metadata.slice(start, stop - start)
+        if form == "parquet":
+            embeddings = columns.array(part, kind, str(part.dtype))
+            pq.write_table(told.append_column("image_embedding", embeddings), folder / f"{at}.parquet")
+        elif form == "clip-retrieval":
+            np.save(folder / f"img_emb/img_emb_{at}.npy", part)
+            pq.write_table(told, folder / f"metadata/metadata_{at}.parquet")
+        elif form == "datacomp":
+            np.savez(folder / f"{at}.npz", l14_img=part)
+            pq.write_table(told, folder / f"{at}.parquet")
+        else:
+            np.save(folder / f"{at}.npy", part)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def genuine(shared) -> pa.Table:
+    """509 rows of LAION's own metadata, whose columns are named in capitals."""
+    return pq.read_table(shared / "data/laion2b_korean_limit_10000.parquet").slice(0, 509)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_every_form_gets_the_same_scores_to_the_bit(tmp_path, verite, reference, genuine, dtype):
+    rows = verite.astype(dtype)
+    got = {}
+    for form in FORMS:
+        lay(tmp_path / form, form, rows, genuine)
+        score_dataset(tmp_path / form, tmp_path / f"{form}-out")
+        got[form] = pq.read_table(tmp_path / f"{form}-out")
+    for kind in ("large_list", "fixed_size_list"):
+        score_dataset(lay(tmp_path / kind, "parquet", rows, genuine, kind), tmp_path / f"{kind}-out")
+        got[kind] = pq.read_table(tmp_path / f"{kind}-out")
+    by_frame = columns.frame(rows, "list", dtype).aesthetic.score()["aesthetic_score"].to_numpy()
+    for form, table in got.items():
+        assert table["aesthetic_score"].to_numpy().tobytes() == by_frame.tobytes(), form
+        ids = (
+            ["shard", "row"]
+            if form == "npy"
+            else [name for name in genuine.column_names if name.lower() in ("url", "hash", "key")]
+        )
+        assert table.column_names == [*ids, "aesthetic_score", "keep", "status"], form
+        if form != "npy":
+            assert table["URL"].to_pylist() == genuine["URL"].to_pylist()
+    tolerance = 2e-6 if dtype == "float32" else 1e-3
+    assert np.abs(by_frame - reference["sac+logos+ava1-l14-linearMSE"]).max() <= tolerance
+
+
+def test_genuine_clip_retrieval_of_another_encoder(shared, tmp_path):
+    source = shared / "data/clip_retrieval_b32"
+    with pytest.raises(ColumnError, match=r"got 512 in shard .*: laion-v1-b32"):
+        score_dataset(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    summary = score_dataset(source, tmp_path / "out", predictor="laion-v1-b32", threshold=5, columns="all")
+    table = pq.read_table(tmp_path / "out")
+    matrix = np.load(next((source / "img_emb").glob("*.npy")))
+    expected = columns.frame(matrix, "list", "float16")
+    expected = expected.aesthetic.score(predictor="laion-v1-b32", threshold=5)
+    assert summary.rows == len(matrix) == 9
+    assert table["aesthetic_score"].to_numpy().tobytes() == expected["aesthetic_score"].to_numpy().tobytes()
+    metadata = pq.read_table(next((source / "metadata").glob("*.parquet")))
+    assert set(metadata.column_names) <= set(table.column_names)
+
+
+def test_genuine_img2dataset_metadata_as_ids(shared, tmp_path):
+    metadata = pq.read_table(shared / "data/img2dataset/00001.parquet")
+    rows = [np.full(768, 0.1) if status == "success" else None for status in metadata["status"].to_pylist()]
+    lists = pa.array(rows, pa.list_(pa.float32()))
+    (tmp_path / "in").mkdir()
+    # img2dataset has a status of its own, which "ids" leaves out.
+    pq.write_table(metadata.append_column("image_embedding", lists), tmp_path / "in/00001.parquet")
+    summary = score_dataset(tmp_path / "in", tmp_path / "out")
+    assert (summary.rows, summary.scored, summary.failed) == (168, 30, {"missing": 138})
+    table = pq.read_table(tmp_path / "out").to_pandas()
+    assert table["key"].tolist() == metadata["key"].to_pylist()
+    failed = pd.read_parquet(tmp_path / "out/_failed.parquet")
+    downloads = metadata.to_pandas()
+    assert failed["key"].tolist() == downloads.loc[downloads["status"] != "success", "key"].tolist()
+
+
+def test_carried_embeddings_are_the_inputs(tmp_path, vectors):
+    metadata = pa.table({"key": [str(at) for at in range(300)]})
+    for form in ("parquet", "clip-retrieval"):
+        lay(tmp_path / form, form, vectors, metadata)
+        score_dataset(tmp_path / form, tmp_path / f"{form}-out", columns=["key", "image_embedding"], keep_only=True)
+        table = pq.read_table(tmp_path / f"{form}-out")
+        kept = [int(key) for key in table["key"].to_pylist()]
+        assert np.array_equal(np.stack(table["image_embedding"].to_numpy(zero_copy_only=False)), vectors[kept])
+
+
+# An object store
+
+
+def job(source: str, output: str, options: dict, threads: int = 2) -> None:
+    score_dataset(source, output, storage_options=options, threads=threads)
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """What a job has written, without what tells where from."""
+    return {name: data for name, data in chaos.content(folder).items() if not name.startswith(("_SUCCESS", "_dask"))}
+
+
+def test_a_job_on_an_object_store_is_killed_and_goes_on(tmp_path, s3):
+    local = chaos.write_shards(tmp_path / "in", shards=8, rows=400)
+    score_dataset(local, tmp_path / "local")
+    s3.put(tmp_path)
+    score_dataset(f"{s3.url}/in", tmp_path / "calm", storage_options=s3.options)
+    assert outputs(tmp_path / "calm") == outputs(tmp_path / "local")
+    fs, output = s3.fs, f"{s3.url}/out"
+    processes = multiprocessing.get_context("spawn")
+    process = processes.Process(target=job, args=(f"{s3.url}/in", output, s3.options, 1))
+    process.start()
+    markers = f"{output}/_dask_aesthetic/markers"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        fs.invalidate_cache()
+        if fs.exists(markers) and len(fs.ls(markers)) >= 2:
+            break
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    assert not fs.exists(f"{output}/_SUCCESS")
+    plan = plan_dataset(f"{s3.url}/in", output, storage_options=s3.options)
+    assert 2 <= len(plan.done) < 8
+    before = {name: fs.info(f"{output}/{name}.parquet")["LastModified"] for name in plan.done}
+    summary = score_dataset(f"{s3.url}/in", output, storage_options=s3.options)
+    assert summary.rows == 3200 == summary.scored + sum(summary.failed.values())
+    fs.invalidate_cache()
+    assert {name: fs.info(f"{output}/{name}.parquet")["LastModified"] for name in before} == before
+    for name, data in chaos.content(tmp_path / "calm").items():
+        assert fs.cat_file(f"{output}/{name}") == data, name
+    assert plan_dataset(f"{s3.url}/in", output, storage_options=s3.options).todo == []
+
+
+def test_a_store_elsewhere_is_a_folder_of_whole_files(tmp_path, s3):
+    store = Store.of(f"{s3.url}/out", s3.options)
+    assert store.read("a/b.json") is None
+    store.write("a/b.json", b"{}")
+    with store.temporary("c.parquet") as path:
+        path.write_bytes(b"x" * 1000)
+        written = store.place(path, "c.parquet")
+    assert not path.exists()
+    assert store.sizes() == {"a/b.json": 2, "c.parquet": 1000}
+    assert store.sha256("c.parquet") == written["sha256"]
+    store.remove("c.parquet")
+    store.remove("c.parquet")
+    assert store.sizes() == {"a/b.json": 2}
+    assert "nothing" not in repr(store)
+
+
+def test_from_an_object_store_to_here_on_a_cluster(tmp_path, s3, cluster):
+    local = chaos.write_shards(tmp_path / "in", shards=4, rows=200)
+    s3.put(tmp_path)
+    shutil.copytree(local, tmp_path / "copy")
+    score_dataset(tmp_path / "copy", tmp_path / "calm")
+    score_dataset(f"{s3.url}/in", tmp_path / "out", storage_options=s3.options, client=cluster)
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "calm")
+    assert not [name for name, data in chaos.content(tmp_path / "out").items() if b"nothing" in data]
+
+
+# What would be lost, replaced or scored along without a word
+
+
+def test_what_a_folder_holds_that_is_not_read_is_counted_and_named(tmp_path, vectors, caplog):
+    metadata = pa.table({"key": [f"k{at}" for at in range(300)]})
+    for form in FORMS:
+        folder = lay(tmp_path / form, form, vectors, metadata)
+        for name in ("notes.txt", "_part-9.parquet", "_SUCCESS", "_metadata", ".crc", "00000_stats.json"):
+            (folder / name).write_bytes(b"x")
+        caplog.clear()
+        with caplog.at_level("WARNING", "dask_aesthetic"):
+            assert score_dataset(folder, tmp_path / f"{form}-out").rows == 300
+        assert "not read: 2 files ('_part-9.parquet', 'notes.txt')" in caplog.text
+        printed = commands.printed("score", folder, tmp_path / f"{form}-out", "--dry-run")
+        assert "caution: not read: 2 files" in printed
+
+
+def test_a_matrix_with_bytes_after_it_ends_the_job_before_it_begins(tmp_path, vectors):
+    with (tmp_path / "twice.npy").open("wb") as file:
+        np.save(file, vectors[:200])
+        np.save(file, vectors[200:])
+    ended = commands.run("score", tmp_path / "twice.npy", tmp_path / "out")
+    assert ended.status == 2
+    assert f"twice.npy to end after its matrix of 200 x 768 float32, got {128 + 3072 * 100:,} bytes more" in ended.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("layout", ["pairs", "npy"])
+def test_texts_beside_images_are_left_out_with_a_line(tmp_path, vectors, layout):
+    for kind in ("img", "text"):
+        (tmp_path / f"in/{kind}_emb").mkdir(parents=True)
+        np.save(tmp_path / f"in/{kind}_emb/{kind}_emb_0.npy", vectors)
+    if layout == "pairs":
+        (tmp_path / "in/metadata").mkdir()
+        pq.write_table(pa.table({"key": [str(at) for at in range(300)]}), tmp_path / "in/metadata/metadata_0.parquet")
+    ended = commands.run("score", tmp_path / "in", tmp_path / "out")
+    assert ended.status == 0
+    assert "left out: 1 file ('text_emb/text_emb_0.npy'), embeddings of texts" in ended.err
+    assert pq.read_table(tmp_path / "out").num_rows == 300
+    named = score_dataset(tmp_path / "in/text_emb/text_emb_0.npy", tmp_path / "texts")
+    assert named.rows == 300
+
+
+def test_texts_and_other_encoders_are_cautioned_of_and_scored(shared, verite, tmp_path):
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((768, 768)))
+    inputs = {
+        "images": verite,
+        "texts": np.load(shared / "data/verite_l14/text_embeddings.npy"),
+        "others": verite @ rotation.astype(np.float32),
+    }
+    said = {}
+    for name, rows in inputs.items():
+        np.save(tmp_path / f"{name}.npy", rows)
+        ended = commands.run("score", tmp_path / f"{name}.npy", tmp_path / name, "--json")
+        assert ended.status == 0
+        assert json.loads(ended.out)["scored"] == len(rows)
+        said[name] = ended.err
+    assert said["images"] == ""
+    assert "first 509 rows of shard texts: rows lie where OpenAI's ViT-L/14 puts texts, not pictures" in said["texts"]
+    assert "rows lie neither where OpenAI's ViT-L/14 puts pictures" in said["others"]
+    again = commands.run("score", tmp_path / "texts.npy", tmp_path / "again", "--quiet", "--allow-unusable")
+    assert "puts texts" in again.err
+
+
+def test_a_predictor_of_another_encoder_is_not_cautioned_of(tmp_path, vectors):
+    np.save(tmp_path / "in.npy", vectors[:, :512])
+    ended = commands.run(
+        "score", tmp_path / "in.npy", tmp_path / "out", "--predictor", "laion-v1-b32", "--threshold", 5
+    )
+    assert (ended.status, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["status", "keep", "aesthetic_score"])
+def test_columns_of_the_input_are_replaced_only_if_that_is_said(tmp_path, vectors, name):
+    metadata = pa.table({"key": [f"k{at}" for at in range(300)], name: list(range(300))})
+    source = lay(tmp_path / "in", "parquet", vectors, metadata)
+    for columns_ in ("all", name):
+        ended = commands.run("score", source, tmp_path / "out", "--columns", columns_)
+        assert ended.status == 2
+        assert f"='{name}' to be a new column" in ended.err
+        assert "--replace-columns" in ended.err
+    assert not (tmp_path / "out").exists()
+    score_dataset(source, tmp_path / "ids")  # What is not carried over is not replaced.
+    commands.printed("score", source, tmp_path / "out", "--columns", "all", "--replace-columns", "--quiet")
+    for output in ("ids", "out"):
+        table = pq.read_table(tmp_path / output)
+        assert sorted(table.column_names) == ["aesthetic_score", "keep", "key", "status"]
+        assert set(table["status"].to_pylist()) == {"ok"}
+
+
+def test_a_score_takes_the_name_of_no_id_place_folder_or_status(tmp_path, vectors):
+    metadata = pa.table({"key": [f"k{at}" for at in range(300)]})
+    source = lay(tmp_path / "in", "parquet", vectors, metadata)
+    with pytest.raises(ColumnError, match="score_column='key' to be a new column"):
+        score_dataset(source, tmp_path / "out", score_column="key")
+    assert "key" in pq.read_schema(source / "0.parquet").names
+    with pytest.raises(ColumnError, match="score_column='status' to differ from the column of statuses"):
+        score_dataset(source, tmp_path / "out", score_column="status", replace_columns=True)
+    (tmp_path / "hive").mkdir()
+    shutil.move(source, tmp_path / "hive/keep=1")
+    with pytest.raises(ColumnError, match="keep_column='keep' to be a new column"):
+        score_dataset(tmp_path / "hive", tmp_path / "out", replace_columns=True)
+    score_dataset(tmp_path / "hive", tmp_path / "out", keep_column="kept")
+
+
+def test_suffixes_of_files_are_taken_in_any_case(tmp_path, vectors):
+    metadata = pa.table({"key": [f"k{at}" for at in range(300)]})
+    for form in FORMS:
+        source = lay(tmp_path / form, form, vectors, metadata)
+        score_dataset(source, tmp_path / f"{form}-out")
+        for file in [file for file in source.rglob("*.*") if file.is_file()]:
+            file.rename(file.with_suffix(file.suffix.upper()))
+        score_dataset(source, tmp_path / f"{form}-upper")
+        lower, upper = (
+            {file.name: file.read_bytes() for file in (tmp_path / f"{form}-{end}").rglob("*.parquet")}
+            for end in ("out", "upper")
+        )
+        assert lower == upper

@@ -1,0 +1,454 @@
+"""Predictors fitted to ratings, against least squares written out row by row in float64."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors import safe_open
+
+from dask_aesthetic import (
+    ArgumentError,
+    ColumnError,
+    FittedPredictor,
+    PredictorError,
+    PredictorInfo,
+    Threshold,
+    ThresholdError,
+    load_predictor,
+)
+from dask_aesthetic.hashing import hash_rows
+from dask_aesthetic.learning import add_sums, learn, sums
+from dask_aesthetic.learning.fitting import FitSpec
+from dask_aesthetic.predictors import AffinePredictor
+from dask_aesthetic.synthetic import synthetic_embeddings
+from helpers import columns
+from helpers.laziness import no_compute
+from helpers.parquet_files import spoil
+
+WIDTH = 12
+
+
+def unit(vectors) -> np.ndarray:
+    wide = np.asarray(vectors, np.float64)
+    return wide / np.linalg.norm(wide, axis=1, keepdims=True)
+
+
+def small(rows: int = 200, seed: int = 0, noise: float = 0.1) -> tuple[pd.DataFrame, np.ndarray]:
+    """A frame of narrow embeddings with ratings, and the weights that the ratings come from."""
+    rng = np.random.default_rng(seed)
+    vectors, weight = rng.standard_normal((rows, WIDTH)) + 0.5, rng.standard_normal(WIDTH)
+    frame = columns.frame(vectors, "list", "float64")
+    frame["rating"] = 5 + unit(vectors) @ weight + noise * rng.standard_normal(rows)
+    return frame, weight
+
+
+def narrow(frame, **options):
+    return frame.aesthetic.fit("rating", **{"prior": None, "width": WIDTH, **options})
+
+
+def ridge(x, y, alpha, prior=None) -> tuple[np.ndarray, float]:
+    """Least squares over w, b and a, with a row more for every weight: sqrt(alpha) (w - a w0) should be 0."""
+    width = x.shape[1]
+    columns_ = [x, np.ones((len(x), 1))]
+    pull = [np.sqrt(alpha) * np.eye(width), np.zeros((width, 1))]
+    if prior is not None:
+        columns_.append(np.zeros((len(x), 1)))
+        pull.append(-np.sqrt(alpha) * prior[:, None])
+    system = np.vstack([np.hstack(columns_), np.hstack(pull)])
+    found = np.linalg.lstsq(system, np.concatenate([y, np.zeros(width)]), rcond=None)[0]
+    return found[:width], found[width]
+
+
+def ranks(values) -> np.ndarray:
+    """Mean ranks, by counting."""
+    values = np.asarray(values)
+    return np.array([(values < value).sum() + ((values == value).sum() + 1) / 2 for value in values])
+
+
+@pytest.fixture(scope="module")
+def rated(verite, reference) -> pd.DataFrame:
+    """Real embeddings with the reference scores of laion-v2, in float64, as ratings."""
+    frame = columns.frame(verite, "list")
+    frame["score"] = reference["sac+logos+ava1-l14-linearMSE"].to_numpy()
+    return frame
+
+
+@pytest.fixture(scope="module")
+def slim(verite, rated) -> pd.DataFrame:
+    """The first 64 figures of real embeddings, which are quicker to fit, with noisy ratings."""
+    noise = 0.2 * np.random.default_rng(2).standard_normal(len(verite))
+    return columns.frame(verite[:, :64].copy(), "list").assign(rating=rated["score"] + noise)
+
+
+@pytest.fixture(scope="module")
+def slim_prior() -> AffinePredictor:
+    """What laion-v2 makes of these figures."""
+    laion = load_predictor()
+    return AffinePredictor(laion.weight[:64], laion.bias, PredictorInfo(name="slim", width=64))
+
+
+@pytest.fixture(scope="module")
+def many() -> pd.DataFrame:
+    """Enough synthetic embeddings to settle 768 weights, rated by laion-v2 with a little noise."""
+    vectors = synthetic_embeddings(3000)
+    frame = columns.frame(vectors, "fixed_size_list")
+    predictor = load_predictor()
+    noise = 0.02 * np.random.default_rng(3).standard_normal(len(vectors))
+    frame["rating"] = unit(vectors) @ predictor.weight + predictor.bias + noise
+    return frame
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_laion_is_found_back_in_its_own_scores_of_real_pictures(rated, noise):
+    rng = np.random.default_rng(1)
+    frame = rated.assign(rating=3 * rated["score"] - 7 + 3 * noise * rng.standard_normal(len(rated)))
+    taste, laion = frame.aesthetic.fit("rating", folds=2), load_predictor()
+    assert np.abs(taste.weight / 3 - laion.weight).max() < 1e-8 + noise
+    assert taste.weight @ laion.weight / np.linalg.norm(taste.weight) / np.linalg.norm(laion.weight) > 0.999
+    best = np.corrcoef(frame["score"], frame["rating"])[0, 1]
+    assert taste.held_out.pearson == pytest.approx(best, abs=0.01)
+    assert taste.held_out.rmse == pytest.approx(3 * noise, rel=0.1, abs=1e-6)
+    assert taste.prior == "laion-v2"
+    assert taste.spread == pytest.approx(frame["rating"].std(ddof=0))
+
+
+def test_taste_is_learnt_from_real_pictures_without_the_right_prior(rated):
+    frame = rated.assign(rating=rated["score"])
+    for prior in (None, "laion-v2-ava"):
+        taste = frame.aesthetic.fit("rating", prior=prior, folds=3)
+        assert taste.held_out.pearson > 0.85
+        assert taste.held_out.spearman > 0.85
+        assert taste.held_out.rmse < 0.55 * taste.spread
+        if prior is not None:
+            assert taste.held_out.rmse < taste.prior_held_out.rmse
+
+
+def test_weights_are_recovered_without_a_prior_where_rows_are_enough(many):
+    laion = load_predictor()
+    taste = many.aesthetic.fit("rating", prior=None, folds=2)
+    assert taste.weight @ laion.weight / np.linalg.norm(taste.weight) / np.linalg.norm(laion.weight) > 0.999
+    assert np.abs(taste.weight - laion.weight).max() < 0.1
+    assert taste.held_out.pearson > 0.999
+    assert (taste.prior, taste.prior_held_out) == ("", None)
+
+
+@pytest.mark.parametrize("alpha", [0, 1e-3, 1.0, 300.0])
+@pytest.mark.parametrize("pulled", [False, True])
+def test_the_fit_is_least_squares_with_a_pull(slim, slim_prior, alpha, pulled):
+    x, y = unit(np.stack(slim["image_embedding"].to_numpy())), slim["rating"].to_numpy()
+    prior = slim_prior if pulled else None
+    weight, bias = ridge(x, y, alpha, slim_prior.weight if pulled and alpha else None)
+    taste = slim.aesthetic.fit("rating", prior=prior, alpha=alpha, width=64)
+    assert taste.weight == pytest.approx(weight, abs=1e-7)
+    assert taste.bias == pytest.approx(bias, abs=1e-7)
+    assert taste.alpha == alpha
+
+
+def test_the_fit_of_real_embeddings_is_least_squares_with_a_pull(rated):
+    x, y = unit(np.stack(rated["image_embedding"].to_numpy())), rated["score"].to_numpy() ** 2
+    weight, bias = ridge(x, y, 0.5, load_predictor("laion-v2-ava").weight)
+    taste = rated.assign(rating=y).aesthetic.fit("rating", prior="laion-v2-ava", alpha=0.5, folds=2)
+    assert taste.weight == pytest.approx(weight, abs=1e-6)
+    assert taste.bias == pytest.approx(bias, abs=1e-6)
+
+
+def test_held_out_figures_are_those_of_fits_that_did_not_see_the_rows():
+    frame, _ = small(noise=1.0)
+    frame["image_embedding"] = frame["image_embedding"].repeat(2)[:200].to_numpy()  # Each comes twice.
+    x, y = unit(np.stack(frame["image_embedding"].to_numpy())), frame["rating"].to_numpy()
+    fold = sums.fold_of(hash_rows(torch_of(frame), 4), 3)
+    assert (fold[::2] == fold[1::2]).all()
+    assert set(fold) == {0, 1, 2}
+    foretold = np.empty(len(y))
+    for number in range(3):
+        weight, bias = ridge(x[fold != number], y[fold != number], 2.0)
+        foretold[fold == number] = x[fold == number] @ weight + bias
+    found = narrow(frame, alpha=2.0, folds=3, seed=4).held_out
+    assert found.rmse == pytest.approx(np.sqrt(((foretold - y) ** 2).mean()), rel=1e-9)
+    assert found.pearson == pytest.approx(np.corrcoef(foretold, y)[0, 1], rel=1e-9)
+    pairs = foretold.round(9), y
+    assert found.spearman == pytest.approx(np.corrcoef(ranks(pairs[0]), ranks(pairs[1]))[0, 1], abs=1e-9)
+
+
+def torch_of(frame):
+    import torch
+
+    return torch.from_numpy(np.stack(frame["image_embedding"].to_numpy()))
+
+
+def test_a_strength_is_chosen_by_rows_that_were_held_out():
+    frame, _ = small(rows=40, noise=1.0)
+    x, y = unit(np.stack(frame["image_embedding"].to_numpy())), frame["rating"].to_numpy()
+    fold = sums.fold_of(hash_rows(torch_of(frame), 0), 5)
+
+    def error(alpha, folds) -> float:
+        squares = 0.0
+        for number in folds:
+            w, b = ridge(x[fold != number], y[fold != number], alpha)
+            squares += ((x[fold == number] @ w + b - y[fold == number]) ** 2).sum()
+        return squares
+
+    found, folds = narrow(frame), set(fold.tolist())
+    everywhere = np.logspace(-4, 6, 41)
+    assert found.alpha == pytest.approx(min(everywhere, key=lambda alpha: error(alpha, folds)))
+    # The alpha for a fold does not depend on its own rows.
+    nested = sum(error(min(everywhere, key=lambda alpha: error(alpha, folds - {number})), {number}) for number in folds)
+    assert found.held_out.rmse == pytest.approx(np.sqrt(nested / len(y)))
+
+
+def test_ratings_that_tell_nothing_new_leave_the_prior_as_it_is(rated):
+    taste = rated.assign(rating=40 - 5 * rated["score"]).aesthetic.fit("rating", folds=2)
+    laion = load_predictor()
+    assert taste.alpha == math.inf
+    assert taste.weight == pytest.approx(-5 * laion.weight, abs=1e-8)
+    assert taste.bias == pytest.approx(40 - 5 * laion.bias, abs=1e-8)
+    assert taste.held_out == taste.prior_held_out
+
+
+def test_one_partition_and_fifty_give_the_same(rated, slim, slim_prior):
+    real = rated.assign(rating=rated["score"] + 0.2 * np.random.default_rng(2).standard_normal(len(rated)))
+    for frame, prior in ((real, "laion-v2-ava"), (slim, slim_prior), (slim, None)):
+        options = {"prior": prior, "width": None if prior else 64, "folds": 2 if frame is real else 5}
+        whole = frame.aesthetic.fit("rating", **options)
+        shuffled = frame.sample(frac=1, random_state=0).reset_index(drop=True)
+        for parts in (dd.from_pandas(frame, npartitions=50), dd.from_pandas(shuffled, npartitions=7)):
+            found = parts.aesthetic.fit("rating", **options)
+            assert np.abs(found.weight - whole.weight).max() < 1e-6
+            assert found.bias == pytest.approx(whole.bias, abs=1e-6)
+            assert (found.alpha, found.rows, found.left_out) == (whole.alpha, 509, {})
+            assert vars(found.held_out) == pytest.approx(vars(whole.held_out), abs=1e-6)
+
+
+def test_every_kind_of_column_gives_the_same(verite, slim, slim_prior, kind):
+    frame = columns.frame(7 * verite[:120, :64], kind)  # Length does not count.
+    frame["rating"] = slim["rating"].iloc[:120].astype("float64[pyarrow]" if kind == "list" else "float64")
+    found, expected = (some.aesthetic.fit("rating", prior=slim_prior) for some in (frame, slim.iloc[:120]))
+    assert found.held_out.rmse == pytest.approx(expected.held_out.rmse, rel=0.3)  # Other bytes, other folds.
+    found, expected = (some.aesthetic.fit("rating", prior=slim_prior, alpha=0.1) for some in (frame, slim.iloc[:120]))
+    assert found.weight == pytest.approx(expected.weight, abs=1e-5)
+    assert found.rows == 120
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_floats_of_other_widths_fall_into_the_same_folds(slim, slim_prior, verite, dtype):
+    half = verite[:, :64].astype(np.float16)
+    frames = [columns.frame(half, "list", some).assign(rating=slim["rating"]) for some in (dtype, "float32")]
+    found, expected = (frame.aesthetic.fit("rating", prior=slim_prior) for frame in frames)
+    assert vars(found.held_out) == pytest.approx(vars(expected.held_out), abs=1e-9)
+    assert found.weight == pytest.approx(expected.weight, abs=1e-9)
+
+
+def test_a_cluster_of_processes_fits_too(cluster):
+    frame, _ = small()
+    ddf = dd.from_pandas(frame, npartitions=4)
+    with dask.config.set(scheduler=cluster):
+        found = narrow(ddf)
+    assert found.weight == pytest.approx(narrow(frame).weight, abs=1e-6)
+
+
+def test_rows_that_tell_nothing_are_left_out_and_counted(verite, slim, slim_prior):
+    short = verite[:, :64]
+    vectors = [*short, None, np.zeros(64), np.full(64, np.nan), np.ones(32), None, short[0], short[1]]
+    bad = columns.frame(vectors, "list")
+    bad["rating"] = pd.array([*slim["rating"], 5, 5, 5, 5, None, None, np.inf], "Float64")
+    whole = slim.aesthetic.fit("rating", prior=slim_prior)
+    for frames in (bad, dd.from_pandas(bad, npartitions=20), bad.iloc[::-1]):
+        found = frames.aesthetic.fit("rating", prior=slim_prior)
+        assert found.weight == pytest.approx(whole.weight, abs=1e-6)
+        assert (found.rows, whole.rows) == (509, 509)
+        assert found.left_out == {"missing": 1, "zero": 1, "not_finite": 1, "wrong_width": 1, "unrated": 3}
+        assert "1 missing, 1 not_finite, 3 unrated, 1 wrong_width, 1 zero" in repr(found)
+    assert whole.left_out == {}
+
+
+@pytest.mark.parametrize("dtype", ["int64", "Int64", "int8", "float32", "int64[pyarrow]", "object"])
+def test_ratings_of_every_number(dtype):
+    frame, _ = small()
+    stars = frame["rating"].round()
+    assert narrow(frame.assign(rating=stars.astype("int64").astype(dtype))).weight == pytest.approx(
+        narrow(frame.assign(rating=stars)).weight, abs=1e-9
+    )
+    if dtype in ("Int64", "object"):
+        holes = stars.astype("Int64").where(np.arange(len(stars)) % 3 > 0).astype(dtype)
+        assert narrow(frame.assign(rating=holes)).left_out == {"unrated": 67}
+    liked = frame.assign(rating=frame["rating"] > 5)
+    assert narrow(liked).weight == pytest.approx(narrow(liked.astype({"rating": "float64"})).weight)
+
+
+def test_a_fitted_predictor_is_saved_and_loaded_and_scores_the_same(tmp_path, rated):
+    frame = rated.assign(rating=10 * rated["score"])
+    taste = frame.aesthetic.fit("rating", name="mine", alpha=1.0, folds=2)
+    taste.save(tmp_path / "a.safetensors")
+    pickle.loads(pickle.dumps(taste)).save(tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    loaded = load_predictor(tmp_path / "a.safetensors")
+    assert loaded == taste
+    assert loaded.info == taste.info
+    assert (loaded.info.name, loaded.info.scale, loaded.info.encoder) == ("mine", "mine", "ViT-L-14-quickgelu (openai)")
+    assert loaded.info.source == "fitted to 509 ratings in 'rating', shrunk towards laion-v2"
+    with safe_open(tmp_path / "a.safetensors", "np") as file:
+        header = file.metadata()
+    assert list(header) == ["dask_aesthetic"]
+    told = json.loads(header["dask_aesthetic"])["fitted"]
+    assert (told["alpha"], told["rows"], told["prior"]) == (1.0, 509, "laion-v2")
+    assert told["held_out"]["pearson"] == pytest.approx(taste.held_out.pearson, rel=1e-5)
+    cut = Threshold(45.0)
+    expected = unit(np.stack(frame["image_embedding"].to_numpy())) @ taste.weight + taste.bias
+    for predictor in (taste, loaded, tmp_path / "a.safetensors"):
+        for frames in (frame, dd.from_pandas(frame, npartitions=3)):
+            scored = frames.aesthetic.score(predictor=predictor, threshold=cut)
+            scores = scored["aesthetic_score"].compute() if isinstance(scored, dd.DataFrame) else scored.aesthetic_score
+            assert scores.to_numpy() == pytest.approx(expected, abs=1e-4)
+            assert scores.tolist() == frame.aesthetic.score(predictor=taste, threshold=cut).aesthetic_score.tolist()
+    assert frame.aesthetic.filter(predictor=taste, threshold=cut)["rating"].mean() > frame["rating"].mean()
+
+
+def test_presets_and_others_thresholds_are_refused_on_a_scale_of_its_own(rated):
+    frame = rated.assign(rating=rated["score"])
+    taste = frame.aesthetic.fit("rating", alpha=1.0, folds=2)
+    with pytest.raises(ThresholdError, match="taste scores are on a scale of their own"):
+        frame.aesthetic.score(predictor=taste, threshold="high")
+    cut = frame.aesthetic.score().aesthetic.calibrate(keep_fraction=0.2, predictor="laion-v2")
+    with pytest.raises(ThresholdError, match="for scores of taste, got one that was chosen by scores of laion-v2"):
+        frame.aesthetic.score(predictor=taste, threshold=cut)
+    scored = frame.aesthetic.score(predictor=taste, threshold=5)
+    mine = scored.aesthetic.calibrate(keep_fraction=0.2, predictor=taste)
+    assert 102 <= len(frame.aesthetic.filter(predictor=taste, threshold=mine)) <= 110
+
+
+def test_a_fit_starts_from_a_fit_as_well(slim, slim_prior):
+    taste = slim.aesthetic.fit("rating", prior=slim_prior)
+    again = slim.aesthetic.fit("rating", prior=taste, name="again")
+    assert again.prior == "taste"
+    assert again.held_out.rmse < taste.held_out.rmse  # It has seen them all.
+
+
+def test_people_are_told_how_good_it_is():
+    frame, _ = small()
+    found = narrow(frame, name="<b>mine</b>", alpha=3)
+    assert isinstance(found, FittedPredictor)
+    for text in ("'rating' of 200 rows", "towards zero, alpha 3", f"rank correlation {found.held_out.spearman:.3f}"):
+        assert text in repr(found)
+        assert text.replace("'", "&#x27;") in found._repr_html_()
+    assert "<b>" not in found._repr_html_()
+    assert found.named("other").held_out == found.held_out
+
+
+def test_a_sample_for_ranks_is_the_same_however_it_is_cut(monkeypatch):
+    frame, _ = small(rows=500, noise=1.0)
+    spec = FitSpec.of("image_embedding", "rating", "mine", None, 1.0, WIDTH, 5, 0)
+
+    def count(part):
+        return sums.sum_rows(part, "image_embedding", "rating", WIDTH, 5, 0)
+
+    every = count(frame)
+    monkeypatch.setattr(sums, "SAMPLE_ROWS", 50)
+    whole, parts = count(frame), [count(frame[at : at + 9]) for at in range(0, 500, 9)]
+    several = add_sums([add_sums(parts[40:]), *parts[:40][::-1]])
+    assert len(whole.sample.ratings) == 50
+    lowest = np.argsort(every.sample.hashes)[:50]
+    for sample in (whole.sample, several.sample):
+        assert np.array_equal(sample.ratings, every.sample.ratings[lowest])
+        assert np.array_equal(sample.units, every.sample.units[lowest])
+    assert learn(several, spec).held_out.rmse == pytest.approx(learn(every, spec).held_out.rmse)
+    assert learn(several, spec).held_out.spearman == learn(whole, spec).held_out.spearman
+    assert learn(several, spec).held_out.spearman == pytest.approx(learn(every, spec).held_out.spearman, abs=0.3)
+
+
+def test_fitting_reads_two_columns_in_one_pass(tmp_path):
+    frame, _ = small()
+    lists = columns.array(np.stack(frame["image_embedding"].to_numpy()), "list", "float64")
+    table = pa.table({"image_embedding": lists, "heavy": lists, "rating": frame["rating"]})
+    for at in range(4):
+        pq.write_table(table.slice(50 * at, 50), tmp_path / f"{at}.parquet")
+    spoil(str(tmp_path), {"heavy"})
+    found = narrow(dd.read_parquet(tmp_path, dtype_backend="pyarrow"))
+    assert found.weight == pytest.approx(narrow(frame).weight, abs=1e-6)
+    reads = []
+    ddf = dd.from_pandas(frame[["image_embedding", "rating"]], npartitions=3)
+    narrow(ddf.map_partitions(lambda part: reads.append(len(part)) or part, meta=ddf._meta))
+    assert sum(reads) == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "error", "message"),
+    [
+        (
+            {},
+            {"alpha": 0},
+            ArgumentError,
+            "alpha above 0, got 0: the .* rated rows outside one of the folds diff",
+        ),
+        ({"rating": 5.0}, {}, ColumnError, "different ratings in 'rating', got 5 in each of 10 rows"),
+        ({"rating": np.nan}, {}, ColumnError, "usable floats in 'image_embedding', got none .left out: 10 unrated"),
+        ({"rating": "good"}, {}, ColumnError, "expected numbers in rating_column='rating', got"),
+        ({}, {"folds": 11}, ArgumentError, "a rated row for each of 11 folds, got 10 of them"),
+        ({}, {"folds": 1}, ArgumentError, "folds to be a whole number, 2 or more, got 1"),
+        ({}, {"seed": -1}, ArgumentError, "seed to be a whole number"),
+        ({}, {"alpha": -1}, ArgumentError, "alpha to be 'auto' or a number, 0 or more, got -1"),
+        ({}, {"alpha": "strong"}, ArgumentError, "got 'strong'"),
+        ({}, {"alpha": float("nan")}, ArgumentError, "got nan"),
+        ({}, {"name": "laion-v2"}, ArgumentError, "a name of your own for the predictor, got 'laion-v2'"),
+        ({}, {"name": ""}, ArgumentError, "a name of your own"),
+        ({}, {"width": 0}, ArgumentError, "width"),
+        ({}, {"width": 13}, ColumnError, r"10 wrong_width.*width=\.\.\. tells another width"),
+        ({}, {"prior": "laion-v2", "width": 12}, ArgumentError, "width to be the prior's, 768, got 12"),
+        ({}, {"prior": "nothing"}, PredictorError, "among laion-v2"),
+        (
+            {},
+            {"prior": "laion-v2", "width": None},
+            ColumnError,
+            "768 usable floats .* got none .left out: 10 wrong_width",
+        ),
+    ],
+)
+def test_what_cannot_be_fitted_is_told(change, options, error, message):
+    frame = small(rows=10)[0].assign(**change)
+    for frames in (frame, dd.from_pandas(frame, npartitions=3)):
+        with pytest.raises(error, match=message):
+            narrow(frames, **options)
+
+
+def test_rows_that_are_too_alike_are_told():
+    frame, _ = small(rows=20)
+    same = frame.assign(image_embedding=[frame["image_embedding"][0]] * 20)
+    with pytest.raises(ColumnError, match="20 that are the same or nearly so"):
+        narrow(same)
+    with pytest.raises(ColumnError, match="the same or nearly so"):
+        narrow(
+            same.assign(image_embedding=[np.array(row) * (at + 1) for at, row in enumerate(same["image_embedding"])])
+        )
+    flat = frame.assign(image_embedding=[np.append(np.array(row)[:-1], 0) for row in frame["image_embedding"]])
+    wide = pd.concat([flat] * 10, ignore_index=True)
+    with pytest.raises(ArgumentError, match="differ in 11 directions, which do not settle 12 weights"):
+        narrow(wide, alpha=0)
+    assert narrow(wide, alpha=0.1).weight[-1] == 0
+    with pytest.raises(ColumnError, match=r"got none .left out: none"):
+        narrow(frame.iloc[:0])
+
+
+def test_columns_that_are_not_there_are_told():
+    frame, _ = small(rows=20)
+    ddf = dd.from_pandas(frame, npartitions=2)
+    with no_compute():
+        for frames in (frame, ddf):
+            with pytest.raises(ColumnError, match="rating_column='stars' to be a column; the frame has 'key'"):
+                frames.aesthetic.fit("stars")
+            with pytest.raises(ColumnError, match="expected an embedding column 'emb'"):
+                frames.aesthetic.fit("rating", "emb")
+            with pytest.raises(ColumnError, match="differ from the embedding column"):
+                frames.aesthetic.fit("image_embedding")
+
+
+def test_a_network_is_no_prior(shared, rated):
+    with pytest.raises(PredictorError, match=r"one affine map, got .*, which is a network"):
+        rated.aesthetic.fit("score", prior=shared / "weights/ava+logos-l14-reluMSE.pth")

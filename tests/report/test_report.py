@@ -1,0 +1,539 @@
+"""The page against numpy, and what is written into it: no counts by eye, no browser."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import zlib
+from base64 import b64decode
+from html.parser import HTMLParser
+from pathlib import Path
+
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from dask_aesthetic import ArgumentError, ColumnError, InputError, MissingDependencyError, ScoreDistribution, Threshold
+from dask_aesthetic.cli import main
+from helpers import columns
+from helpers.hostile import page as hostile_page
+from helpers.hostile import strings
+
+pytest.importorskip("jinja2", reason="needs pip install 'dask-aesthetic[report]'")
+Image = pytest.importorskip("PIL.Image", reason="needs pip install 'dask-aesthetic[report]'")
+
+from dask_aesthetic.report import plots, thumbnails
+from dask_aesthetic.report.page import policy, share
+from dask_aesthetic.report.samples import draw, pick
+from dask_aesthetic.report.spec import ReportSpec
+from dask_aesthetic.report.text import link, plain
+
+VOID = {"meta", "link", "img", "input", "br"}
+
+
+class Page(HTMLParser):
+    """A parsed page: elements with attributes, and text by the elements it stands in."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.stack: list[str] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.stack == [], "elements are left open"
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append((self.stack[-1] if self.stack else "", data))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        """What is read, with spaces as they are seen."""
+        return " ".join(" ".join(data for tag, data in self.texts if tag not in ("script", "style")).split())
+
+    @property
+    def counts(self) -> dict:
+        return json.loads(next(data for tag, data in self.texts if tag == "script"))
+
+    @property
+    def cards(self) -> list[float]:
+        return [float(card["data-score"]) for card in self.all("li") if "data-score" in card]
+
+
+def encoded(color="red", size=(300, 200), kind="PNG", **more) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, color).save(file, kind, **more)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def scored() -> pd.DataFrame:
+    """Scores with ties, at edges, missing and infinite; keys, groups, statuses, URLs."""
+    rng = np.random.default_rng(11)
+    scores = rng.normal(4.9, 0.8, 4000).astype(np.float32)
+    scores[:40] = np.float32(5)
+    scores[40:80] = np.nextafter(np.float32(5), np.float32(0))
+    scores[80:130] = np.nan
+    scores[130] = np.inf
+    status = np.where(np.arange(4000) < 100, "zero", "missing")
+    frame = pd.DataFrame({"key": [f"row-{at:04d}" for at in range(4000)], "aesthetic_score": scores})
+    frame["status"] = np.where(np.isnan(scores), status, "ok")
+    frame["source"] = rng.choice(["web", "archive", None], 4000, p=[0.6, 0.3, 0.1])
+    frame["url"] = "https://example.com/" + frame["key"]
+    return frame.sample(frac=1, random_state=1, ignore_index=True)
+
+
+def write(frame, tmp_path, **options) -> Page:
+    return Page(frame.aesthetic.report(tmp_path / "report.html", **options))
+
+
+def test_the_page_says_what_numpy_counts(scored, tmp_path):
+    page = write(scored, tmp_path, status_column="status", by="source", predictor="laion-v2", title="Mine & yours")
+    scores = scored["aesthetic_score"].to_numpy()
+    finite = scores[np.isfinite(scores)]
+    kept = int((finite >= 5).sum())
+    assert f"{len(finite):,} of 4,000 rows have a score by laion-v2" in page.text
+    assert f"{kept:,} of them are kept: {kept / len(finite):.2%}" in page.text
+    assert f"Mean score {finite.astype(float).mean():.2f}" in page.text
+    assert "missing 30 0.75% null, empty, or nulls alone" in page.text
+    assert "zero 20 0.50%" in page.text
+    assert "unknown 1 0.0250%" in page.text  # Infinite, with a usable embedding.
+    for source, rows in scored[np.isfinite(scores)].groupby("source", dropna=False)["aesthetic_score"]:
+        name, at_least = "no value" if pd.isna(source) else source, int((rows >= 5).sum())
+        every = int((scored["source"] == source).sum()) if name != "no value" else int(scored["source"].isna().sum())
+        expected = f"{name} {every:,} {len(rows):,} {at_least:,} {at_least / len(rows):.2%} {rows.mean():.2f}"
+        assert expected in page.text
+    assert "sha256 21dd590f" in page.text
+    assert ("title", "Mine & yours") in page.texts
+
+
+@pytest.mark.parametrize("scale", ["raw", "unit"])
+def test_the_slider_has_numpys_count_at_every_hundredth(scored, tmp_path, scale):
+    part = np.float32(1 if scale == "raw" else 10)
+    frame = scored.assign(aesthetic_score=scored["aesthetic_score"] / part)
+    page, scores = write(frame, tmp_path, scale=scale), frame["aesthetic_score"].to_numpy()
+    scores, counts = scores[np.isfinite(scores)], page.counts
+    slider = next(one for one in page.all("input") if one["type"] == "range")
+    low, high = int(slider["min"]), int(slider["max"])
+    assert (counts["low"], counts["scored"], high - low + 1) == (low, len(scores), len(counts["kept"]))
+    steps = 100 * int(part)
+    assert counts["steps"] == steps
+    assert counts["kept"] == [int((scores >= np.float32(at / steps)).sum()) for at in range(low, high + 1)]
+    assert low / steps <= scores.min()
+    assert high / steps > scores.max()
+    for at in range(-(-low // 25) * 25, high + 1, 25):
+        kept = int((scores >= np.float32(at / steps)).sum())
+        assert f"{kept:,} {share(kept / len(scores))}" in page.text
+
+
+@pytest.mark.parametrize("threshold", [5.0, 4.99, 5.0003, Threshold(4.25, name="by hand"), "high"])
+def test_what_is_kept_is_exact_at_any_threshold(scored, tmp_path, threshold):
+    value = {"high": 6.0}.get(threshold, getattr(threshold, "value", threshold))
+    kept = int((scored["aesthetic_score"] >= np.float32(value)).sum()) - 1  # The infinite one is no score.
+    page = write(scored, tmp_path, threshold=threshold)
+    assert re.search(rf"At the threshold of {value:g}\d*\b.*?, {kept:,} of them are kept", page.text)
+
+
+def test_the_same_page_on_every_partitioning(scored, tmp_path):
+    options = {"status_column": "status", "by": "source", "url_column": "url", "seed": 3}
+    expected = scored.aesthetic.report(tmp_path / "expected.html", **options).read_bytes()
+    for partitions in (1, 3, 40):
+        frame = dd.from_pandas(scored, npartitions=partitions)
+        assert frame.aesthetic.report(tmp_path / "other.html", **options).read_bytes() == expected
+    assert expected != scored.aesthetic.report(tmp_path / "other.html", **{**options, "seed": 4}).read_bytes()
+
+
+def test_files_are_read_column_by_column_and_found_again(scored, tmp_path):
+    """Dask joins files by the columns that are read: another number of them for the keys than for the pictures."""
+    rows = scored.assign(picture=[encoded((at % 256, at // 256, 0), (4, 4)) for at in range(len(scored))])
+    for number, part in enumerate(np.array_split(np.arange(len(rows)), 12)):
+        table = pa.Table.from_pandas(rows.iloc[part], preserve_index=False)
+        pq.write_table(table, tmp_path / f"{number:02d}.parquet")
+    frame = dd.read_parquet(str(tmp_path), filesystem="arrow", dtype_backend="pyarrow")
+    with dask.config.set({"dataframe.parquet.minimum-partition-size": 60_000}):
+        joined = [frame[names].optimize().npartitions for names in (["aesthetic_score", "key"], ["picture", "key"])]
+        assert 1 < joined[0] < joined[1]
+        page = write(frame, tmp_path, image_column="picture")
+    expected = rows.aesthetic.report(tmp_path / "expected.html", image_column="picture")
+    assert page.all("img") == Page(expected).all("img")
+    assert len(page.all("img")) == len(page.cards) > 50
+
+
+def test_samples_are_the_lowest_draws_of_their_half_point(scored, tmp_path):
+    page = write(scored, tmp_path, samples=5)
+    finite = scored[np.isfinite(scored["aesthetic_score"])]
+    drawn = draw(finite["key"].to_numpy(dtype=object), finite["aesthetic_score"].to_numpy(), 0)
+    bucket = np.floor(finite["aesthetic_score"].to_numpy() * 2)
+    expected = []
+    for place in sorted(np.unique(bucket), reverse=True):
+        rows = np.flatnonzero(bucket == place)
+        expected += finite.iloc[rows[np.argsort(drawn[rows])[:5]]]["key"].tolist()
+    keys = [data for tag, data in page.texts if tag == "bdi" and data.startswith("row-")]
+    assert keys[10:] == expected
+    assert page.cards[:5] == [5.0] * 5
+    assert page.cards[5:10] == [float(np.nextafter(np.float32(5), np.float32(0)))] * 5
+
+
+def test_every_row_of_a_half_point_is_as_likely():
+    frame = pd.DataFrame({"key": range(50), "aesthetic_score": np.float32(5.2)})
+    times = np.zeros(50)
+    for seed in range(500):
+        spec = ReportSpec({"score_column": "aesthetic_score", "key_column": "key"}, Threshold(9.0), {}, 5, seed)
+        picks = pick(frame, spec)
+        times[picks.loc[picks["place"] >= -1, "key"].astype(int)] += 1
+    # 50 expected of each, with a variance of 45; chi-square of 49 degrees of freedom, in 99.9 of 100 below 86.
+    assert ((times - 50) ** 2 / 45).sum() < 86
+
+
+def test_frames_that_hold_other_rows_at_the_second_look_are_refused(scored, tmp_path):
+    ticks = iter(range(100))
+
+    def other(part):
+        return part.sample(frac=1, random_state=next(ticks))
+
+    frame = dd.from_pandas(scored, npartitions=2).map_partitions(other, meta=scored)
+    with pytest.raises(InputError, match=r"expected the frame to hold the same rows.*persist\(\)"):
+        frame.aesthetic.report(tmp_path / "page.html", url_column="url")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_real_scores_and_pictures(verite, shared, tmp_path):
+    frame = columns.frame(verite, "list").aesthetic.score()
+    files = sorted((shared / "data/images").iterdir())
+    frame["image"] = [str(files[at % len(files)]) for at in range(len(frame))]
+    page = write(frame.drop(columns="image_embedding"), tmp_path, image_column="image")
+    kept = int((frame["aesthetic_score"] >= 5).sum())
+    assert f"{kept} of them are kept: {kept / 509:.2%}" in page.text
+    assert len(page.all("img")) == len(page.cards)
+    assert (tmp_path / "report.html").stat().st_size < 1_000_000
+
+
+def test_a_million_rows_stay_small_and_quick(tmp_path):
+    rng = np.random.default_rng(2)
+    picture = encoded(kind="JPEG")
+    frame = pd.DataFrame({"key": np.arange(10**6), "aesthetic_score": rng.normal(5, 0.7, 10**6).astype("f4")})
+    frame["image"] = [picture] * len(frame)
+    frame["source"] = rng.integers(0, 500, len(frame))
+    path = frame.aesthetic.report(tmp_path / "page.html", image_column="image", by="source", samples=24)
+    assert path.stat().st_size < 3_000_000
+    assert "And 300 smaller groups" in Page(path).text
+
+
+def test_noise_pictures_keep_to_their_budget(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)).save(noise, "PNG")
+    scores = np.repeat(np.arange(-14.9, 24.9, 0.5), 8).astype("f4")  # More half points than any predictor fills.
+    frame = pd.DataFrame(
+        {"key": np.arange(len(scores)), "aesthetic_score": scores, "image": [noise.getvalue()] * len(scores)}
+    )
+    path = frame.aesthetic.report(tmp_path / "page.html", image_column="image", samples=8)
+    assert path.stat().st_size < 3_000_000
+    few = frame.iloc[::8].aesthetic.report(tmp_path / "few.html", image_column="image")
+    assert few.stat().st_size < 3_000_000
+
+
+PICTURES = {
+    "bytes": lambda path: path.read_bytes(),
+    "path": str,
+    "huggingface bytes": lambda path: {"bytes": path.read_bytes(), "path": None},
+    "huggingface path": lambda path: {"bytes": None, "path": str(path)},
+    "list": lambda path: [path.read_bytes()],
+    "array of uint8": lambda path: np.frombuffer(path.read_bytes(), np.uint8),
+    "struct of lists": lambda path: {"bytes": list(path.read_bytes()), "path": None},
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_pictures_of_every_kind_of_column(tmp_path, kind):
+    file = tmp_path / "a.png"
+    file.write_bytes(encoded("red"))
+    value = PICTURES[kind](file)
+    plain_frame = pd.DataFrame({"aesthetic_score": [5.5], "image": pd.Series([value], dtype=object)})
+    arrow = pa.table({"aesthetic_score": pa.array([5.5], pa.float32()), "image": pa.array([value])})
+    for frame in (plain_frame, arrow.to_pandas(types_mapper=pd.ArrowDtype)):
+        page = write(frame, tmp_path, image_column="image")
+        assert len(page.all("img")) == 2  # In its half point, and nearest to the threshold.
+        assert {(one["width"], one["height"]) for one in page.all("img")} == {("160", "107")}
+
+
+def opened(picture) -> Image.Image:
+    head, data = picture.url.split(",")
+    assert head == "data:image/jpeg;base64"
+    return Image.open(io.BytesIO(b64decode(data)))
+
+
+def test_thumbnails_are_upright_on_white_and_without_metadata(shared):
+    images = shared / "data/images"
+    upright, turned = (thumbnails.thumbnail(str(images / name)) for name in ("hopper.jpg", "hopper_orientation_6.jpg"))
+    assert opened(turned).getexif() == {}
+    assert (turned.width, turned.height) in ((upright.width, upright.height), (upright.height, upright.width))
+    for name in ("pil_sample_cmyk.jpg", "p_trns_single.png", "hopper.webp", "transparent.png"):
+        small = opened(thumbnails.thumbnail(str(images / name)))
+        assert (small.mode, max(small.size) <= 160) == ("RGB", True)
+    clear = io.BytesIO()
+    Image.new("RGBA", (50, 50), (0, 0, 0, 0)).save(clear, "PNG")
+    assert opened(thumbnails.thumbnail(clear.getvalue())).getpixel((25, 25)) == (255, 255, 255)
+    deep = io.BytesIO()
+    Image.fromarray(np.linspace(0, 65535, 10_000).reshape(100, 100).astype(np.uint16)).save(deep, "PNG")
+    levels = np.asarray(opened(thumbnails.thumbnail(deep.getvalue())))[:, :, 0]
+    assert levels.min() < 10
+    assert levels.max() > 245
+
+
+def test_exif_orientation_is_followed():
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a camera"
+    turned = thumbnails.thumbnail(encoded(size=(300, 100), kind="JPEG", exif=exif))
+    assert (turned.width, turned.height) == (53, 160)
+    assert b"a camera" not in opened(turned).fp.getvalue()
+
+
+def test_pictures_that_cannot_be_shown_say_why(tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    whole = encoded(kind="JPEG", size=(900, 900))
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    head = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + encoded()[24:29]
+    bomb = encoded()[:12] + head + zlib.crc32(head).to_bytes(4, "big") + encoded()[33:]
+    cases = {
+        None: "no picture",
+        b"": "no picture",
+        b"junk": "not a picture of a known format",
+        whole[:2000]: "cannot be read: image file is truncated",
+        bomb: "too many pixels to decode",
+        str(tmp_path / "text.jpg"): "not a picture of a known format",
+        str(tmp_path / "absent.jpg"): "cannot be read: No such file or directory",
+        str(fifo): "not a file",
+        "nul\0": "cannot be decoded: embedded null byte",
+        "https://example.com/a.jpg": "a URL, which is not loaded",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n": "not a picture of a known format",
+        5: "no picture",
+    }
+    for value, reason in cases.items():
+        assert thumbnails.thumbnail(value).reason.startswith(reason)
+    wide = encoded(size=(8000, 7000), kind="PNG")
+    assert thumbnails.thumbnail(wide).reason == "8000 x 7000 pixels, too many to decode"
+    frame = pd.DataFrame({"aesthetic_score": np.float32(5), "image": pd.Series(list(cases), dtype=object)})
+    page = write(frame, tmp_path, image_column="image", samples=24)
+    assert "No picture: a URL, which is not loaded: give the column as url_column" in page.text
+
+
+def test_hostile_strings_stay_text(tmp_path):
+    texts = strings()
+    for seed, title in enumerate(texts[::4]):
+        assert_inert(Page(hostile_page(tmp_path / "page.html", texts, title, seed)))
+
+
+def assert_inert(page: Page) -> None:
+    """Nothing in it runs or is loaded but what the page brings."""
+    assert [script.get("type") for script in page.all("script")] == ["application/json", None]
+    assert not {"iframe", "object", "embed", "form", "base", "frame", "math", "template"} & {
+        t for t, _ in page.elements
+    }
+    for tag, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on") or name in ("style", "srcdoc", "srcset")]
+        assert "src" not in attributes or attributes["src"].startswith("data:image/jpeg;base64,")
+        href = attributes.get("href", "#")
+        if tag == "link":
+            assert href == "data:,"
+        elif not href.startswith("#"):
+            assert tag == "a"
+            assert href.startswith(("http://", "https://"))
+            assert attributes["rel"] == "noreferrer noopener"
+    assert not [data for _, data in page.texts if any(char in data for char in "\0\u202e\ufffe\ufffd")]
+
+
+def test_urls_are_followed_only_where_that_is_safe():
+    refused = [text for text in strings() if not re.match(r"https?://(example\.com|\[)", text)]
+    assert [text for text in refused if link(text).href] == []
+    assert link("https://example.com/?a=1&b=<c>").href == "https://example.com/?a=1&b=<c>"
+    assert link("http://[half").href is None
+    assert link("https://example.com/" + "a" * 3000).href is None
+    assert link(5).href is None
+    assert link(None) == link("")
+
+
+def test_text_is_of_one_line_and_shows_what_is_not_seen():
+    assert plain("a\nb\tc\u202e\0\ud800\u2028") == r"a\nb\tc\u202e\x00\ud800\u2028"
+    assert plain("naïve 画像 🎨 עברית \u200d") == "naïve 画像 🎨 עברית \u200d"
+    for text in strings():
+        assert len(plain(text)) <= 120 * 6
+        plain(text).encode("utf-8")
+
+
+def test_the_policy_allows_what_the_page_holds_and_nothing_else(scored, tmp_path):
+    page = write(scored, tmp_path)
+    held = [next(data for tag, data in page.texts if tag == "style")]
+    held += [data for tag, data in page.texts if tag == "script"][1:]
+    stated = next(one for one in page.all("meta") if one.get("http-equiv") == "Content-Security-Policy")
+    assert stated["content"] == policy(*held)
+    assert stated["content"].startswith("default-src 'none'; img-src data:; ")
+    assert "unsafe" not in stated["content"]
+
+
+def test_a_page_is_whole_or_not_there(scored, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("earlier")
+    with pytest.raises(ColumnError, match="expected by='nobody' to be a column; the frame has 'key'"):
+        scored.aesthetic.report(path, by="nobody")
+    assert path.read_text() == "earlier"
+    assert scored.aesthetic.report(str(path)) == path
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    with pytest.raises(InputError, match="a file to write in a folder that exists"):
+        scored.aesthetic.report(tmp_path / "nowhere" / "report.html")
+    with pytest.raises(InputError, match="a file to write in a folder that exists"):
+        scored.aesthetic.report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"samples": 25}, "samples to be a whole number from 0 to 24, got 25"),
+        ({"samples": True}, "got True"),
+        ({"seed": 0.5}, "seed to be a whole number, got 0.5"),
+        ({"threshold": 0.5}, "did you mean 5, or scale='unit'?"),
+        ({"scale": "percent"}, "scale to be one of 'raw', 'unit'"),
+        ({"score_column": "key"}, "expected scores, a column of floats, in 'key'"),
+        ({"key_column": "none"}, "key_column='none' to be a column"),
+        ({"threshold": "standard", "predictor": "laion-v1-l14"}, "presets are set on laion-v2 scores"),
+    ],
+)
+def test_bad_arguments_are_refused(scored, tmp_path, options, match):
+    with pytest.raises((ArgumentError, ColumnError, ValueError), match=re.escape(match)):
+        scored.aesthetic.report(tmp_path / "page.html", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_named_before_anything_is_computed(scored, tmp_path, monkeypatch):
+    from importlib.util import find_spec
+
+    monkeypatch.setattr("dask_aesthetic.report.spec.find_spec", lambda name: None if name == "PIL" else find_spec(name))
+    with pytest.raises(MissingDependencyError, match=r"needs Pillow.*pip install 'dask-aesthetic\[report\]'"):
+        scored.aesthetic.report(tmp_path / "page.html", image_column="url")
+    scored.aesthetic.report(tmp_path / "page.html")
+
+
+@pytest.mark.parametrize("scores", [[], [np.nan, np.nan], [5.0], [-1e30, 1e30], [25.0, 24.999], [-15.0]])
+def test_odd_frames_have_a_page(tmp_path, scores):
+    frame = pd.DataFrame({"aesthetic_score": np.array(scores, np.float32)})
+    page = write(frame, tmp_path, by=None)
+    found = np.array(scores, np.float32)
+    assert f"{np.isfinite(found).sum()} of {len(found)} rows have a score" in page.text
+    if np.isfinite(found).any():
+        counts = page.counts
+        low = counts["low"]
+        expected = [int((found >= np.float32(at / 100)).sum()) for at in range(low, low + len(counts["kept"]))]
+        assert counts["kept"] == expected
+
+
+def test_laion_stands_beside_laion_scores_alone(scored, tmp_path):
+    assert len(write(scored, tmp_path, predictor="laion-v2").all("circle")) == 6
+    other = write(scored, tmp_path, predictor="laion-v1-l14", threshold=5)
+    assert other.all("circle") == []
+    assert "LAION-2B-en" not in other.text
+
+
+def test_bars_hold_every_row():
+    scores = np.random.default_rng(4).normal(5, 0.6, 5000).astype("f4")
+    distribution, cut = ScoreDistribution.of(scores), Threshold(5)
+    span = plots.Range.of(distribution, cut)
+    edges, counts = plots.bars(distribution, span.low, span.high)
+    assert counts.tolist() == np.histogram(scores.astype(float), np.append((edges / 100)[:-1], 99.0))[0].tolist()
+    assert counts.sum() == len(scores)
+    heights = [float(height) for height in re.findall(r"V([\d.]+)H", plots.histogram(distribution, cut, span).path)]
+    assert np.argmin(heights) == np.argmax(counts[counts > 0])
+
+
+def test_plot_returns_axes_with_the_counts():
+    matplotlib = pytest.importorskip("matplotlib", reason="needs pip install 'dask-aesthetic[report]'")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    scores = np.random.default_rng(4).normal(5, 0.6, 5000).astype("f4")
+    distribution = ScoreDistribution.of(scores)
+    try:
+        ax = distribution.plot(threshold="high", color="tab:orange", label="mine")
+        assert isinstance(ax, matplotlib.axes.Axes)
+        assert ax is plt.gca()
+        assert ax.patches[0].get_data().values.sum() == len(scores)
+        assert ax.lines[0].get_xdata() == [6.0, 6.0]
+        assert distribution.plot(ax=ax) is ax
+        other = plt.figure().subplots()
+        unit = ScoreDistribution.of(scores / np.float32(10), scale="unit")
+        assert unit.plot(ax=other) is other
+        assert 0.2 < other.get_xlim()[0] < other.get_xlim()[1] < 0.8
+        assert ScoreDistribution.of([]).plot(ax=other) is other
+    finally:
+        plt.close("all")
+
+
+def files_of(scored, folder, **told) -> Path:
+    folder.mkdir()
+    metadata = {"predictor": {"name": "laion-v2", "scale": "laion-v2"}, "weights_sha256": "ab", "scale": "raw"}
+    metadata = {**metadata, "threshold": {"value": 4.5, "name": "mine"}, "version": "9", **told}
+    table = pa.Table.from_pandas(scored, preserve_index=False)
+    table = table.replace_schema_metadata({"dask_aesthetic": json.dumps(metadata)})
+    pq.write_table(table.slice(0, 1500), folder / "a.parquet")
+    pq.write_table(table.slice(1500), folder / "b.parquet")
+    (folder / "_dask_aesthetic").mkdir()
+    pq.write_table(table, folder / "_dask_aesthetic" / "failed.parquet")
+    pq.write_table(table, folder / ".b.parquet")
+    return folder
+
+
+def command(*arguments) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["report", *map(str, arguments)])
+    return done.exit_code, done.output
+
+
+def test_the_command_takes_threshold_and_provenance_from_the_files(scored, tmp_path):
+    folder, page = files_of(scored, tmp_path / "scored"), tmp_path / "page.html"
+    code, output = command(folder, "--output", page, "--by", "source", "--url-column", "url")
+    assert (code, output) == (0, f"{page}: {page.stat().st_size / 1000:,.0f} kB\n")
+    text = Page(page).text
+    kept = int((scored["aesthetic_score"] >= 4.5).sum()) - 1
+    assert "3,949 of 4,000 rows have a score by laion-v2" in text
+    assert f"At the threshold of 4.50 ( mine ), {kept:,} of them are kept" in text
+    assert "zero 20" in text
+    assert "weights sha256 ab" in text
+    assert command(folder, "--output", page, "--threshold", "high")[0] == 0
+    assert "At the threshold of 6.00 ( high )" in Page(page).text
+
+
+def test_the_command_refuses_bad_usage(scored, tmp_path):
+    folder, page = files_of(scored, tmp_path / "scored"), tmp_path / "page.html"
+    cases = [
+        ((tmp_path / "nowhere",), "does not exist"),
+        ((folder, "--by", "nobody"), "expected by='nobody' to be a column"),
+        ((folder, "--scale", "unit"), "expected scale='raw', as the files say, got 'unit'"),
+        ((folder, "--threshold", "0.5"), "did you mean 5"),
+        ((folder, "--samples", "99"), "not in the range"),
+    ]
+    for arguments, message in cases:
+        code, output = command(*arguments, "--output", page)
+        assert (code, message in output) == (2, True), output
+    assert not page.exists()
+    files_of(scored, folder / "other", weights_sha256="cd")
+    code, output = command(folder, "--output", page)
+    assert (code, "expected scores of one predictor on one scale" in output) == (2, True)
