@@ -96,8 +96,8 @@ def _profile(rows: pd.DataFrame) -> list[str]:
         lines += [
             "",
             "From Parquet files, two threads: reading and scoring without a graph takes "
-            f"{case['read and score, no graph']:.2f} of reading alone: that is what scoring costs. `read_and_score` takes "
-            f"{case['read_and_score']:.2f}: the rest is the graph, made and carried out, the keys, and pandas frames of "
+            f"{case['read and score, no graph']:.2f} of reading alone: the cost of scoring. `read_and_score` takes "
+            f"{case['read_and_score']:.2f}: the rest is the graph, built and executed, the keys, and pandas frames of "
             f"it all. A job, which also takes a digest of what it reads and writes durably, takes {case['job']:.2f}.",
         ]
     return lines

@@ -167,7 +167,7 @@ class Learning:
         >>> taste = frame.aesthetic.fit("rating")
         >>> round(taste.held_out.pearson, 2)
         0.98
-        >>> scored = frame.aesthetic.score(predictor=taste, threshold=6)
+        >>> scored = frame.aesthetic.score(predictor=taste, threshold=6, replace_columns=True)
         >>> bool((scored["aesthetic_score"] - frame["rating"]).abs().max() < 0.5)
         True
         """

@@ -38,7 +38,7 @@ class Signature:
     Learnt from 509 image and text embeddings of news photographs and their captions [1]_, and from made-up encoders:
     random unit vectors, and the same embeddings with their entries permuted, or mixed by a random matrix. The three
     kinds count as equally likely at first. This often were samples of so many rows taken for another kind than they
-    are, and so sure were rows on average, where their articles shared no picture or caption with those that were learned
+    are, and so sure were rows on average, where their articles shared no image or caption with those that were learned
     from, as ``python -m dask_aesthetic.check.rebuild EMBEDDINGS`` prints it::
 
         509 rows in 169 groups, 10 folds of groups

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from dask_aesthetic import ArgumentError, Check, ColumnError, embeddings, hashing, load_predictor
 from dask_aesthetic.check import rebuild
 from dask_aesthetic.check.norms import Norms
-from dask_aesthetic.check.repeats import Repeats
+from dask_aesthetic.check.repeats import KEEP, Repeats
 from dask_aesthetic.check.signature import KINDS, load_signature
 from dask_aesthetic.cli import main
 from dask_aesthetic.hashing import splitmix64
@@ -412,7 +412,7 @@ def test_repeats_are_counted_exactly_for_the_vectors_that_are_kept():
     assert np.array_equal(total.hashes, whole.hashes)
     assert np.array_equal(total.counts, whole.counts)
     _, counts = np.unique(rows, axis=0, return_counts=True)
-    assert (whole.distinct, whole.complete) == (repeats.KEEP, False)
+    assert (whole.distinct, whole.complete) == (KEEP, False)
     assert whole.share == pytest.approx(1 - len(counts) / len(rows), abs=0.01)
 
 

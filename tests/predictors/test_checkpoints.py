@@ -365,7 +365,7 @@ def test_layers_need_to_be_told_what_lies_between(tmp_path, positions, activatio
     shapes = [(6, 8), *[(6, 6)] * (len(keys) - 2), (1, 6)]
     state = stack(*((key, *shape) for key, shape in zip(keys, shapes, strict=True)))
     torch.save(state, path)
-    with pytest.raises(PredictorError, match=r"what lies between the layers \(.*Say activation='none' or ") as raised:
+    with pytest.raises(PredictorError, match=r"what lies between the layers \(.*say activation='relu' or ") as raised:
         load_predictor(path)
     assert f"predictor=load_predictor({str(path)!r}, activation='relu')" in str(raised.value)
     with pytest.raises(PredictorError, match="got 'gelu'"):
