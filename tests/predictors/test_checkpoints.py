@@ -389,15 +389,44 @@ class InForward(torch.nn.Module):
         return self.layers[1](torch.relu(self.layers[0](x)))
 
 
-def test_an_activation_in_forward_is_not_guessed_and_a_saved_file_remembers_it(tmp_path):
+def test_an_activation_in_forward_is_not_guessed_and_what_the_error_says_can_be_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     head = InForward()
-    torch.save(head.state_dict(), tmp_path / "head.pth")
-    with pytest.raises(PredictorError, match=r"\.save\('head\.safetensors'\) writes a file that remembers it"):
-        load_predictor(tmp_path / "head.pth")
-    load_predictor(tmp_path / "head.pth", activation="relu").save(tmp_path / "head.safetensors")
+    torch.save(head.state_dict(), "own.pth")
+    with pytest.raises(PredictorError, match="weights, which do not say it: say activation='relu' or") as told:
+        load_predictor("own.pth")
+    assert "as in predictor=load_predictor('own.pth', activation='relu'). " in str(told.value)
+    assert "load_predictor('own.pth', activation='relu').save('head.safetensors') writes" in str(told.value)
+    said = load_predictor("own.pth", activation="relu")
+    load_predictor("own.pth", activation="relu").save("head.safetensors")
     expected = head.double()(torch.from_numpy(units(8)).double()).detach().numpy()[:, 0]
-    assert np.abs(scores(load_predictor(tmp_path / "head.safetensors"), units(8)) - expected).max() < 1e-6
+    for predictor in (said, load_predictor("head.safetensors")):
+        assert np.abs(scores(predictor, units(8)) - expected).max() < 1e-6
+        assert predictor.info.name == "own.pth"
+
+
+@pytest.mark.parametrize("wrap", [torch.nn.DataParallel, torch.nn.Sequential, lambda module: module])
+@pytest.mark.parametrize("names", [("fc1", "fc2"), ("mlp.0", "mlp.1"), ("head.l1", "head.l2"), ("0", "3")])
+def test_heads_as_people_write_them_score_like_their_module_or_are_refused(tmp_path, names, wrap):
+    torch.manual_seed(1)
+    first, last = torch.nn.Linear(8, 6), torch.nn.Linear(6, 1)
+    module = torch.nn.Module()
+    for name, layer in zip(names, (first, last), strict=True):
+        *parents, own = name.split(".")
+        at = module
+        for parent in parents:
+            at = at._modules.setdefault(parent, torch.nn.Module())
+        at.add_module(own, layer)
+    torch.save(wrap(module).state_dict(), tmp_path / "own.pth")
+    with pytest.raises(PredictorError, match="what lies between the layers"):
+        load_predictor(tmp_path / "own.pth")
+    vectors = torch.from_numpy(units(8)).double()
+    hidden, last = first.double()(vectors), last.double()
+    for activation, between in (("relu", torch.relu(hidden)), ("none", hidden)):
+        expected = last(between).detach().numpy()[:, 0]
+        predictor = load_predictor(tmp_path / "own.pth", activation=activation)
+        assert np.abs(scores(predictor, units(8)) - expected).max() < 1e-6
 
 
 @pytest.mark.parametrize("prefix", ["layers.", "", "module.mlp.", "fc"])
@@ -435,7 +464,45 @@ def test_nothing_is_said_of_a_predictor_that_is_known(said):
         load_predictor(load_predictor(), **said)
 
 
-@pytest.mark.parametrize("norm", [torch.nn.BatchNorm1d, torch.nn.LayerNorm])
+@pytest.mark.parametrize("activation", ["none", "relu"])
+def test_a_saved_file_is_what_it_says_of_itself(tmp_path, activation):
+    torch.save(network(), tmp_path / "own.pth")
+    load_predictor(tmp_path / "own.pth", activation=activation, input_scale=3.0).save(tmp_path / "saved.safetensors")
+    with pytest.raises(PredictorError, match=r"expected input_scale=.* as it says of itself, got 2\.0: leave it out"):
+        load_predictor(tmp_path / "saved.safetensors", input_scale=2.0)
+    if activation == "relu":  # What has no activation is folded into one layer, which has nothing between.
+        with pytest.raises(PredictorError, match=r"expected activation='relu' for .*, got 'none': leave it out"):
+            load_predictor(tmp_path / "saved.safetensors", activation="none")
+        load_predictor(tmp_path / "saved.safetensors", activation="relu", input_scale=3.0)
+
+
+def test_a_published_network_keeps_the_name_that_it_was_saved_under(shared, tmp_path):
+    load_predictor(shared / "weights/ava+logos-l14-reluMSE.pth").named("mine").save(tmp_path / "mine.safetensors")
+    assert load_predictor(tmp_path / "mine.safetensors").info.name == "mine"
+
+
+@pytest.mark.parametrize("activation", ["gelu", "", "ReLU"])
+def test_an_activation_that_is_not_known_is_refused_for_one_layer_too(shared, head, activation):
+    for path in (head, shared / "weights/sa_0_4_vit_l_14_linear.pth"):
+        with pytest.raises(PredictorError, match=f"expected activation to be one of none, relu, got '{activation}'"):
+            load_predictor(path, activation=activation)
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("nan"), float("inf"), "2", True])
+def test_an_input_scale_that_is_no_positive_number_is_refused(head, scale):
+    with pytest.raises(PredictorError, match="expected input_scale to be a positive, finite number, got"):
+        load_predictor(head, input_scale=scale)
+
+
+def test_a_head_in_the_working_folder_has_a_name(tmp_path, monkeypatch):
+    """A preset holds for scores of which nothing at all is said, so a predictor always says its name."""
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    save_file(stack(("", 1, 8)), "model.safetensors")
+    assert load_predictor(".").info.name == "mine"
+
+
+@pytest.mark.parametrize("norm", [torch.nn.BatchNorm1d, torch.nn.LayerNorm, torch.nn.RMSNorm, torch.nn.PReLU])
 def test_a_norm_between_the_layers_is_not_left_out(tmp_path, norm):
     torch.save(
         torch.nn.Sequential(torch.nn.Linear(8, 6), norm(6), torch.nn.Linear(6, 1)).state_dict(), tmp_path / "n.pth"
