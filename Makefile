@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types contracts check lowest rapids test-gpu bench bench-peers bench-images bench-job bench-gpu proof-gpu chaos pictures notebooks folded wheel clean
+.PHONY: help demo test test-slow lint types contracts check lowest rapids test-gpu bench bench-peers bench-images bench-job bench-gpu proof-gpu chaos end-to-end notebooks folded wheel clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,7 +28,7 @@ demo: $(VENV)/.test  ## Make a small synthetic data set and score it
 test: $(VENV)/.test  ## Run the tests (less than ten minutes on two cores)
 	$(BIN)/python -m pytest
 
-test-slow: $(VENV)/.test  ## Run the notebooks, and whole models and ways from pictures to tars
+test-slow: $(VENV)/.test  ## Run the notebooks, and whole models, and jobs from images to tars
 	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev  ## Check style and format
@@ -84,7 +84,7 @@ bench-peers: $(VENV)/.bench .venv-peers/.ready .venv-curator/.ready  ## Measure 
 	PEER_PYTHONS='nemo_curator=.venv-curator/bin/python $(foreach peer,$(PEERS),$(peer)=.venv-peers/bin/python)' \
 	$(BIN)/python benchmarks/run.py peers --write
 
-bench-images: $(VENV)/.bench  ## Measure decoding and preprocessing of pictures, and how busy the model is kept
+bench-images: $(VENV)/.bench  ## Measure decoding and preprocessing of images, and how busy the model is kept
 	$(BIN)/python benchmarks/images.py preprocess --json benchmarks/images.json
 	$(BIN)/python benchmarks/images.py busy --large --json benchmarks/images.json
 
@@ -94,14 +94,14 @@ bench-job: $(VENV)/.bench  ## Measure the memory of jobs, and one of a hundred m
 chaos: $(VENV)/.test  ## Kill workers and drivers of jobs again and again, and compare what comes out
 	PYTHONPATH=tests $(BIN)/python -m helpers.chaos
 
-pictures: $(VENV)/.test  ## Pictures to scores to kept tars by a small random model, killed once and gone on with
+end-to-end: $(VENV)/.test  ## Images to scores to kept tars with a small random model, killed once and resumed
 	PYTHONPATH=tests $(BIN)/python -m helpers.end_to_end
 
-bench-gpu: .venv-rapids/.ready  ## Measure one GPU: arithmetic, columns, Parquet to scores, pictures
+bench-gpu: .venv-rapids/.ready  ## Measure one GPU: arithmetic, columns, Parquet to scores, images
 	.venv-rapids/bin/python benchmarks/run.py gpu --write
 
 # It needs nobody. CURATOR_0 and CHECKPOINTS in the environment bring a peer in, as benchmarks/suites/gpu.py says.
-proof-gpu: .venv-rapids/.ready  ## All that only a GPU can show, tests and figures, into benchmarks/GPU.md; STEPS says which
+proof-gpu: .venv-rapids/.ready  ## All tests and figures that need a GPU, into benchmarks/GPU.md; STEPS says which
 	.venv-rapids/bin/python benchmarks/proof.py $(STEPS)
 
 notebooks: $(VENV)/.test  ## Run the notebooks in place
