@@ -17,7 +17,7 @@ from dask_aesthetic.cli.score import json_options
 from dask_aesthetic.filter import Copiers, FilterPlan, FilterSummary, plan_filter, summary
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.files import find_files
-from dask_aesthetic.inputs.layouts import look_at_all
+from dask_aesthetic.inputs.layouts import inspect_all
 from dask_aesthetic.job.running import run_plan
 from dask_aesthetic.thresholds import find_threshold
 
@@ -100,7 +100,7 @@ def _plan(
     **options: Any,
 ) -> FilterPlan:
     files = [file for file, _ in find_files(scored, ".parquet", storage_options)]
-    footers = look_at_all(files, parquet.read_footer)
+    footers = inspect_all(files, parquet.read_footer)
     schemas = [footer.schema for footer in footers]
     told = provenance(list(zip([file.path for file in files], schemas, strict=True)))
     scale = scale_of(scale, told)

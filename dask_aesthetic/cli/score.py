@@ -11,8 +11,8 @@ from dask_aesthetic.accessor.embedding import MODEL, PRETRAINED
 from dask_aesthetic.cli.run import run
 from dask_aesthetic.images.encoder import PRECISIONS
 from dask_aesthetic.images.sources import POOLING
+from dask_aesthetic.inputs.image_shards import FORMATS as PICTURES
 from dask_aesthetic.inputs.layouts import FORMATS
-from dask_aesthetic.inputs.pictures import FORMATS as PICTURES
 from dask_aesthetic.job import STYLES
 from dask_aesthetic.job.dataset import PICTURES_PER_SHARD, ROWS_PER_SHARD
 

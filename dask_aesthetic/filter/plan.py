@@ -38,7 +38,7 @@ class Part:
     def inputs(self) -> list[list[Any]]:
         """Size and stamp of each file that it is made from."""
         files = [file for piece in self.pieces for file in (piece.tar.file, piece.tar.metadata) if file is not None]
-        return [[file.size, file.stamp] for file in files]
+        return [[file.size, file.version] for file in files]
 
     @property
     def content(self) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dask_aesthetic.errors import ColumnError, InputError
-from dask_aesthetic.inputs.layouts import look_at_all
+from dask_aesthetic.inputs.layouts import inspect_all
 from dask_aesthetic.inputs.tar import read_index
 from dask_aesthetic.inputs.tars import Tar
 
@@ -150,7 +150,7 @@ def meet(table: pa.Table, tars: Sequence[Tar]) -> tuple[list[Piece], Counts]:
     """
     by_shard = SHARD in table.column_names
     parts = _by_shard(table, tars) if by_shard else {"": Scored.of(table)}
-    met = look_at_all(tars, lambda tar: _meet(tar, parts[tar.name if by_shard else ""]))
+    met = inspect_all(tars, lambda tar: _meet(tar, parts[tar.name if by_shard else ""]))
     pieces, counts = [], Counts()
     used = {name: np.zeros(len(scored.keys), bool) for name, scored in parts.items()}
     for tar, its in zip(tars, met, strict=True):

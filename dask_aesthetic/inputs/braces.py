@@ -1,4 +1,4 @@
-"""Names with braces, as shells and webdataset write them: many names in one."""
+"""Brace expansion of file names, as in shells and webdataset: ``{00000..00099}.tar``."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from math import prod
 
 from dask_aesthetic.errors import InputError
 
-MOST = 1_000_000
+MAX_NAMES = 1_000_000
 _GROUP = re.compile(r"\{([^{}]*,[^{}]*|\d+\.\.\d+)\}")
 
 
 def expand(name: str) -> list[str]:
-    """The names that one with braces stands for, in a shell's order; braces in braces are none.
+    """Expand the braces of a name into all the names it stands for, in a shell's order.
+
+    Nested braces are not expanded.
 
     Raises
     ------
     InputError
-        There are more than a million.
+        The name expands to more than a million names.
 
     Examples
     --------
@@ -29,11 +31,11 @@ def expand(name: str) -> list[str]:
     ['{one}.tar']
     """
     pieces = _GROUP.split(name)
-    choices = [_choices(piece) if at % 2 else (piece,) for at, piece in enumerate(pieces)]
+    choices = [_choices(piece) if index % 2 else (piece,) for index, piece in enumerate(pieces)]
     count = prod(map(len, choices))
-    if count > MOST:
-        raise InputError(f"expected braces that stand for at most {MOST:,} names, got {count:,} of {name!r}")
-    widths = [_width(piece) if at % 2 else 0 for at, piece in enumerate(pieces)]
+    if count > MAX_NAMES:
+        raise InputError(f"expected braces that stand for at most {MAX_NAMES:,} names, got {count:,} of {name!r}")
+    widths = [_width(piece) if index % 2 else 0 for index, piece in enumerate(pieces)]
     return [
         "".join(str(piece).zfill(width) for piece, width in zip(chosen, widths, strict=True))
         for chosen in product(*choices)
@@ -48,6 +50,6 @@ def _choices(group: str) -> Sequence[object]:
 
 
 def _width(group: str) -> int:
-    """Digits of a range's numbers, where one of its ends begins with a nought."""
+    """Digits of a range's zero-padded numbers; 0 if neither end begins with a zero."""
     ends = group.split("..")
     return max(map(len, ends)) if "," not in group and any(end.startswith("0") for end in ends) else 0

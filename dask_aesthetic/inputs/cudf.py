@@ -1,4 +1,4 @@
-"""Parquet files as cuDF partitions of scores: embeddings are read to the GPU, scored there and dropped."""
+"""Parquet files as cuDF partitions of scores: embeddings are read to the GPU, scored there, and dropped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_type(dtype: pa.DataType, column: str) -> None:
-    """Refuse embeddings that cuDF has no type for."""
+    """Raise ColumnError for float16 embeddings, since cuDF has no float16."""
     storage = dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype
     if storage.value_type == pa.float16():
         raise ColumnError(
@@ -28,50 +28,50 @@ def check_type(dtype: pa.DataType, column: str) -> None:
         )
 
 
-def most_rows(width: int) -> int:
-    """How many rows of so many floats a cuDF column holds."""
+def max_rows(width: int) -> int:
+    """Maximum rows of a cuDF column of lists of `width` floats."""
     return (2**31 - 1) // width
 
 
 def check_spans(tables: Sequence[Any], spans: Sequence[Span], width: int) -> None:
-    """Refuse row groups of more rows than a cuDF column holds."""
+    """Raise InputError for row groups of more rows than a cuDF column can hold."""
     for table, span in zip(tables, spans, strict=True):
-        if len(span) > most_rows(width):
+        if len(span) > max_rows(width):
             raise InputError(
-                f"expected row groups of at most {most_rows(width):,} rows in {table.file.name} for cuDF, whose "
+                f"expected row groups of at most {max_rows(width):,} rows in {table.file.name} for cuDF, whose "
                 f"columns hold at most 2,147,483,647 floats, got one of {len(span):,}: write smaller ones, or read it "
                 "under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
             )
 
 
 def read_spans(
-    tables: Sequence[Any], spans: Sequence[Span], carried: pa.Schema, embedding_column: str, spec: ScoreSpec
+    tables: Sequence[Any], spans: Sequence[Span], passthrough: pa.Schema, embedding_column: str, spec: ScoreSpec
 ) -> dd.DataFrame:
-    """A lazy frame of cuDF partitions: the carried columns, the score and ``keep``."""
-    columns = held(carried)
+    """Lazy Dask DataFrame of cuDF partitions: passthrough columns, score and ``keep``."""
+    columns = cudf_schema(passthrough)
     return from_spans(
-        read, tables, spans, _empty(columns, spec), carried=columns, embedding_column=embedding_column, spec=spec
+        read, tables, spans, _empty(columns, spec), passthrough=columns, embedding_column=embedding_column, spec=spec
     )
 
 
 def read(
-    table: Any, span: Span, columns: list[str], carried: pa.Schema, embedding_column: str, spec: ScoreSpec
+    table: Any, span: Span, columns: list[str], passthrough: pa.Schema, embedding_column: str, spec: ScoreSpec
 ) -> cudf.DataFrame:
-    """One partition, with these columns alone; the embeddings are read where a score is asked for."""
+    """Read one cuDF partition with these columns; embeddings are read only if a score column is among them."""
     import cudf
 
     if not len(span):
-        return _empty(carried, spec)[columns]
+        return _empty(passthrough, spec)[columns]
     folders = dict(table.folders)
-    own = pa.schema([field for field in carried if field.name in columns and field.name not in folders])
-    # On the host, by what reads them without a GPU: cuDF makes an index of some, and other types than the file's.
-    made = {name: hive.constant(folders[name], len(span), pa.string()) for name in columns if name in folders}
+    own = pa.schema([field for field in passthrough if field.name in columns and field.name not in folders])
+    # Passthrough columns are read by pyarrow: cuDF would turn some into an index, and change types.
+    arrays = {name: hive.constant(folders[name], len(span), pa.string()) for name in columns if name in folders}
     if own.names:
-        read = parquet.read_rows(table.file, own, span.start, span.stop)
-        made.update(zip(own.names, read.columns, strict=True))
+        table_rows = parquet.read_rows(table.file, own, span.start, span.stop)
+        arrays.update(zip(own.names, table_rows.columns, strict=True))
     frame = cudf.DataFrame(index=cudf.RangeIndex(span.first, span.first + len(span)))
-    if made:
-        index, frame = frame.index, cudf.DataFrame.from_arrow(pa.table(made))
+    if arrays:
+        index, frame = frame.index, cudf.DataFrame.from_arrow(pa.table(arrays))
         frame.index = index
     if {spec.score_column, spec.keep_column} & set(columns):
         embeddings = _embeddings(table.file, span, embedding_column)
@@ -85,67 +85,67 @@ def _embeddings(file: File, span: Span, column: str) -> cudf.Series:
     import cudf
 
     footer = parquet.read_footer(file)
-    # cuDF would fetch a whole file from elsewhere for every partition, and counts by the steps of pandas' indexes.
+    # cuDF would fetch a whole remote file for every partition, and misreads RangeIndex metadata with a step.
     if not file.is_local or _has_steps(footer.schema):
         schema = pa.schema([pa.field(column, pa.list_(footer.schema.field(column).type.value_type))])
         return cudf.Series.from_arrow(parquet.read_rows(file, schema, span.start, span.stop)[column])
-    found = cudf.read_parquet(
+    frame = cudf.read_parquet(
         file.path,
         columns=[column],
-        row_groups=[parquet.groups_of(footer, span.start, span.stop)],
+        row_groups=[parquet.row_groups_of(footer, span.start, span.stop)],
         use_pandas_metadata=False,
-        dataset_kwargs={"partitioning": None},  # Folders called lang=en would be columns, in place of the file's own.
+        dataset_kwargs={"partitioning": None},  # Hive partition columns would replace the file's own.
     )
-    if len(found) != len(span) or column not in found.columns:
-        raise parquet.changed(file, span.start, span.stop, len(found))
-    return found[column]
+    if len(frame) != len(span) or column not in frame.columns:
+        raise parquet.changed_error(file, span.start, span.stop, len(frame))
+    return frame[column]
 
 
 def _has_steps(schema: pa.Schema) -> bool:
-    """Whether pandas wrote the file with a RangeIndex in steps, as of every second row."""
+    """Whether pandas wrote the file with a RangeIndex whose step is not 1."""
     index = (schema.pandas_metadata or {}).get("index_columns", [])
     return any(isinstance(one, dict) and one.get("step", 1) != 1 for one in index)
 
 
-def held(schema: pa.Schema) -> pa.Schema:
-    """Columns to carry with the types that cuDF has for them.
+def cudf_schema(schema: pa.Schema) -> pa.Schema:
+    """Schema of passthrough columns with the types that cuDF has for them.
 
     Raises
     ------
     ColumnError
-        It has none.
+        cuDF has no type for a column.
     """
-    return pa.schema([pa.field(field.name, _held(field.type, field.name)) for field in schema])
+    return pa.schema([pa.field(field.name, _cudf_type(field.type, field.name)) for field in schema])
 
 
-def _held(dtype: pa.DataType, name: str) -> pa.DataType:
+def _cudf_type(dtype: pa.DataType, name: str) -> pa.DataType:
     types = pa.types
     if types.is_dictionary(dtype):
-        return _held(dtype.value_type, name)
+        return _cudf_type(dtype.value_type, name)
     if types.is_large_string(dtype) or types.is_string_view(dtype) or types.is_null(dtype):
         return pa.string()
     if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
-        return pa.list_(_held(dtype.value_type, name))
+        return pa.list_(_cudf_type(dtype.value_type, name))
     if types.is_struct(dtype):
-        return pa.struct([pa.field(field.name, _held(field.type, name)) for field in dtype])
+        return pa.struct([pa.field(field.name, _cudf_type(field.type, name)) for field in dtype])
     if types.is_float16(dtype):
         return pa.float32()
     if types.is_date(dtype):
         return pa.timestamp("s")
-    plain = types.is_integer(dtype) or types.is_floating(dtype) or types.is_boolean(dtype) or types.is_string(dtype)
-    named = types.is_timestamp(dtype) and not (dtype.tz or "").startswith(("+", "-"))  # It knows no zone by its offset.
-    if plain or named or types.is_decimal128(dtype) or types.is_duration(dtype):
+    simple = types.is_integer(dtype) or types.is_floating(dtype) or types.is_boolean(dtype) or types.is_string(dtype)
+    known_zone = types.is_timestamp(dtype) and not (dtype.tz or "").startswith(("+", "-"))  # cuDF has no fixed offsets.
+    if simple or known_zone or types.is_decimal128(dtype) or types.is_duration(dtype):
         return dtype
     raise ColumnError(
-        f"expected columns to carry that cuDF has a type for, got {dtype} in {name!r}: leave it out by columns=[...], "
-        "or read it under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
+        f"expected passthrough columns that cuDF has a type for, got {dtype} in {name!r}: leave it out by "
+        "columns=[...], or read it under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
     )
 
 
-def _empty(carried: pa.Schema, spec: ScoreSpec) -> cudf.DataFrame:
+def _empty(passthrough: pa.Schema, spec: ScoreSpec) -> cudf.DataFrame:
     import cudf
 
-    fields = [*carried, pa.field(spec.score_column, pa.float32()), pa.field(spec.keep_column, pa.bool_())]
+    fields = [*passthrough, pa.field(spec.score_column, pa.float32()), pa.field(spec.keep_column, pa.bool_())]
     return cudf.DataFrame.from_arrow(pa.schema(fields).empty_table())
 
 

@@ -1,4 +1,4 @@
-"""DataComp's metadata: embeddings in .npz files beside Parquet files."""
+"""Reader of DataComp's metadata: embeddings in .npz files beside Parquet files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import dask.dataframe as dd
 
-from dask_aesthetic.inputs.files import Place, list_files
-from dask_aesthetic.inputs.pairs import look_at_layout, read_pairs
+from dask_aesthetic.inputs.files import StrPath, list_files
+from dask_aesthetic.inputs.pairs import open_pairs, read_pairs
 
 
 def read_datacomp(
-    folder: Place,
+    folder: StrPath,
     *,
     key: str = "l14_img",
     embedding_column: str = "image_embedding",
@@ -20,36 +20,36 @@ def read_datacomp(
     rows_per_partition: int | None = 25_000,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dd.DataFrame:
-    """Read DataComp's embeddings and metadata as a lazy Dask frame.
+    """Read DataComp embeddings (.npz) and metadata (Parquet) as a lazy Dask DataFrame.
 
     Parameters
     ----------
     folder : str or path
-        A path or fsspec URL. Holds ``<name>.npz`` and ``<name>.parquet`` (searched through), paired by name and read in
-        its order.
+        A path or fsspec URL, searched recursively. Holds ``<name>.npz`` and ``<name>.parquet``, paired and ordered by
+        name.
     key : str
-        Which matrix of the .npz files: "l14_img" (OpenAI's ViT-L/14, 768 wide) or "b32_img" (ViT-B/32, 512 wide, for
+        Matrix of the .npz files to read: "l14_img" (OpenAI's ViT-L/14, 768 wide) or "b32_img" (ViT-B/32, 512 wide, for
         ``predictor="laion-v1-b32"``). "l14_txt" and "b32_txt" are embeddings of captions, which no predictor scores.
     embedding_column, columns
         As in `read_clip_retrieval`.
     rows_per_partition : int or None
-        The most rows of a partition, which never spans two shards; None for a partition per shard, as compressed
+        Maximum rows of a partition, which never spans two shards; None for a partition per shard, as compressed
         .npz files always have.
     storage_options : mapping, optional
-        For fsspec.
+        Options of the fsspec file system.
 
     Returns
     -------
     dask.dataframe.DataFrame
-        As of `read_clip_retrieval`. Embeddings of uncompressed .npz files, such as `numpy.savez` writes, stay in the
-        mapped file, where they lie aligned.
+        As of `read_clip_retrieval`. Embeddings of uncompressed .npz files, as `numpy.savez` writes them, stay in the
+        memory-mapped file if they are aligned there.
 
     Raises
     ------
     InputError
-        As in `read_clip_retrieval`; or an .npz file has no matrix `key`.
+        As in `read_clip_retrieval`; or an .npz file lacks the matrix `key`.
     ColumnError
-        A metadata column is not there, or is called as the embedding is.
+        A metadata column is missing, or has the name of the embedding column.
 
     Examples
     --------
@@ -64,5 +64,5 @@ def read_datacomp(
     0   a            4.883
     1   b            4.883
     """
-    found = look_at_layout("datacomp", list_files(folder, storage_options), folder, key)
-    return read_pairs(found, embedding_column, columns, rows_per_partition)
+    pairs = open_pairs("datacomp", list_files(folder, storage_options), folder, key)
+    return read_pairs(pairs, embedding_column, columns, rows_per_partition)

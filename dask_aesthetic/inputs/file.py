@@ -1,4 +1,4 @@
-"""A file to read, here or behind a URL: opened, read by ranges, and told apart by its content."""
+"""A local file or an fsspec URL: open it, read byte ranges, digest its content, know its version."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import xxhash
 
 from dask_aesthetic.errors import AestheticError, InputError, first_line
 
-BLOCK = 1 << 24  # Bytes fetched together from a store.
-_CACHED = 1 << 18  # Bytes of a file here that are read together: they are still in cache when they are digested.
-# How stores tell that a file was written again: by its content if they can, else by time.
-_STAMPS = (
+BLOCK = 1 << 24  # Bytes of one request to a store.
+_CACHED = 1 << 18  # Bytes of a local file that are read together: they are still in cache when they are digested.
+# Keys by which stores report the version of a file: its content if they can, else its time of modification.
+_VERSION_KEYS = (
     *(
         "ETag",
         "etag",
@@ -41,58 +41,58 @@ _STAMPS = (
 
 @dataclass(frozen=True)
 class File:
-    """A file to read: here, or behind an fsspec URL.
+    """A file to read: a local path or an fsspec URL.
 
     Attributes
     ----------
     path : str
-        Absolute path here, or the URL with its protocol.
+        Absolute local path, or the URL with its protocol.
     size : int
         In bytes.
-    stamp : str
-        Differs after the file was written again: time stamp in nanoseconds here; elsewhere the store's checksum, or
-        its time stamp if it gives none.
+    version : str
+        Changes when the file is rewritten. The mtime in nanoseconds of a local file; of a URL the store's etag or
+        checksum, or its time of modification if the store reports neither.
     options : mapping
-        fsspec's storage options. They may hold secrets, so they are in no comparison, text or token.
+        fsspec's storage options. They may hold secrets, so comparisons, repr and Dask tokens leave them out.
     """
 
     path: str
     size: int
-    stamp: str
+    version: str
     options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __dask_tokenize__(self) -> tuple[str, int, str]:
-        return self.path, self.size, self.stamp
+        return self.path, self.size, self.version
 
     @property
     def is_local(self) -> bool:
-        """Whether it lies here, under a plain path."""
+        """Whether the path is local, not a URL."""
         return not is_url(self.path)
 
     @property
     def name(self) -> str:
-        """Its name without its folder."""
+        """File name without its folder."""
         return self.path.partition("::")[0].rpartition("/")[2] if not self.is_local else Path(self.path).name
 
     @property
     def stem(self) -> str:
-        """Its name without its ending."""
+        """File name without its folder and suffix."""
         return Path(self.name).stem
 
     def open(self, ahead: int = 1 << 16) -> IO[bytes]:
-        """The file as a binary stream that can seek; elsewhere so many bytes are fetched together."""
+        """Open as a seekable binary stream; a URL is read ahead by `ahead` bytes."""
         if self.is_local:
             with self.reading("a file"):
                 return Path(self.path).open("rb")
-        return io.BufferedReader(Ranges(self), ahead)
+        return io.BufferedReader(RemoteStream(self), ahead)
 
     def read(self, begin: int, length: int) -> bytes:
-        """Some of its bytes.
+        """Read `length` bytes from `begin` on.
 
         Raises
         ------
         InputError
-            It cannot be read, or is shorter.
+            The file cannot be read, or is shorter.
         """
         if not length:
             return b""
@@ -112,33 +112,33 @@ class File:
         return data
 
     def digest(self, ranges: Sequence[tuple[int, int]] | None = None) -> str:
-        """xxh3_128 of the whole file or of (begin, length) ranges one after another, in hexadecimal.
+        """xxh3_128 content hash, in hexadecimal, of the whole file or of (begin, length) ranges one after another.
 
         Raises
         ------
         InputError
-            It cannot be read, or is shorter.
+            The file cannot be read, or is shorter.
         """
-        whole = [(0, self.size)] if ranges is None else ranges
+        parts = [(0, self.size)] if ranges is None else ranges
         state = xxhash.xxh3_128()
-        for part in self._read_through(whole) if self.is_local else self._fetched(whole):
-            state.update(part)
+        for data in self._read_local(parts) if self.is_local else self._fetch(parts):
+            state.update(data)
         return state.hexdigest()
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
-        """Turn what a damaged file or a store raises into an InputError that names the file."""
+        """Context manager that turns errors of damaged files and of stores into an InputError that names the file."""
         try:
             yield
         except (AestheticError, MemoryError):
             raise
         except Exception as error:
-            # Stores raise whatever their libraries do; here anything else than these is a mistake of ours.
+            # Stores raise whatever their libraries raise. Of a local file, any other error is a bug of this package.
             if self.is_local and not isinstance(error, (OSError, EOFError, pa.ArrowException)):
                 raise
             raise InputError(f"expected {what}, got {self.path}: {first_line(error)}") from error
 
-    def _read_through(self, ranges: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
+    def _read_local(self, ranges: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
         buffer = memoryview(bytearray(_CACHED))
         with self.reading("a file"), Path(self.path).open("rb", buffering=0) as stream:
             for begin, length in ranges:
@@ -154,14 +154,14 @@ class File:
                     yield buffer[:count]
                     left -= count
 
-    def _fetched(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    def _fetch(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         for begin, length in ranges:
             for at in range(begin, begin + length, BLOCK):
                 yield self.read(at, min(BLOCK, begin + length - at))
 
 
-class Ranges(io.RawIOBase):
-    """A file elsewhere as a stream whose every read is one request, for exactly what is read."""
+class RemoteStream(io.RawIOBase):
+    """Unbuffered stream of a remote file: each read is one request for exactly the bytes that it returns."""
 
     def __init__(self, file: File) -> None:
         self._file, self._at = file, 0
@@ -192,17 +192,17 @@ class Ranges(io.RawIOBase):
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is fsspec's to open."""
+    """Whether a path is a URL for fsspec."""
     return "://" in path
 
 
 def local_file(path: str) -> File:
-    """A file here, by its path; of a link, what it points to.
+    """File of a local path; symbolic links are followed.
 
     Raises
     ------
     InputError
-        It is not there.
+        The file does not exist.
     """
     try:
         status = Path(path).stat()
@@ -212,10 +212,10 @@ def local_file(path: str) -> File:
 
 
 def remote_file(url: str, info: Mapping[str, Any], options: Mapping[str, Any]) -> File:
-    """A file elsewhere, by what its store tells of it."""
+    """File of a URL, from the info that its fsspec file system reports."""
     if info.get("size") is None:
         raise InputError(f"expected the size of {url} from its server, got none: copy the file first")
-    # Of a store that tells neither, a file may always have been written again.
-    stamp = next((info[name] for name in _STAMPS if info.get(name) is not None), uuid4().hex)
-    text = repr(stamp.timestamp()) if isinstance(stamp, datetime) else str(stamp).strip('"')
+    # Without any of these keys, assume a new version each time.
+    version = next((info[name] for name in _VERSION_KEYS if info.get(name) is not None), uuid4().hex)
+    text = repr(version.timestamp()) if isinstance(version, datetime) else str(version).strip('"')
     return File(url, int(info["size"]), text, options)

@@ -1,4 +1,4 @@
-"""Which files a path, a URL, a folder or a glob names, here or elsewhere."""
+"""Listing of files: paths, folders, globs, braces and fsspec URLs."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from dask_aesthetic.errors import InputError, first_line
 from dask_aesthetic.inputs.braces import expand
 from dask_aesthetic.inputs.file import File, is_url, local_file, remote_file
 
-Place = str | os.PathLike[str]
-Source = Place | Iterable[Place]
+StrPath = str | os.PathLike[str]
+Source = StrPath | Iterable[StrPath]
 __all__ = [
     "File",
-    "Found",
-    "Place",
+    "ListedFile",
+    "StrPath",
     "Source",
-    "ending_of",
+    "match_suffix",
     "find_files",
-    "left_out",
+    "skipped_files",
     "list_files",
-    "places",
-    "shown",
+    "source_paths",
+    "format_source",
     "sibling",
-    "with_suffix",
+    "files_with_suffix",
 ]
-_HIDDEN = "."  # What operating systems, editors and unfinished jobs leave.
-_ASIDE = "_"  # What other programs write beside data: nothing to score, but cameras name images so as well.
-# Not worth a word where it is left out: what Spark, Arrow, img2dataset and jobs of this package keep beside data.
+_HIDDEN = "."  # Prefix of files that operating systems, editors and unfinished jobs leave.
+_UNDERSCORE = "_"  # Prefix of files that other programs write beside data; but cameras use it for images, too.
+# Files that Spark, Arrow, img2dataset and jobs of this package keep beside data; skipped without a warning.
 _BOOKKEEPING = re.compile(
     r"(.*/)?(_SUCCESS|_metadata|_common_metadata|_(started|committed)_[^/]*|[^/]*_stats\.json"
     r"|(_delta_log|_temporary|_dask_aesthetic|_failed\.parquet)(/.*)?)"
@@ -42,95 +42,96 @@ _KINDS = {".parquet": "Parquet", ".npy": "npy", ".npz": "npz"}
 
 
 @dataclass(frozen=True)
-class Found:
-    """A file and what it is called where it was looked for.
+class ListedFile:
+    """A file and its name relative to the source that was listed.
 
     Attributes
     ----------
     file : File
     name : str
         Relative to the folder or the part before a glob's first wildcard or brace, with "/" and its suffix.
-    named : bool
-        Whether it was named itself or matched by a glob, and so is meant, whatever its suffix.
-    matched : bool
-        Whether it was named by a glob alone.
-    aside : bool
-        Whether its name, or a folder's, begins with an underscore that nobody asked for: only images are taken then.
+    explicit : bool
+        Whether the source names or matches the file itself, not only its folder: any suffix is accepted then.
+    by_glob : bool
+        Whether only a glob matches it.
+    underscored : bool
+        Whether its name, or a folder's, begins with an underscore that the source does not spell out: only images are
+        read then.
     """
 
     file: File
     name: str
-    named: bool
-    matched: bool = False
-    aside: bool = False
+    explicit: bool
+    by_glob: bool = False
+    underscored: bool = False
 
 
 def find_files(source: Source, suffix: str, options: Mapping[str, Any] | None = None) -> list[tuple[File, str]]:
-    """The files that a path or URL names, in the order of their names.
+    """Find files with a suffix in a path, folder, glob or URL, sorted by name.
 
     Parameters
     ----------
     source : str, path, or list of them
-        A file, a folder (searched through, without what begins with "." or "_") or a glob; braces, as in
-        ``{00000..00099}.tar`` or ``{en,fr}/``, stand for many names.
+        A file, a folder (searched recursively, without names that begin with "." or "_") or a glob; braces, as in
+        ``{00000..00099}.tar`` or ``{en,fr}/``, are expanded.
     suffix : str
-        Of the files to take from folders, in any case: ".parquet". A file that is named, or matched by a glob, is taken
-        as it is.
+        Suffix of the files to take from folders, in any case: ".parquet". A file that is named itself, or matched by a
+        glob, may have any suffix.
     options : mapping, optional
         fsspec's storage options.
 
     Returns
     -------
     list of (File, str)
-        Each with its name relative to the folder, or to what stands before a glob's first wildcard, without suffix.
+        Each with its name relative to the folder, or to the part before a glob's first wildcard, without suffix.
 
     Raises
     ------
     InputError
-        There are none, something named is not there, or two files have the same name.
+        No such files exist, a named path does not exist, or two files have the same name.
     """
-    return with_suffix(list_files(source, options), suffix, source)
+    return files_with_suffix(list_files(source, options), suffix, source)
 
 
-def list_files(source: Source, options: Mapping[str, Any] | None = None) -> list[Found]:
-    """All files that a source names, of whatever kind; folders are searched through, but for names with a dot first.
+def list_files(source: Source, options: Mapping[str, Any] | None = None) -> list[ListedFile]:
+    """List all files of a source, with any suffix; folders are searched recursively, without hidden files.
 
     Raises
     ------
     InputError
-        Something named is not there, or cannot be listed.
+        A named path does not exist, or cannot be listed.
     """
-    found: list[Found] = []
-    for place, names in _places(source):
+    found: list[ListedFile] = []
+    for path, names in _expand(source):
         for name in names:
-            there = _there(name, options or {}) if is_url(name) else _here(name)
-            found += there if name == place else _within(place, name, there)
+            files = _list_remote(name, options or {}) if is_url(name) else _list_local(name)
+            found += files if name == path else _renamed_by_braces(path, name, files)
     return found
 
 
-def places(source: Source) -> list[str]:
-    """The paths and URLs of a source, one by one; URLs of files here become paths, and braces names."""
-    return [name for _, names in _places(source) for name in names]
+def source_paths(source: Source) -> list[str]:
+    """Paths and URLs of a source, with file:// URLs as paths and braces expanded."""
+    return [name for _, names in _expand(source) for name in names]
 
 
-def shown(source: Source) -> str:
-    """A source in an error."""
-    several = places(source)
-    return ", ".join(map(repr, several[:3])) + (f" and {len(several) - 3} more" if len(several) > 3 else "")
+def format_source(source: Source) -> str:
+    """Text of a source for error messages."""
+    paths = source_paths(source)
+    return ", ".join(map(repr, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
-def with_suffix(found: Iterable[Found], suffix: str, source: Source) -> list[tuple[File, str]]:
-    """Those of a kind, by name without suffix, in its order.
+def files_with_suffix(found: Iterable[ListedFile], suffix: str, source: Source) -> list[tuple[File, str]]:
+    """Select the listed files with a suffix: (file, name without suffix), sorted by name.
 
     Raises
     ------
     InputError
-        There are none, or two have the same name.
+        No file has the suffix, or two have the same name.
     """
     by_name: dict[str, File] = {}
     for one in sorted(found, key=lambda one: one.name):
-        own = ending_of(one.name, (suffix,))
-        if one.aside or (not one.named and not own):
+        own = match_suffix(one.name, (suffix,))
+        if one.underscored or (not one.explicit and not own):
             continue
         name = one.name.removesuffix(own)
         if name in by_name:
@@ -138,77 +139,77 @@ def with_suffix(found: Iterable[Found], suffix: str, source: Source) -> list[tup
         by_name[name] = one.file
     if not by_name:
         kind = _KINDS.get(suffix, suffix)
-        raise InputError(f"expected {kind} files (*{suffix}) in {shown(source)}, got none")
+        raise InputError(f"expected {kind} files (*{suffix}) in {format_source(source)}, got none")
     return sorted(((file, name) for name, file in by_name.items()), key=lambda pair: pair[1])
 
 
-def ending_of(name: str, endings: Iterable[str]) -> str:
-    """The one of some endings, in any case, that a name has, as it is spelled there; empty if it has none.
+def match_suffix(name: str, suffixes: Iterable[str]) -> str:
+    """Suffix of a name among some suffixes, in any case, as the name spells it; empty if it has none of them.
 
     Examples
     --------
-    >>> ending_of("00000.TAR", (".tar", ".tar.gz"))
+    >>> match_suffix("00000.TAR", (".tar", ".tar.gz"))
     '.TAR'
     """
-    return next((name[-len(one) :] for one in endings if name.lower().endswith(one)), "")
+    return next((name[-len(one) :] for one in suffixes if name.lower().endswith(one)), "")
 
 
-def left_out(found: Iterable[Found], taken: Iterable[File]) -> list[str]:
-    """Names of the files that are none of those taken, without what is known to be no data."""
+def skipped_files(found: Iterable[ListedFile], taken: Iterable[File]) -> list[str]:
+    """Names of listed files that were not taken, without known bookkeeping files (_SUCCESS, _metadata)."""
     paths = {file.path for file in taken}
     return [one.name for one in found if one.file.path not in paths and not _BOOKKEEPING.fullmatch(one.name)]
 
 
-def sibling(file: File, endings: Iterable[str], ending: str) -> File | None:
-    """The file beside another that is called as it is but for its ending; None if there is none.
+def sibling(file: File, suffixes: Iterable[str], suffix: str) -> File | None:
+    """Sibling of a file with another suffix, in the same folder; None if it does not exist.
 
     Raises
     ------
     InputError
-        Its store cannot say.
+        The store cannot be asked.
     """
     pieces = file.path.split("::") if not file.is_local else [file.path]
     at = next(at for at, piece in enumerate(pieces) if file.is_local or "://" in piece)
-    own = ending_of(pieces[at], endings)
+    own = match_suffix(pieces[at], suffixes)
     stem = pieces[at].removesuffix(own)
     if file.is_local:
-        spelled = [path for path in (stem + ending, stem + ending.upper()) if os.path.isfile(path)]
+        spelled = [path for path in (stem + suffix, stem + suffix.upper()) if os.path.isfile(path)]
         return local_file(spelled[0]) if spelled else None
-    pieces[at] = stem + ending
+    pieces[at] = stem + suffix
     path = "::".join(pieces)
     try:
         system, root = fsspec.core.url_to_fs(path, **file.options)
         return remote_file(path, system.info(root), file.options)
     except FileNotFoundError:
         return None
-    except Exception as error:  # Whatever the store's library raises.
+    except Exception as error:  # Stores raise whatever their libraries raise.
         raise InputError(f"expected to learn whether there is {path!r}: {first_line(error)}") from error
 
 
-def _here(path: str) -> list[Found]:
+def _list_local(path: str) -> list[ListedFile]:
     if os.path.isdir(path):
-        return list(_walk(path, path))
+        return list(_walk_local(path, path))
     if os.path.exists(path):
-        return [Found(local_file(path), os.path.basename(path), named=True)]
+        return [ListedFile(local_file(path), os.path.basename(path), explicit=True)]
     if not _wildcard(path):
-        raise _absent(path)
+        raise _not_found(path)
     base = os.path.dirname(path[: _wildcard(path)]) or "."
-    found: dict[str, Found] = {}
+    found: dict[str, ListedFile] = {}
     for match in sorted(glob(path, recursive=True)):
         name = os.path.relpath(match, base)
-        if _begins(name, path, _HIDDEN):
+        if _has_prefix(name, path, _HIDDEN):
             continue
-        aside = _begins(name, path, _ASIDE)
+        underscored = _has_prefix(name, path, _UNDERSCORE)
         if os.path.isdir(match):
-            for one in _walk(match, base, aside):
+            for one in _walk_local(match, base, underscored):
                 found.setdefault(one.name, one)
         else:
-            found[name] = Found(local_file(match), name, named=True, matched=True, aside=aside)
+            found[name] = ListedFile(local_file(match), name, explicit=True, by_glob=True, underscored=underscored)
     return list(found.values())
 
 
-def _walk(folder: str, base: str, aside: bool = False) -> Iterator[Found]:
-    """The files under a folder. Links to folders are followed, each folder is looked at once."""
+def _walk_local(folder: str, base: str, underscored: bool = False) -> Iterator[ListedFile]:
+    """Files under a local folder. Links to folders are followed; each folder is visited once."""
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -222,57 +223,64 @@ def _walk(folder: str, base: str, aside: bool = False) -> Iterator[Found]:
                 path = os.path.join(parent, name)
                 inside = os.path.relpath(path, folder).replace(os.sep, "/")
                 name = os.path.relpath(path, base).replace(os.sep, "/")
-                yield Found(local_file(path), name, named=False, aside=aside or _any_begins(inside, _ASIDE))
+                yield ListedFile(
+                    local_file(path),
+                    name,
+                    explicit=False,
+                    underscored=underscored or _any_has_prefix(inside, _UNDERSCORE),
+                )
 
 
-def _there(url: str, options: Mapping[str, Any]) -> list[Found]:
+def _list_remote(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
     try:
-        return _listed(url, options)
+        return _list_url(url, options)
     except FileNotFoundError as error:
-        raise _absent(url) from error
+        raise _not_found(url) from error
     except InputError:
         raise
-    except Exception as error:  # Whatever the store's library raises.
+    except Exception as error:  # Stores raise whatever their libraries raise.
         raise InputError(f"expected a URL that fsspec can list, got {url!r}: {first_line(error)}") from error
 
 
-def _listed(url: str, options: Mapping[str, Any]) -> list[Found]:
+def _list_url(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
     system, root = fsspec.core.url_to_fs(url, **options)
-    # A store's client lives as long as the process, and another process may have written since.
+    # fsspec caches listings for the life of the process, but other processes may have written since.
     system.invalidate_cache()
     if not _wildcard(url):
         info = system.info(root)
         if info["type"] != "directory":
-            return [Found(remote_file(url, info, options), remote_file(url, info, options).name, named=True)]
-        return list(_under(system, root, url, root, options))
+            return [ListedFile(remote_file(url, info, options), remote_file(url, info, options).name, explicit=True)]
+        return list(_walk_remote(system, root, url, root, options))
     base_url = url[: _wildcard(url)].rpartition("/")[0]
     chain = url.partition("::")[2] if "://" in url.partition("::")[0] else ""
     base_url = f"{base_url}::{chain}" if chain else base_url
     base = fsspec.core.url_to_fs(base_url, **options)[1]
-    found: dict[str, Found] = {}
+    found: dict[str, ListedFile] = {}
     for path, info in sorted(system.glob(root, detail=True).items()):
         name = _relative(path, base)
-        if not name or _begins(name, url, _HIDDEN):
+        if not name or _has_prefix(name, url, _HIDDEN):
             continue
-        aside = _begins(name, url, _ASIDE)
+        underscored = _has_prefix(name, url, _UNDERSCORE)
         if info["type"] == "directory":
-            for one in _under(system, path, base_url, base, options, aside):
+            for one in _walk_remote(system, path, base_url, base, options, underscored):
                 found.setdefault(one.name, one)
         else:
             file = remote_file(_join(base_url, name), info, options)
-            found[name] = Found(file, name, named=True, matched=True, aside=aside)
+            found[name] = ListedFile(file, name, explicit=True, by_glob=True, underscored=underscored)
     return list(found.values())
 
 
-def _under(
-    system: Any, folder: str, base_url: str, base: str, options: Mapping[str, Any], aside: bool = False
-) -> Iterator[Found]:
+def _walk_remote(
+    system: Any, folder: str, base_url: str, base: str, options: Mapping[str, Any], underscored: bool = False
+) -> Iterator[ListedFile]:
     for path, info in sorted(system.find(folder, detail=True).items()):
         inside = _relative(path, folder)
-        if inside and info["type"] == "file" and not _any_begins(inside, _HIDDEN):
+        if inside and info["type"] == "file" and not _any_has_prefix(inside, _HIDDEN):
             name = _relative(path, base)
             file = remote_file(_join(base_url, name), info, options)
-            yield Found(file, name, named=False, aside=aside or _any_begins(inside, _ASIDE))
+            yield ListedFile(
+                file, name, explicit=False, underscored=underscored or _any_has_prefix(inside, _UNDERSCORE)
+            )
 
 
 def _relative(path: str, base: str) -> str:
@@ -280,7 +288,7 @@ def _relative(path: str, base: str) -> str:
 
 
 def _join(url: str, name: str) -> str:
-    """A file's URL under a folder's; of a chain of URLs the first that has a path is the folder's."""
+    """URL of a file in a folder; in a chain of URLs, the first one with a protocol is the folder."""
     pieces = url.split("::")
     at = next(at for at, piece in enumerate(pieces) if "://" in piece)
     scheme, _, path = pieces[at].partition("://")
@@ -289,35 +297,35 @@ def _join(url: str, name: str) -> str:
 
 
 def _wildcard(path: str) -> int:
-    """Where a glob's first wildcard stands; 0 if it is none. In a web address a question mark is none."""
+    """Position of a glob's first wildcard; 0 if there is none. In an http URL a question mark is not a wildcard."""
     match = re.search(r"[*\[]" if path.startswith("http") else r"[*?\[]", path)
     return match.start() if match else 0
 
 
-def _begins(name: str, pattern: str, mark: str) -> bool:
-    """Whether a part of a match begins with a mark, and the glob does not ask for such."""
-    asked = _any_begins(pattern[pattern.rfind("/", 0, _wildcard(pattern)) + 1 :], mark)
-    return not asked and _any_begins(name, mark)
+def _has_prefix(name: str, pattern: str, prefix: str) -> bool:
+    """Whether a part of a matched name begins with a prefix that the glob does not spell out."""
+    spelled_out = _any_has_prefix(pattern[pattern.rfind("/", 0, _wildcard(pattern)) + 1 :], prefix)
+    return not spelled_out and _any_has_prefix(name, prefix)
 
 
-def _any_begins(name: str, mark: str) -> bool:
-    return any(part.startswith(mark) for part in name.split("/"))
+def _any_has_prefix(name: str, prefix: str) -> bool:
+    return any(part.startswith(prefix) for part in name.split("/"))
 
 
-def _places(source: Source) -> list[tuple[str, list[str]]]:
-    """Each place, and the names that it stands for by its braces, unless there is a file of that very name here."""
-    several = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    plain = [_plain(os.fspath(place)) for place in several]
-    return [(place, [place] if not is_url(place) and os.path.exists(place) else expand(place)) for place in plain]
+def _expand(source: Source) -> list[tuple[str, list[str]]]:
+    """Each path with the names that its braces expand to; a local file with braces in its own name stays."""
+    paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    stripped = [_strip_file_protocol(os.fspath(path)) for path in paths]
+    return [(path, [path] if not is_url(path) and os.path.exists(path) else expand(path)) for path in stripped]
 
 
-def _within(place: str, name: str, found: list[Found]) -> list[Found]:
-    """What one of the names of braces holds, called by what follows the folder that the braces stand in."""
+def _renamed_by_braces(path: str, name: str, found: list[ListedFile]) -> list[ListedFile]:
+    """Files of one expanded name, with names relative to the folder that holds the braces."""
     if _wildcard(name):
         folder = _folder(name[: _wildcard(name)])
     else:
-        folder = _folder(name) if any(one.named for one in found) else name
-    base = _folder(place[: min(place.index("{"), _wildcard(place) or len(place))])
+        folder = _folder(name) if any(one.explicit for one in found) else name
+    base = _folder(path[: min(path.index("{"), _wildcard(path) or len(path))])
     inside = folder.removeprefix(base).strip("/")
     return [replace(one, name=f"{inside}/{one.name}") for one in found] if inside else found
 
@@ -326,11 +334,11 @@ def _folder(name: str) -> str:
     return name.replace(os.sep, "/").rpartition("/")[0]
 
 
-def _plain(place: str) -> str:
-    if place.startswith(("file://", "local://")):
-        return str(fsspec.implementations.local.LocalFileSystem._strip_protocol(place))
-    return place
+def _strip_file_protocol(path: str) -> str:
+    if path.startswith(("file://", "local://")):
+        return str(fsspec.implementations.local.LocalFileSystem._strip_protocol(path))
+    return path
 
 
-def _absent(place: str) -> InputError:
-    return InputError(f"expected a file, a folder or a glob, got {place!r}, which does not exist")
+def _not_found(path: str) -> InputError:
+    return InputError(f"expected a file, a folder or a glob, got {path!r}, which does not exist")

@@ -1,4 +1,4 @@
-"""Inputs of every layout as a lazy Dask frame with its embeddings."""
+"""Reader of embeddings in any layout as a lazy Dask DataFrame."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import dask.dataframe as dd
 
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import Source, list_files, with_suffix
-from dask_aesthetic.inputs.layouts import choose_format, look_at_all
-from dask_aesthetic.inputs.pairs import look_at_layout, read_pairs, warn_of_texts
+from dask_aesthetic.inputs.files import Source, files_with_suffix, list_files
+from dask_aesthetic.inputs.layouts import choose_format, inspect_all
+from dask_aesthetic.inputs.pairs import open_pairs, read_pairs, warn_text_matrices
 
 
 def read_frame(
@@ -22,41 +22,40 @@ def read_frame(
     format: str = "auto",  # noqa: A002
     storage_options: Mapping[str, Any] | None = None,
 ) -> dd.DataFrame:
-    """Read inputs of any layout as a lazy Dask frame.
+    """Read embeddings of any layout (Parquet, clip-retrieval, DataComp, .npy) as a lazy Dask DataFrame.
 
     Parameters
     ----------
     source : str, path, or list of them
-        A file, a folder (searched through) or a glob; here, or fsspec URLs.
+        A file, a folder (searched recursively) or a glob; local, or fsspec URLs.
     embedding_column : str
-        Name for the embeddings where they lie in matrices.
+        Name of the embedding column where the embeddings are matrices.
     format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy"}
-        The layout; "auto" tells it by the names of the files.
+        The layout; "auto" infers it from the file names.
     storage_options : mapping, optional
-        For fsspec.
+        Options of the fsspec file system.
 
     Returns
     -------
     dask.dataframe.DataFrame
-        Of Parquet as ``dd.read_parquet(..., dtype_backend="pyarrow")`` gives it, with categories for hive partitions
-        (on GPUs with Dask's backend set to "cudf"); of the others as `read_clip_retrieval`, `read_datacomp` and
-        `read_npy` do.
+        Parquet as of ``dd.read_parquet(..., dtype_backend="pyarrow")``, with categories for hive partitions (on GPUs
+        with Dask's backend set to "cudf"); other layouts as of `read_clip_retrieval`, `read_datacomp` and `read_npy`.
 
     Raises
     ------
     InputError
-        There is nothing to read, or files are damaged or do not fit together.
+        No files to read exist, or files are damaged or do not fit together.
     ColumnError
-        Metadata have a column that is called as the embedding is.
+        The metadata has a column with the name of the embedding column.
     """
     found = list_files(source, storage_options)
     layout = choose_format(found, source, format)
     if layout == "npy":
-        warn_of_texts(found)
+        warn_text_matrices(found)
     if layout != "parquet":
-        return read_pairs(look_at_layout(layout, found, source), embedding_column, None, 25_000)
-    files = [file for file, _ in with_suffix(found, ".parquet", source)]
-    look_at_all(files, parquet.read_footer)
+        return read_pairs(open_pairs(layout, found, source), embedding_column, None, 25_000)
+    files = [file for file, _ in files_with_suffix(found, ".parquet", source)]
+    inspect_all(files, parquet.read_footer)
     return _read_parquet(files, storage_options)
 
 

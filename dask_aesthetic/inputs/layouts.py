@@ -1,4 +1,4 @@
-"""Which layout lies on disk, and which of its files belong together."""
+"""Layouts of embeddings on disk: detection by file names, and pairing of matrices with metadata."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from typing import TypeVar
 
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import Found, Source, ending_of, places, shown
+from dask_aesthetic.inputs.files import ListedFile, Source, format_source, match_suffix, source_paths
 
 FORMATS = ("auto", "parquet", "clip-retrieval", "datacomp", "npy")
 CLIP_RETRIEVAL = "img_emb/img_emb_N.npy beside metadata/metadata_N.parquet"
 DATACOMP = "<name>.npz beside <name>.parquet"
-_TOLD = 10  # Files named in an error.
-# Words in the names of matrices, and of the folders that hold them.
+_MAX_NAMED = 10  # Files named in an error.
+# Words in names of matrices and of their folders.
 _TEXTS, _IMAGES = (re.compile(rf"(?<![a-z])({words})s?(?![a-z])") for words in ("text|txt|caption", "image|img|photo"))
 Item = TypeVar("Item")
-Seen = TypeVar("Seen")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Partners:
-    """A matrix and the Parquet file of its rows' metadata; `name` is the latter's, without suffix."""
+class PairedFiles:
+    """A matrix and the Parquet file with its rows' metadata; `name` is that of the Parquet file, without suffix."""
 
     name: str
     matrix: File
     metadata: File
 
 
-def choose_format(found: Iterable[Found], source: Source, asked: str) -> str:
-    """The layout that is asked for; with "auto" what the names of the files tell.
+def choose_format(found: Iterable[ListedFile], source: Source, requested: str) -> str:
+    """Layout of listed files: the requested one, or with "auto" the one that the file names show.
 
     Raises
     ------
     ArgumentError
-        There is no such layout.
+        The layout does not exist.
     InputError
-        The files are of no known layout, or could be of several.
+        The files match no layout, or more than one.
     """
-    if asked not in FORMATS:
-        raise ArgumentError.choice("format", asked, FORMATS)
-    if asked != "auto":
-        return asked
-    files = [one for one in found if not one.aside]
+    if requested not in FORMATS:
+        raise ArgumentError.choice("format", requested, FORMATS)
+    if requested != "auto":
+        return requested
+    files = [one for one in found if not one.underscored]
     folders = {one.name.partition("/")[0] for one in files if "/" in one.name}
     if {"img_emb", "metadata"} <= folders:
         return "clip-retrieval"
@@ -57,22 +57,22 @@ def choose_format(found: Iterable[Found], source: Source, asked: str) -> str:
         return "datacomp"
     if known == {".npy"}:
         return "npy"
-    if known == {".parquet"} or (files and not known and all(one.named for one in files)):
+    if known == {".parquet"} or (files and not known and all(one.explicit for one in files)):
         return "parquet"
-    seen = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in suffixes.most_common())
+    counts = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in suffixes.most_common())
     raise InputError(
-        f"expected .parquet, .npy, {CLIP_RETRIEVAL}, or {DATACOMP} in {shown(source)}, got {seen or 'none'}: choose "
-        f"with format= one of {', '.join(FORMATS[1:])}"
+        f"expected .parquet, .npy, {CLIP_RETRIEVAL}, or {DATACOMP} in {format_source(source)}, got "
+        f"{counts or 'none'}: choose with format= one of {', '.join(FORMATS[1:])}"
     )
 
 
-def clip_retrieval(found: Iterable[Found], source: Source) -> list[Partners]:
-    """What clip-retrieval wrote, in the order of its numbers.
+def clip_retrieval(found: Iterable[ListedFile], source: Source) -> list[PairedFiles]:
+    """Pair clip-retrieval's matrices and metadata by number, in numeric order.
 
     Raises
     ------
     InputError
-        There is none, one lacks its partner, or two files have one number.
+        No such files exist, a file has no partner, or two files have the same number.
     """
     files = list(found)
     matrices = _by_number(files, "img_emb", ".npy")
@@ -80,32 +80,32 @@ def clip_retrieval(found: Iterable[Found], source: Source) -> list[Partners]:
     return _pair_up(matrices, tables, source, CLIP_RETRIEVAL)
 
 
-def datacomp(found: Iterable[Found], source: Source) -> list[Partners]:
-    """DataComp's pairs, in the order of their names.
+def datacomp(found: Iterable[ListedFile], source: Source) -> list[PairedFiles]:
+    """Pair DataComp's .npz and Parquet files by name, sorted by name.
 
     Raises
     ------
     InputError
-        There are none, or one lacks its partner.
+        No such files exist, or a file has no partner.
     """
-    files = sorted((one for one in found if not one.aside), key=lambda one: one.name)
+    files = sorted((one for one in found if not one.underscored), key=lambda one: one.name)
     matrices, tables = (_by_stem(files, suffix) for suffix in (".npz", ".parquet"))
     return _pair_up(matrices, tables, source, DATACOMP)
 
 
-def of_texts(found: Iterable[Found]) -> list[Found]:
-    """Matrices that hold embeddings of texts, by their names, where such of images stand beside them.
+def text_matrices(found: Iterable[ListedFile]) -> list[ListedFile]:
+    """Matrices of text embeddings, recognized by name, if matrices of image embeddings lie beside them.
 
-    Not among them is a file that was named itself: whoever names it means it.
+    A file that the source names itself is never among them.
 
     Examples
     --------
     >>> from dask_aesthetic.inputs.file import File
     >>> names = ["img_emb/img_emb_0.npy", "text_emb/text_emb_0.npy", "textures.npy"]
-    >>> [one.name for one in of_texts(Found(File(name, 0, ""), name, named=False) for name in names)]
+    >>> [one.name for one in text_matrices(ListedFile(File(name, 0, ""), name, explicit=False) for name in names)]
     ['text_emb/text_emb_0.npy']
     """
-    matrices = [one for one in found if not one.aside and ending_of(one.name, (".npy",))]
+    matrices = [one for one in found if not one.underscored and match_suffix(one.name, (".npy",))]
     texts = [bool(_TEXTS.search(one.name.lower())) for one in matrices]
     images = [bool(_IMAGES.search(one.name.lower())) for one in matrices]
     if not any(image and not text for text, image in zip(texts, images, strict=True)):
@@ -113,53 +113,53 @@ def of_texts(found: Iterable[Found]) -> list[Found]:
     return [
         one
         for one, text, image in zip(matrices, texts, images, strict=True)
-        if text and not image and (one.matched or not one.named)
+        if text and not image and (one.by_glob or not one.explicit)
     ]
 
 
-def check_folder(found: Iterable[Found], source: Source) -> None:
-    """Refuse what is no folder, for layouts whose files stand beside one another."""
-    several = places(source)
-    if len(several) != 1:
-        raise InputError(f"expected a folder, got {len(several)} of them: read them one by one")
-    if any(one.named for one in found):
-        raise InputError(f"expected a folder, got {several[0]!r}, which is a file or a glob")
+def check_folder(found: Iterable[ListedFile], source: Source) -> None:
+    """Raise InputError unless the source is one folder, as layouts of paired files need."""
+    paths = source_paths(source)
+    if len(paths) != 1:
+        raise InputError(f"expected a folder, got {len(paths)} of them: read them one by one")
+    if any(one.explicit for one in found):
+        raise InputError(f"expected a folder, got {paths[0]!r}, which is a file or a glob")
 
 
-def look_at_all(items: Iterable[Item], look: Callable[[Item], Seen]) -> list[Seen]:
-    """What is seen of each file, many at a time.
+def inspect_all(items: Iterable[Item], inspect: Callable[[Item], Result]) -> list[Result]:
+    """Apply a function to many files in threads, and report all damaged files in one error.
 
     Raises
     ------
     InputError
-        Of one file as it is; of several files as one that names them.
+        The error of the one damaged file, or one error that names all damaged files.
     ColumnError
-        No file is damaged, but one lacks what is asked for.
+        No file is damaged, but one lacks a requested column.
     """
 
-    def attempt(item: Item) -> Seen | InputError | ColumnError:
+    def attempt(item: Item) -> Result | InputError | ColumnError:
         try:
-            return look(item)
+            return inspect(item)
         except (InputError, ColumnError) as error:
             return error
 
     with ThreadPoolExecutor(32) as threads:
-        seen = list(threads.map(attempt, items))
-    wrong = [one for one in seen if isinstance(one, InputError)]
-    if len(wrong) == 1:
-        raise wrong[0]
-    if not wrong:
-        for one in seen:
+        results = list(threads.map(attempt, items))
+    errors = [one for one in results if isinstance(one, InputError)]
+    if len(errors) == 1:
+        raise errors[0]
+    if not errors:
+        for one in results:
             if isinstance(one, ColumnError):
                 raise one
-        return [one for one in seen if not isinstance(one, (InputError, ColumnError))]
-    more = f"\n  and {len(wrong) - _TOLD:,} more" if len(wrong) > _TOLD else ""
-    told = "".join(f"\n  {error}" for error in wrong[:_TOLD])
-    raise InputError(f"expected {len(seen):,} whole inputs, got {len(wrong):,} that cannot be read:{told}{more}")
+        return [one for one in results if not isinstance(one, (InputError, ColumnError))]
+    more = f"\n  and {len(errors) - _MAX_NAMED:,} more" if len(errors) > _MAX_NAMED else ""
+    named = "".join(f"\n  {error}" for error in errors[:_MAX_NAMED])
+    raise InputError(f"expected {len(results):,} valid inputs, got {len(errors):,} that cannot be read:{named}{more}")
 
 
-def _by_number(files: Iterable[Found], name: str, suffix: str) -> dict[str, Found]:
-    found: dict[int, Found] = {}
+def _by_number(files: Iterable[ListedFile], name: str, suffix: str) -> dict[str, ListedFile]:
+    found: dict[int, ListedFile] = {}
     for one in sorted(files, key=lambda one: one.name):
         match = re.fullmatch(rf"{name}/{name}_(\d+){re.escape(suffix)}", one.name, re.IGNORECASE)
         if match is None:
@@ -173,17 +173,21 @@ def _by_number(files: Iterable[Found], name: str, suffix: str) -> dict[str, Foun
     return {str(number): found[number] for number in sorted(found)}
 
 
-def _by_stem(files: Iterable[Found], suffix: str) -> dict[str, Found]:
-    return {one.name.removesuffix(own): one for one in files if (own := ending_of(one.name, (suffix,)))}
+def _by_stem(files: Iterable[ListedFile], suffix: str) -> dict[str, ListedFile]:
+    return {one.name.removesuffix(own): one for one in files if (own := match_suffix(one.name, (suffix,)))}
 
 
-def _pair_up(matrices: dict[str, Found], tables: dict[str, Found], source: Source, layout: str) -> list[Partners]:
-    """Files of the same key, in the order of `matrices`."""
+def _pair_up(
+    matrices: dict[str, ListedFile], tables: dict[str, ListedFile], source: Source, layout: str
+) -> list[PairedFiles]:
+    """Pair files of the same key, in the order of `matrices`."""
     if not matrices and not tables:
-        raise InputError(f"expected {layout} in {shown(source)}, got neither")
+        raise InputError(f"expected {layout} in {format_source(source)}, got neither")
     alone = [one for key, one in [*matrices.items(), *tables.items()] if key not in matrices or key not in tables]
     if alone:
         names = ", ".join(one.name for one in alone[:3])
         more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
-        raise InputError(f"expected {layout} in {shown(source)}, got {names}{more} without its partner")
-    return [Partners(tables[key].name[: -len(".parquet")], one.file, tables[key].file) for key, one in matrices.items()]
+        raise InputError(f"expected {layout} in {format_source(source)}, got {names}{more} without its partner")
+    return [
+        PairedFiles(tables[key].name[: -len(".parquet")], one.file, tables[key].file) for key, one in matrices.items()
+    ]

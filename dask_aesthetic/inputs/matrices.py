@@ -1,4 +1,4 @@
-"""Matrices of embeddings in .npy and .npz files: looked at by their headers, read by mapping them into memory."""
+"""Matrices of embeddings in .npy and .npz files: header parsing, and reading by memory map or byte ranges."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from dask_aesthetic.errors import InputError
 from dask_aesthetic.inputs.file import BLOCK, File
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-# zipfile raises RuntimeError for encryption and for compressions it does not know.
+# zipfile raises RuntimeError for encryption and for unknown compressions.
 _DAMAGED = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-_PARSING = Lock()  # numpy parses headers by `ast`, which breaks in two threads at once before Python 3.12.
-_LOCAL_HEADER = 30  # Bytes before the name of a zip member; the lengths of name and extra field are its last two.
+_PARSING = Lock()  # numpy parses headers by `ast`, which is not thread-safe before Python 3.12.
+_LOCAL_HEADER = 30  # Bytes before the name of a zip member; they end with the lengths of name and extra field.
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A float matrix on disk, one embedding per row, as its header tells.
+    """Header of a float matrix on disk, one embedding per row.
 
     Attributes
     ----------
     file : File
     key : str or None
-        Its name in an .npz file; None for an .npy file.
+        Name of the matrix in an .npz file; None for an .npy file.
     rows, width : int
     dtype : str
         "float16", "float32" or "float64".
     fortran : bool
-        Whether it is stored column by column.
+        Whether the matrix is stored column by column.
     offset : int
-        Where its numbers begin in the file; where the compressed ones begin if they are.
-    packed : int or None
-        How many bytes they take if they are compressed.
+        Byte offset of the data in the file, compressed or not.
+    compressed_size : int or None
+        Bytes of the compressed data; None if the data is not compressed.
     """
 
     file: File
@@ -51,60 +51,60 @@ class Matrix:
     dtype: str
     fortran: bool
     offset: int
-    packed: int | None
+    compressed_size: int | None
 
     @property
     def type(self) -> pa.DataType:
-        """The Arrow type of a column of its rows."""
+        """Arrow type of a column of the rows: a fixed-size list."""
         return pa.list_(pa.from_numpy_dtype(np.dtype(self.dtype)), self.width)
 
     @property
     def where(self) -> str:
-        """What to call it in an error."""
+        """Name for error messages."""
         return _where(self.file, self.key)
 
     @property
-    def by_rows(self) -> bool:
-        """Whether some rows can be read without the others."""
-        return self.packed is None and (self.file.is_local or not self.fortran)
+    def has_row_ranges(self) -> bool:
+        """Whether a range of rows can be read without the rest."""
+        return self.compressed_size is None and (self.file.is_local or not self.fortran)
 
     def ranges(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """The bytes, as (begin, length), that reading rows from `start` to `stop` depends on."""
-        if self.packed is not None:
-            return [(self.offset, self.packed)]
+        """Byte ranges, as (begin, length), that rows from `start` to `stop` depend on."""
+        if self.compressed_size is not None:
+            return [(self.offset, self.compressed_size)]
         row = self.width * np.dtype(self.dtype).itemsize
         first, last = (0, self.rows) if self.fortran else (start, stop)
         return [(self.offset + first * row, (last - first) * row)]
 
     def read(self, start: int, stop: int) -> pa.FixedSizeListArray:
-        """Some of its rows as an Arrow array; those of a file here stay in the mapped file unless compressed.
+        """Rows from `start` to `stop` as an Arrow array; of a local file without a copy, unless compressed.
 
         Raises
         ------
         InputError
-            The file is no longer what it was when the frame was made.
+            The file has changed since the frame was made.
         """
         return self.reader(stop)(start, stop)
 
     def reader(self, last: int) -> Callable[[int, int], pa.FixedSizeListArray]:
-        """A function that reads rows from a start to a stop, for going on from front to back up to `last`."""
+        """Function that reads rows from a start to a stop, for sequential reads up to row `last`."""
         found = open_matrix(self.file, self.key)
         if replace(found, file=self.file) != self:
             raise InputError(
                 f"expected {self.rows:,} x {self.width} {self.dtype} in {self.where} as when the frame was made, "
                 f"got {found.rows:,} x {found.width} {found.dtype}: make the frame again"
             )
-        if not self.file.is_local and self.by_rows:
-            return _Blocks(self, last).read
+        if not self.file.is_local and self.has_row_ranges:
+            return _BlockReader(self, last).read
         matrix = self._open()
         return lambda start, stop: as_lists(matrix[start:stop])
 
     def _open(self) -> np.ndarray:
         if not self.rows:
             return np.empty((0, self.width), self.dtype)
-        if self.packed is not None:
+        if self.compressed_size is not None:
             with (
-                _looking(self.where),
+                _reading(self.where),
                 self.file.open(BLOCK) as file,
                 zipfile.ZipFile(file) as archive,
                 archive.open(f"{self.key}.npy") as stream,
@@ -118,8 +118,8 @@ class Matrix:
         return np.frombuffer(data, self.dtype).reshape((self.rows, self.width), order=order)
 
 
-class _Blocks:
-    """Rows of a matrix elsewhere, fetched block by block."""
+class _BlockReader:
+    """Reader of a remote matrix that fetches blocks of rows."""
 
     def __init__(self, matrix: Matrix, last: int) -> None:
         self._matrix, self._last = matrix, last
@@ -135,37 +135,39 @@ class _Blocks:
 
 
 def as_lists(rows: np.ndarray) -> pa.FixedSizeListArray:
-    """Rows as an Arrow array; copied only where Arrow cannot take them as they lie."""
-    # In Fortran order, or a zip member at an odd address.
-    fit = np.require(rows, requirements=["C", "A"])
-    return pa.FixedSizeListArray.from_arrays(pa.array(fit.reshape(-1)), rows.shape[1])
+    """Rows as an Arrow array of fixed-size lists, without a copy where possible."""
+    # Fortran order and unaligned zip members need a copy.
+    aligned = np.require(rows, requirements=["C", "A"])
+    return pa.FixedSizeListArray.from_arrays(pa.array(aligned.reshape(-1)), rows.shape[1])
 
 
 def open_matrix(file: File, key: str | None = None) -> Matrix:
-    """Look at an .npy file, or at one matrix of an .npz file, without reading its numbers.
+    """Read the header of an .npy file, or of one matrix of an .npz file.
 
     Raises
     ------
     InputError
-        It is damaged, not there, or no matrix of floats.
+        The file is damaged or missing, or holds no matrix of floats.
     """
-    with _looking(_where(file, key)), file.open() as stream:
+    with _reading(_where(file, key)), file.open() as stream:
         if key is None:
             size = stream.seek(0, io.SEEK_END)
             stream.seek(0)
-            return _described(file, None, stream, size, 0, None)
+            return _parse_header(file, None, stream, size, 0, None)
         with zipfile.ZipFile(stream) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
             if key not in names:
                 raise InputError(f"expected a matrix {key!r} in {file.path}, got {', '.join(names) or 'none'}")
             info = archive.getinfo(f"{key}.npy")
-            begin = _stored_at(stream, info)
-            packed = None if info.compress_type == zipfile.ZIP_STORED else info.compress_size
+            begin = _member_offset(stream, info)
+            compressed_size = None if info.compress_type == zipfile.ZIP_STORED else info.compress_size
             with archive.open(info) as member:
-                return _described(file, key, member, info.file_size, begin, packed)
+                return _parse_header(file, key, member, info.file_size, begin, compressed_size)
 
 
-def _described(file: File, key: str | None, stream: IO[bytes], size: int, begin: int, packed: int | None) -> Matrix:
+def _parse_header(
+    file: File, key: str | None, stream: IO[bytes], size: int, begin: int, compressed_size: int | None
+) -> Matrix:
     where = _where(file, key)
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
@@ -181,17 +183,17 @@ def _described(file: File, key: str | None, stream: IO[bytes], size: int, begin:
     head = stream.tell()
     more = size - head - shape[0] * shape[1] * dtype.itemsize
     if more < 0:
-        raise InputError(f"expected {shape[0]:,} x {shape[1]} {dtype} in {where}, got a file that is cut off")
+        raise InputError(f"expected {shape[0]:,} x {shape[1]} {dtype} in {where}, got a truncated file")
     if more:
         raise InputError(
             f"expected {where} to end after its matrix of {shape[0]:,} x {shape[1]} {dtype}, got {more:,} bytes more, "
             "as several numpy.save into one open file leave: write each matrix into a file of its own"
         )
-    offset = begin + head if packed is None else begin
-    return Matrix(file, key, shape[0], shape[1], dtype.name, fortran, offset, packed)
+    offset = begin + head if compressed_size is None else begin
+    return Matrix(file, key, shape[0], shape[1], dtype.name, fortran, offset, compressed_size)
 
 
-def _stored_at(stream: IO[bytes], info: zipfile.ZipInfo) -> int:
+def _member_offset(stream: IO[bytes], info: zipfile.ZipInfo) -> int:
     stream.seek(info.header_offset)
     header = stream.read(_LOCAL_HEADER)
     name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
@@ -199,7 +201,7 @@ def _stored_at(stream: IO[bytes], info: zipfile.ZipInfo) -> int:
 
 
 @contextmanager
-def _looking(where: str) -> Iterator[None]:
+def _reading(where: str) -> Iterator[None]:
     try:
         yield
     except InputError:

@@ -1,4 +1,4 @@
-"""Bare .npy matrices of embeddings."""
+"""Reader of .npy matrices of embeddings without metadata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import dask.dataframe as dd
 
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.inputs.files import Source, list_files
-from dask_aesthetic.inputs.pairs import PLACE, look_at_layout, read_pairs, warn_of_texts
+from dask_aesthetic.inputs.pairs import LOCATION, open_pairs, read_pairs, warn_text_matrices
 
 
 def read_npy(
@@ -19,38 +19,38 @@ def read_npy(
     rows_per_partition: int | None = 25_000,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dd.DataFrame:
-    """Read .npy matrices of embeddings as a lazy Dask frame.
+    """Read .npy matrices of embeddings as a lazy Dask DataFrame with shard, row and embedding columns.
 
     Parameters
     ----------
     path : str, path, or list of them
-        An .npy file, a folder of them (searched through) or a glob; here, or an fsspec URL. Read in the order of
-        their names.
+        An .npy file, a folder of them (searched recursively) or a glob; local, or an fsspec URL. Files are read in the
+        order of their names.
     embedding_column : str
-        Name for the embeddings.
+        Name of the embedding column.
     rows_per_partition : int or None
-        The most rows of a partition, which never spans two files; None for a partition per file.
+        Maximum rows of a partition, which never spans two files; None for a partition per file.
     storage_options : mapping, optional
-        For fsspec.
+        Options of the fsspec file system.
 
     Returns
     -------
     dask.dataframe.DataFrame
-        ``shard`` (string), the file's name relative to the folder, without its ending; ``row`` (int64), the position in
-        it from 0; and the embedding as of `read_clip_retrieval`. The index numbers the rows through all files.
+        ``shard`` (string), the file's name relative to the folder, without its suffix; ``row`` (int64), the position in
+        the file from 0; and the embedding as of `read_clip_retrieval`. The index numbers the rows through all files.
 
     Raises
     ------
     InputError
-        There are no such files, two have the same name, one is damaged or no matrix of floats,
-        or their widths or types differ; all found without reading data.
+        No such files exist, two have the same name, one is damaged or not a matrix of floats, or widths or dtypes
+        differ. All are found without reading data.
     ColumnError
-        The embedding would be called "shard" or "row".
+        The embedding column would have the name "shard" or "row".
 
     Warns
     -----
     AestheticWarning
-        Matrices of texts' embeddings, by their names, are left out, since such of images stand beside them.
+        Matrices of text embeddings, recognized by name, are left out if matrices of image embeddings lie beside them.
 
     Examples
     --------
@@ -64,8 +64,8 @@ def read_npy(
     0  photos    0            4.883
     1  photos    1            4.883
     """
-    if embedding_column in PLACE.names:
+    if embedding_column in LOCATION.names:
         raise ColumnError.clash("embedding_column", embedding_column, "the columns shard and row")
-    found = list_files(path, storage_options)
-    warn_of_texts(found)
-    return read_pairs(look_at_layout("npy", found, path), embedding_column, None, rows_per_partition)
+    files = list_files(path, storage_options)
+    warn_text_matrices(files)
+    return read_pairs(open_pairs("npy", files, path), embedding_column, None, rows_per_partition)

@@ -1,4 +1,4 @@
-"""Matrices of embeddings, and the Parquet files of metadata that stand beside them, row by row."""
+"""Matrices of embeddings paired, row by row, with Parquet files of metadata."""
 
 from __future__ import annotations
 
@@ -15,23 +15,39 @@ import pyarrow as pa
 from dask_aesthetic.errors import AestheticWarning, ColumnError, InputError
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import Found, Source, with_suffix
-from dask_aesthetic.inputs.layouts import Partners, check_folder, clip_retrieval, datacomp, look_at_all, of_texts
+from dask_aesthetic.inputs.files import ListedFile, Source, files_with_suffix
+from dask_aesthetic.inputs.layouts import (
+    PairedFiles,
+    check_folder,
+    clip_retrieval,
+    datacomp,
+    inspect_all,
+    text_matrices,
+)
 from dask_aesthetic.inputs.matrices import Matrix, open_matrix
-from dask_aesthetic.inputs.partitions import Ranges, Span, check_rows, cut, even, from_spans, meta_of, to_pandas
+from dask_aesthetic.inputs.partitions import (
+    Ranges,
+    Span,
+    check_rows,
+    empty_frame,
+    from_spans,
+    partition_spans,
+    split_evenly,
+    to_pandas,
+)
 
-# What a bare matrix has in place of metadata.
-PLACE = pa.schema({"shard": pa.string(), "row": pa.int64()})
+# Columns of a matrix without metadata: the location of each row.
+LOCATION = pa.schema({"shard": pa.string(), "row": pa.int64()})
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Row i of the matrix belongs to row i of the Parquet file, if there is one.
+    """A matrix of embeddings and the Parquet file whose row i describes row i of the matrix, if there is one.
 
     Attributes
     ----------
     name : str
-        Relative, without suffix.
+        Relative path, without suffix.
     matrix : Matrix
     metadata : File or None
     """
@@ -40,47 +56,47 @@ class Pair:
     matrix: Matrix
     metadata: File | None = None
 
-    def carried(self, columns: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
-        """Columns of the rows from `start` to `stop`, in small batches."""
+    def passthrough(self, columns: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """Passthrough columns of the rows from `start` to `stop`, in small batches."""
         if columns and self.metadata is not None:
             for batch in parquet.batches(self.metadata, list(columns), start, stop):
                 if not set(columns) <= set(batch.schema.names):
-                    raise parquet.changed(self.metadata, start, stop, 0)
+                    raise parquet.changed_error(self.metadata, start, stop, 0)
                 yield batch.select(columns)
             return
         for at in range(start, stop, parquet.BATCH_ROWS):
-            yield self.place(at, min(at + parquet.BATCH_ROWS, stop)).select(columns)
+            yield self.location(at, min(at + parquet.BATCH_ROWS, stop)).select(columns)
 
-    def place(self, start: int, stop: int) -> pa.RecordBatch:
-        """Where rows lie: the shard and the position in it."""
+    def location(self, start: int, stop: int) -> pa.RecordBatch:
+        """Location of rows: the shard and the position in it."""
         shard = pa.repeat(pa.scalar(self.name), stop - start)
-        return pa.record_batch([shard, pa.array(np.arange(start, stop))], schema=PLACE)
+        return pa.record_batch([shard, pa.array(np.arange(start, stop))], schema=LOCATION)
 
 
-def look_at_layout(
-    layout: str, found: Sequence[Found], source: Source, key: str = "l14_img"
+def open_pairs(
+    layout: str, found: Sequence[ListedFile], source: Source, key: str = "l14_img"
 ) -> list[tuple[Pair, pa.Schema]]:
-    """The pairs of a layout of matrices and the schemas of their metadata.
+    """Open the matrices of a layout, and the schemas of their metadata.
 
     Raises
     ------
     InputError
-        There are none, a file lacks its partner, is damaged or no matrix of floats, or a pair's numbers of rows differ:
-        every one that does.
+        No such files exist, or files have no partner, are damaged, are not matrices of floats, or differ in their row
+        counts. The error names each of them.
     """
     if layout == "npy":
-        texts = set(of_texts(found))
-        files = with_suffix((one for one in found if one not in texts), ".npy", source)
-        return look_at_all(files, lambda one: (Pair(one[1], open_matrix(one[0])), PLACE))
+        texts = set(text_matrices(found))
+        files = files_with_suffix((one for one in found if one not in texts), ".npy", source)
+        return inspect_all(files, lambda one: (Pair(one[1], open_matrix(one[0])), LOCATION))
     check_folder(found, source)
     if layout == "clip-retrieval":
-        return look_at_all(clip_retrieval(found, source), _look)
-    return look_at_all(datacomp(found, source), partial(_look, key=key))
+        return inspect_all(clip_retrieval(found, source), _open_pair)
+    return inspect_all(datacomp(found, source), partial(_open_pair, key=key))
 
 
-def warn_of_texts(found: Sequence[Found]) -> None:
-    """Warn of matrices that are left out since they hold embeddings of texts, beside those of images."""
-    texts = [one.name for one in of_texts(found)]
+def warn_text_matrices(found: Sequence[ListedFile]) -> None:
+    """Warn that matrices of text embeddings are left out, since matrices of image embeddings lie beside them."""
+    texts = [one.name for one in text_matrices(found)]
     if texts:
         more = f" and {len(texts) - 3:,} more" if len(texts) > 3 else ""
         warnings.warn(
@@ -91,13 +107,13 @@ def warn_of_texts(found: Sequence[Found]) -> None:
         )
 
 
-def _look(partners: Partners, key: str | None = None) -> tuple[Pair, pa.Schema]:
-    pair = Pair(partners.name, open_matrix(partners.matrix, key), partners.metadata)
-    footer = parquet.read_footer(partners.metadata)
+def _open_pair(files: PairedFiles, key: str | None = None) -> tuple[Pair, pa.Schema]:
+    pair = Pair(files.name, open_matrix(files.matrix, key), files.metadata)
+    footer = parquet.read_footer(files.metadata)
     if footer.metadata.num_rows != pair.matrix.rows:
         raise InputError(
             f"expected as many rows of metadata as embeddings, got {footer.metadata.num_rows:,} in "
-            f"{partners.metadata.path} and {pair.matrix.rows:,} in {pair.matrix.where}"
+            f"{files.metadata.path} and {pair.matrix.rows:,} in {pair.matrix.where}"
         )
     return pair, footer.schema.remove_metadata()
 
@@ -108,14 +124,14 @@ def read_pairs(
     columns: str | Sequence[str] | None,
     rows_per_partition: int | None,
 ) -> dd.DataFrame:
-    """A lazy frame of metadata columns and, last, the embedding.
+    """Lazy Dask DataFrame of metadata columns and, last, the embedding column.
 
     Raises
     ------
     InputError
-        The shards' widths or types differ.
+        Widths or dtypes of the shards differ.
     ColumnError
-        A metadata column is not there, or is called as the embedding is.
+        A metadata column is missing, or has the name of the embedding column.
     """
     check_rows(rows_per_partition)
     pairs, schemas = [pair for pair, _ in found], [schema for _, schema in found]
@@ -127,14 +143,14 @@ def read_pairs(
             f"{', '.join(schemas[0].names)}: choose another name for it, or other columns"
         )
     files = [pair.metadata or pair.matrix.file for pair in pairs]
-    carried = parquet.common_schema(zip(files, schemas, strict=True), names)
-    schema = carried.append(pa.field(embedding_column, pairs[0].matrix.type))
-    sources, spans = cut(pairs, [ranges(pair.matrix, rows_per_partition) for pair in pairs])
-    return from_spans(_read, sources, spans, meta_of(schema), carried=carried)
+    passthrough = parquet.common_schema(zip(files, schemas, strict=True), names)
+    schema = passthrough.append(pa.field(embedding_column, pairs[0].matrix.type))
+    sources, spans = partition_spans(pairs, [row_ranges(pair.matrix, rows_per_partition) for pair in pairs])
+    return from_spans(_read, sources, spans, empty_frame(schema), passthrough=passthrough)
 
 
 def check_matrices(matrices: Sequence[Matrix]) -> None:
-    """Refuse shards that cannot stand in one column."""
+    """Raise InputError unless all matrices have the same width and dtype."""
     first = matrices[0]
     for other in matrices:
         if (other.width, other.dtype) != (first.width, first.dtype):
@@ -144,19 +160,19 @@ def check_matrices(matrices: Sequence[Matrix]) -> None:
             )
 
 
-def ranges(matrix: Matrix, most: int | None) -> Ranges:
-    """Ranges of rows that can be read on their own, at most so many where the matrix can be read in parts."""
-    return even(matrix.rows, most if matrix.by_rows else None)
+def row_ranges(matrix: Matrix, max_rows: int | None) -> Ranges:
+    """Split a matrix into row ranges of at most `max_rows` rows; one range if it cannot be read in parts."""
+    return split_evenly(matrix.rows, max_rows if matrix.has_row_ranges else None)
 
 
-def _read(pair: Pair, span: Span, columns: list[str], carried: pa.Schema) -> pd.DataFrame:
-    wanted = pa.schema([field for field in carried if field.name in columns])
+def _read(pair: Pair, span: Span, columns: list[str], passthrough: pa.Schema) -> pd.DataFrame:
+    wanted = pa.schema([field for field in passthrough if field.name in columns])
     table = None
     if wanted.names and pair.metadata is not None:
         table = parquet.read_rows(pair.metadata, wanted, span.start, span.stop)
     elif wanted.names:
-        table = pa.Table.from_batches([pair.place(span.start, span.stop).select(wanted.names)])
-    rest = [name for name in columns if name not in carried.names]
+        table = pa.Table.from_batches([pair.location(span.start, span.stop).select(wanted.names)])
+    rest = [name for name in columns if name not in passthrough.names]
     if rest:
         embedding = pair.matrix.read(span.start, span.stop)
         table = table.append_column(rest[0], embedding) if table is not None else pa.table({rest[0]: embedding})

@@ -1,4 +1,4 @@
-"""Parquet files with an embedding column, read batch by batch so that the embeddings stay in cache."""
+"""Parquet footers, schemas, columns and rows; rows are read in small batches so that embeddings stay in cache."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import pyarrow.parquet as pq
 
 from dask_aesthetic.embeddings.arrow import is_float_list
 from dask_aesthetic.errors import ColumnError, InputError
-from dask_aesthetic.inputs.file import File, Ranges
+from dask_aesthetic.inputs.file import File, RemoteStream
 
-# Decoded lists of 1024 rows of 768 floats are 3 MB: they stay in cache and their memory is used again.
+# Decoded lists of 1024 rows of 768 floats are 3 MB: they stay in cache, and their memory is reused.
 BATCH_ROWS = 1024
 TABLE_BATCH_ROWS = 1 << 16
-_FOOTER = 1 << 16  # Bytes within which most footers lie.
-_PAGED = 1 << 20  # Bytes fetched together where few rows are wanted.
+_FOOTER = 1 << 16  # Bytes that hold most footers.
+_PAGED = 1 << 20  # Bytes of one request where only the first rows are needed.
 ID_COLUMNS = ("key", "uid", "url", "hash", "id", "image_path")
 
 
 @dataclass(frozen=True)
 class Footer:
-    """What stands at the end of a Parquet file.
+    """Schema and metadata from the footer of a Parquet file.
 
     Attributes
     ----------
     schema : pyarrow.Schema
     metadata : pyarrow.parquet.FileMetaData
     length : int
-        Its bytes, up to the end of the file.
+        Bytes from the beginning of the footer to the end of the file.
     """
 
     schema: pa.Schema
@@ -38,30 +38,30 @@ class Footer:
 
     @property
     def groups(self) -> list[int]:
-        """The number of rows in each row group."""
+        """Row count of each row group."""
         return [self.metadata.row_group(at).num_rows for at in range(self.metadata.num_row_groups)]
 
 
 def read_footer(file: File) -> Footer:
-    """Look at a Parquet file without reading its rows.
+    """Read the footer of a Parquet file.
 
     Raises
     ------
     InputError
-        The file is no Parquet file, or is cut off.
+        The file is not a Parquet file, or is truncated.
     """
     with file.reading("a Parquet file"):
         tail = _tail(file, _FOOTER)
         length = int.from_bytes(tail[-8:-4], "little") + 8
         if tail[-4:] == b"PAR1" and len(tail) < length <= file.size:
             tail = _tail(file, length)
-        # The reader needs no more than the footer, so that a file elsewhere is asked once.
+        # The reader needs only the footer, so one request suffices for a remote file.
         with pq.ParquetFile(pa.BufferReader(tail)) as source:
             return Footer(source.schema_arrow, source.metadata, length)
 
 
 def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str]) -> pa.Schema:
-    """The schema of some columns over several files; one that is null throughout a file takes the others' type.
+    """Common schema of columns over several files; a column that is all null in one file takes the type of the others.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str
 
 
 def check_embedding(schema: pa.Schema, column: str) -> None:
-    """Refuse a schema whose embedding column is not there or holds no lists of floats."""
+    """Raise ColumnError unless the embedding column exists and holds lists of floats."""
     candidates = [field.name for field in schema if is_float_list(field.type)]
     if column not in schema.names:
         raise ColumnError.missing(column, schema.names, candidates)
@@ -91,22 +91,22 @@ def check_embedding(schema: pa.Schema, column: str) -> None:
         raise ColumnError.not_lists(column, schema.field(column).type, candidates)
 
 
-def choose_columns(schema: pa.Schema, asked: str | Sequence[str], embedding_column: str) -> list[str]:
-    """The columns to carry over: "ids" (those of `ID_COLUMNS`, in any case), "all" but the embedding, or names.
+def choose_columns(schema: pa.Schema, requested: str | Sequence[str], embedding_column: str) -> list[str]:
+    """Choose passthrough columns: "ids" (`ID_COLUMNS`, in any case), "all" but the embedding column, or names.
 
     Raises
     ------
     ColumnError
-        A named column is not there.
+        A named column is missing.
     """
-    if asked == "all":
+    if requested == "all":
         return [name for name in schema.names if name != embedding_column]
-    if asked == "ids":
+    if requested == "ids":
         return [name for name in schema.names if name.lower() in ID_COLUMNS]
-    names = [asked] if isinstance(asked, str) else list(asked)
+    names = [requested] if isinstance(requested, str) else list(requested)
     for name in names:
         if name not in schema.names:
-            raise ColumnError(f"expected column {name!r} to carry over, the file has {', '.join(schema.names)}")
+            raise ColumnError(f"expected column {name!r} to pass through, the file has {', '.join(schema.names)}")
     return names
 
 
@@ -118,21 +118,21 @@ def batches(
     batch_rows: int = BATCH_ROWS,
     access: str = "read",
 ) -> Iterator[pa.RecordBatch]:
-    """A file's rows, or those from `start` to `stop`, in small batches.
+    """Read the rows of a Parquet file from `start` to `stop` in small record batches.
 
-    Single-threaded: whoever runs several files side by side is faster. Row groups are read from their beginning, so
-    a range that begins in the midst of one decodes what stands before it there. Elsewhere a row group's columns are
-    fetched together, and the next ones when these are done.
+    Reading is single-threaded: several files in parallel are faster. Row groups are decoded from their beginning, so a
+    range that begins inside one decodes the rows before it, too. Of a remote file, the columns of one row group are
+    fetched together, and those of the next when it is done.
 
-    `access` is "mapped" for a memory map, which is a fifth faster if the file here has just been read; if it has not, a
-    map is slower, and a bad disk ends the process in place of raising an error. It is "paged" for whoever wants the
-    first rows alone, and not their whole row group fetched.
+    `access` "mapped" reads a local file by memory map, which is a fifth faster if the file has just been read; if not,
+    a map is slower, and a bad disk ends the process instead of raising an error. "paged" reads the first rows without
+    fetching their whole row group.
     """
     with file.reading("a whole Parquet file"), _open(file, access) as source:
         stop = source.metadata.num_rows if stop is None else stop
         groups, position = _row_groups(source.metadata, start, stop)
-        for together in [groups] if file.is_local else [[group] for group in groups]:
-            for batch in source.iter_batches(batch_rows, row_groups=together, columns=columns, use_threads=False):
+        for chunk in [groups] if file.is_local else [[group] for group in groups]:
+            for batch in source.iter_batches(batch_rows, row_groups=chunk, columns=columns, use_threads=False):
                 begin, position = position, position + len(batch)
                 if begin >= stop:
                     return
@@ -142,27 +142,27 @@ def batches(
 
 
 def read_rows(file: File, schema: pa.Schema, start: int, stop: int) -> pa.Table:
-    """The rows from `start` to `stop` of a file, the schema's columns alone.
+    """Read the rows from `start` to `stop` of a Parquet file, with the columns and types of a schema.
 
     Raises
     ------
     InputError
-        The file is damaged, or no longer what it was when the frame was made.
+        The file is damaged, or has changed since the frame was made.
     """
     parts = list(batches(file, schema.names, start, stop, TABLE_BATCH_ROWS))
     rows = sum(map(len, parts))
     if rows != stop - start or any(set(part.schema.names) != set(schema.names) for part in parts):
-        raise changed(file, start, stop, rows)
+        raise changed_error(file, start, stop, rows)
     return pa.Table.from_batches(parts).select(schema.names).cast(schema) if parts else schema.empty_table()
 
 
-def groups_of(footer: Footer, start: int, stop: int) -> list[int]:
-    """The numbers of the row groups that hold rows from `start` to `stop`."""
+def row_groups_of(footer: Footer, start: int, stop: int) -> list[int]:
+    """Indices of the row groups that hold rows from `start` to `stop`."""
     return _row_groups(footer.metadata, start, stop)[0]
 
 
 def digest(file: File, columns: Iterable[str], start: int, stop: int) -> str:
-    """xxh3_128 of the footer and of the bytes that reading these columns and rows depends on, in hexadecimal.
+    """xxh3_128 content hash, in hexadecimal, of the footer and of the chunks of these columns and rows.
 
     Raises
     ------
@@ -170,12 +170,12 @@ def digest(file: File, columns: Iterable[str], start: int, stop: int) -> str:
         The file is damaged.
     """
     footer = read_footer(file)
-    chunks = _chunks(footer.metadata, groups_of(footer, start, stop), set(columns))
+    chunks = _chunks(footer.metadata, row_groups_of(footer, start, stop), set(columns))
     return file.digest([*chunks, (file.size - footer.length, footer.length)])
 
 
-def changed(file: File, start: int, stop: int, rows: int) -> InputError:
-    """The error of a file that is no longer what it was when the frame was made."""
+def changed_error(file: File, start: int, stop: int, rows: int) -> InputError:
+    """InputError for a file that has changed since the frame was made."""
     return InputError(
         f"expected rows {start:,} to {stop:,} of {file.path} as when the frame was made, got {rows:,} or other "
         "columns: make the frame again"
@@ -184,11 +184,11 @@ def changed(file: File, start: int, stop: int, rows: int) -> InputError:
 
 def _open(file: File, access: str) -> pq.ParquetFile:
     if access == "paged":
-        return pq.ParquetFile(file.path if file.is_local else Ranges(file), buffer_size=_PAGED, pre_buffer=False)
+        return pq.ParquetFile(file.path if file.is_local else RemoteStream(file), buffer_size=_PAGED, pre_buffer=False)
     if file.is_local:
-        # Buffered before, all row groups asked for would be held at once.
+        # With pre_buffer, all requested row groups would be in memory at once.
         return pq.ParquetFile(file.path, memory_map=access == "mapped", pre_buffer=False)
-    return pq.ParquetFile(Ranges(file), pre_buffer=True)
+    return pq.ParquetFile(RemoteStream(file), pre_buffer=True)
 
 
 def _tail(file: File, length: int) -> bytes:
@@ -197,9 +197,9 @@ def _tail(file: File, length: int) -> bytes:
 
 
 def _chunks(metadata: pq.FileMetaData, groups: list[int], columns: set[str]) -> list[tuple[int, int]]:
-    """Where the chunks of columns lie, as (begin, length); those that follow one another as one."""
+    """Byte ranges, as (begin, length), of the chunks of columns; contiguous chunks are merged."""
     paths = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
-    # A list's leaves are called as the column and a dot and more.
+    # The path of a list's leaf is the column's name, a dot, and more.
     leaves = [at for at, path in enumerate(paths) if any(f"{path}.".startswith(f"{name}.") for name in columns)]
     chunks: list[tuple[int, int]] = []
     for group in groups:
@@ -216,7 +216,7 @@ def _chunks(metadata: pq.FileMetaData, groups: list[int], columns: set[str]) -> 
 
 
 def _row_groups(groups: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
-    """The row groups that hold rows from `start` to `stop`, and the position of their first row."""
+    """Indices of the row groups that hold rows from `start` to `stop`, and the position of their first row."""
     chosen: list[int] = []
     position = first = 0
     for at in range(groups.num_row_groups):

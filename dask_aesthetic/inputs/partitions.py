@@ -1,4 +1,4 @@
-"""Ranges of rows of files as the partitions of a Dask frame, numbered through from 0."""
+"""Dask frames whose partitions are row ranges of files, with one running index from 0."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Ranges = list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Span:
-    """Consecutive rows of a file, which make one partition.
+    """Contiguous rows of a file that make one partition.
 
     Attributes
     ----------
     start, stop : int
-        Positions in the file.
+        Row positions in the file.
     first : int
-        Index label of the first one.
+        Index label of the first row.
     """
 
     start: int
@@ -37,51 +37,51 @@ class Span:
         return self.stop - self.start
 
 
-def cut(sources: Sequence[Source], ranges: Iterable[Ranges]) -> tuple[list[Source], list[Span]]:
-    """Sources and spans of the partitions, from each source's ranges of rows; at least one, which may be empty."""
-    of, spans, first = [], [], 0
-    for source, its in zip(sources, ranges, strict=True):
-        for start, stop in its:
-            of.append(source)
+def partition_spans(sources: Sequence[Source], ranges: Iterable[Ranges]) -> tuple[list[Source], list[Span]]:
+    """Source and span of each partition, from each source's row ranges; at least one, which may be empty."""
+    of_spans, spans, first = [], [], 0
+    for source, ranges_of_source in zip(sources, ranges, strict=True):
+        for start, stop in ranges_of_source:
+            of_spans.append(source)
             spans.append(Span(start, stop, first))
             first += stop - start
-    return (of, spans) if spans else ([sources[0]], [Span(0, 0, 0)])
+    return (of_spans, spans) if spans else ([sources[0]], [Span(0, 0, 0)])
 
 
-def even(rows: int, most: int | None) -> Ranges:
-    """Cut rows into ranges of nearly the same length, at most `most`; none where there are no rows."""
-    count = -(-rows // most) if most else min(rows, 1)
+def split_evenly(rows: int, max_rows: int | None) -> Ranges:
+    """Split rows into ranges of nearly equal length, at most `max_rows` each; an empty list for no rows."""
+    count = -(-rows // max_rows) if max_rows else min(rows, 1)
     return [(rows * at // count, rows * (at + 1) // count) for at in range(count)]
 
 
 def from_spans(
     read: Callable[..., Any], sources: Sequence[Any], spans: Sequence[Span], meta: Any, **kwargs: Any
 ) -> dd.DataFrame:
-    """A lazy frame, a partition per span.
+    """Lazy Dask DataFrame with a partition per span.
 
     Parameters
     ----------
     read : callable
-        ``read(source, span, columns, **kwargs)`` gives the partition with those columns alone. The parameter must
-        have that name for Dask to project, and no default: with one, Dask leaves it out where no column is needed.
+        ``read(source, span, columns, **kwargs)`` returns the partition with those columns alone. Dask projects only if
+        the parameter has this name, and no default: with one, Dask omits it where no column is needed.
     sources, spans : sequences of the same length
     meta : DataFrame
-        All columns, without rows.
+        Empty frame with all columns.
     """
     last = spans[-1]
     divisions = (*(span.first for span in spans), max(last.first, last.first + len(last) - 1))
-    # Else from_map makes pandas' own strings of Arrow's.
+    # from_map would convert Arrow strings to pandas' own.
     with dask.config.set({"dataframe.convert-string": False}):
         return dd.from_map(read, sources, spans, meta=meta, divisions=divisions, **kwargs)
 
 
-def meta_of(schema: pa.Schema) -> pd.DataFrame:
-    """Columns without rows, as `to_pandas` makes them."""
+def empty_frame(schema: pa.Schema) -> pd.DataFrame:
+    """Empty pandas frame of an Arrow schema, with the dtypes of `to_pandas`: the meta of a Dask frame."""
     return to_pandas(schema.empty_table(), Span(0, 0, 0))
 
 
 def to_pandas(table: pa.Table | None, span: Span) -> pd.DataFrame:
-    """An Arrow table as Arrow columns of pandas, without a copy, labelled with the span's row numbers."""
+    """Convert an Arrow table to a pandas frame of Arrow dtypes, without a copy, with the span's index labels."""
     index = pd.RangeIndex(span.first, span.first + len(span))
     if table is None or not table.num_columns:
         return pd.DataFrame(index=index)
@@ -90,6 +90,6 @@ def to_pandas(table: pa.Table | None, span: Span) -> pd.DataFrame:
 
 
 def check_rows(rows: Any) -> None:
-    """Refuse a number of rows per partition that is none."""
+    """Raise ArgumentError unless rows_per_partition is a positive integer or None."""
     if rows is not None:
         check_integer("rows_per_partition", rows, minimum=1, unit="rows", default="None")

@@ -1,4 +1,4 @@
-"""Members of a tar as samples, by webdataset's rule; and what is no part of one, with the reason."""
+"""Samples of a tar: members grouped by key as webdataset does, and faults of members and samples."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 OK = "ok"
-LARGEST = 1 << 28  # Bytes of a member that is read into a column. A gzip of a few kilobytes can hold any number.
-_LONGEST = 4096  # Characters of a name. No file system takes more, and telling keys by a pattern takes their square.
-_SHOWN = 200  # Characters of a name in an error.
+LARGEST = 1 << 28  # Maximum bytes of a member that is read. A gzip of a few kilobytes can expand to any size.
+_LONGEST = 4096  # Maximum characters of a name. No file system takes more, and the pattern of keys is quadratic in it.
+_SHOWN = 200  # Maximum characters of a name in an error.
 _KINDS = {
     b"1": "a hard link",
     b"2": "a symbolic link",
@@ -23,14 +23,14 @@ _KINDS = {
 
 
 class Fault(NamedTuple):
-    """What is wrong with a sample or a member.
+    """Status and error message of an invalid sample or member.
 
     Attributes
     ----------
     status : str
-        One word of those that `read_webdataset` lists.
+        One of the statuses that `read_webdataset` lists.
     error : str
-        More of it, for people.
+        Error message.
     """
 
     status: str
@@ -39,7 +39,7 @@ class Fault(NamedTuple):
 
 @dataclass
 class Sample:
-    """Members of one key, in their order; or, without a key, something in the tar that is part of no sample.
+    """Members of one key, in their order; or, without a key, a part of the tar that belongs to no sample.
 
     Attributes
     ----------
@@ -47,9 +47,9 @@ class Sample:
     members : dict of str to TarInfo
         By extension, in lower case.
     repeated : dict of str to list of TarInfo
-        More members of an extension that is there already: which of them is meant, nobody can tell.
+        Further members with an extension that the sample already has.
     fault : Fault or None
-        What was found while the tar was looked through.
+        Fault that was found while the tar was read.
     """
 
     key: str | None
@@ -59,58 +59,58 @@ class Sample:
 
     @property
     def size(self) -> int:
-        """Bytes of its members."""
+        """Total bytes of the members."""
         return sum(member.size for member in self.members.values())
 
     def only(self, extension: str | None) -> TarInfo | None:
-        """The member of an extension, if there is one and it can be read into a column."""
+        """Member of an extension; None if it is missing, repeated or too large."""
         member = None if extension is None or extension in self.repeated else self.members.get(extension)
         return None if member is None or member.size > LARGEST else member
 
     def image(self, images: Collection[str]) -> str | None:
-        """The extension of its picture; None if it has none, or several."""
+        """Extension of the image; None if the sample has no image, or more than one."""
         found = [extension for extension in self.members if extension in images]
         return found[0] if len(found) == 1 else None
 
     def faults(self, images: Collection[str], read: Iterable[str]) -> list[Fault]:
-        """What is wrong with it, the worst first, if its picture and the members `read` are to be read."""
+        """Faults of the sample, the worst first, that matter for its image and the members `read`."""
         found = [self.fault] if self.fault else []
         if self.key is None:
             return found
         for extension, more in self.repeated.items():
-            names = ", ".join(shown(member.name) for member in [self.members[extension], *more])
-            found.append(Fault("duplicate_member", f"{extension} is there {len(more) + 1} times: {names}"))
-        pictures = [extension for extension in self.members if extension in images]
-        if not pictures:
+            names = ", ".join(format_name(member.name) for member in [self.members[extension], *more])
+            found.append(Fault("duplicate_member", f"{extension} occurs {len(more) + 1} times: {names}"))
+        present = [extension for extension in self.members if extension in images]
+        if not present:
             found.append(Fault("no_image", f"expected {', '.join(images)}, got {', '.join(self.members)}"))
-        elif len(pictures) > 1:
-            found.append(Fault("several_images", f"expected one picture, got {', '.join(pictures)}"))
-        for extension in dict.fromkeys([*pictures, *read]):
+        elif len(present) > 1:
+            found.append(Fault("several_images", f"expected one image, got {', '.join(present)}"))
+        for extension in dict.fromkeys([*present, *read]):
             member = self.members.get(extension)
             if member is not None and member.size > LARGEST:
                 found.append(Fault("too_large", f"{extension} has {member.size:,} bytes, more than {LARGEST:,}"))
         return found
 
 
-def split(name: str) -> tuple[str, str] | None:
-    """Key and extension of a member: what stands before and after the first dot of its last part.
+def split_key(name: str) -> tuple[str, str] | None:
+    """Split a member's name into key and extension, at the first dot of its last part, as webdataset does.
 
-    The rule, extensions in lower case among it, is webdataset's.
+    Extensions become lower case.
 
     Examples
     --------
-    >>> split("a.b/c.seg.PNG")
+    >>> split_key("a.b/c.seg.PNG")
     ('a.b/c', 'seg.png')
-    >>> split("README")
+    >>> split_key("README")
     """
     match = re.match(r"((?:.*/|)[^.]+)[.]([^/]*)$", name)
     return None if match is None else (match[1], match[2].lower())
 
 
-def fault_of(member: TarInfo) -> Fault | None:
-    """Why a member can be part of no sample, None if it can."""
-    name = shown(member.name)
-    unsafe = why_unsafe(member.name)
+def member_fault(member: TarInfo) -> Fault | None:
+    """Fault of a member that cannot belong to a sample; None if it can."""
+    name = format_name(member.name)
+    unsafe = unsafe_reason(member.name)
     if unsafe is not None:
         return Fault("unsafe_name", f"{name} {unsafe}")
     if member.issparse():
@@ -118,18 +118,18 @@ def fault_of(member: TarInfo) -> Fault | None:
     if not member.isreg():
         return Fault("not_a_file", f"{name} is {_KINDS.get(member.type, f'of type {member.type!r}')}")
     if re.match(r"__[^/]*__($|/)", member.name):
-        return Fault("no_key", f"{name} is of the names that webdataset keeps for itself")
-    if split(member.name) is None:
+        return Fault("no_key", f"{name} is a name that webdataset reserves")
+    if split_key(member.name) is None:
         return Fault("no_key", f"{name} has no key and extension")
     return None
 
 
-def why_unsafe(name: str) -> str | None:
-    """Why a name may not become one of a file, None if it may.
+def unsafe_reason(name: str) -> str | None:
+    """Reason why a name is unsafe as a file path; None if it is safe.
 
     Examples
     --------
-    >>> why_unsafe("../a.jpg")
+    >>> unsafe_reason("../a.jpg")
     'leads out of its folder'
     """
     if len(name) > _LONGEST:
@@ -145,21 +145,21 @@ def why_unsafe(name: str) -> str | None:
     return None
 
 
-def shown(name: str) -> str:
-    """A name in an error."""
+def format_name(name: str) -> str:
+    """Name of a member for error messages, escaped and truncated."""
     text = repr(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def group(members: Iterable[TarInfo]) -> list[Sample]:
-    """The samples of a tar in the order in which they begin; members of one key may lie apart."""
+    """Group members by key into samples, in order of first appearance; members of one key may be apart."""
     samples: list[Sample] = []
     by_key: dict[str, Sample] = {}
     for member in members:
-        if member.isdir() and why_unsafe(member.name) is None:
-            continue  # Holds nothing.
-        fault = fault_of(member)
-        parts = split(member.name) if fault is None else None
+        if member.isdir() and unsafe_reason(member.name) is None:
+            continue  # Folders hold no data.
+        fault = member_fault(member)
+        parts = split_key(member.name) if fault is None else None
         if parts is None:
             samples.append(Sample(None, fault=fault))
             continue

@@ -1,4 +1,4 @@
-"""Inputs of every layout cut into shards: parts of a job, each read from front to back in small batches."""
+"""Embeddings of any layout as shards: the units of a job, each read sequentially in small batches."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ import xxhash
 
 from dask_aesthetic.embeddings.arrow import type_width
 from dask_aesthetic.errors import ColumnError, InputError
-from dask_aesthetic.inputs import cuts, hive, layouts, parquet
+from dask_aesthetic.inputs import hive, layouts, parquet, split
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import Found, Source, list_files, with_suffix
-from dask_aesthetic.inputs.pairs import Pair, check_matrices, look_at_layout, ranges
+from dask_aesthetic.inputs.files import ListedFile, Source, files_with_suffix, list_files
+from dask_aesthetic.inputs.pairs import Pair, check_matrices, open_pairs, row_ranges
 
 Batches = Iterator[tuple[pa.RecordBatch, Any]]
 
 
 @dataclass(frozen=True)
 class Shard(ABC):
-    """Consecutive rows of an input, of which each has an embedding or a picture; small, for going to workers.
+    """Contiguous rows of an input, each with an embedding or an image; small to pickle.
 
     Attributes
     ----------
     name : str
-        No other shard has it: the file's name relative to what was named, without suffix; of a part of a file with
-        its number and the number of parts.
+        Unique name: the file's name relative to the source, without suffix; for a part of a file also its number and
+        the number of parts.
     rows : int
     start : int
         Position of the first row in the file.
     schema : pyarrow.Schema
-        Columns that can be carried over; what is scored is none of them.
-    place : tuple of str
-        Those of them by which readers of the output find a row again: always carried over.
+        Possible passthrough columns, without the embedding or image column.
+    location_columns : tuple of str
+        Columns that locate a row of the output in the input; they always pass through.
     """
 
-    place: ClassVar[tuple[str, ...]] = ()
+    location_columns: ClassVar[tuple[str, ...]] = ()
 
     name: str
     rows: int
@@ -48,26 +48,26 @@ class Shard(ABC):
     @property
     @abstractmethod
     def files(self) -> tuple[File, ...]:
-        """What it is read from."""
+        """Files that the shard is read from."""
 
     @property
-    def stamps(self) -> list[list[Any]]:
-        """Size and time stamp, or what stands for it, of each file."""
-        return [[file.size, file.stamp] for file in self.files]
+    def versions(self) -> list[list[Any]]:
+        """Size and version of each file."""
+        return [[file.size, file.version] for file in self.files]
 
     @property
     @abstractmethod
     def scored_type(self) -> pa.DataType:
-        """The type of what is scored, embeddings or pictures."""
+        """Arrow type of the embedding or image column."""
 
     @property
     def width(self) -> int | None:
-        """Floats per row, where the type says it."""
+        """Floats per row of a fixed-size list; None if the type does not have it."""
         return type_width(self.scored_type)
 
     @property
     def partitions(self) -> tuple[str, ...]:
-        """Those of the columns that stand in the names of folders, not in the file."""
+        """Hive partition columns: in folder names, not in the file."""
         return ()
 
     @property
@@ -76,39 +76,40 @@ class Shard(ABC):
         return self.start + self.rows
 
     def batches(self, columns: Sequence[str], access: str = "read") -> Batches:
-        """Its rows in order, few at a time.
+        """Iterate over the rows in order, in small batches.
 
         Parameters
         ----------
         columns : list of str
-            What is carried over; possibly nothing.
+            Passthrough columns; possibly empty.
         access : {"read", "mapped", "paged"}
-            How Parquet is read: "mapped" if it has just been read, "paged" if the first rows alone are wanted.
+            How Parquet is read: "mapped" if it has just been read, "paged" for the first rows only.
 
         Yields
         ------
         pyarrow.RecordBatch
-            These columns alone, in this order.
+            The passthrough columns, in this order.
         pyarrow.Array
-            The embeddings, a list of floats per row; of pictures what `embed_images` takes.
+            The embeddings, a list of floats per row; for images, the values that `embed_images` takes.
 
         Raises
         ------
         InputError
-            A file is damaged, or no longer what it was when the shard was found.
+            A file is damaged, or has changed since the shard was found.
         """
         read = 0
-        for carried, values in self._batches(list(columns), access):
+        for passthrough, values in self._batches(list(columns), access):
             read += len(values)
-            yield carried, values
+            yield passthrough, values
         if read != self.rows:
             raise self._changed(f"{read:,}")
 
     @abstractmethod
     def digest(self, columns: Sequence[str]) -> str:
-        """xxh3_128, in hexadecimal, of the content that ``batches(columns)`` depends on.
+        """xxh3_128 content hash, in hexadecimal, of the bytes that ``batches(columns)`` depends on.
 
-        Of Parquet the footer and the chunks of these columns; other columns may change. Of a matrix the shard's rows.
+        For Parquet, the footer and the chunks of these columns; other columns may change. For a matrix, the shard's
+        rows.
 
         Raises
         ------
@@ -129,7 +130,7 @@ class Shard(ABC):
 
 @dataclass(frozen=True)
 class ParquetShard(Shard):
-    """Row groups of a Parquet file with a column of embeddings, or pictures."""
+    """Row groups of a Parquet file with a column of embeddings or images."""
 
     file: File
     column: str
@@ -151,7 +152,7 @@ class ParquetShard(Shard):
 
     def digest(self, columns: Sequence[str]) -> str:
         content = parquet.digest(self.file, [*columns, self.column], self.start, self.stop)
-        return together(content, *(f"{name}={value}" for name, value in self.folders if name in columns))
+        return combine_digests(content, *(f"{name}={value}" for name, value in self.folders if name in columns))
 
     def _batches(self, columns: list[str], access: str) -> Batches:
         read = [*(name for name in columns if name not in self.partitions), self.column]
@@ -163,7 +164,7 @@ class ParquetShard(Shard):
 
 @dataclass(frozen=True)
 class MatrixShard(Shard):
-    """Rows of a matrix, and of the metadata beside it."""
+    """Rows of a matrix and of its metadata."""
 
     pair: Pair
 
@@ -177,18 +178,18 @@ class MatrixShard(Shard):
 
     def digest(self, columns: Sequence[str]) -> str:
         matrix, metadata = self.pair.matrix, self.pair.metadata
-        told = f"{matrix.width} {matrix.dtype} {matrix.fortran}"
+        header = f"{matrix.width} {matrix.dtype} {matrix.fortran}"
         content = matrix.file.digest(matrix.ranges(self.start, self.stop))
         if metadata is None:
-            return together(told, content)
-        return together(told, content, parquet.digest(metadata, columns, self.start, self.stop))
+            return combine_digests(header, content)
+        return combine_digests(header, content, parquet.digest(metadata, columns, self.start, self.stop))
 
     def _batches(self, columns: list[str], access: str) -> Batches:  # noqa: ARG002
         read = self.pair.matrix.reader(self.stop)
         at = self.start
-        for carried in self.pair.carried(columns, self.start, self.stop):
-            yield carried, read(at, at + len(carried))
-            at += len(carried)
+        for passthrough in self.pair.passthrough(columns, self.start, self.stop):
+            yield passthrough, read(at, at + len(passthrough))
+            at += len(passthrough)
 
 
 def find_shards(
@@ -199,91 +200,91 @@ def find_shards(
     key: str = "l14_img",
     rows_per_shard: int = 1_000_000,
     storage_options: Mapping[str, Any] | None = None,
-    found: Sequence[Found] | None = None,
+    found: Sequence[ListedFile] | None = None,
 ) -> list[Shard]:
-    """Find embeddings, look at every header and footer, and cut them into shards.
+    """Find embeddings of any layout, check every header and footer, and split them into shards.
 
     Parameters
     ----------
     source : str, path, or list of them
-        A file, a folder (searched through) or a glob; here, or fsspec URLs.
+        A file, a folder (searched recursively) or a glob; local, or fsspec URLs.
     format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy"}
-        The layout; "auto" tells it by the names of the files.
+        The layout; "auto" infers it from the file names.
     embedding_column : str
-        Of Parquet.
+        Embedding column of Parquet files.
     key : str
-        The matrix in DataComp's .npz files.
+        Matrix in DataComp's .npz files.
     rows_per_shard : int
-        Larger Parquet files are cut between row groups into nearly even parts of about so many rows at most, matrices
-        between rows; compressed .npz files stay whole.
+        Larger Parquet files are split between row groups into parts of nearly equal size, of at most about this many
+        rows; matrices are split between rows; compressed .npz files are not split.
     storage_options : mapping, optional
-        For fsspec.
-    found : list of Found, optional
-        The files of `source`, as `list_files` gives them, if they have been listed.
+        Options of the fsspec file system.
+    found : list of ListedFile, optional
+        Result of `list_files(source)`, if it is known already.
 
     Returns
     -------
     list of Shard
-        At least one; those of files without rows have none.
+        At least one; a file without rows makes a shard without rows.
 
     Raises
     ------
     InputError
-        There is nothing to read, or files are damaged or do not fit together: every one that does not, at once.
+        No files to read exist, or files are damaged or do not fit together; the error names each of them.
     ColumnError
-        A file lacks the embedding column, or it holds no lists of floats.
+        A file lacks the embedding column, or the column holds no lists of floats.
     ArgumentError
     """
-    cuts.check_rows(rows_per_shard)
+    split.check_rows(rows_per_shard)
     if found is None:
         found = list_files(source, storage_options)
     layout = layouts.choose_format(found, source, format)
     if layout == "parquet":
-        files = with_suffix(found, ".parquet", source)
+        files = files_with_suffix(found, ".parquet", source)
         shards = parquet_shards(files, embedding_column, rows_per_shard, parquet.check_embedding)
     else:
-        shards = _matrices(look_at_layout(layout, found, source, key), rows_per_shard)
-    cuts.check_names([shard.name for shard in shards])
+        shards = _matrices(open_pairs(layout, found, source, key), rows_per_shard)
+    split.check_names([shard.name for shard in shards])
     return shards
 
 
 def parquet_shards(
     files: Sequence[tuple[File, str]],
     column: str,
-    most: int,
+    max_rows: int,
     check: Callable[[pa.Schema, str], None],
     batch_rows: int = parquet.BATCH_ROWS,
 ) -> list[Shard]:
-    """Parquet files cut between row groups; `check` refuses a schema whose column does not hold what is scored."""
+    """Split Parquet files between row groups into shards; `check` raises for a schema without the right column."""
 
-    def look(found: tuple[File, str]) -> list[Shard]:
-        file, name = found
+    def to_shards(named_file: tuple[File, str]) -> list[Shard]:
+        file, name = named_file
         footer = parquet.read_footer(file)
         try:
             check(footer.schema, column)
         except ColumnError as error:
             raise ColumnError(f"{error} (in {file.path})") from None
-        folders = hive.of_file(found, footer.schema)
+        folders = hive.partitions_of_file(named_file, footer.schema)
         dtype = footer.schema.field(column).type
         own = pa.schema([field for field in footer.schema if field.name != column])
-        schema = hive.extended(own, folders, hive.COMPACT)
+        schema = hive.add_partition_fields(own, folders, hive.PARTITION_TYPE)
         return [
             ParquetShard(part, stop - start, start, schema, file, column, dtype, folders, batch_rows)
-            for part, start, stop in cuts.parts(name, cuts.between_groups(footer.groups, most))
+            for part, start, stop in split.name_parts(name, split.split_row_groups(footer.groups, max_rows))
         ]
 
-    return [shard for shards in layouts.look_at_all(files, look) for shard in shards]
+    return [shard for shards in layouts.inspect_all(files, to_shards) for shard in shards]
 
 
-def _matrices(found: Sequence[tuple[Pair, pa.Schema]], most: int) -> list[Shard]:
+def _matrices(found: Sequence[tuple[Pair, pa.Schema]], max_rows: int) -> list[Shard]:
     check_matrices([pair.matrix for pair, _ in found])
     return [
         MatrixShard(part, stop - start, start, schema, pair)
         for pair, schema in found
-        for part, start, stop in cuts.parts(pair.name, ranges(pair.matrix, most))
+        for part, start, stop in split.name_parts(pair.name, row_ranges(pair.matrix, max_rows))
     ]
 
 
-def together(*parts: str) -> str:
-    """One digest of several."""
+def combine_digests(*parts: str) -> str:
+    """Combine content hashes into one."""
     return xxhash.xxh3_128_hexdigest("\n".join(parts).encode())

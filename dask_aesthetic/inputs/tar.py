@@ -1,7 +1,7 @@
-"""A tar, plain or gzip: its members by a walk from header to header, and their bytes.
+"""Index of a tar, uncompressed or gzip, from its headers, and the bytes of its members.
 
-webdataset's own iteration is what the tests compare with. It is not used here: it reads all bytes of every member,
-passes over links and over names without a key, ends at a repeated name, and takes a spoilt header for the end.
+The tests compare with webdataset's own iteration. It is not used here since it reads all bytes of every member, skips
+links and names without a key, stops at a repeated name, and takes a corrupt header for the end of the tar.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import IO
 
 from dask_aesthetic.errors import AestheticError, InputError, first_line
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.samples import Fault, Sample, group, shown
+from dask_aesthetic.inputs.samples import Fault, Sample, format_name, group
 
 _GZIP = b"\x1f\x8b"
-_AHEAD = 1 << 20  # Bytes fetched together from a store: that costs less than a request for each header.
-_HEADERS = 1 << 20  # Bytes of all headers of one member. A hostile one claims any number.
-_TAIL = 1 << 20  # Bytes after the end mark that are looked at.
-# What tarfile and gzip raise where the bytes are wrong.
+_AHEAD = 1 << 20  # Bytes of one request to a store: cheaper than a request for each header.
+_HEADERS = 1 << 20  # Maximum bytes of all headers of one member. A hostile header claims any number.
+_TAIL = 1 << 20  # Bytes after the end mark that are checked for more members.
+# Errors of tarfile and gzip for damaged bytes.
 _DAMAGE = (
     tarfile.TarError,
     gzip.BadGzipFile,
@@ -38,15 +38,15 @@ _DAMAGE = (
 
 
 @dataclass(frozen=True)
-class Index:
-    """What a tar holds; kept for the next who asks, so not to be changed.
+class TarIndex:
+    """Samples and damage of a tar. `read_index` caches it, so treat it as immutable.
 
     Attributes
     ----------
     samples : list of Sample
-        In the order in which they begin.
+        In order of first appearance.
     damage : str or None
-        Where and how the tar is damaged. All whole members before are there.
+        Position and kind of damage. All valid members before it are indexed.
     gzipped : bool
     """
 
@@ -56,7 +56,7 @@ class Index:
 
 
 def check_tar(file: File) -> None:
-    """Refuse what does not begin as a tar, plain or gzip; its first bytes are read.
+    """Raise InputError unless a file begins as a tar, uncompressed or gzip.
 
     Raises
     ------
@@ -74,24 +74,24 @@ def check_tar(file: File) -> None:
 
 @contextmanager
 def open_tar(file: File) -> Iterator[IO[bytes]]:
-    """A tar's bytes, unpacked where it is a gzip, whatever it is called."""
+    """Open a tar as an uncompressed stream; gzip is detected by content."""
     with file.open(_AHEAD) as stream:
-        packed = stream.read(len(_GZIP)) == _GZIP
+        gzipped = stream.read(len(_GZIP)) == _GZIP
         stream.seek(0)
-        if not packed:
+        if not gzipped:
             yield stream
             return
-        with gzip.GzipFile(fileobj=stream) as unpacked:
-            yield unpacked  # type: ignore[misc]
+        with gzip.GzipFile(fileobj=stream) as uncompressed:
+            yield uncompressed  # type: ignore[misc]
 
 
 def read_member(stream: IO[bytes], member: TarInfo) -> bytes:
-    """The bytes of a member.
+    """Read the bytes of a member.
 
     Raises
     ------
     InputError
-        They are not there.
+        The tar is shorter than the member.
     """
     stream.seek(member.offset_data)
     data = stream.read(member.size)
@@ -100,33 +100,33 @@ def read_member(stream: IO[bytes], member: TarInfo) -> bytes:
     return data
 
 
-@lru_cache(maxsize=4)  # Of one tar several partitions or outputs are made.
-def read_index(file: File) -> Index:
-    """Look through a tar; of a plain one the headers alone are read.
+@lru_cache(maxsize=4)  # Several partitions or outputs read the same tar.
+def read_index(file: File) -> TarIndex:
+    """Index a tar by reading its headers; a gzip is decompressed as a whole.
 
     Raises
     ------
     InputError
-        It is no tar, or cannot be read.
+        The file is not a tar, or cannot be read.
     """
     with file.reading("a tar"), open_tar(file) as stream:
-        walk = _Walk(file, stream)
+        walk = _MemberIterator(file, stream)
         samples = group(walk)
         if walk.damage is not None:
             fault = Fault("damaged", walk.damage)
             last = max((sample for sample in samples if sample.members), key=_begin_of_last, default=None)
             if last is not None:
-                last.fault = fault  # It may lack members.
+                last.fault = fault  # Its members may be incomplete.
             samples.append(Sample(None, fault=fault))
-        return Index(samples, walk.damage, isinstance(stream, gzip.GzipFile))
+        return TarIndex(samples, walk.damage, isinstance(stream, gzip.GzipFile))
 
 
 def _begin_of_last(sample: Sample) -> int:
     return max(member.offset for member in sample.members.values())
 
 
-class _Walk:
-    """The members of a tar that are whole; afterwards, what damage ended it."""
+class _MemberIterator:
+    """Iterator over the valid members of a tar; `damage` describes what ended it early."""
 
     def __init__(self, file: File, stream: IO[bytes]) -> None:
         self.damage: str | None = None
@@ -163,31 +163,31 @@ class _Walk:
         if stop <= member.offset or member.size < 0:
             raise tarfile.ReadError(f"a member of {member.size:,} bytes")
         if self._size is not None and stop > self._size:
-            raise tarfile.ReadError(f"{shown(member.name)} goes on to byte {stop:,} of {self._size:,}")
+            raise tarfile.ReadError(f"{format_name(member.name)} extends to byte {stop:,} of {self._size:,}")
         if self._stream.tell() != stop:
             self._stream.seek(stop - 1)
             if not self._stream.read(1):
-                raise tarfile.ReadError(f"{shown(member.name)} is cut off")
+                raise tarfile.ReadError(f"{format_name(member.name)} is truncated")
         member.pax_headers = {}
         return member
 
     def _wrong_end(self, at: int) -> str | None:
         block = self._headers.last
         if len(block) < tarfile.BLOCKSIZE:
-            return f"at byte {at:,}: it ends without its end mark, as if it were cut off"
+            return f"at byte {at:,}: the end mark is missing, as if the tar were truncated"
         if any(block):
-            return f"at byte {at:,}: what should be a header is none"
+            return f"at byte {at:,}: not a valid header"
         try:
             rest = self._stream.read(_TAIL)
         except _DAMAGE as error:
             if isinstance(error, AestheticError):
                 raise
             return f"after byte {at:,}: {first_line(error)}"
-        return f"after its end mark at byte {at:,} more follows" if any(rest) else None
+        return f"after its end mark at byte {at:,} more data follows" if any(rest) else None
 
 
 class _Headers:
-    """The stream that tarfile reads headers from; a bounded number of bytes for each member."""
+    """Stream for tarfile's header reads, with a limit on the bytes per member."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -206,4 +206,4 @@ class _Headers:
 
 
 def _no_tar(file: File, error: Exception) -> InputError:
-    return InputError(f"expected a tar, plain or gzip, got {file.path}: {first_line(error)}")
+    return InputError(f"expected a tar, uncompressed or gzip, got {file.path}: {first_line(error)}")

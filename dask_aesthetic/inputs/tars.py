@@ -1,4 +1,4 @@
-"""The tars that a source names, and the Parquet files that img2dataset writes beside them."""
+"""Tars of a source, and the img2dataset Parquet files beside them, joined by key."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import pyarrow.compute as pc
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import Found, Source, ending_of, shown, sibling
-from dask_aesthetic.inputs.layouts import look_at_all
-from dask_aesthetic.inputs.samples import why_unsafe
+from dask_aesthetic.inputs.files import ListedFile, Source, format_source, match_suffix, sibling
+from dask_aesthetic.inputs.layouts import inspect_all
+from dask_aesthetic.inputs.samples import unsafe_reason
 from dask_aesthetic.inputs.tar import check_tar
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
-_BESIDE = (".parquet", ".json")  # What img2dataset writes beside the tars.
+_BESIDE = (".parquet", ".json")  # Files that img2dataset writes beside the tars.
 
 
 @dataclass(frozen=True)
 class Tar:
-    """A tar, and the Parquet file of its samples' metadata.
+    """A tar and the Parquet file with its samples' metadata.
 
     Attributes
     ----------
     name : str
-        No other one has it: relative to what was named, without suffix.
+        Unique name: relative to the source, without suffix.
     file : File
     metadata : File or None
     """
@@ -37,46 +37,46 @@ class Tar:
     metadata: File | None
 
 
-def find_tars(found: Iterable[Found], source: Source, metadata: bool = True) -> list[Tar]:
-    """The tars among files, in the order of their names, and the Parquet files beside them.
+def find_tars(found: Iterable[ListedFile], source: Source, metadata: bool = True) -> list[Tar]:
+    """Find tars among listed files, sorted by name, and the Parquet files beside them.
 
     Raises
     ------
     InputError
-        There are none, two have the same name, or some are no tars.
+        No tars exist, two have the same name, or files are not tars.
     """
     by_name: dict[str, File] = {}
     for one in sorted(found, key=lambda one: one.name):
-        suffix = ending_of(one.name, SUFFIXES)
-        if one.aside or (not suffix and (not one.named or ending_of(one.name, _BESIDE))):
+        suffix = match_suffix(one.name, SUFFIXES)
+        if one.underscored or (not suffix and (not one.explicit or match_suffix(one.name, _BESIDE))):
             continue
         name = one.name.removesuffix(suffix)
         if name in by_name:
             raise InputError(f"expected tars of different names, got {by_name[name].path} and {one.file.path}")
-        if why_unsafe(name) is not None:
-            raise InputError(f"expected names of tars within their folder, got {name!r}, which {why_unsafe(name)}")
+        if unsafe_reason(name) is not None:
+            raise InputError(f"expected names of tars within their folder, got {name!r}, which {unsafe_reason(name)}")
         by_name[name] = one.file
     if not by_name:
-        raise InputError(f"expected tars ({', '.join(SUFFIXES)}) in {shown(source)}, got none")
+        raise InputError(f"expected tars ({', '.join(SUFFIXES)}) in {format_source(source)}, got none")
 
-    def look(name: str) -> Tar:
+    def open_named(name: str) -> Tar:
         file = by_name[name]
         check_tar(file)
         return Tar(name, file, sibling(file, SUFFIXES, ".parquet") if metadata else None)
 
-    return look_at_all(by_name, look)
+    return inspect_all(by_name, open_named)
 
 
 def metadata_schema(tars: Sequence[Tar]) -> pa.Schema:
-    """The columns of the Parquet files beside tars, but for the key.
+    """Schema of the Parquet files beside tars, without the key.
 
     Raises
     ------
     ColumnError, InputError
-        One lacks the key, or has other columns than the first.
+        A file lacks the key, or has other columns than the first.
     """
     files = [tar.metadata for tar in tars if tar.metadata is not None]
-    schemas = look_at_all(files, lambda file: parquet.read_footer(file).schema.remove_metadata())
+    schemas = inspect_all(files, lambda file: parquet.read_footer(file).schema.remove_metadata())
     if not files:
         return pa.schema([])
     common = parquet.common_schema(zip(files, schemas, strict=True), ["key", *_others(schemas[0])])
@@ -86,25 +86,25 @@ def metadata_schema(tars: Sequence[Tar]) -> pa.Schema:
 
 
 def join(file: File, schema: pa.Schema, keys: pa.Array, known: pa.Array) -> tuple[pa.Table, list[int], pa.Table]:
-    """Metadata by key.
+    """Join metadata to the keys of a tar's samples.
 
     Parameters
     ----------
     file : File
-        Parquet, with a column ``key``.
+        Parquet file with a column ``key``.
     schema : pyarrow.Schema
         The columns to read.
     keys, known : pyarrow.Array of string
-        Keys to look up, and all keys of the tar.
+        Keys to join, and all keys of the tar.
 
     Returns
     -------
     joined : pyarrow.Table
-        A row per key of `keys`; null where the file has no row of it, or several.
+        A row per key of `keys`; null where the file has no row, or several rows, of the key.
     repeated : list of int
-        Positions in `keys` of those that have several.
+        Positions in `keys` of keys with several rows.
     alone : pyarrow.Table
-        The rows whose key is not among `known`, with their key.
+        Rows whose key is not among `known`, with the key.
     """
     rows = parquet.read_footer(file).metadata.num_rows
     table = parquet.read_rows(file, pa.schema([pa.field("key", pa.string()), *schema]), 0, rows)

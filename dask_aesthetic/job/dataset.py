@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.inputs import parquet
-from dask_aesthetic.inputs.files import Found, left_out, list_files
-from dask_aesthetic.inputs.layouts import of_texts
-from dask_aesthetic.inputs.pairs import PLACE
-from dask_aesthetic.inputs.pictures import find_pictures
+from dask_aesthetic.inputs.files import ListedFile, list_files, skipped_files
+from dask_aesthetic.inputs.image_shards import find_image_shards
+from dask_aesthetic.inputs.layouts import text_matrices
+from dask_aesthetic.inputs.pairs import LOCATION
 from dask_aesthetic.inputs.shards import Shard, find_shards
 from dask_aesthetic.job.executors import ClusterExecutor, Executor, ThreadExecutor
 from dask_aesthetic.job.first_rows import look_at_first_rows, refuse_other_widths
@@ -237,7 +237,7 @@ def plan_dataset(
     embed_spec = images.spec(spec, embedding_column, batch_size, storage_options) if embed else None
     found = list_files(source, storage_options)
     if embed:
-        shards = find_pictures(
+        shards = find_image_shards(
             source,
             format=format,
             image_column=images.column,
@@ -281,10 +281,10 @@ def open_executor(client: Client | None, threads: int | None) -> Executor:
     return ThreadExecutor(threads) if client is None else ClusterExecutor(client)
 
 
-def _left_out(found: Sequence[Found], shards: Sequence[Shard]) -> list[str]:
+def _left_out(found: Sequence[ListedFile], shards: Sequence[Shard]) -> list[str]:
     """What is to be said of files that are not read: how many, and the names of the first."""
-    names = left_out(found, (file for shard in shards for file in shard.files))
-    texts = [one.name for one in of_texts(found) if one.name in set(names)]
+    names = skipped_files(found, (file for shard in shards for file in shard.files))
+    texts = [one.name for one in text_matrices(found) if one.name in set(names)]
     others = [name for name in names if name not in set(texts)]
     notes = []
     if texts:
@@ -315,15 +315,15 @@ def _carried(
         )
         for shard in shards
     ]
-    if columns == "ids" and shards[0].schema.names == PLACE.names:
-        columns = PLACE.names
+    if columns == "ids" and shards[0].schema.names == LOCATION.names:
+        columns = LOCATION.names
     chosen = parquet.choose_columns(schemas[0], columns, embedding_column)
     added = {**spec.added, "status_column": STATUS_COLUMN}
     # Readers find a row by its place, and see the folders of the input in those of the output.
-    refuse_replacing([*shards[0].place, *shards[0].partitions], added, replace_columns=False)
+    refuse_replacing([*shards[0].location_columns, *shards[0].partitions], added, replace_columns=False)
     refuse_replacing(chosen, added, replace_columns)
     left_out = [*added.values(), *(shards[0].partitions if columns == "all" else ())]
-    names = [name for name in dict.fromkeys([*shards[0].place, *chosen]) if name not in left_out]
+    names = [name for name in dict.fromkeys([*shards[0].location_columns, *chosen]) if name not in left_out]
     return parquet.common_schema(
         ((shard.files[-1], schema) for shard, schema in zip(shards, schemas, strict=True)), names
     )

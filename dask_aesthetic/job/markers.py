@@ -68,7 +68,7 @@ class ShardMarker:
 
     def made_from(self, shard: Shard) -> bool:
         """Whether the shard's files look as they did, by size and time stamp."""
-        return self.inputs == shard.stamps
+        return self.inputs == shard.versions
 
     def write(self, store: Store) -> None:
         """Say that the shard is done. Its output must be in place."""
@@ -93,7 +93,7 @@ def content_of(shard: Shard, columns: Sequence[str]) -> str:
     """What tells a shard's content: a digest of what is read of files here, the store's own stamps of others."""
     if all(file.is_local for file in shard.files):
         return shard.digest(columns)
-    return " ".join(f"{size} {stamp}" for size, stamp in shard.stamps)
+    return " ".join(f"{size} {version}" for size, version in shard.versions)
 
 
 def marker_name(shard: str) -> str:

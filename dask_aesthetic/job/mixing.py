@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable
 
 from dask_aesthetic.errors import InputError
-from dask_aesthetic.inputs.files import File, Source, places
+from dask_aesthetic.inputs.files import File, Source, source_paths
 from dask_aesthetic.job.store import Store
 
 
 def refuse_mixing(source: Source, files: Iterable[File], store: Store) -> None:
     """Refuse an output that the next run would read as input, and one that holds the input."""
-    for path in places(source):
+    for path in source_paths(source):
         if _inside(store.url, path):
             raise InputError(f"expected an output folder outside of the input, got {store.url} in {path}")
     for file in files:

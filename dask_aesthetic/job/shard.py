@@ -72,7 +72,7 @@ def score_shard(
     marker = ShardMarker(
         shard=shard.name,
         settings=settings.fingerprint,
-        inputs=shard.stamps,
+        inputs=shard.versions,
         content=content,
         rows=shard.rows,
         scored=summary.scored,

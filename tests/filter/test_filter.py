@@ -28,7 +28,7 @@ from dask_aesthetic import (
 from dask_aesthetic.cli import main
 from dask_aesthetic.errors import JobError
 from dask_aesthetic.filter import copying, plan_filter, writing
-from dask_aesthetic.inputs.files import Found, list_files
+from dask_aesthetic.inputs.files import ListedFile, list_files
 from helpers import chaos, tar_files
 from helpers.tar_files import content, member, samples, write
 
@@ -326,7 +326,7 @@ def test_nothing_hostile_is_written(tmp_path):
 def test_names_of_tars_that_lead_out_are_refused(tmp_path, scored, monkeypatch):
     write(tmp_path / "one/0.tar", *samples(1))
     (found,) = list_files(tmp_path / "one")
-    monkeypatch.setattr(writing, "list_files", lambda *_: [Found(found.file, "../../0.tar", named=False)])
+    monkeypatch.setattr(writing, "list_files", lambda *_: [ListedFile(found.file, "../../0.tar", explicit=False)])
     with pytest.raises(InputError, match="leads out of its folder"):
         filter_dataset(scored, tmp_path / "out", tars=tmp_path / "one")
 

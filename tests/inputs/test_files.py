@@ -154,7 +154,7 @@ def test_links_count_as_what_they_point_to(tmp_path):
     found = find_files(tmp_path / "data", ".parquet")
     assert names(found) == ["a", "b/2", "b/up/1"]
     assert found[0][0].size == 3
-    assert found[0][0].stamp == str((store / "1.parquet").stat().st_mtime_ns)
+    assert found[0][0].version == str((store / "1.parquet").stat().st_mtime_ns)
     (tmp_path / "data/c.parquet").symlink_to(store / "gone.parquet")
     with pytest.raises(InputError, match=r"expected a file, got .*c\.parquet: .*No such file"):
         find_files(tmp_path / "data", ".parquet")
@@ -255,7 +255,7 @@ def test_a_stamp_tells_that_a_file_was_written_again(place):
     place.put("a.parquet", b"after!")
     (later,) = place.find()
     assert later[0].size == first[0].size
-    assert later[0].stamp != first[0].stamp
+    assert later[0].version != first[0].version
     assert tokenize(later) != tokenize(first)
 
 

@@ -22,7 +22,7 @@ from dask_aesthetic.errors import AestheticWarning
 from dask_aesthetic.inputs import cudf, read_and_score, read_clip_retrieval, read_datacomp, read_frame, read_npy
 from dask_aesthetic.inputs.file import local_file
 from dask_aesthetic.inputs.matrices import open_matrix
-from dask_aesthetic.inputs.scored import _whole_groups
+from dask_aesthetic.inputs.score_parquet import _combine_row_groups
 from helpers import backends, columns
 from helpers.laziness import no_compute
 from helpers.parquet_files import spoil
@@ -273,7 +273,7 @@ def test_damaged_files_are_refused_before_anything_is_read(clip):
     file = clip / "img_emb/img_emb_3.npy"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
-    with pytest.raises(InputError, match=r"expected 25 x 768 float16 in .*img_emb_3\.npy, got a file that is cut off"):
+    with pytest.raises(InputError, match=r"expected 25 x 768 float16 in .*img_emb_3\.npy, got a truncated file"):
         read_clip_retrieval(clip)
     file.write_bytes(b"")
     with pytest.raises(InputError, match=r"got .*img_emb_3\.npy"):
@@ -428,7 +428,7 @@ def test_the_columns_of_ids_are_carried_unless_others_are_asked_for(parquet):
         read_and_score(parquet, "all", score_column="width")
     with pytest.raises(ColumnError, match="'image_embedding', which is not kept"):
         read_and_score(parquet, ["key", "image_embedding"])
-    with pytest.raises(ColumnError, match="expected column 'uid' to carry over"):
+    with pytest.raises(ColumnError, match="expected column 'uid' to pass through"):
         read_and_score(parquet, ["uid"])
     with pytest.raises(ColumnError, match=r"'clip'.*Columns that would do: 'image_embedding'"):
         read_and_score(parquet, embedding_column="clip")
@@ -557,20 +557,20 @@ def test_carried_columns_have_the_types_that_cudf_has():
         "price": (pa.decimal128(9, 2), pa.decimal128(9, 2)),
         "time": (pa.timestamp("us", "UTC"), pa.timestamp("us", "UTC")),
     }
-    told = cudf.held(pa.schema([(name, dtype) for name, (dtype, _) in own.items()]))
-    assert told == pa.schema([(name, dtype) for name, (_, dtype) in own.items()])
+    converted = cudf.cudf_schema(pa.schema([(name, dtype) for name, (dtype, _) in own.items()]))
+    assert converted == pa.schema([(name, dtype) for name, (_, dtype) in own.items()])
     box = pa.array([np.full(4, 1, np.float16), None, np.full(4, 2, np.float16)], own["box"][0])
     table = pa.table({"category": pa.array(["a", None, "a"], tags), "box": box})
-    held = table.cast(cudf.held(table.schema))
+    held = table.cast(cudf.cudf_schema(table.schema))
     assert held.to_pylist() == [{"category": c, "box": b} for c, b in (("a", [1] * 4), (None, None), ("a", [2] * 4))]
     for dtype in (pa.binary(), pa.map_(pa.string(), pa.string()), pa.time32("s"), pa.timestamp("s", "+01:00")):
         with pytest.raises(ColumnError, match=r"that cuDF has a type for, got .* in 'x': leave it out"):
-            cudf.held(pa.schema([("x", dtype)]))
+            cudf.cudf_schema(pa.schema([("x", dtype)]))
 
 
 def test_partitions_of_cudf_hold_no_more_floats_than_its_columns_do(tmp_path):
     for groups, expected in (([3, 3, 3], [(0, 6), (6, 9)]), ([5, 5], [(0, 5), (5, 10)]), ([9, 1], [(0, 9), (9, 10)])):
-        assert _whole_groups(groups, None, 7) == expected
+        assert _combine_row_groups(groups, None, 7) == expected
     rows = 2_796_203
     nothing = pa.ListArray.from_arrays(pa.array(np.zeros(rows + 1, np.int32)), pa.array([], pa.float32()))
     pq.write_table(pa.table({"image_embedding": nothing}), tmp_path / "0.parquet", row_group_size=rows)

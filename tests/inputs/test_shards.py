@@ -359,7 +359,7 @@ def test_every_damaged_file_is_named_at_once(tmp_path, vectors):
     with pytest.raises(InputError) as error:
         find_shards(tmp_path)
     lines = str(error.value).splitlines()
-    assert lines[0] == "expected 6 whole inputs, got 3 that cannot be read:"
+    assert lines[0] == "expected 6 valid inputs, got 3 that cannot be read:"
     assert [line.split(": ")[0].split("/")[-1] for line in lines[1:]] == ["1.parquet", "3.parquet", "x.parquet"]
     assert "magic bytes not found" in lines[1]
     assert "0 bytes" in lines[2]

@@ -24,7 +24,7 @@ from dask_aesthetic.inputs import samples as rules
 from dask_aesthetic.inputs import webdataset
 from dask_aesthetic.inputs.file import local_file
 from dask_aesthetic.inputs.samples import Sample
-from dask_aesthetic.inputs.tar import _Walk, read_index, read_member
+from dask_aesthetic.inputs.tar import _MemberIterator, read_index, read_member
 from helpers import tar_files
 from helpers.laziness import no_compute
 from helpers.tar_files import member, samples, write
@@ -209,7 +209,7 @@ def test_headers_of_a_plain_tar_are_found_without_reading_the_pictures(tmp_path)
 
     path = write(tmp_path / "large.tar", *(member(f"{at}.jpg", bytes(1_000_000)) for at in range(20)))
     with io.BufferedReader(Counted(path)) as stream:
-        assert len(list(_Walk(local_file(str(path)), stream))) == 20
+        assert len(list(_MemberIterator(local_file(str(path)), stream))) == 20
     assert Counted.got < 600_000 < 20_000_000
 
 
@@ -389,9 +389,9 @@ def test_a_tar_without_end_mark_and_tars_put_together_are_reported(tmp_path):
     end += -end % tar_files.BLOCK
     path.write_bytes(content[:end])
     assert statuses(path) == [("00000", "ok"), ("00001", "damaged"), (None, "damaged")]
-    assert "without its end mark" in rows(path)["sample_error"].iloc[-1]
+    assert "end mark is missing" in rows(path)["sample_error"].iloc[-1]
     path.write_bytes(content + content)
-    assert "more follows" in rows(path)["sample_error"].iloc[-1]
+    assert "more data follows" in rows(path)["sample_error"].iloc[-1]
     path.write_bytes(content[: end + tar_files.BLOCK])
     assert statuses(path) == [("00000", "ok"), ("00001", "ok")]
     path.write_bytes(content + bytes(50_000))

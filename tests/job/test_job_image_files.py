@@ -69,8 +69,8 @@ def written(output: Path) -> pd.DataFrame:
 def test_every_picture_is_a_row_and_every_folder_a_shard(folder, score, options, tmp_path):
     summary = score(folder, tmp_path / "out")
     assert (summary.rows, summary.scored, summary.failed) == (7, 4, {"undecodable": 3})
-    assert sorted(chaos.committed(tmp_path / "out")) == ["cats", "cats/deep", "pictures"]
-    tables = [pq.read_table(tmp_path / f"out/{name}.parquet") for name in ("cats", "cats/deep", "pictures")]
+    assert sorted(chaos.committed(tmp_path / "out")) == ["cats", "cats/deep", "images"]
+    tables = [pq.read_table(tmp_path / f"out/{name}.parquet") for name in ("cats", "cats/deep", "images")]
     got = pa.concat_tables(tables).to_pandas()
     assert got["image_path"].tolist() == [str(folder / name) for name in ORDER]
     assert got["status"].tolist() == ["undecodable" if name in BAD else "ok" for name in ORDER]
@@ -84,7 +84,7 @@ def test_folders_of_many_are_cut_and_what_changes_is_scored_again_alone(folder, 
     score = partial(score, folder, tmp_path / "out", rows_per_shard=2, allow_unusable=True)
     assert score().rows == 7
     before = chaos.committed(tmp_path / "out")
-    assert sorted(before) == ["cats.00000-of-00002", "cats.00001-of-00002", "cats/deep", "pictures"]
+    assert sorted(before) == ["cats.00000-of-00002", "cats.00001-of-00002", "cats/deep", "images"]
     os.utime(folder / "b.png", (1, 1))  # The same content.
     (folder / "cats/3.webp").write_bytes(image_files.picture(3))
     assert score().failed == {"undecodable": 2}
@@ -94,7 +94,7 @@ def test_folders_of_many_are_cut_and_what_changes_is_scored_again_alone(folder, 
 
 def test_what_can_no_longer_be_read_is_a_row(folder, options, tmp_path):
     plan = plan_dataset(folder, tmp_path / "out", embed=True, **options)
-    (shard,) = (shard for shard in plan.shards if shard.name == "pictures")
+    (shard,) = (shard for shard in plan.shards if shard.name == "images")
     (folder / "a.JPG").unlink()
     marker = score_shard(shard, plan.settings, plan.store)
     assert (marker.rows, marker.failed) == (2, {"unreadable": 1})
@@ -125,7 +125,7 @@ def test_urls_are_read_through_fsspec(score, tmp_path):
 def test_of_parquet_and_pictures_the_user_says_which(folder, score, tmp_path):
     table = pa.table({"key": ["a"], "image": [image_files.picture(0)]})
     pq.write_table(table, folder / "more.parquet")
-    with pytest.raises(InputError, match=r"expected \.parquet files or pictures in .*, got both: say format='parquet'"):
+    with pytest.raises(InputError, match=r"expected \.parquet files or image files in .*, got both: say format='parquet'"):
         score(folder, tmp_path / "out")
     assert score(folder, tmp_path / "tables", format="parquet").rows == 1
     assert score(folder, tmp_path / "files", format="images").rows == 7
@@ -134,9 +134,9 @@ def test_of_parquet_and_pictures_the_user_says_which(folder, score, tmp_path):
 def test_no_pictures_are_refused(score, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_text("a cat")
-    with pytest.raises(InputError, match=r"expected pictures \(\.apng, .*\.jpg, .*\) in .*, got none"):
+    with pytest.raises(InputError, match=r"expected image files \(\.apng, .*\.jpg, .*\) in .*, got none"):
         score(tmp_path / "in", tmp_path / "out", format="images")
-    with pytest.raises(InputError, match=r"expected tars .*, \.parquet files or pictures in "):
+    with pytest.raises(InputError, match=r"expected tars .*, \.parquet files or image files in "):
         score(tmp_path / "in", tmp_path / "out")
 
 

@@ -31,7 +31,7 @@ from dask_aesthetic import (
 from dask_aesthetic.cli import main
 from dask_aesthetic.errors import EncoderError, InvalidImageError, JobStoppedError
 from dask_aesthetic.images import encoder
-from dask_aesthetic.inputs import pictures as finding
+from dask_aesthetic.inputs import image_shards
 from dask_aesthetic.job import plan_dataset
 from dask_aesthetic.job.shard import score_shard
 from dask_aesthetic.predictors.checkpoint import read_tensors
@@ -231,14 +231,14 @@ def test_no_rows_are_an_output_of_none(score, tmp_path):
 def test_pictures_are_read_as_they_are_decoded(score, options, tmp_path, monkeypatch):
     write(tmp_path / "in/0.tar", *(member(f"{at:03d}.jpg", image_files.picture(at % 5)) for at in range(150)))
     read, encoded = [], []
-    read_member, encode = finding.read_member, encoder.Encoder.encode
-    monkeypatch.setattr(finding, "read_member", lambda *where: read.append(1) or read_member(*where))
+    read_member, encode = image_shards.read_member, encoder.Encoder.encode
+    monkeypatch.setattr(image_shards, "read_member", lambda *where: read.append(1) or read_member(*where))
     monkeypatch.setattr(
         encoder.Encoder, "encode", lambda self, pixels: encoded.append(len(read)) or encode(self, pixels)
     )
     score(tmp_path / "in", tmp_path / "out", batch_size=4)
     assert len(read) == 150
-    assert encoded[0] <= finding.BATCH_ROWS
+    assert encoded[0] <= image_shards.BATCH_ROWS
     assert len(encoded) == 38
 
 
@@ -339,7 +339,7 @@ def test_other_settings_are_refused_unless_they_overwrite(tars, score, weights, 
             "image_column='picture' to be a column; the file has 'key', 'number', 'image'.*: 'key', 'image' \\(in",
         ),
         ({"image_column": "number"}, ColumnError, "expected a picture per row in column 'number'"),
-        ({"columns": ["image"]}, ColumnError, "expected column 'image' to carry over, the file has key, number"),
+        ({"columns": ["image"]}, ColumnError, "expected column 'image' to pass through, the file has key, number"),
         ({"score_column": "image"}, ColumnError, "score_column='image' to differ from the image column"),
         ({"format": "npy"}, ArgumentError, "format to be one of 'auto', 'parquet', 'webdataset', 'images', got 'npy'"),
         ({"pooling": "min"}, ArgumentError, "several to be one of"),
@@ -376,7 +376,7 @@ def test_a_missing_package_is_named_with_what_installs_it(tars, score, tmp_path,
 def test_nothing_to_embed_is_refused(score, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.npy").write_bytes(b"")
-    with pytest.raises(InputError, match=r"expected tars \(.tar, .tar.gz, .tgz\), .parquet files or pictures"):
+    with pytest.raises(InputError, match=r"expected tars \(.tar, .tar.gz, .tgz\), .parquet files or image files"):
         score(tmp_path / "in", tmp_path / "out")
 
 
