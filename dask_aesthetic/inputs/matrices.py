@@ -158,6 +158,11 @@ def open_matrix(file: File, key: str | None = None) -> Matrix:
             names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
             if key not in names:
                 raise InputError(f"expected a matrix {key!r} in {file.path}, got {', '.join(names) or 'none'}")
+            if names.count(key) > 1:
+                raise InputError(
+                    f"expected one matrix {key!r} in {file.path}, got {names.count(key)} members of that name: write "
+                    "each matrix under a name, or into a file, of its own"
+                )
             info = archive.getinfo(f"{key}.npy")
             begin = _member_offset(stream, info)
             compressed_size = None if info.compress_type == zipfile.ZIP_STORED else info.compress_size
@@ -186,7 +191,7 @@ def _parse_header(
         raise InputError(f"expected {shape[0]:,} x {shape[1]} {dtype} in {where}, got a truncated file")
     if more:
         raise InputError(
-            f"expected {where} to end after its matrix of {shape[0]:,} x {shape[1]} {dtype}, got {more:,} bytes more, "
+            f"expected {where} to end after its matrix of {shape[0]:,} x {shape[1]} {dtype}, got {more:,} more bytes, "
             "as several numpy.save into one open file leave: write each matrix into a file of its own"
         )
     offset = begin + head if compressed_size is None else begin

@@ -57,7 +57,31 @@ def read_footer(file: File) -> Footer:
             tail = _tail(file, length)
         # The reader needs only the footer, so one request suffices for a remote file.
         with pq.ParquetFile(pa.BufferReader(tail)) as source:
-            return Footer(source.schema_arrow, source.metadata, length)
+            footer = Footer(source.schema_arrow, source.metadata, length)
+        _check_single(file, footer)
+        return footer
+
+
+def _check_single(file: File, footer: Footer) -> None:
+    """Refuse two files written one after another: the last footer's offsets would point into the first file."""
+    groups = footer.metadata.num_row_groups
+    if not groups:
+        return
+    last = footer.metadata.row_group(groups - 1)
+    ends = [_chunk_start(last.column(at)) + last.column(at).total_compressed_size for at in range(last.num_columns)]
+    before = file.size - footer.length - max(ends, default=file.size)
+    if before >= 12 and file.read(before - 4, 8) == b"PAR1PAR1":
+        raise InputError(
+            f"expected one Parquet file in {file.path}, got several, one after another, of which only the last one's "
+            "rows would count: write each into a file of its own"
+        )
+
+
+def _chunk_start(chunk: pq.ColumnChunkMetaData) -> int:
+    """Position of a column chunk: of its dictionary page if it has one, else of its first data page."""
+    if chunk.has_dictionary_page:
+        return min(chunk.data_page_offset, chunk.dictionary_page_offset)
+    return int(chunk.data_page_offset)
 
 
 def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str]) -> pa.Schema:
@@ -205,9 +229,7 @@ def _chunks(metadata: pq.FileMetaData, groups: list[int], columns: set[str]) -> 
     for group in groups:
         for leaf in leaves:
             chunk = metadata.row_group(group).column(leaf)
-            begin = chunk.data_page_offset
-            if chunk.has_dictionary_page:
-                begin = min(begin, chunk.dictionary_page_offset)
+            begin = _chunk_start(chunk)
             if chunks and sum(chunks[-1]) == begin:
                 chunks[-1] = (chunks[-1][0], chunks[-1][1] + chunk.total_compressed_size)
             else:

@@ -127,7 +127,7 @@ class Layers:
                 "remembers it, for the command line too"
             )
         if input_scale is None:
-            if len(self.layers) == 1 and self.prefix == "linear":
+            if len(self.layers) == 1 and self.prefix.rpartition(".")[2] == "linear":
                 raise PredictorError(
                     f"expected to know the input's scale of a head named 'linear' (Simulacra's heads take the unit "
                     f"vector times sqrt(width) = {sqrt(self.layers[0][0].shape[1]):.4f}): say input_scale"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import nullcontext
 from importlib.util import find_spec
 
 import dask
@@ -628,7 +630,7 @@ def appended(path, vectors, more: bytes = b"") -> None:
 def test_bytes_after_a_matrix_are_refused_by_name(tmp_path, vectors):
     appended(tmp_path / "twice.npy", vectors)
     after = 128 + 3072 * (len(vectors) - 3)
-    with pytest.raises(InputError, match=rf"twice\.npy to end after its matrix of 3 x 768 float32, got {after:,} byte"):
+    with pytest.raises(InputError, match=rf"twice\.npy to end after its matrix of 3 x 768 .*, got {after:,} more byte"):
         read_npy(tmp_path)
     for make in (np.savez, np.savez_compressed):
         make(tmp_path / "good.npz", l14_img=vectors)
@@ -636,8 +638,37 @@ def test_bytes_after_a_matrix_are_refused_by_name(tmp_path, vectors):
         with zipfile.ZipFile(tmp_path / "good.npz") as good, zipfile.ZipFile(tmp_path / "bad.npz", "w") as bad:
             method = good.infolist()[0].compress_type
             bad.writestr("l14_img.npy", good.read("l14_img.npy") + b"\0", method)
-        with pytest.raises(InputError, match=r"'l14_img' of .*bad\.npz to end .*, got 1 bytes more"):
+        with pytest.raises(InputError, match=r"'l14_img' of .*bad\.npz to end .*, got 1 more bytes"):
             read_member(tmp_path / "bad.npz")
+
+
+def test_two_matrices_of_one_name_are_refused(tmp_path, vectors):
+    with zipfile.ZipFile(tmp_path / "twice.npz", "w") as archive:
+        for at, part in enumerate((vectors[:100], vectors[100:])):
+            buffer = io.BytesIO()
+            np.save(buffer, part)
+            with pytest.warns(UserWarning, match="Duplicate name") if at else nullcontext():
+                archive.writestr("l14_img.npy", buffer.getvalue())
+    with pytest.raises(InputError, match=r"one matrix 'l14_img' in .*twice\.npz, got 2 members of that name"):
+        read_member(tmp_path / "twice.npz")
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy"])
+def test_two_parquet_files_in_one_are_refused(tmp_path, vectors, compression):
+    parts = []
+    for at, rows in enumerate((vectors[:150], vectors[150:])):
+        columns_ = {"key": [f"{at}-{row:03d}" for row in range(150)], "image_embedding": columns.array(rows, "list")}
+        pq.write_table(pa.table(columns_), tmp_path / "part", use_dictionary=False, compression=compression)
+        parts.append((tmp_path / "part").read_bytes())
+    (tmp_path / "both.parquet").write_bytes(b"".join(parts))
+    with pytest.raises(InputError, match=r"one Parquet file in .*both\.parquet, got several, one after another"):
+        read_and_score(tmp_path / "both.parquet")
+
+
+def test_a_page_index_before_the_footer_is_no_second_file(tmp_path, vectors):
+    table_ = pa.table({"image_embedding": columns.array(vectors, "list")})
+    pq.write_table(table_, tmp_path / "indexed.parquet", write_page_index=True)
+    assert len(read_and_score(tmp_path / "indexed.parquet").compute()) == 300
 
 
 def read_member(path):

@@ -538,13 +538,14 @@ def test_eleven_layers_are_taken_in_the_order_of_their_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("scale", [1.0, sqrt(8)])
-def test_an_unknown_head_named_linear_needs_its_inputs_scale(tmp_path, scale):
-    path, state = tmp_path / "linear.pth", stack(("linear.", 1, 8))
+@pytest.mark.parametrize("wrapper", ["", "module.", "model.head."])
+def test_an_unknown_head_named_linear_needs_its_inputs_scale(tmp_path, scale, wrapper):
+    path, state = tmp_path / "linear.pth", stack((f"{wrapper}linear.", 1, 8))
     torch.save(state, path)
     with pytest.raises(PredictorError, match=r"head named 'linear'.*sqrt\(width\) = 2\.8284\): say input_scale"):
         load_predictor(path)
     predictor = load_predictor(path, input_scale=scale)
-    expected = by_layers(state, ("linear.",), units(8), scale=scale)
+    expected = by_layers(state, (f"{wrapper}linear.",), units(8), scale=scale)
     assert np.abs(scores(predictor, units(8)) - expected).max() <= 2e-6
 
 
