@@ -108,7 +108,7 @@ notebooks: $(VENV)/.test  ## Run the notebooks in place
 	$(BIN)/python notebooks/execute.py
 
 folded: $(VENV)/.test  ## Rebuild the folded predictors from published checkpoints in CHECKPOINTS
-	$(BIN)/python -m dask_aesthetic.predictors.rebuild $(CHECKPOINTS)
+	$(BIN)/python tools/fold_predictors.py $(CHECKPOINTS)
 
 wheel: $(VENV)/.dev  ## Build the wheel, install it alone elsewhere and run demo and selftest there
 	bash .ci/wheel

@@ -35,6 +35,18 @@ def verite(shared) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
+def ratings() -> np.ndarray:
+    """LAION's ten ViT-L/14 embeddings, one per rating, with known default-head `rating_scores`."""
+    return np.load(Path(__file__).parent / "data/laion_ratings_l14.npy")
+
+
+@pytest.fixture(scope="session")
+def rating_scores() -> list[float]:
+    """Default-head scores of `ratings`, as published to three digits."""
+    return [1.655, 2.359, 3.070, 3.672, 4.238, 4.701, 5.073, 5.365, 5.577, 5.747]
+
+
+@pytest.fixture(scope="session")
 def reference(shared) -> pd.DataFrame:
     """Their scores under five heads, layer by layer in float64."""
     return pd.read_csv(shared / "data/verite_l14/reference_scores.csv")

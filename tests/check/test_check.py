@@ -34,11 +34,6 @@ def texts(shared) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def ratings(shared) -> np.ndarray:
-    return np.stack([np.load(shared / f"data/laion_ratings_l14/rating{at}.npy").ravel() for at in range(10)])
-
-
-@pytest.fixture(scope="module")
 def b32(shared) -> np.ndarray:
     return np.load(shared / "data/clip_retrieval_b32/img_emb/img_emb_0.npy")
 

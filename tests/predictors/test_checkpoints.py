@@ -21,7 +21,7 @@ from dask_aesthetic import PredictorError, ThresholdError, list_predictors, load
 from dask_aesthetic.predictors import AffinePredictor, NetworkPredictor, PredictorInfo
 from dask_aesthetic.predictors.catalog import KNOWN
 from dask_aesthetic.predictors.golden import golden_scores, golden_vectors
-from dask_aesthetic.predictors.rebuild import rebuild
+from fold_predictors import fold_predictors
 
 FIVE = tuple(f"layers.{at}." for at in (0, 2, 4, 6, 7))
 RELU = tuple(f"layers.{at}." for at in (0, 3, 6, 9, 11))
@@ -146,8 +146,8 @@ def test_a_head_that_nobody_published_takes_its_files_name_and_sha256(shared, he
     assert load_predictor(head).info.scale == "unknown"
 
 
-def test_the_shipped_figures_are_those_that_a_rebuild_gives(shared, tmp_path):
-    names = [predictor.info.name for predictor in rebuild(shared / "weights", tmp_path)]
+def test_shipped_predictors_equal_the_folded_checkpoints(shared, tmp_path):
+    names = [predictor.info.name for predictor in fold_predictors(shared / "weights", tmp_path)]
     assert names == list(list_predictors())
     folded = files("dask_aesthetic.predictors") / "folded"
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in folded.iterdir()}

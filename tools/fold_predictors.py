@@ -1,4 +1,4 @@
-"""Rebuild the folded figures that ship: ``python -m dask_aesthetic.predictors.rebuild CHECKPOINTS``."""
+"""Fold the published checkpoints into the files that ship: ``python tools/fold_predictors.py CHECKPOINTS``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from dask_aesthetic.errors import PredictorError
-from dask_aesthetic.predictors import load_predictor
-from dask_aesthetic.predictors.base import Predictor
+from dask_aesthetic.predictors import Predictor, load_predictor
 from dask_aesthetic.predictors.catalog import KNOWN
 from dask_aesthetic.predictors.checkpoint import read_tensors
 from dask_aesthetic.predictors.golden import golden_vectors
 from dask_aesthetic.predictors.layers import find_layers
 
+FOLDED = Path(__file__).parents[1] / "dask_aesthetic/predictors/folded"
 
-def rebuild(checkpoints: Path, folded: Path) -> list[Predictor]:
-    """Fold the published checkpoints, each checked against its sha256, and save what comes out.
+
+def fold_predictors(checkpoints: Path, folded: Path = FOLDED) -> list[Predictor]:
+    """Fold the published checkpoints, each checked against its sha256, and save the affine predictors.
 
     ``golden.json`` beside them holds the scores of `golden_vectors`, computed layer by layer in float64.
 
@@ -52,5 +53,5 @@ def rebuild(checkpoints: Path, folded: Path) -> list[Predictor]:
 
 
 if __name__ == "__main__":
-    for predictor in rebuild(Path(sys.argv[1]), Path(__file__).parent / "folded"):
+    for predictor in fold_predictors(Path(sys.argv[1])):
         print(predictor)
