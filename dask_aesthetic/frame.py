@@ -131,8 +131,8 @@ def distribution(
     check_scale(known["scale"])
     frame = _scored(frame, columns)
     if terms is not None:
-        return _added(frame, partial(count_terms, columns=columns, known=known, terms=terms), _add_terms)
-    counted = _added(frame, partial(count_groups, columns=columns, known=known), partial(add_groups, by=by))
+        return _reduce(frame, partial(count_terms, columns=columns, known=known, terms=terms), _add_terms)
+    counted = _reduce(frame, partial(count_groups, columns=columns, known=known), partial(add_groups, by=by))
     if by is None:
         return counted[None]
     return dict(sorted(counted.items(), key=lambda item: (item[0] is None, str(item[0]))))
@@ -161,7 +161,7 @@ def calibrate(
     check_scale(known["scale"])
     frame = _scored(frame, {"score_column": score_column, "label_column": label_column})
     count = partial(count_labels, score_column=score_column, label_column=label_column)
-    return by_labels(_added(frame, count, add_labels), known, seed=seed)
+    return by_labels(_reduce(frame, count, add_labels), known, seed=seed)
 
 
 def fit(frame: Any, spec: FitSpec) -> FittedPredictor:
@@ -177,17 +177,23 @@ def fit(frame: Any, spec: FitSpec) -> FittedPredictor:
         folds=spec.folds,
         seed=spec.seed,
     )
-    return learn(_added(frame[[spec.embedding_column, spec.rating_column]], count, add_sums, FAN_IN_LARGE), spec)
+    return learn(_reduce(frame[[spec.embedding_column, spec.rating_column]], count, add_sums, FAN_IN_LARGE), spec)
 
 
-def _added(frame: Any, count: Callable[[Any], Any], add: Callable[[list[Any]], Any], fan_in: int = FAN_IN) -> Any:
-    """What `count` gives for every partition, added up by `add` as a tree; for a frame without partitions, its own."""
-    if not isinstance(frame, dd.DataFrame):
-        return count(frame)
-    parts = [dask.delayed(count)(part) for part in frame.to_delayed()]
+def tree_reduce(parts: list[Any], combine: Callable[[list[Any]], Any], fan_in: int = FAN_IN) -> Any:
+    """Delayed result of a tree reduction: `combine` merges up to `fan_in` delayed parts in one task."""
     while len(parts) > 1:
-        parts = [dask.delayed(add)(parts[at : at + fan_in]) for at in range(0, len(parts), fan_in)]
-    return parts[0].compute()
+        parts = [dask.delayed(combine)(parts[at : at + fan_in]) for at in range(0, len(parts), fan_in)]
+    return parts[0]
+
+
+def _reduce(
+    frame: Any, map_part: Callable[[Any], Any], combine: Callable[[list[Any]], Any], fan_in: int = FAN_IN
+) -> Any:
+    """Result of `map_part` on every partition, merged by `combine` in a tree; computed at once."""
+    if not isinstance(frame, dd.DataFrame):
+        return map_part(frame)
+    return tree_reduce([dask.delayed(map_part)(part) for part in frame.to_delayed()], combine, fan_in).compute()
 
 
 def check(frame: Any, embedding_column: str, sample: int | None, predictor: Predictor) -> Check:
@@ -214,9 +220,7 @@ def _check_parts(parts: list[Any], sample: int | None, spec: Any) -> tuple[Facts
     chosen = chosen_parts(len(parts), sample)
     each = rows_each(sample, len(chosen))
     found = [dask.delayed(_check_part)(parts[at], each, spec) for at in chosen]
-    while len(found) > 1:
-        found = [dask.delayed(sum_facts)(found[at : at + FAN_IN]) for at in range(0, len(found), FAN_IN)]
-    facts = found[0].compute()
+    facts = tree_reduce(found, sum_facts).compute()
     return facts, round(facts.held * len(parts) / len(chosen)) if len(chosen) < len(parts) else None
 
 

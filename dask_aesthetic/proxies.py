@@ -1,7 +1,7 @@
-"""cudf.pandas frames look like pandas; the frame inside is worked on, and what comes out is put back into a proxy.
+"""cudf.pandas proxies: methods run on the cuDF or pandas frame inside, and results become proxies again.
 
-cudf.pandas has to be installed before pandas is imported, so before this package. Installed later it hands over the
-frame inside by itself: the figures are the same, but no proxy comes out.
+cudf.pandas has to be installed before pandas is imported. Installed later it unwraps proxies by itself: the scores are
+the same, but the result is no proxy.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 
-def through_proxies(verb: Callable[..., Any], frame: Any, *args: Any) -> Any:
-    """``verb(frame, *args)``, on the cuDF or pandas frame inside where `frame` is a cudf.pandas proxy."""
+def through_proxies(function: Callable[..., Any], frame: Any, *args: Any) -> Any:
+    """``function(frame, *args)``, on the cuDF or pandas frame inside where `frame` is a cudf.pandas proxy."""
     accelerator = sys.modules.get("cudf.pandas")
     if accelerator is None or not accelerator.is_proxy_object(frame):
-        return verb(frame, *args)
-    return accelerator.as_proxy_object(verb(_inside(frame), *args))
+        return function(frame, *args)
+    return accelerator.as_proxy_object(function(_unwrap(frame), *args))
 
 
-def _inside(frame: Any) -> Any:
+def _unwrap(frame: Any) -> Any:
     try:
         return frame.as_gpu_object()
-    except Exception:  # cuDF cannot hold this frame, or there is no GPU: cudf.pandas itself takes pandas then.
+    except Exception:  # cuDF cannot hold this frame, or there is no GPU: cudf.pandas itself uses pandas then.
         return frame.as_cpu_object()

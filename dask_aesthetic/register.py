@@ -1,65 +1,104 @@
-"""Puts `.aesthetic` on the frames of Dask (so of dask-cuDF), pandas and cuDF. cuDF is never imported for that."""
+"""Registration of ``.aesthetic`` on pandas, Dask (so dask-cuDF) and cuDF dataframes, without importing any of them.
+
+A library that is loaded already gets the accessor at once. An import hook waits for each other one, registers the
+accessor as soon as the library has been executed, and removes itself.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-import dask.dataframe as dd
-import pandas as pd
-from dask.dataframe.extensions import register_dataframe_accessor as register_dask
-
-from dask_aesthetic.accessor import AestheticAccessor
-
 NAME = "aesthetic"
+
+_registering = threading.Lock()
 
 
 def register() -> None:
-    """Register the accessor wherever it is not yet registered; safe to call again."""
-    if NAME not in vars(dd.DataFrame):
-        register_dask(NAME)(AestheticAccessor)
-    if not hasattr(pd.DataFrame, NAME):
-        pd.api.extensions.register_dataframe_accessor(NAME)(AestheticAccessor)
-    cudf = sys.modules.get("cudf")
-    if hasattr(cudf, "DataFrame"):
-        _register_cudf(cudf)
-    elif not any(isinstance(finder, _WhenCudfIsImported) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _WhenCudfIsImported())
+    """Register the accessor on each loaded library, and an import hook for each other one; safe to call again."""
+    for name in _REGISTER:
+        # The hook comes first: a library that another thread imports meanwhile is found by either.
+        if not any(_is_hook(finder, name) for finder in sys.meta_path):
+            sys.meta_path.insert(0, _ImportHook(name))
+        module = sys.modules.get(name)
+        if _is_initializing(module):
+            module = import_module(name)  # Another thread imports it: wait for the end.
+        if not _is_initializing(module):
+            _register_on(name, module)
 
 
-def _register_cudf(cudf: Any) -> None:
-    if not hasattr(cudf.DataFrame, NAME):
-        cudf.api.extensions.register_dataframe_accessor(NAME)(AestheticAccessor)
+def _is_initializing(module: Any) -> bool:
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
-class _WhenCudfIsImported(MetaPathFinder):
-    """Finds cudf as the other finders do, registers the accessor once it has been executed, and is gone then."""
+def _is_hook(finder: Any, name: str) -> bool:
+    # By name: after a reload of this module its class is another.
+    return type(finder).__module__ == __name__ and finder.name == name
 
-    def __init__(self) -> None:
-        self._asking = threading.local()
+
+def _register_on(name: str, module: Any) -> None:
+    """Register on an imported library, and remove its hook; another module of that name is left alone."""
+    if hasattr(module, "DataFrame"):
+        with _registering:
+            _REGISTER[name](module)
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_hook(finder, name)]
+
+
+def _register_dask(module: Any) -> None:
+    from dask.dataframe.extensions import register_dataframe_accessor
+
+    from dask_aesthetic.accessor import AestheticAccessor
+
+    if NAME not in vars(module.DataFrame):
+        register_dataframe_accessor(NAME)(AestheticAccessor)
+
+
+def _register_pandas_or_cudf(module: Any) -> None:
+    from dask_aesthetic.accessor import AestheticAccessor
+
+    if not hasattr(module.DataFrame, NAME):
+        module.api.extensions.register_dataframe_accessor(NAME)(AestheticAccessor)
+
+
+_REGISTER: dict[str, Callable[[Any], None]] = {
+    "pandas": _register_pandas_or_cudf,
+    "dask.dataframe": _register_dask,
+    "cudf": _register_pandas_or_cudf,
+}
+
+
+class _ImportHook(MetaPathFinder):
+    """Finder of one library by the other finders, with a loader that registers the accessor."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._delegating = threading.local()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "cudf" or vars(self._asking):
+        if fullname != self.name or vars(self._delegating):
             return None
-        self._asking.the_others = True
+        self._delegating.active = True
         try:
             spec = importlib.util.find_spec(fullname)
         finally:
-            del self._asking.the_others
+            del self._delegating.active
         if spec is not None and spec.loader is not None:
-            spec.loader = _Registering(spec.loader, spec)
+            spec.loader = _RegisteringLoader(spec.loader, spec)
         return spec
 
 
-class _Registering(Loader):
+class _RegisteringLoader(Loader):
+    """Loader that registers the accessor once the module has been executed."""
+
     def __init__(self, loader: Loader, spec: ModuleSpec) -> None:
         self._loader = loader
         self._spec = spec
@@ -70,10 +109,8 @@ class _Registering(Loader):
     def exec_module(self, module: ModuleType) -> None:
         self._spec.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        # Only now: a spec may be asked for and not used, and an import that failed may be tried again.
-        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _WhenCudfIsImported)]
-        if hasattr(module, "DataFrame"):
-            _register_cudf(module)
+        # The hook goes only now: a spec may be requested and not used, and a failed import may be tried again.
+        _register_on(self._spec.name, module)
 
-    def __getattr__(self, name: str) -> Any:  # Whoever asks for a spec may ask its loader for more.
+    def __getattr__(self, name: str) -> Any:  # Code that requests a spec may use other methods of its loader.
         return getattr(self._loader, name)

@@ -1,23 +1,21 @@
-"""What importing the package does, each time in a fresh interpreter that takes warnings for errors."""
+"""Importing the package, each time in a fresh interpreter that raises warnings as errors."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
+from typing import NamedTuple
 
 import pytest
 
-NO_CUDF = pytest.mark.skipif(importlib.util.find_spec("cudf") is not None, reason="cudf is installed")
-CUDF = {
-    "__init__.py": "from cudf.core.dataframe import DataFrame\nfrom cudf import api\n",
-    "core/__init__.py": "",
-    "core/dataframe.py": "class DataFrame:\n    _accessors = set()\n",
-    "api/__init__.py": "from cudf.api import extensions\n",
-    # As cuDF 26.10 has it, but for the docstrings.
-    "api/extensions.py": """
+FRAME = "class DataFrame:\n    _accessors = set()\n"
+# The same in pandas, cuDF 26.10 and Dask, but for docstrings and the caches.
+EXTENSIONS = """
 import warnings
 
-from cudf.core.dataframe import DataFrame
+from {module} import DataFrame
 
 
 class _Accessor:
@@ -32,66 +30,183 @@ class _Accessor:
 def register_dataframe_accessor(name):
     def decorator(accessor):
         if hasattr(DataFrame, name):
-            warnings.warn(f"Attribute {name} will be overridden in {DataFrame.__name__}")
+            warnings.warn(f"Attribute {{name}} will be overridden in {{DataFrame.__name__}}")
         DataFrame._accessors.add(name)
         setattr(DataFrame, name, _Accessor(name, accessor))
         return accessor
 
     return decorator
-""",
-}
+"""
+
+
+class Library(NamedTuple):
+    """A small package that is laid out like a library of dataframes."""
+
+    name: str
+    files: dict[str, str]
+    imports: list[str]
+
+    @property
+    def init(self) -> str:
+        return f"{self.name.replace('.', '/')}/__init__.py"
+
+    @property
+    def package(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def like_pandas(name: str) -> Library:
+    files = {
+        "__init__.py": f"from {name}.core.dataframe import DataFrame\nfrom {name} import api\n",
+        "core/__init__.py": "",
+        "core/dataframe.py": FRAME,
+        "api/__init__.py": f"from {name}.api import extensions\n",
+        "api/extensions.py": EXTENSIONS.format(module=f"{name}.core.dataframe"),
+    }
+    return Library(
+        name,
+        {f"{name}/{file}": text for file, text in files.items()},
+        [f"import {name}", f"import {name}.core.dataframe", f"from {name}.api import extensions"],
+    )
+
+
+DASK = Library(
+    "dask.dataframe",
+    {
+        "dask/__init__.py": "",
+        "dask/dataframe/__init__.py": "from dask.dataframe.core import DataFrame\n",
+        "dask/dataframe/core.py": FRAME,
+        "dask/dataframe/extensions.py": EXTENSIONS.format(module="dask.dataframe.core"),
+    },
+    [
+        "import dask.dataframe as dd",
+        "import dask; hooks(); import dask.dataframe",
+        "import dask.dataframe.core",
+        "from dask.dataframe.extensions import register_dataframe_accessor",
+    ],
+)
+LIBRARIES = [like_pandas("pandas"), DASK, like_pandas("cudf")]
+IMPORTS = [pytest.param(library, first, id=first) for library in LIBRARIES for first in library.imports]
+NO_CUDF = pytest.mark.skipif(importlib.util.find_spec("cudf") is not None, reason="cudf is installed")
 TOOLS = """
-import importlib, importlib.resources, importlib.util, inspect, sys
+import importlib, importlib.resources, importlib.util, inspect, os, sys
 
 def hooks():
-    return [finder for finder in sys.meta_path if type(finder).__module__ == "dask_aesthetic.register"]
+    return [hook for hook in sys.meta_path if type(hook).__module__ == "dask_aesthetic.register" and hook.name == NAME]
 
 def assert_registered():
-    import cudf, dask_aesthetic
-    assert cudf.DataFrame.aesthetic is dask_aesthetic.AestheticAccessor
-    assert isinstance(cudf.DataFrame().aesthetic, dask_aesthetic.AestheticAccessor)
+    library = importlib.import_module(NAME)
+    from dask_aesthetic import AestheticAccessor
+    assert library.DataFrame.aesthetic is AestheticAccessor
+    assert isinstance(library.DataFrame().aesthetic, AestheticAccessor)
     assert hooks() == []
 """
 
 
-@pytest.fixture
-def fresh(tmp_path, interpreter):
-    """Run code in a fresh interpreter; `files` of a package cudf are laid where it finds them first."""
+def finish(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
 
-    def run(code: str, files: dict[str, str] | None = None) -> None:
-        for name, text in (files or {}).items():
-            file = tmp_path / "cudf" / name
+
+@pytest.fixture
+def fresh(tmp_path):
+    """Run code in a fresh interpreter that finds the files of a library first."""
+
+    def run(code: str, library: Library | None = None, files: dict[str, str] | None = None) -> None:
+        for name, text in (files or (library.files if library else {})).items():
+            file = tmp_path / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
         path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-        done = interpreter.run(TOOLS + code, env={**os.environ, "PYTHONPATH": path})
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
+        code = f"NAME = {library.name if library else 'cudf'!r}\n{TOOLS}\n{code}"
+        finish(
+            subprocess.run(
+                [sys.executable, "-P", "-W", "error", "-c", code],
+                env={**os.environ, "PYTHONPATH": path},
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+        )
 
     return run
 
 
-def test_importing_loads_nothing_optional_starts_no_cuda_and_registers_once(fresh):
+@pytest.fixture(params=LIBRARIES, ids=lambda library: library.name)
+def library(request) -> Library:
+    return request.param
+
+
+def test_importing_loads_no_library_and_each_gets_the_accessor_when_it_is_imported(fresh):
     fresh("""
+import dask_aesthetic
+
+def loaded():
+    return {"torch", "numpy", "pandas", "pyarrow", "dask", "dask.dataframe", "cudf"} & set(sys.modules)
+
+assert loaded() == set()
+assert set(dask_aesthetic.__all__) <= set(dir(dask_aesthetic))
+assert loaded() == set()
+
+import pandas as pd
+accessor = pd.DataFrame.aesthetic
+assert pd.DataFrame().aesthetic.__class__ is accessor
+assert "aesthetic" in dir(pd.DataFrame())
+assert {"torch", "dask"} & loaded() == set()
+
+import dask
+assert "dask.dataframe" not in loaded()
+import dask.dataframe as dd
+assert dd.DataFrame.aesthetic is accessor is dask_aesthetic.AestheticAccessor
+ddf = dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1)
+assert ddf.aesthetic is ddf.aesthetic
+assert "torch" not in loaded()
+assert not hasattr(dd.Series, "aesthetic")
+assert not hasattr(pd.Series, "aesthetic")
+assert [type(hook).__module__ for hook in sys.meta_path].count("dask_aesthetic.register") == 1
+assert "torch" not in loaded()
+""")
+
+
+def test_libraries_imported_in_threads_are_registered(fresh):
+    fresh("""
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+names = ["pandas", "dask_aesthetic", "dask.dataframe", "dask_aesthetic", "pandas", "dask.dataframe"]
+barrier = Barrier(len(names))
+
+def load(name):
+    barrier.wait()
+    module = importlib.import_module(name)
+    return name == "dask_aesthetic" or module.DataFrame
+
+with ThreadPoolExecutor(len(names)) as threads:
+    list(threads.map(load, names))
+import dask.dataframe as dd, pandas as pd
+from dask_aesthetic import AestheticAccessor
+assert pd.DataFrame.aesthetic is dd.DataFrame.aesthetic is AestheticAccessor
+assert [type(hook).__module__ for hook in sys.meta_path].count("dask_aesthetic.register") == 1
+""")
+
+
+def test_public_names_load_nothing_optional_start_no_cuda_and_registration_happens_once(interpreter):
+    finish(
+        interpreter.run("""
+import importlib, sys
 import torch
 import dask.dataframe as dd, pandas as pd
 
-theirs = set(sys.modules)  # Dask takes in cupy and jinja2 where they are installed, torch pynvml.
-assert not torch.cuda.is_initialized()
+before = set(sys.modules)  # Dask imports cupy and jinja2 where they are installed, torch pynvml.
 import dask_aesthetic
-ours = set(sys.modules) - theirs
-left_out = {"cudf", "dask_cudf", "dask_cuda", "rmm", "pylibcudf", "numba", "open_clip", "matplotlib", "PIL",
+assert all(getattr(dask_aesthetic, name) is not None for name in dask_aesthetic.__all__)
+ours = set(sys.modules) - before
+unwanted = {"cudf", "dask_cudf", "dask_cuda", "rmm", "pylibcudf", "numba", "open_clip", "matplotlib", "PIL",
             "webdataset", "huggingface_hub"}
-assert not left_out & set(sys.modules), left_out & set(sys.modules)
+assert not unwanted & set(sys.modules), unwanted & set(sys.modules)
 optional = {"cupy", "cuda", "pynvml", "jinja2", "triton"}
 assert not optional & {name.partition(".")[0] for name in ours}
 assert not torch.cuda.is_initialized()
-
-later = {"dask_aesthetic.inputs", "dask_aesthetic.job", "dask_aesthetic.filter"}
-assert not later & ours
-assert set(dask_aesthetic.__all__) <= set(dir(dask_aesthetic))
-assert all(getattr(dask_aesthetic, name).__name__ for name in ("read_npy", "score_dataset", "filter_dataset"))
-assert later <= set(sys.modules)
 try:
     dask_aesthetic.nothing
 except AttributeError as error:
@@ -100,91 +215,89 @@ except AttributeError as error:
 accessor = dask_aesthetic.AestheticAccessor
 assert dd.DataFrame.aesthetic is accessor
 assert pd.DataFrame.aesthetic is accessor
-assert not hasattr(dd.Series, "aesthetic")
-assert not hasattr(pd.Series, "aesthetic")
-assert len(hooks()) == 1
-
 on_dask, on_pandas = vars(dd.DataFrame)["aesthetic"], vars(pd.DataFrame)["aesthetic"]
-from dask_aesthetic.register import register
-register()
+dask_aesthetic.register.register()
 importlib.reload(dask_aesthetic)
-register()
 assert vars(dd.DataFrame)["aesthetic"] is on_dask
 assert vars(pd.DataFrame)["aesthetic"] is on_pandas
-assert len(hooks()) == 1
+assert [type(hook).__module__ for hook in sys.meta_path].count("dask_aesthetic.register") == 1
 """)
+    )
 
 
-@pytest.mark.parametrize("first", ["import cudf", "import cudf.core.dataframe", "from cudf.api import extensions"])
-def test_cudf_imported_later_is_registered_and_left_as_it_would_be(fresh, first):
+@pytest.mark.parametrize(("library", "first"), IMPORTS)
+def test_a_library_imported_later_is_registered_and_left_as_it_would_be(fresh, library, first):
     fresh(
         f"""
 import dask_aesthetic
+importlib.reload(dask_aesthetic.register)
+dask_aesthetic.register.register()
+assert len(hooks()) == 1
 {first}
 assert_registered()
-import cudf
-assert type(cudf.__spec__.loader) is type(cudf.__loader__) is importlib.machinery.SourceFileLoader
-assert cudf.__spec__.loader is cudf.__loader__
-assert inspect.getsource(cudf) == importlib.resources.files("cudf").joinpath("__init__.py").read_text()
-dask_aesthetic._register.register()
+library = importlib.import_module(NAME)
+assert type(library.__spec__.loader) is type(library.__loader__) is importlib.machinery.SourceFileLoader
+assert library.__spec__.loader is library.__loader__
+assert inspect.getsource(library) == importlib.resources.files(NAME).joinpath("__init__.py").read_text()
+dask_aesthetic.register.register()
 importlib.reload(dask_aesthetic)
-importlib.reload(cudf)
+importlib.reload(library)
 assert_registered()
 """,
-        CUDF,
+        library,
     )
 
 
-def test_cudf_imported_earlier_is_registered(fresh):
+def test_a_library_imported_earlier_is_registered(fresh, library):
     fresh(
         """
-import cudf
-assert not hasattr(cudf.DataFrame, "aesthetic")
+library = importlib.import_module(NAME)
+assert not hasattr(library.DataFrame, "aesthetic")
 import dask_aesthetic
 assert_registered()
 importlib.reload(dask_aesthetic)
 assert_registered()
 """,
-        CUDF,
+        library,
     )
 
 
-def test_cudf_is_registered_though_its_spec_was_asked_for_and_its_first_import_failed(fresh):
+def test_a_library_is_registered_though_its_spec_was_requested_and_its_first_import_failed(fresh, library):
     init = """
-import os, sys
+import os
 if not os.environ.get("DRIVER"):
     raise ImportError("no driver")
 """
     fresh(
         """
-import os
 import dask_aesthetic
-spec = importlib.util.find_spec("cudf")
-assert spec.loader.get_filename("cudf") == spec.origin
-assert spec.loader.is_package("cudf")
+spec = importlib.util.find_spec(NAME)
+assert spec.loader.get_filename(NAME) == spec.origin
+assert spec.loader.is_package(NAME)
 try:
-    import cudf
+    importlib.import_module(NAME)
 except ImportError as error:
     assert str(error) == "no driver"
 else:
     raise AssertionError("the first import was to fail")
 assert len(hooks()) == 1
 os.environ["DRIVER"] = "here"
-importlib.util.find_spec("cudf")
+importlib.util.find_spec(NAME)
 assert_registered()
 """,
-        {**CUDF, "__init__.py": init + CUDF["__init__.py"]},
+        library,
+        {**library.files, library.init: init + library.files[library.init]},
     )
 
 
-def test_an_import_hook_of_the_same_kind_goes_together_with_ours(fresh):
-    """Other packages watch imports in the same way, by asking for the spec themselves (wrapt does)."""
+def test_an_import_hook_of_the_same_kind_works_together_with_ours(fresh, library):
+    """Other packages watch imports in the same way, by requesting the spec themselves (wrapt does)."""
     fresh(
         """
 import dask_aesthetic
 
 class Watching:
-    asked = seen = 0
+    requested = seen = 0
     def __init__(self, inner):
         self.inner = inner
     def create_module(self, spec):
@@ -197,10 +310,10 @@ class Watch:
     busy = False
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name != "cudf" or cls.busy:
+        if name != NAME or cls.busy:
             return None
         cls.busy = True
-        Watching.asked += 1
+        Watching.requested += 1
         try:
             spec = importlib.util.find_spec(name)
         finally:
@@ -208,25 +321,39 @@ class Watch:
         spec.loader = Watching(spec.loader)
         return spec
 
-for place in (0, len(sys.meta_path)):
-    Watching.asked = Watching.seen = 0
-    sys.meta_path.insert(place, Watch)
+for position in (0, len(sys.meta_path)):
+    Watching.requested = Watching.seen = 0
+    sys.meta_path.insert(position, Watch)
     assert_registered()
-    if place == 0:
-        assert Watching.asked == Watching.seen == 1
+    if position == 0:
+        assert Watching.requested == Watching.seen == 1
     sys.meta_path.remove(Watch)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "cudf"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == NAME.partition(".")[0]]:
         del sys.modules[name]
-    dask_aesthetic._register.register()
+    dask_aesthetic.register.register()
     assert len(hooks()) == 1
 """,
-        CUDF,
+        library,
     )
 
 
-@pytest.mark.parametrize("file", ["__init__.py", pytest.param("readme.txt", marks=NO_CUDF)])
-def test_something_else_named_cudf_is_left_alone(fresh, file):
-    """Another package, or a mere folder, which a clone of cuDF in the working directory is to Python."""
+def test_another_package_of_that_name_is_left_alone(fresh, library):
+    fresh(
+        """
+import dask_aesthetic
+library = importlib.import_module(NAME)
+assert not hasattr(library, "DataFrame")
+importlib.reload(dask_aesthetic)
+assert len(hooks()) == 1
+""",
+        library,
+        {**library.files, library.init: "version = 1\n"},
+    )
+
+
+@NO_CUDF
+def test_a_mere_folder_named_cudf_is_left_alone(fresh):
+    """A clone of cuDF in the working directory is a namespace package to Python."""
     fresh(
         """
 import dask_aesthetic
@@ -235,11 +362,11 @@ assert not hasattr(cudf, "DataFrame")
 importlib.reload(dask_aesthetic)
 assert len(hooks()) == 1
 """,
-        {file: "version = 1\n"},
+        files={"cudf/readme.txt": ""},
     )
 
 
-def test_cudf_that_may_not_be_imported_is_let_be(fresh):
+def test_a_library_that_must_not_be_imported_is_left_alone(fresh):
     fresh("""
 sys.modules["cudf"] = None
 import dask_aesthetic
@@ -253,7 +380,7 @@ else:
 
 
 @NO_CUDF
-def test_a_missing_cudf_is_missing_each_time(fresh):
+def test_a_missing_library_is_missing_each_time(fresh):
     fresh("""
 import dask_aesthetic
 assert importlib.util.find_spec("cudf") is None

@@ -68,7 +68,7 @@ assert hooks() == []
 registered = vars(cudf.DataFrame)["aesthetic"]
 import dask_aesthetic
 importlib.reload(dask_aesthetic)
-dask_aesthetic._register.register()
+dask_aesthetic.register.register()
 assert vars(cudf.DataFrame)["aesthetic"] is registered
 assert "aesthetic" in cudf.DataFrame._accessors
 assert hooks() == []

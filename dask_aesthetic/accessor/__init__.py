@@ -1,21 +1,25 @@
-"""``frame.aesthetic``: a short method per verb, and no state but the frame."""
+"""``frame.aesthetic``: short methods, and no state but the frame.
+
+Its modules import nothing heavy, so that they cost nothing at ``import pandas``: each method imports the code that it
+calls.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from dask_aesthetic.accessor.embedding import Embedding
-from dask_aesthetic.accessor.learning import Learning
-from dask_aesthetic.accessor.looking import Looking
-from dask_aesthetic.accessor.scoring import Scoring
+from dask_aesthetic.accessor.analyze import AnalyzeMethods
+from dask_aesthetic.accessor.embed import EmbedMethods
+from dask_aesthetic.accessor.learn import LearnMethods
+from dask_aesthetic.accessor.score import ScoreMethods
 
 __all__ = ["AestheticAccessor"]
 
 
-class AestheticAccessor(Scoring, Embedding, Looking, Learning):
-    """Aesthetic scores of the image embeddings, or pictures, that a frame holds.
+class AestheticAccessor(ScoreMethods, EmbedMethods, AnalyzeMethods, LearnMethods):
+    """Aesthetic scores of the image embeddings, or images, that a frame holds.
 
-    On Dask and dask-cuDF frames verbs that give frames are lazy; on pandas and cuDF frames they return at once.
+    On Dask and dask-cuDF frames, methods that return frames are lazy; on pandas and cuDF frames they return at once.
     """
 
     def __init__(self, frame: Any) -> None:

@@ -8,10 +8,10 @@ import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dask_aesthetic.defaults import FORMATS
 from dask_aesthetic.errors import AestheticError, InputError, first_line
 from dask_aesthetic.inputs import read_frame
 from dask_aesthetic.inputs.files import find_files
-from dask_aesthetic.inputs.layouts import FORMATS
 
 
 @click.command()

@@ -7,14 +7,18 @@ from typing import Any
 
 import click
 
-from dask_aesthetic.accessor.embedding import MODEL, PRETRAINED
 from dask_aesthetic.cli.run import run
-from dask_aesthetic.images.encoder import PRECISIONS
-from dask_aesthetic.images.sources import POOLING
-from dask_aesthetic.inputs.image_shards import FORMATS as PICTURES
-from dask_aesthetic.inputs.layouts import FORMATS
-from dask_aesthetic.job import STYLES
-from dask_aesthetic.job.dataset import PICTURES_PER_SHARD, ROWS_PER_SHARD
+from dask_aesthetic.defaults import (
+    FORMATS,
+    IMAGE_FORMATS,
+    IMAGES_PER_SHARD,
+    MODEL,
+    POOLING,
+    PRECISIONS,
+    PRETRAINED,
+    ROWS_PER_SHARD,
+    STYLES,
+)
 
 
 def _failures(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -53,7 +57,7 @@ def json_options(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.argument("output")
 @click.option(
     "--format",
-    type=click.Choice([*FORMATS, *PICTURES[2:]]),
+    type=click.Choice([*FORMATS, *IMAGE_FORMATS[2:]]),
     default="auto",
     help="What lies in INPUT; auto looks.",
 )
@@ -125,7 +129,7 @@ def json_options(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option(
     "--rows-per-shard",
     type=click.IntRange(min=1),
-    show_default=f"{ROWS_PER_SHARD}; {PICTURES_PER_SHARD} with --embed",
+    show_default=f"{ROWS_PER_SHARD}; {IMAGES_PER_SHARD} with --embed",
     help="Larger files are cut between row groups.",
 )
 @click.option(

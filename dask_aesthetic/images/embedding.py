@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from dask_aesthetic.defaults import POOLING
 from dask_aesthetic.embeddings import unit_vectors
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.images.decode import pixels
 from dask_aesthetic.images.encoder import Encoder, EncoderSpec, load_encoder
 from dask_aesthetic.images.pool import decoding
-from dask_aesthetic.images.sources import POOLING, pictures_of, read_picture, rows_of
+from dask_aesthetic.images.sources import pictures_of, read_picture, rows_of
 from dask_aesthetic.status import ImageStatus, Status
 from dask_aesthetic.validation import check_integer
 

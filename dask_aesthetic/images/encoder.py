@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dask_aesthetic.defaults import PRECISIONS
 from dask_aesthetic.errors import ArgumentError, EncoderError
 from dask_aesthetic.images.weights import architecture_of, fetch_weights, find_pretrained, import_open_clip, tag_told
 from dask_aesthetic.kernels import back_off
@@ -20,8 +21,6 @@ from dask_aesthetic.predictors.checkpoint import sha256_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# By the name that open_clip has for it.
-PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 CPU_BATCH, GPU_BATCH = 16, 256
 
 

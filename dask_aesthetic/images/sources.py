@@ -20,7 +20,6 @@ from dask_aesthetic.images import arrow
 from dask_aesthetic.images.decode import MAX_IMAGE_PIXELS
 from dask_aesthetic.status import ImageStatus
 
-POOLING = ("first", "mean", "max")
 MOST_BYTES = 8 * MAX_IMAGE_PIXELS  # No picture of so many pixels needs more.
 _REPRS = ("b'", 'b"', "[b'", '[b"', "{'bytes':", "[{'bytes':")  # How Python writes bytes, and structs of them.
 

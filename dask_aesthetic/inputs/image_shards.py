@@ -9,6 +9,7 @@ from typing import IO, Any, ClassVar
 
 import pyarrow as pa
 
+from dask_aesthetic.defaults import IMAGE_FORMATS
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.images import check_images, holds_images, image_suffixes
 from dask_aesthetic.inputs import parquet, split
@@ -23,7 +24,6 @@ from dask_aesthetic.inputs.tar import open_tar, read_index, read_member
 from dask_aesthetic.inputs.tars import SUFFIXES, Tar, find_tars
 from dask_aesthetic.inputs.webdataset import TarColumns, read_rows
 
-FORMATS = ("auto", "parquet", "webdataset", "images")
 BATCH_ROWS = 32  # Rows whose encoded images are in memory together.
 _NOT_IN_TAR = Fault("not_in_tar", "only the Parquet file beside the tar has it")
 
@@ -115,8 +115,8 @@ def find_image_shards(
         A file lacks the image column, or the column holds no images, or lists of images without `pooling`.
     """
     split.check_rows(rows_per_shard)
-    if format not in FORMATS:
-        raise ArgumentError.choice("format", format, FORMATS)
+    if format not in IMAGE_FORMATS:
+        raise ArgumentError.choice("format", format, IMAGE_FORMATS)
     if found is None:
         found = list_files(source, storage_options)
     layout = _layout(found, source) if format == "auto" else format

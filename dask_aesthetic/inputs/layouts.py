@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypeVar
 
+from dask_aesthetic.defaults import FORMATS
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.inputs.file import File
 from dask_aesthetic.inputs.files import ListedFile, Source, format_source, match_suffix, source_paths
 
-FORMATS = ("auto", "parquet", "clip-retrieval", "datacomp", "npy")
 CLIP_RETRIEVAL = "img_emb/img_emb_N.npy beside metadata/metadata_N.parquet"
 DATACOMP = "<name>.npz beside <name>.parquet"
 _MAX_NAMED = 10  # Files named in an error.

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.embeddings.arrow import type_width
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.frame import graph_ready
@@ -31,7 +32,7 @@ from dask_aesthetic.inputs.partitions import (
     partition_spans,
     to_pandas,
 )
-from dask_aesthetic.predictors import DEFAULT, Predictor
+from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_array
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.unusable import count_in, watch
@@ -53,7 +54,7 @@ def read_and_score(
     columns: str | Sequence[str] | None = None,
     *,
     embedding_column: str = "image_embedding",
-    predictor: str | os.PathLike[str] | Predictor = DEFAULT,
+    predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
     threshold: float | str | Threshold = "standard",
     scale: str = "raw",
     score_column: str = "aesthetic_score",

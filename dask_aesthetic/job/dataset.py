@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from dask_aesthetic.defaults import IMAGES_PER_SHARD, PREDICTOR, ROWS_PER_SHARD, STYLES
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.files import ListedFile, list_files, skipped_files
@@ -25,7 +26,6 @@ from dask_aesthetic.job.running import failures_allowed, run
 from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings
 from dask_aesthetic.job.store import Store
 from dask_aesthetic.job.summary import JobSummary
-from dask_aesthetic.predictors import DEFAULT
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing
 from dask_aesthetic.thresholds import Threshold
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 SHOWN = 3  # Names of files that are not read.
-ROWS_PER_SHARD, PICTURES_PER_SHARD = 1_000_000, 10_000
-# What the score's column is called in published data sets.
-STYLES = {"default": "aesthetic_score", "laion": "aesthetic", "coyo": "aesthetic_score_laion_v2"}
 
 
 def score_dataset(
@@ -130,7 +127,7 @@ def plan_dataset(
     format: str = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
     matrix_key: str = "l14_img",
-    predictor: Any = DEFAULT,
+    predictor: Any = PREDICTOR,
     threshold: float | str | Threshold = "standard",
     scale: str = "raw",
     columns: str | Sequence[str] = "ids",
@@ -230,7 +227,7 @@ def plan_dataset(
     )
     images = ImageOptions(image_column, model, pretrained, precision, pooling, exif_orientation)
     if rows_per_shard is None:
-        rows_per_shard = PICTURES_PER_SHARD if embed else ROWS_PER_SHARD
+        rows_per_shard = IMAGES_PER_SHARD if embed else ROWS_PER_SHARD
     for role, column in spec.added.items():
         if column == STATUS_COLUMN:
             raise ColumnError.clash(role, column, "the column of statuses")

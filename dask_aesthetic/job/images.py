@@ -12,8 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from dask_aesthetic.accessor.columns import IMAGE_COLUMN
-from dask_aesthetic.accessor.embedding import MODEL, PRETRAINED
+from dask_aesthetic.defaults import IMAGE_COLUMN, MODEL, PRETRAINED
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidImageError
 from dask_aesthetic.images import (
     EmbedSpec,

@@ -9,17 +9,17 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.predictors.affine import AffinePredictor
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, from_header
-from dask_aesthetic.predictors.catalog import BY_NAME, BY_WEIGHTS, DEFAULT, KNOWN, Known
+from dask_aesthetic.predictors.catalog import BY_NAME, BY_WEIGHTS, KNOWN, Known
 from dask_aesthetic.predictors.checkpoint import SUFFIXES, read_tensors, sha256_of
 from dask_aesthetic.predictors.hub import FILE, fetch, is_hub_id
 from dask_aesthetic.predictors.layers import ACTIVATIONS, Layers, Stack, find_layers
 from dask_aesthetic.predictors.network import NetworkPredictor
 
 __all__ = [
-    "DEFAULT",
     "AffinePredictor",
     "NetworkPredictor",
     "Predictor",
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def load_predictor(
-    predictor: str | os.PathLike[str] | Predictor = DEFAULT,
+    predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
     *,
     sha256: str | None = None,
     activation: str | None = None,

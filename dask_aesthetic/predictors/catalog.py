@@ -22,7 +22,6 @@ VERSION_1: dict[str, Any] = {
     "license": "MIT",
     "scale": "laion-v1",
 }
-DEFAULT = "laion-v2"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,20 @@
-"""Verbs that learn from what people said of a frame's rows."""
+"""Methods that learn thresholds and predictors from people's labels and ratings."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dask_aesthetic import frame as frames
-from dask_aesthetic.accessor.columns import EMBEDDING_COLUMN, SCORE_COLUMN
-from dask_aesthetic.learning import Calibration, FitSpec, FittedPredictor
-from dask_aesthetic.predictors import DEFAULT, Predictor, load_predictor
+from dask_aesthetic.defaults import EMBEDDING_COLUMN, PREDICTOR, SCORE_COLUMN
 from dask_aesthetic.proxies import through_proxies
 
+if TYPE_CHECKING:
+    from dask_aesthetic.learning import Calibration, FittedPredictor
+    from dask_aesthetic.predictors import Predictor
 
-class Learning:
-    """Verbs that give thresholds and predictors: they compute at once."""
+
+class LearnMethods:
+    """Methods that return thresholds and predictors: they compute at once."""
 
     _frame: Any
 
@@ -28,7 +29,7 @@ class Learning:
         scale: str = "raw",
         seed: int = 0,
     ) -> Calibration:
-        """Choose a threshold: by the share or number of rows to keep, or by rows that people labelled keep or drop.
+        """Choose a threshold: by the share or number of rows to keep, or by labels of keep or drop.
 
         It computes at once on Dask frames too: two passes over the score column, the second to be exact, or one over
         scores and labels.
@@ -42,29 +43,29 @@ class Learning:
         n : int, optional
             Rows to keep.
         label_column : str, optional
-            Column of True or 1 for keep, False or 0 for drop, null for rows without a label. A few hundred labels do.
-            Chosen is the score with the best F1; of several, the highest.
+            Column of True or 1 for keep, False or 0 for drop, null for rows without a label. A few hundred labels
+            suffice. The threshold is the score with the best F1, the highest among equals.
         predictor : str, path or Predictor, optional
-            What made the scores, as in `score`. The threshold is then refused for scores of another.
+            Predictor of the scores, as in `score`. The threshold is then refused for scores of another.
         scale : {"raw", "unit"}
-            What the scores are on.
+            Scale of the scores.
         seed : int
-            Of the bootstrap, which tells how sure a threshold by labels is.
+            Seed of the bootstrap, which gives the confidence interval of a threshold by labels.
 
         Returns
         -------
         Calibration
-            A `Threshold`, which goes into ``score(threshold=...)``, with the curve that it was chosen from. It is one
-            of the scores, and the same on every partitioning. Rows without a score, or a label, are left out.
+            A `Threshold` for ``score(threshold=...)``, with the curve that it was chosen from. It is one of the scores,
+            and the same on every partitioning. Rows without a score, or a label, are ignored.
 
         Raises
         ------
         ColumnError
-            A column is not there or holds something else; no row is labelled and scored; or all such rows carry the
+            A column does not exist or holds something else; no row is labeled and scored; or all such rows have the
             same label.
         ArgumentError, PredictorError, ThresholdError
-            Not one of `keep_fraction`, `n` and `label_column` is given, too much is asked, nothing is scored, or labels
-            stand on more than 1,000,000 different scores.
+            Not exactly one of `keep_fraction`, `n` and `label_column` is given, it exceeds the rows, no row is scored,
+            or labels stand on more than 1,000,000 different scores.
 
         Warns
         -----
@@ -77,15 +78,18 @@ class Learning:
         >>> frame = pd.DataFrame({"aesthetic_score": [4.0, 4.5, 5.0, 5.5, 6.0], "liked": [0, 0, 1, 1, None]})
         >>> print(frame.aesthetic.calibrate(keep_fraction=0.4, predictor="laion-v2"))
         raw score >= 5.5 for laion-v2: keeps 0.4 of 5 scored rows
-        >>> cut = frame.aesthetic.calibrate(label_column="liked")
-        >>> print(cut)
+        >>> threshold = frame.aesthetic.calibrate(label_column="liked")
+        >>> print(threshold)
         raw score >= 5: best F1, 1.000, of 4 labelled rows
-        >>> cut.curve["recall"].tolist()
+        >>> threshold.curve["recall"].tolist()
         [1.0, 1.0, 1.0, 0.5]
         """
+        from dask_aesthetic import frame as frames
+        from dask_aesthetic.predictors import load_predictor
+
         info = load_predictor(predictor).info if predictor is not None else None
         known = {"predictor": info.name, "predictor_scale": info.scale} if info else {}
-        # Not through the proxies: what comes out is no frame.
+        # Not through the proxies: the result is no frame.
         return frames.calibrate(
             self._frame, score_column, label_column, {"scale": scale, **known}, keep_fraction, n, seed
         )
@@ -96,48 +100,48 @@ class Learning:
         embedding_column: str = EMBEDDING_COLUMN,
         *,
         name: str = "taste",
-        prior: str | os.PathLike[str] | Predictor | None = DEFAULT,
+        prior: str | os.PathLike[str] | Predictor | None = PREDICTOR,
         alpha: float | str = "auto",
         folds: int = 5,
         seed: int = 0,
         width: int | None = None,
     ) -> FittedPredictor:
-        """Fit a predictor of your own to ratings that the frame holds.
+        """Fit a predictor to the ratings in a column, by ridge regression on the embeddings.
 
         It computes at once on Dask frames too, in one pass over the two columns.
 
         Parameters
         ----------
         rating_column : str
-            Column of numbers, higher for what you like better; null for rows without a rating. Ratings of 1 to 10 give
-            scores like those of other predictors; others do as well, but distributions count what lies outside -15..25
+            Column of numbers, higher is better; null for rows without a rating. Ratings of 1 to 10 give scores like
+            those of other predictors. Other ranges work as well, but distributions count scores outside -15..25
             together.
         embedding_column : str
             As in `score`.
         name : str
-            What to call the predictor, and the scale of its scores.
+            Name of the predictor, and of the scale of its scores.
         prior : str, path or Predictor, optional
-            What the weights are shrunk towards, stretched to the scale of the ratings; None to shrink towards zero.
+            Predictor towards which the weights are shrunk, stretched to the scale of the ratings; None for zero.
         alpha : float or "auto"
-            How strongly; chosen by cross-validation unless given. 0 is least squares.
+            Strength of the shrinkage; chosen by cross-validation unless given. 0 is least squares.
         folds : int
-            Parts that are held out in turn, 2 or more.
+            Folds of the cross-validation, 2 or more.
         seed : int
-            Another one makes other parts.
+            Seed of the folds.
         width : int, optional
             Floats per embedding, 768 if not given; the prior's where there is one.
 
         Returns
         -------
         FittedPredictor
-            A `Predictor`, which goes into ``score(predictor=...)``, with its error and correlations on ratings that
-            were held out. ``save("taste.safetensors")`` writes it, and ``predictor="taste.safetensors"`` reads it. Its
-            weights are the same on every partitioning but for rounding.
+            A `Predictor` for ``score(predictor=...)``, with its error and correlations on held-out ratings.
+            ``save("taste.safetensors")`` writes it, and ``predictor="taste.safetensors"`` reads it. Weights are the
+            same on every partitioning but for rounding.
 
         Raises
         ------
         ColumnError
-            A column is not there or holds something else; no row is rated and has a usable embedding; or all ratings
+            A column does not exist or holds something else; no row is rated and has a usable embedding; or all ratings
             or all embeddings are the same.
         ArgumentError
             There are fewer rated rows than folds, `alpha` is too small for so few of them, or an argument is not
@@ -147,16 +151,16 @@ class Learning:
 
         Notes
         -----
-        With x the unit vectors, y the ratings and w0 the prior's weights, the fit minimises
+        With x the unit vectors, y the ratings and w0 the prior's weights, the fit minimizes
         ``sum (y - b - w . x)^2 + alpha * |w - a w0|^2`` over w, b and a. It is exact: normal equations of float64
         are added up over partitions, and solved for every alpha by one eigendecomposition.
 
-        A row's fold follows from the content of its embedding, so repeated pictures stay together and partitions do
-        not matter. Held-out error and correlation come exactly out of the sums of each fold, with the alpha for a
-        fold chosen by the others. Rank correlation is that of 8,192 held-out rows drawn by the same hash, of all where
+        A row's fold follows from the content of its embedding, so repeated images stay together and partitions do
+        not matter. Held-out error and correlation follow exactly from the sums of each fold, with the alpha for a fold
+        chosen by the others. Rank correlation is that of 8,192 held-out rows sampled by the same hash, or of all if
         there are fewer.
 
-        Rows without a rating, with one that is not finite, or without a usable embedding are left out, and counted.
+        Rows without a finite rating or a usable embedding are ignored, and counted.
 
         Examples
         --------
@@ -171,5 +175,8 @@ class Learning:
         >>> bool((scored["aesthetic_score"] - frame["rating"]).abs().max() < 0.5)
         True
         """
+        from dask_aesthetic import frame as frames
+        from dask_aesthetic.learning import FitSpec
+
         spec = FitSpec.of(embedding_column, rating_column, name, prior, alpha, width, folds, seed)
         return through_proxies(frames.fit, self._frame, spec)

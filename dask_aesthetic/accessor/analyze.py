@@ -1,26 +1,27 @@
-"""Verbs that look at what a frame holds."""
+"""Methods that analyze embeddings and scores."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dask_aesthetic import frame as frames
-from dask_aesthetic.accessor.columns import CAPTION_COLUMN, EMBEDDING_COLUMN, SCORE_COLUMN
-from dask_aesthetic.check import Check
-from dask_aesthetic.distribution import ScoreDistribution, find_terms
+from dask_aesthetic.defaults import CAPTION_COLUMN, EMBEDDING_COLUMN, PREDICTOR, SCORE_COLUMN
 from dask_aesthetic.errors import ArgumentError
-from dask_aesthetic.predictors import DEFAULT, Predictor, load_predictor
 from dask_aesthetic.proxies import through_proxies
-from dask_aesthetic.report import write_report
-from dask_aesthetic.thresholds import Threshold
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dask_aesthetic.check import Check
+    from dask_aesthetic.distribution import ScoreDistribution
+    from dask_aesthetic.predictors import Predictor
+    from dask_aesthetic.thresholds import Threshold
 
 
-class Looking:
-    """Verbs that give numbers and pages: they compute at once."""
+class AnalyzeMethods:
+    """Methods that return numbers and pages: they compute at once."""
 
     _frame: Any
 
@@ -29,9 +30,9 @@ class Looking:
         embedding_column: str = EMBEDDING_COLUMN,
         *,
         sample: int | None = None,
-        predictor: str | os.PathLike[str] | Predictor = DEFAULT,
+        predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
     ) -> Check:
-        """Whether the embeddings can be scored, what is odd about them, and what to do about it.
+        """Check whether the embeddings can be scored, and list problems with their fixes.
 
         It computes at once on Dask frames too, in one pass that reads the embedding column alone.
 
@@ -40,29 +41,31 @@ class Looking:
         embedding_column : str
             As in `score`.
         sample : int, optional
-            Look at about so many rows; all if not given. A Dask frame gives the first rows of every partition, or of
-            32 or one per 1,000 rows asked for, evenly spread, where it has more; as many of each, so fewer than asked
-            where partitions are small. Only those partitions are read. A pandas or cuDF frame gives the first rows of
-            each of its 32nd parts. The same rows every time; rows far apart, but no random sample.
+            About the number of rows to read; all if not given. A Dask frame gives the first rows of every partition,
+            or, where it has many, of 32 or one per 1,000 requested rows, evenly spread. Each gives the same number, so
+            small partitions give fewer rows than requested. Only these partitions are read. A pandas or cuDF frame
+            gives the first rows of each of 32 equal slices. The rows are the same every time: far apart, but no random
+            sample.
         predictor : str, path or Predictor
-            What the embeddings are to be scored with, as in `score`.
+            Predictor to check against, as in `score`.
 
         Returns
         -------
         Check
-            Not usable, instead of an error, where the column is there but holds something else, or nothing. Its
-            counts are the same on every partitioning; the time that scoring takes is measured on the way.
+            Not usable, instead of an error, where the column exists but holds something else, or nothing. Counts are
+            the same on every partitioning. The check also estimates the time that scoring takes.
 
         Raises
         ------
         ColumnError
-            The embedding column is not there.
+            The embedding column does not exist.
         PredictorError, ArgumentError
 
         Notes
         -----
-        Whether pictures of OpenAI's ViT-L/14 made the embeddings is told by where they lie: see
-        `dask_aesthetic.check.signature.Signature` for how, and for how often it errs. It never makes them unusable.
+        The check recognizes image embeddings of OpenAI's ViT-L/14 by their position in space: see
+        `dask_aesthetic.check.signature.Signature` for the method and its error rates. The result never makes
+        embeddings unusable.
 
         Examples
         --------
@@ -76,6 +79,9 @@ class Looking:
         >>> print(check.findings[0].do.partition(" if ")[0])
         say predictor='laion-v1-b32'
         """
+        from dask_aesthetic import frame as frames
+        from dask_aesthetic.predictors import load_predictor
+
         return through_proxies(frames.check, self._frame, embedding_column, sample, load_predictor(predictor))
 
     def distribution(
@@ -89,39 +95,39 @@ class Looking:
         caption_column: str = CAPTION_COLUMN,
         predictor: str | os.PathLike[str] | Predictor | None = None,
     ) -> ScoreDistribution | dict[Any, ScoreDistribution]:
-        """How the scores that the frame holds lie: quantiles, kept shares, thresholds for a share to keep.
+        """Distribution of the scores: histogram, quantiles, keep rates, thresholds that keep a given share.
 
         It returns numbers, so it computes at once on Dask frames too: one pass that reads the columns named here and,
-        where scores are yet to be made, the embeddings.
+        where scores are lazy, the embeddings.
 
         Parameters
         ----------
         score_column : str
             Column of float, as `score` adds it.
         status_column : str, optional
-            Column that holds what `status` gives, to tell why rows have no score.
+            Column of statuses as `status` returns them, the reasons why rows have no score.
         scale : {"raw", "unit"}
-            What the scores are on.
+            Scale of the scores.
         by : str, optional
             Column of groups, such as the source, of at most 10,000 values.
         terms : list of str, or dict of str to list of str, optional
-            Words to look for in captions, or names of terms with the words that stand for them; instead of `by`. Such
-            predictors rate some people and subjects higher than others [1]_: compare what they keep.
+            Words to search in captions, or names of terms with their words; instead of `by`. Such predictors rate some
+            people and subjects higher than others [1]_: compare their keep rates.
         caption_column : str
-            Column of text in which to look for them: whole words, in any case.
+            Column of text to search for terms: whole words, in any case.
         predictor : str, path or Predictor, optional
-            What made the scores, as in `score`. Presets are then refused where they do not apply.
+            Predictor of the scores, as in `score`. Presets are then refused where they do not apply.
 
         Returns
         -------
         ScoreDistribution, or dict of group to ScoreDistribution
-            Nulls in `by` are the group None. Of `terms`, a row counts under each that its caption speaks of, and
-            under None if that is none. The same on every partitioning.
+            Nulls in `by` are the group None. A row counts under each of the `terms` that its caption contains, and
+            under None if it contains no term. The same on every partitioning.
 
         Raises
         ------
         ColumnError
-            A column is not there, or the score column holds no floats.
+            A column does not exist, or the score column holds no floats.
         ArgumentError, PredictorError
 
         Notes
@@ -147,9 +153,13 @@ class Looking:
         >>> {term: (group.rows, group.mean) for term, group in groups.items() if group.count}
         {'women': (2, 4.5), 'peaks': (1, 5.5)}
         """
+        from dask_aesthetic import frame as frames
+        from dask_aesthetic.distribution import find_terms
+        from dask_aesthetic.predictors import load_predictor
+
         info = load_predictor(predictor).info if predictor is not None else None
         known = {"predictor": info.name, "predictor_scale": info.scale} if info else {}
-        # Not through the proxies: what comes out is no frame.
+        # Not through the proxies: the result is no frame.
         if terms is None:
             return frames.distribution(self._frame, score_column, status_column, by, {"scale": scale, **known})
         if by is not None:
@@ -176,11 +186,11 @@ class Looking:
         title: str = "Aesthetic scores",
         predictor: str | os.PathLike[str] | Predictor | None = None,
     ) -> Path:
-        """Write a page of what the scores look like: one HTML file that loads nothing from elsewhere.
+        """Write an HTML report of the scores: one file that loads nothing from elsewhere.
 
-        JobSummary, histogram with a slider for the threshold, keep rates beside LAION's, sampled rows with their
-        pictures, failures by reason, groups, provenance. It computes at once on Dask frames too: one pass over scores,
-        statuses, groups and keys, then a look at pictures and URLs of the sampled rows alone.
+        The page has a summary, a histogram with a slider for the threshold, keep rates beside LAION's, sampled rows
+        with their images, failures by reason, groups and provenance. It computes at once on Dask frames too: one pass
+        over scores, statuses, groups and keys, then one over images and URLs of the sampled rows alone.
 
         Parameters
         ----------
@@ -191,17 +201,17 @@ class Looking:
         threshold : float, str or Threshold
             As in `score`.
         image_column : str, optional
-            Column of pictures, shown as thumbnails: encoded bytes, a struct of bytes and path as Hugging Face writes
+            Column of images, shown as thumbnails: encoded bytes, a struct of bytes and path as Hugging Face writes
             it, or local paths.
         url_column : str, optional
             Column of URLs, shown as links; the page does not load them.
         key_column : str, optional
-            Column that names rows, and that the draw goes by; if not given, the first there is of key, uid, id, hash,
-            url and image_path.
+            Column that identifies rows, and decides which are sampled; if not given, the first that exists of key,
+            uid, id, hash, url and image_path.
         samples : int
-            Rows shown of every half point of raw score, and on either side of the threshold; up to 24.
+            Rows shown for every half point of raw score, and on either side of the threshold; up to 24.
         seed : int
-            Another one draws other rows. Which rows are drawn does not depend on the partitioning.
+            Seed of the sampling. The sampled rows do not depend on the partitioning.
         title : str
 
         Returns
@@ -213,9 +223,9 @@ class Looking:
         ------
         ColumnError, ArgumentError, ThresholdError, PredictorError
         InputError
-            There is no folder to write to, or the frame holds other rows each time that it is computed.
+            The folder to write to does not exist, or the frame holds other rows each time that it is computed.
         MissingDependencyError
-            ``pip install 'dask-aesthetic[report]'`` has what it needs.
+            ``pip install 'dask-aesthetic[report]'`` installs the dependencies.
 
         Examples
         --------
@@ -223,6 +233,9 @@ class Looking:
         >>> scored.aesthetic.report("report.html", image_column="image")  # doctest: +SKIP
         PosixPath('report.html')
         """
+        from dask_aesthetic.predictors import load_predictor
+        from dask_aesthetic.report import write_report
+
         info = load_predictor(predictor).info if predictor is not None else None
         known = {"predictor": info.name, "predictor_scale": info.scale} if info else {}
         columns = {

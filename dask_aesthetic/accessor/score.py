@@ -1,20 +1,20 @@
-"""Verbs that score."""
+"""Methods that score embeddings."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dask_aesthetic import frame as frames
-from dask_aesthetic.accessor.columns import EMBEDDING_COLUMN, KEEP_COLUMN, SCORE_COLUMN
-from dask_aesthetic.predictors import DEFAULT, Predictor, load_predictor
+from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, SCORE_COLUMN
 from dask_aesthetic.proxies import through_proxies
-from dask_aesthetic.scoring import ScoreSpec
-from dask_aesthetic.thresholds import Threshold
+
+if TYPE_CHECKING:
+    from dask_aesthetic.predictors import Predictor
+    from dask_aesthetic.thresholds import Threshold
 
 
-class Scoring:
-    """Verbs that give frames and columns: lazy on Dask frames."""
+class ScoreMethods:
+    """Methods that return frames and columns: lazy on Dask frames."""
 
     _frame: Any
 
@@ -22,7 +22,7 @@ class Scoring:
         self,
         embedding_column: str = EMBEDDING_COLUMN,
         *,
-        predictor: str | os.PathLike[str] | Predictor = DEFAULT,
+        predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
         threshold: float | str | Threshold = "standard",
         scale: str = "raw",
         score_column: str = SCORE_COLUMN,
@@ -31,7 +31,7 @@ class Scoring:
         batch_size: int | None = None,
         replace_columns: bool = False,
     ) -> Any:
-        """Add a score and a keep column.
+        """Add columns with each row's aesthetic score and whether to keep it.
 
         Parameters
         ----------
@@ -39,18 +39,18 @@ class Scoring:
             Column with a list of floats (float16, float32 or float64) per row, as many as the predictor takes
             (`laion-v2`: 768). They are normalized first, so unnormalized ones score the same.
         predictor : str, path or Predictor
-            Whatever `load_predictor` takes.
+            Any that `load_predictor` accepts.
         threshold : float, str or Threshold
             The lowest score that is kept, on the chosen scale; or a preset: permissive 3, standard 5, high 6,
             premium 7 (raw, for `laion-v2` scores). See `Threshold` on what share they keep.
         scale : {"raw", "unit"}
-            "raw" as the predictor gives it, about 1..10; "unit" is raw / 10.
+            "raw" is the predictor's own, about 1..10; "unit" is raw / 10.
         score_column, keep_column : str
             Names of the added columns.
         on_invalid : {"null", "raise"}
-            What a row without a usable embedding does: gets a missing score, or ends the run.
+            A row without a usable embedding gets a missing score, or raises.
         batch_size : int, optional
-            The most rows worked on at a time. It changes memory and speed, never a score.
+            The most rows scored at a time. It changes memory and speed, never a score.
         replace_columns : bool
             Let the added columns replace those of the frame that have their names, which is refused otherwise.
 
@@ -63,23 +63,23 @@ class Scoring:
         Raises
         ------
         ColumnError
-            The embedding column is not there, holds no lists of floats, or by its type lists of another width than the
-            predictor takes; or an added column is there already.
+            The embedding column does not exist, holds no lists of floats, or its type has another width than the
+            predictor takes; or an added column exists already.
         ThresholdError, PredictorError, ArgumentError
-            The argument is not usable; the message says what is expected.
+            The argument is not usable; the message names the expected values.
         InvalidEmbeddingError
             Under ``on_invalid="raise"``, with partition, row and reason; lazily on Dask frames.
 
         Warns
         -----
         AestheticWarning
-            No row has a usable embedding, so that all scores are missing; once, when a Dask frame is computed. (On a
-            cluster, where a worker has seen no usable row, and some of another width.)
+            No row has a usable embedding, so that all scores are missing; once, when a Dask frame is computed. On a
+            cluster: a worker has seen no usable row, and some rows of another width.
 
         Notes
         -----
-        ``score = w . x / |x| + b`` for the affine predictors, which all shipped ones are. A row's score does not
-        depend on its neighbours, its partition or `batch_size`.
+        All shipped predictors are affine: ``score = w . x / |x| + b``. A row's score does not
+        depend on its neighbors, its partition or `batch_size`.
 
         Examples
         --------
@@ -92,6 +92,9 @@ class Scoring:
         1   b              NaN  False
         2   c            4.883   True
         """
+        from dask_aesthetic import frame as frames
+        from dask_aesthetic.scoring import ScoreSpec
+
         spec = ScoreSpec.of(
             embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
         )
@@ -101,7 +104,7 @@ class Scoring:
         self,
         embedding_column: str = EMBEDDING_COLUMN,
         *,
-        predictor: str | os.PathLike[str] | Predictor = DEFAULT,
+        predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
         threshold: float | str | Threshold = "standard",
         scale: str = "raw",
         score_column: str = SCORE_COLUMN,
@@ -110,7 +113,7 @@ class Scoring:
         batch_size: int | None = None,
         replace_columns: bool = False,
     ) -> Any:
-        """The rows to keep, with their scores: `score`, then the rows whose ``keep`` is True.
+        """Rows that score at least the threshold, with their scores: `score`, then the rows whose ``keep`` is True.
 
         Parameters
         ----------
@@ -121,7 +124,7 @@ replace_columns
         Returns
         -------
         DataFrame
-            Rows that score at least `threshold`; those without a usable embedding are left out.
+            Rows that score at least `threshold`. Rows without a usable embedding are dropped.
 
         Raises
         ------
@@ -153,16 +156,16 @@ replace_columns
         self,
         embedding_column: str = EMBEDDING_COLUMN,
         *,
-        predictor: str | os.PathLike[str] | Predictor = DEFAULT,
+        predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
     ) -> Any:
-        """Whether each row has a usable embedding, and if not, why.
+        """Status of each row's embedding: usable, or the reason why not.
 
         Parameters
         ----------
         embedding_column : str
             As in `score`.
         predictor : str, path or Predictor
-            Says how many floats a row should have.
+            Its width is the number of floats that a row should have.
 
         Returns
         -------
@@ -182,4 +185,7 @@ replace_columns
         >>> pd.DataFrame({"image_embedding": embeddings}).aesthetic.status().tolist()
         ['ok', 'missing', 'wrong_width']
         """
+        from dask_aesthetic import frame as frames
+        from dask_aesthetic.predictors import load_predictor
+
         return through_proxies(frames.status, self._frame, embedding_column, load_predictor(predictor).width)

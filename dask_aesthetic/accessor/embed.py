@@ -1,31 +1,31 @@
-"""Verbs that embed pictures."""
+"""Methods that embed images."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dask_aesthetic import frame as frames
-from dask_aesthetic.accessor.columns import (
+from dask_aesthetic.defaults import (
     EMBEDDING_COLUMN,
     IMAGE_COLUMN,
     IMAGE_STATUS_COLUMN,
     KEEP_COLUMN,
+    MODEL,
+    PREDICTOR,
+    PRETRAINED,
     SCORE_COLUMN,
 )
 from dask_aesthetic.errors import ColumnError
-from dask_aesthetic.images import EmbedSpec
-from dask_aesthetic.predictors import DEFAULT, Predictor
 from dask_aesthetic.proxies import through_proxies
-from dask_aesthetic.scoring import ScoreSpec
-from dask_aesthetic.thresholds import Threshold
 
-MODEL, PRETRAINED = "ViT-L-14-quickgelu", "openai"
+if TYPE_CHECKING:
+    from dask_aesthetic.predictors import Predictor
+    from dask_aesthetic.thresholds import Threshold
 
 
-class Embedding:
-    """Verbs that make embeddings, and scores, of pictures: lazy on Dask frames."""
+class EmbedMethods:
+    """Methods that compute embeddings, and scores, of images: lazy on Dask frames."""
 
     _frame: Any
 
@@ -46,39 +46,39 @@ class Embedding:
         storage_options: Mapping[str, Any] | None = None,
         replace_columns: bool = False,
     ) -> Any:
-        """Add CLIP embeddings of pictures, by open_clip.
+        """Add columns with the CLIP embedding and the status of each row's image, by open_clip.
 
         Parameters
         ----------
         image_column : str
-            Column with a picture per row: encoded bytes; a struct of ``bytes`` and ``path``, as Hugging Face writes it,
-            whose path counts where it has no bytes; a path or fsspec URL, which the workers open; or a list of these.
+            Column with an image per row: encoded bytes; a struct of ``bytes`` and ``path``, as Hugging Face writes it
+            (the path is used where bytes are null); a path or fsspec URL, which the workers open; or a list of these.
             Lists of uint8 count as bytes.
         model : str
-            As open_clip names it.
+            Name of the encoder in open_clip.
         pretrained : str or path
             A tag of open_clip, which downloads its weights; the path of a checkpoint, the same on every worker; or a
             Hugging Face id ``owner/name@revision`` with 40 hex digits. Only the latter two are certain to be the same
             in the next run.
         batch_size : int or "auto"
-            Pictures encoded together. "auto" is 256 on GPUs and 16 elsewhere. It is halved for as long as the device
-            runs out of memory.
+            Images encoded together. "auto" is 256 on GPUs and 16 elsewhere. It is halved while the device runs out of
+            memory.
         precision : {"auto", "float32", "bfloat16", "float16"}
-            What the model computes in; "auto" is bfloat16 on GPUs and float32 elsewhere.
+            Precision in which the model computes; "auto" is bfloat16 on GPUs and float32 elsewhere.
         output_column, status_column : str
             Names of the added columns.
         dtype : {"float32", "float16"}
-            What embeddings are stored in; cuDF has float32 alone.
+            Type of the stored embeddings; cuDF has float32 alone.
         pooling : {"first", "mean", "max"}, optional
-            What stands for a row that has a list of pictures: the first one's embedding, or the mean or largest value,
-            dimension by dimension, of all, brought to unit length again. Lists are refused unless it is given.
+            Embedding of a row that has a list of images: the first image's, or the mean or maximum of all in each
+            dimension, normalized to unit length again. Lists are refused unless it is given.
         exif_orientation : bool
-            Turn pictures as their EXIF says. CLIP's own preprocessing leaves them as they lie, and so does every
-            published score.
+            Rotate images by their EXIF orientation. CLIP's own preprocessing ignores it, and so does every published
+            score.
         on_invalid : {"null", "raise"}
-            What a row without a usable picture does: gets a missing embedding, or ends the run.
+            A row without a usable image gets a missing embedding, or raises.
         storage_options : mapping, optional
-            For fsspec.
+            Options of fsspec's file system.
         replace_columns : bool
             Let the added columns replace those of the frame that have their names, which is refused otherwise.
 
@@ -88,32 +88,31 @@ class Embedding:
             The same frame, rows, order and index, with ``image_embedding`` (list of as many floats as the model gives,
             of unit length; null where the status is not ``ok``; a fixed-size list from pyarrow 26 on, as earlier ones
             cannot keep nulls of those in Parquet files, and a list in cuDF) and ``image_status`` (category):
-            ``missing``: null, an empty list or path; ``unreadable``: a path or URL that cannot be read, or no picture
-            at all; ``too_large``: more than 89,478,485 pixels, as it is or once its shorter side is the model's;
-            ``undecodable``: empty, cut off, or of a kind that Pillow does not read; ``not_finite`` and ``zero``: what
-            the model made of it.
+            ``missing``: null, an empty list or path; ``unreadable``: a path or URL that cannot be read, or no image
+            at all; ``too_large``: more than 89,478,485 pixels, before or after its shorter side is resized to the
+            model's; ``undecodable``: empty, truncated, or of a format that Pillow does not read; ``not_finite`` and
+            ``zero``: the model's output.
 
         Raises
         ------
         ColumnError
-            The image column is not there or holds no pictures, or an added column is there already.
+            The image column does not exist or holds no images, or an added column exists already.
         EncoderError, ArgumentError
             The model, weights or another argument is not usable.
         InvalidImageError
             Under ``on_invalid="raise"``, with partition, row and reason; lazily on Dask frames.
         MissingDependencyError
-            ``pip install 'dask-aesthetic[embed]'`` has what it needs.
+            ``pip install 'dask-aesthetic[embed]'`` installs the dependencies.
 
         Notes
         -----
-        Pictures are decoded by Pillow (JPEG, PNG, WebP, GIF, BMP, TIFF, MPO, AVIF, JPEG 2000, PPM, QOI, PSD; HEIF once
-        pillow-heif is registered on every worker), in as many threads per worker as it
-        has CPU cores, and brought to size by open_clip's own preprocessing for the model: resized in their own mode,
-        bicubic in Pillow, then made RGB. So CMYK is converted without its color profile; a palette is resized to the
-        nearest pixel; transparency is dropped, and shows the color under it; gray is repeated. Of an animation the
-        first frame counts. The one difference: of gray with 16 bits, which Pillow would make white, the upper 8 are
-        taken, as Pillow does of colors with 16 bits. Wider numbers are ``undecodable``. A list fails where one of its
-        pictures does.
+        Pillow decodes images (JPEG, PNG, WebP, GIF, BMP, TIFF, MPO, AVIF, JPEG 2000, PPM, QOI, PSD; HEIF once
+        pillow-heif is registered on every worker), in as many threads per worker as it has CPU cores. open_clip's own
+        preprocessing of the model follows: images are resized in their own mode, bicubic in Pillow, then converted to
+        RGB. So CMYK is converted without its color profile; a palette is resized to the nearest pixel; transparency
+        is dropped, and shows the color under it; gray is repeated. The first frame of an animation counts. One thing
+        differs: gray with 16 bits, which Pillow would turn white, keeps its upper 8, as colors with 16 bits do in
+        Pillow. Wider numbers are ``undecodable``. A list fails where one of its images does.
 
         The model is loaded once per worker process, and is in no graph. Batch size and partitioning change an
         embedding by less than 1e-6 in float32.
@@ -125,6 +124,9 @@ class Embedding:
         >>> embedded["image_status"].value_counts()  # doctest: +SKIP
         >>> embedded.aesthetic.score()  # doctest: +SKIP
         """
+        from dask_aesthetic import frame as frames
+        from dask_aesthetic.images import EmbedSpec
+
         spec = EmbedSpec.of(
             image_column,
             model=model,
@@ -147,7 +149,7 @@ class Embedding:
         *,
         model: str = MODEL,
         pretrained: str | os.PathLike[str] = PRETRAINED,
-        predictor: str | os.PathLike[str] | Predictor = DEFAULT,
+        predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
         threshold: float | str | Threshold = "standard",
         scale: str = "raw",
         score_column: str = SCORE_COLUMN,
@@ -164,7 +166,7 @@ class Embedding:
         storage_options: Mapping[str, Any] | None = None,
         replace_columns: bool = False,
     ) -> Any:
-        """Add scores of pictures in one pass; their embeddings are dropped unless they are asked for.
+        """Add columns with score, keep and status of each row's image in one pass, and its embedding if requested.
 
         Parameters
         ----------
@@ -176,7 +178,7 @@ on_invalid, storage_options, replace_columns
         keep_embedding : bool
             Add the embeddings as well.
         output_column, dtype
-            As in `embed`, where embeddings are kept.
+            As in `embed`, with ``keep_embedding=True``.
 
         Returns
         -------
@@ -188,7 +190,7 @@ on_invalid, storage_options, replace_columns
         Raises
         ------
         EncoderError
-            The predictor takes another encoder's embeddings; both are named.
+            The predictor takes another encoder's embeddings; the message names both.
         ColumnError, ArgumentError, ThresholdError, PredictorError, InvalidImageError, MissingDependencyError
             As in `embed` and `score`.
 
@@ -198,6 +200,10 @@ on_invalid, storage_options, replace_columns
         >>> scored = frame.aesthetic.embed_and_score("image", threshold=5.5)  # doctest: +SKIP
         >>> scored[scored["keep"]]  # doctest: +SKIP
         """
+        from dask_aesthetic import frame as frames
+        from dask_aesthetic.images import EmbedSpec
+        from dask_aesthetic.scoring import ScoreSpec
+
         spec = EmbedSpec.of(
             image_column,
             model=model,

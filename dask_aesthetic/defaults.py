@@ -1,0 +1,18 @@
+"""Default values and choices of arguments that several signatures share: plain constants, free to import."""
+
+from __future__ import annotations
+
+EMBEDDING_COLUMN, SCORE_COLUMN, KEEP_COLUMN = "image_embedding", "aesthetic_score", "keep"
+CAPTION_COLUMN = "caption"
+IMAGE_COLUMN, IMAGE_STATUS_COLUMN = "image", "image_status"
+
+PREDICTOR = "laion-v2"
+MODEL, PRETRAINED = "ViT-L-14-quickgelu", "openai"  # The encoder, as open_clip names it.
+
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}  # To open_clip's names.
+POOLING = ("first", "mean", "max")
+
+FORMATS = ("auto", "parquet", "clip-retrieval", "datacomp", "npy")  # Inputs that hold embeddings.
+IMAGE_FORMATS = ("auto", "parquet", "webdataset", "images")  # Inputs that hold images.
+STYLES = {"default": "aesthetic_score", "laion": "aesthetic", "coyo": "aesthetic_score_laion_v2"}  # To score columns.
+ROWS_PER_SHARD, IMAGES_PER_SHARD = 1_000_000, 10_000
