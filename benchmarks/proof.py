@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 PYTHON, RESULTS = Path(sys.executable).name, "results.json"
 PYTEST = [PYTHON, "-m", "pytest", "-v", "--no-header", "-rPfEs", "--tb=short", "-m", "gpu or rapids"]
 ODD = "cluster or managed or proxies"
-TESTS = ["tests/test_gpu.py", "tests/embeddings/test_backends.py", "tests/inputs/test_readers.py"]
+TESTS = ["tests/test_gpu.py", "tests/embeddings/test_backends.py", "tests/inputs/test_cudf.py"]
 STEPS = {
     "machine": (["nvidia-smi"], 60),
     "tests": ([*PYTEST, "-k", f"not ({ODD})", *TESTS], 560),

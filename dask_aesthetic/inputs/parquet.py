@@ -63,7 +63,7 @@ def read_footer(file: File) -> Footer:
 
 
 def _check_single(file: File, footer: Footer) -> None:
-    """Refuse two files written one after another: the last footer's offsets would point into the first file."""
+    """Raise InputError for concatenated files: the last footer's offsets would point into the first file."""
     groups = footer.metadata.num_row_groups
     if not groups:
         return
@@ -72,7 +72,7 @@ def _check_single(file: File, footer: Footer) -> None:
     before = file.size - footer.length - max(ends, default=file.size)
     if before >= 12 and file.read(before - 4, 8) == b"PAR1PAR1":
         raise InputError(
-            f"expected one Parquet file in {file.path}, got several, one after another, of which only the last one's "
+            f"expected one Parquet file in {file.path}, got several, one after another, but only the last one's "
             "rows would count: write each into a file of its own"
         )
 

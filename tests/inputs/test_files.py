@@ -1,4 +1,4 @@
-"""Files here and elsewhere: found under the same names, read by ranges, told apart by their content."""
+"""Local and remote files: the same names, byte ranges, content hashes and versions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from dask_aesthetic.inputs.files import find_files
 SECRET = "hunter2"  # noqa: S105
 
 
-class Place(NamedTuple):
-    """A folder somewhere, and how to write into it."""
+class Folder(NamedTuple):
+    """A local or remote folder, and a function that writes into it."""
 
     url: str
     options: dict[str, Any] | None
@@ -32,30 +32,30 @@ class Place(NamedTuple):
         return find_files(f"{self.url}{within}", suffix, self.options)
 
 
-@pytest.fixture(params=["here", "memory", "s3"])
-def place(request, tmp_path) -> Place:
-    if request.param == "here":
+@pytest.fixture(params=["local", "memory", "s3"])
+def folder(request, tmp_path) -> Folder:
+    if request.param == "local":
 
         def put(name: str, data: bytes) -> None:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(data)
 
-        return Place(str(tmp_path), None, put)
+        return Folder(str(tmp_path), None, put)
     if request.param == "memory":
         url, options = f"memory://{tmp_path.name}", {}
     else:
         url, options = request.getfixturevalue("s3")
     system = fsspec.filesystem(url.partition(":")[0], **options)
-    return Place(url, options, lambda name, data: system.pipe_file(f"{url}/{name}", data))
+    return Folder(url, options, lambda name, data: system.pipe_file(f"{url}/{name}", data))
 
 
 @pytest.fixture
-def tree(place):
+def tree(folder):
     for name in ("b.parquet", "a.parquet", "lang=fr/0.parquet", "lang=en/0.parquet", "lang=en/x.npy", "notes.txt"):
-        place.put(name, name.encode())
+        folder.put(name, name.encode())
     for name in ("_metadata", ".a.parquet.crc", "_temporary/0.parquet", "lang=en/.0.parquet", ".git/x.parquet"):
-        place.put(name, b"hidden")
-    return place
+        folder.put(name, b"hidden")
+    return folder
 
 
 def content(file: File, size: int = -1) -> bytes:
@@ -67,50 +67,47 @@ def names(found) -> list[str]:
     return [name for _, name in found]
 
 
-# Finding
+# Listing
 
 
-@pytest.mark.parametrize(
-    ("within", "wanted"),
-    [
-        ("", ["a", "b", "lang=en/0", "lang=fr/0"]),
-        ("/", ["a", "b", "lang=en/0", "lang=fr/0"]),
-        ("/lang=en", ["0"]),
-        ("/lang=en/0.parquet", ["0"]),
-        ("/*.parquet", ["a", "b"]),
-        ("/lang=*", ["lang=en/0", "lang=fr/0"]),
-        ("/lang=*/*.parquet", ["lang=en/0", "lang=fr/0"]),
-        ("/**/0.parquet", ["lang=en/0", "lang=fr/0"]),
-        ("/[ab].parquet", ["a", "b"]),
-        ("/?.parquet", ["a", "b"]),
-        ("/.a.parquet.*", [".a.parquet.crc"]),
-    ],
-)
-def test_files_are_found_under_names_relative_to_what_was_named(tree, within, wanted):
-    found = tree.find(within)
-    assert names(found) == wanted
-    for file, name in found:
-        assert file.name.startswith(name.rpartition("/")[2])
-        whole = content(file)
-        assert whole == (b"hidden" if name.startswith(".") else f"{file.path.removeprefix(tree.url)[1:]}".encode())
-        assert file.size == len(whole)
+NAMES = {
+    "": ["a", "b", "lang=en/0", "lang=fr/0"],
+    "/": ["a", "b", "lang=en/0", "lang=fr/0"],
+    "/lang=en": ["0"],
+    "/lang=en/0.parquet": ["0"],
+    "/*.parquet": ["a", "b"],
+    "/lang=*": ["lang=en/0", "lang=fr/0"],
+    "/lang=*/*.parquet": ["lang=en/0", "lang=fr/0"],
+    "/**/0.parquet": ["lang=en/0", "lang=fr/0"],
+    "/[ab].parquet": ["a", "b"],
+    "/?.parquet": ["a", "b"],
+    "/.a.parquet.*": [".a.parquet.crc"],
+}
+EXPANDED_NAMES = {
+    "/{a,b}.parquet": ["a", "b"],
+    "/lang={en,fr}/{0..0}.parquet": ["lang=en/0", "lang=fr/0"],
+    "/lang={en,fr}": ["lang=en/0", "lang=fr/0"],
+    "/{lang=en,lang=fr}/*.parquet": ["lang=en/0", "lang=fr/0"],
+    "/*.{parquet,txt}": ["a", "b", "notes.txt"],
+}
 
 
-@pytest.mark.parametrize(
-    ("within", "wanted"),
-    [
-        ("/{a,b}.parquet", ["a", "b"]),
-        ("/lang={en,fr}/{0..0}.parquet", ["lang=en/0", "lang=fr/0"]),
-        ("/lang={en,fr}", ["lang=en/0", "lang=fr/0"]),
-        ("/{lang=en,lang=fr}/*.parquet", ["lang=en/0", "lang=fr/0"]),
-        ("/*.{parquet,txt}", ["a", "b", "notes.txt"]),
-    ],
-)
-def test_braces_stand_for_many_names(tree, within, wanted):
-    assert [name for _, name in tree.find(within)] == wanted
+def test_names_are_relative_to_the_source(tree):
+    for within, wanted in NAMES.items():
+        found = tree.find(within)
+        assert names(found) == wanted, within
+        for file, name in found:
+            assert file.name.startswith(name.rpartition("/")[2])
+            data = content(file)
+            assert data == (b"hidden" if name.startswith(".") else file.path.removeprefix(tree.url)[1:].encode())
+            assert file.size == len(data)
 
 
-def test_braces_are_taken_as_shells_do_unless_a_file_is_called_so(tmp_path):
+def test_braces_are_expanded(tree):
+    assert {within: names(tree.find(within)) for within in EXPANDED_NAMES} == EXPANDED_NAMES
+
+
+def test_braces_expand_as_in_shells_unless_a_file_has_that_name(tmp_path):
     assert expand("{08..11}") == ["08", "09", "10", "11"]
     assert expand("{3..1}-{a,}") == ["3-a", "3-", "2-a", "2-", "1-a", "1-"]
     assert expand("{}{a}{1..}{..2}") == ["{}{a}{1..}{..2}"]
@@ -122,7 +119,7 @@ def test_braces_are_taken_as_shells_do_unless_a_file_is_called_so(tmp_path):
         find_files(tmp_path / "{c,d}.parquet", ".parquet")
 
 
-def test_what_is_not_there_is_refused(tree):
+def test_missing_files_are_refused(tree):
     with pytest.raises(InputError, match=r"'.*nowhere', which does not exist"):
         tree.find("/nowhere")
     for within, suffix in (("", ".npz"), ("/x*.parquet", ".parquet")):
@@ -130,7 +127,7 @@ def test_what_is_not_there_is_refused(tree):
             tree.find(within, suffix)
 
 
-def test_several_places_make_one_list(tree):
+def test_a_list_of_sources_makes_one_sorted_list(tree):
     found = find_files([f"{tree.url}/b.parquet", f"{tree.url}/lang=en"], ".parquet", tree.options)
     assert names(found) == ["0", "b"]
     with pytest.raises(InputError, match=r"different names, got .*lang=en/0\.parquet and .*lang=fr/0\.parquet"):
@@ -142,7 +139,7 @@ def test_a_file_that_is_named_needs_no_suffix(tree):
     assert names(tree.find("/n*.txt")) == ["notes.txt"]
 
 
-def test_links_count_as_what_they_point_to(tmp_path):
+def test_symbolic_links_are_followed(tmp_path):
     store = tmp_path / "store"
     (store / "deep").mkdir(parents=True)
     (store / "1.parquet").write_bytes(b"one")
@@ -160,7 +157,7 @@ def test_links_count_as_what_they_point_to(tmp_path):
         find_files(tmp_path / "data", ".parquet")
 
 
-def test_local_paths_are_plain_absolute_and_taken_literally_first(tmp_path, monkeypatch):
+def test_local_paths_are_absolute_and_literal_before_they_are_globs(tmp_path, monkeypatch):
     (tmp_path / "a[1].parquet").write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
     for source in ("a[1].parquet", tmp_path / "a[1].parquet", f"file://{tmp_path}/a[1].parquet", f"local://{tmp_path}"):
@@ -170,7 +167,7 @@ def test_local_paths_are_plain_absolute_and_taken_literally_first(tmp_path, monk
         assert (file.name, file.stem) == ("a[1].parquet", "a[1]")
 
 
-def test_an_archive_elsewhere_is_a_folder(tmp_path):
+def test_a_zip_archive_is_listed_as_a_folder(tmp_path):
     import zipfile
 
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
@@ -182,7 +179,7 @@ def test_an_archive_elsewhere_is_a_folder(tmp_path):
     assert content(found[0][0]) == b"from the archive"
 
 
-def test_a_url_that_nothing_opens_is_refused():
+def test_a_url_that_fsspec_cannot_open_is_refused():
     for url in ("nosuch://bucket/a.parquet", "s3://bucket"):
         with pytest.raises(InputError, match=f"fsspec can list, got '{url}'"):
             find_files(url, ".parquet", {"nonsense": SECRET, "endpoint_url": "http://127.0.0.1:9"})
@@ -192,14 +189,14 @@ def test_a_url_that_nothing_opens_is_refused():
 
 
 @pytest.fixture
-def big(place) -> tuple[File, bytes]:
+def big(folder) -> tuple[File, bytes]:
     """A file of more than one block."""
     data = bytes(range(251)) * (BLOCK // 250) + b"end"
-    place.put("big.parquet", data)
-    return place.find("/big.parquet")[0][0], data
+    folder.put("big.parquet", data)
+    return folder.find("/big.parquet")[0][0], data
 
 
-def test_ranges_and_streams_give_the_bytes(big):
+def test_byte_ranges_and_streams_return_the_bytes(big):
     file, data = big
     assert file.read(0, 5) == data[:5]
     assert file.read(len(data) - 3, 3) == b"end"
@@ -213,53 +210,53 @@ def test_ranges_and_streams_give_the_bytes(big):
         assert stream.tell() == BLOCK + 10
 
 
-def test_digests_are_xxh3_of_the_bytes(big, place):
+def test_digests_are_xxh3_128_of_the_bytes(big, folder):
     file, data = big
     assert file.digest() == xxhash.xxh3_128_hexdigest(data)
     ranges = [(5, 1000), (BLOCK - 3, 100), (0, 1), (9, 0)]
     assert file.digest(ranges) == xxhash.xxh3_128_hexdigest(b"".join(data[at : at + n] for at, n in ranges))
     assert file.digest([]) == xxhash.xxh3_128_hexdigest(b"")
-    place.put("empty.parquet", b"")
-    assert place.find("/empty.parquet")[0][0].digest() == xxhash.xxh3_128_hexdigest(b"")
+    folder.put("empty.parquet", b"")
+    assert folder.find("/empty.parquet")[0][0].digest() == xxhash.xxh3_128_hexdigest(b"")
 
 
-def test_a_file_that_became_shorter_is_refused(place):
-    place.put("a.parquet", b"0123456789")
-    file = place.find()[0][0]
-    place.put("a.parquet", b"01234")
+def test_a_truncated_file_is_refused(folder):
+    folder.put("a.parquet", b"0123456789")
+    file = folder.find()[0][0]
+    folder.put("a.parquet", b"01234")
     reads = [lambda: file.read(3, 7), file.digest]
-    if not file.is_local:  # There the stream is the system's.
+    if not file.is_local:  # A local stream is the operating system's.
         reads.append(lambda: content(file))
     for read in reads:
         with pytest.raises(InputError, match=r"a\.parquet, got [25]"):
             read()
 
 
-def test_a_file_that_is_gone_is_refused(s3, tmp_path):
-    for place, options in ((str(tmp_path), None), (s3.url, s3.options)):
-        system, _ = fsspec.core.url_to_fs(place, **(options or {}))
-        system.pipe_file(f"{place}/a.parquet", b"0123")
-        file = find_files(place, ".parquet", options)[0][0]
-        system.rm_file(f"{place}/a.parquet")
+def test_a_deleted_file_is_refused(s3, tmp_path):
+    for folder, options in ((str(tmp_path), None), (s3.url, s3.options)):
+        system, _ = fsspec.core.url_to_fs(folder, **(options or {}))
+        system.pipe_file(f"{folder}/a.parquet", b"0123")
+        file = find_files(folder, ".parquet", options)[0][0]
+        system.rm_file(f"{folder}/a.parquet")
         for read in (lambda file=file: file.read(0, 1), file.digest, lambda file=file: content(file, 1)):
             with pytest.raises(InputError, match=r"expected a file, got .*a\.parquet: "):
                 read()
 
 
-def test_a_stamp_tells_that_a_file_was_written_again(place):
-    place.put("a.parquet", b"before")
-    (first,), (again,) = place.find(), place.find("/a.parquet")
-    assert first == again
-    assert tokenize(first) == tokenize(again)
+def test_the_version_changes_when_a_file_is_rewritten(folder):
+    folder.put("a.parquet", b"before")
+    (first,), (second,) = folder.find(), folder.find("/a.parquet")
+    assert first == second
+    assert tokenize(first) == tokenize(second)
     time.sleep(0.02)
-    place.put("a.parquet", b"after!")
-    (later,) = place.find()
+    folder.put("a.parquet", b"after!")
+    (later,) = folder.find()
     assert later[0].size == first[0].size
     assert later[0].version != first[0].version
     assert tokenize(later) != tokenize(first)
 
 
-def test_options_are_nowhere_to_be_seen_and_travel_with_the_file():
+def test_storage_options_are_hidden_and_pickled_with_the_file():
     one, other = (File("s3://b/a", 1, "x", {"secret": secret}) for secret in (SECRET, "other"))
     assert one == other
     assert hash(one) == hash(other)
@@ -268,7 +265,7 @@ def test_options_are_nowhere_to_be_seen_and_travel_with_the_file():
     assert pickle.loads(pickle.dumps(one)).options == {"secret": SECRET}
 
 
-def test_a_local_file_is_told_by_its_time_to_the_nanosecond(tmp_path):
+def test_the_version_of_a_local_file_is_its_mtime_in_nanoseconds(tmp_path):
     (tmp_path / "a").write_bytes(b"")
     os.utime(tmp_path / "a", ns=(1, 1_700_000_000_123_456_789))
     assert local_file(str(tmp_path / "a")) == File(str(tmp_path / "a"), 0, "1700000000123456789")

@@ -1,4 +1,4 @@
-"""Every layout as shards: the same rows and scores in each, cut anywhere, refused where something does not fit."""
+"""Embeddings of every layout as shards: the same rows and scores, however split; errors for files that do not fit."""
 
 from __future__ import annotations
 
@@ -33,36 +33,36 @@ def keys(count: int, first: int = 0) -> pa.Table:
     return pa.table({"key": names, "url": names, "at": pa.array(range(count), pa.int16())})
 
 
-def lay(folder: Path, rows: np.ndarray, form: str, dtype: str = "float32", parts: int = 2, group: int = 40) -> None:
-    """Rows as one form has them on disk, in so many files."""
+def write(folder: Path, rows: np.ndarray, layout: str, dtype: str = "float32", parts: int = 2, group: int = 40) -> None:
+    """Write rows in a layout, or in Parquet with a kind of list column, into `parts` files."""
     at = 0
     for number, part in enumerate(np.array_split(rows.astype(dtype), parts)):
         table, at = keys(len(part), at), at + len(part)
-        if form in PARQUET:
-            table = table.append_column("image_embedding", columns.array(part, form, dtype))
+        if layout in PARQUET:
+            table = table.append_column("image_embedding", columns.array(part, layout, dtype))
             pq.write_table(table, folder / f"{number}.parquet", row_group_size=group)
-        elif form == "npy":
+        elif layout == "npy":
             np.save(folder / f"{number}.npy", part)
-        elif form == "clip-retrieval":
+        elif layout == "clip-retrieval":
             (folder / "img_emb").mkdir(exist_ok=True)
             (folder / "metadata").mkdir(exist_ok=True)
             np.save(folder / f"img_emb/img_emb_{number}.npy", part)
             pq.write_table(table, folder / f"metadata/metadata_{number}.parquet", row_group_size=group)
         else:
-            save = np.savez_compressed if form.endswith("compressed") else np.savez
+            save = np.savez_compressed if layout.endswith("compressed") else np.savez
             save(folder / f"{number}.npz", b32_img=part[:, :512], l14_img=part)
             pq.write_table(table, folder / f"{number}.parquet", row_group_size=group)
 
 
 def read(shards, names=("key",)) -> tuple[pd.DataFrame, bytes]:
-    """Carried columns and the bytes of the scores of all shards, one after another."""
+    """Passthrough columns and the bytes of the scores of all shards, concatenated."""
     tables, scores = [], []
     for shard in shards:
         rows = 0
-        for carried, lists in shard.batches(list(names)):
-            assert carried.schema.names == list(names)
-            assert len(carried) == len(lists) <= 1024
-            tables.append(carried)
+        for passthrough, lists in shard.batches(list(names)):
+            assert passthrough.schema.names == list(names)
+            assert len(passthrough) == len(lists) <= 1024
+            tables.append(passthrough)
             scores.append(score_array(lists, SPEC, "image_embedding", shard.name, rows)[0])
             rows += len(lists)
         assert rows == shard.rows
@@ -71,77 +71,76 @@ def read(shards, names=("key",)) -> tuple[pd.DataFrame, bytes]:
 
 
 def wanted(rows: np.ndarray, dtype: str = "float32") -> bytes:
-    """The scores of the rows in memory."""
+    """Bytes of the scores of the rows in memory."""
     return columns.frame(rows, "list", dtype).aesthetic.score()["aesthetic_score"].to_numpy().tobytes()
 
 
-# Every form
+# Every layout
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("form", [*PARQUET, *MATRICES])
+@pytest.mark.parametrize("layout", [*PARQUET, *MATRICES])
 @pytest.mark.parametrize("most", [1_000_000, 100])
-def test_real_embeddings_score_the_same_to_the_bit_in_every_form(tmp_path, verite, form, dtype, most):
-    lay(tmp_path, verite, form, dtype)
+def test_real_embeddings_have_the_same_score_bytes_in_every_layout(tmp_path, verite, layout, dtype, most):
+    write(tmp_path, verite, layout, dtype)
     shards = find_shards(tmp_path, rows_per_shard=most)
-    carried, scores = read(shards, ["row"] if form == "npy" else ["url", "key"])
+    passthrough, scores = read(shards, ["row"] if layout == "npy" else ["url", "key"])
     assert scores == wanted(verite, dtype)
     assert sum(shard.rows for shard in shards) == len(verite) == 509
     assert len({shard.name for shard in shards}) == len(shards)
-    if form != "npy":
-        assert carried["key"].tolist() == carried["url"].tolist() == keys(509)["key"].to_pylist()
-    whole = "compressed" in form or most > 509
-    assert len(shards) == (2 if whole else 6)
+    if layout != "npy":
+        assert passthrough["key"].tolist() == passthrough["url"].tolist() == keys(509)["key"].to_pylist()
+    assert len(shards) == (2 if "compressed" in layout or most > 509 else 6)
 
 
-@pytest.mark.parametrize("form", ["list", *MATRICES])
-def test_a_layout_can_be_told_as_well(tmp_path, vectors, form):
-    lay(tmp_path, vectors, form)
-    told = {"list": "parquet", "datacomp_compressed": "datacomp"}.get(form, form)
-    assert find_shards(tmp_path, format=told) == find_shards(tmp_path)
+@pytest.mark.parametrize("layout", ["list", *MATRICES])
+def test_a_layout_can_be_named(tmp_path, vectors, layout):
+    write(tmp_path, vectors, layout)
+    named = {"list": "parquet", "datacomp_compressed": "datacomp"}.get(layout, layout)
+    assert find_shards(tmp_path, format=named) == find_shards(tmp_path)
 
 
-@pytest.mark.parametrize("form", ["list", *MATRICES])
-def test_shards_are_small_and_read_the_same_on_a_cluster(tmp_path, vectors, cluster, form):
-    lay(tmp_path, vectors, form)
+@pytest.mark.parametrize("layout", ["list", *MATRICES])
+def test_shards_pickle_small_and_read_the_same_on_a_cluster(tmp_path, vectors, cluster, layout):
+    write(tmp_path, vectors, layout)
     shards = find_shards(tmp_path, rows_per_shard=80)
     assert all(len(pickle.dumps(shard)) < 4000 for shard in shards)
-    got = cluster.gather(cluster.map(_elsewhere, shards, pure=False))
-    assert b"".join(got) == b"".join(_elsewhere(shard) for shard in shards)
+    got = cluster.gather(cluster.map(_read_on_worker, shards, pure=False))
+    assert b"".join(got) == b"".join(_read_on_worker(shard) for shard in shards)
     assert len(b"".join(got)) == vectors.nbytes
 
 
-def _elsewhere(shard) -> bytes:
+def _read_on_worker(shard) -> bytes:
     parts = [lists.flatten().to_numpy() for _, lists in shard.batches([])]
     return np.concatenate(parts).tobytes()
 
 
-def test_what_a_shard_tells(tmp_path, vectors):
-    lay(tmp_path, vectors, "clip-retrieval", "float16")
+def test_attributes_of_a_shard(tmp_path, vectors):
+    write(tmp_path, vectors, "clip-retrieval", "float16")
     first, second = find_shards(tmp_path)
     assert (first.name, first.rows, first.width) == ("metadata/metadata_0", 150, 768)
     assert [file.name for file in first.files] == ["img_emb_0.npy", "metadata_0.parquet"]
     assert first.schema == pa.schema({"key": pa.string(), "url": pa.string(), "at": pa.int16()})
     assert second.start == 0
     (tmp_path / "p").mkdir()
-    for form, width in (("list", None), ("large_list", None), ("fixed_size_list", 768)):
-        lay(tmp_path / "p", vectors, form)
+    for layout, width in (("list", None), ("large_list", None), ("fixed_size_list", 768)):
+        write(tmp_path / "p", vectors, layout)
         first, second = find_shards(tmp_path / "p")
         assert (first.name, first.width, first.schema.names) == ("0", width, ["key", "url", "at"])
         assert [file.path for file in second.files] == [str(tmp_path / "p/1.parquet")]
 
 
-def test_bare_matrices_say_where_their_rows_lie(tmp_path, vectors):
+def test_matrices_without_metadata_have_shard_and_row_columns(tmp_path, vectors):
     (tmp_path / "sub").mkdir()
     np.save(tmp_path / "a.npy", vectors[:5])
     np.save(tmp_path / "sub/a.npy", vectors[5:9])
-    carried, _ = read(find_shards(tmp_path, rows_per_shard=2), ["row", "shard"])
-    assert carried["shard"].tolist() == ["a"] * 5 + ["sub/a"] * 4
-    assert carried["row"].tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3]
-    assert read_npy(tmp_path)[["shard", "row"]].compute()["shard"].tolist() == carried["shard"].tolist()
+    passthrough, _ = read(find_shards(tmp_path, rows_per_shard=2), ["row", "shard"])
+    assert passthrough["shard"].tolist() == ["a"] * 5 + ["sub/a"] * 4
+    assert passthrough["row"].tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3]
+    assert read_npy(tmp_path)[["shard", "row"]].compute()["shard"].tolist() == passthrough["shard"].tolist()
 
 
-def test_stored_matrices_of_here_are_not_copied(tmp_path, vectors):
+def test_local_matrices_are_memory_mapped(tmp_path, vectors):
     np.save(tmp_path / "a.npy", vectors)
     (shard,) = find_shards(tmp_path)
     _, lists = next(iter(shard.batches([])))
@@ -151,21 +150,21 @@ def test_stored_matrices_of_here_are_not_copied(tmp_path, vectors):
     assert any(int(start, 16) <= address < int(stop, 16) for start, stop in mapped)
 
 
-# Cutting
+# Splitting
 
 
 @pytest.mark.parametrize(
-    ("groups", "most", "cuts"),
+    ("groups", "most", "sizes"),
     [
         ([10] * 9, 30, [30, 30, 30]),
-        ([10] * 10, 30, [20, 30, 20, 30]),  # Even parts of 25, at the row groups nearest to them.
+        ([10] * 10, 30, [20, 30, 20, 30]),  # Parts of 25, split at the nearest row groups.
         ([100], 30, [100]),
         ([5, 100, 5], 30, [5, 100, 5]),
         ([10] * 9, 90, [90]),
         ([10] * 9, 1, [10] * 9),
     ],
 )
-def test_large_files_are_cut_between_row_groups(tmp_path, vectors, groups, most, cuts):
+def test_large_files_are_split_between_row_groups(tmp_path, vectors, groups, most, sizes):
     rows = vectors[: sum(groups)]
     table = keys(len(rows)).append_column("image_embedding", columns.array(rows, "list"))
     with pq.ParquetWriter(tmp_path / "a.parquet", table.schema) as writer:
@@ -174,10 +173,10 @@ def test_large_files_are_cut_between_row_groups(tmp_path, vectors, groups, most,
             writer.write_table(table.slice(at, group))
             at += group
     shards = find_shards(tmp_path, rows_per_shard=most)
-    assert sorted(shard.rows for shard in shards) == sorted(cuts)
+    assert sorted(shard.rows for shard in shards) == sorted(sizes)
     assert read(shards)[0]["key"].tolist() == table["key"].to_pylist()
     assert read(shards)[1] == wanted(rows)
-    count = len(cuts)
+    count = len(sizes)
     assert [shard.name for shard in shards] == (
         ["a"] if count == 1 else [f"a.{at:05d}-of-{count:05d}" for at in range(count)]
     )
@@ -189,8 +188,8 @@ def test_rows_per_shard_is_checked(tmp_path):
             find_shards(tmp_path, rows_per_shard=rows)
 
 
-def test_a_part_may_not_be_called_as_a_file(tmp_path, vectors):
-    lay(tmp_path, vectors, "list", parts=1)
+def test_a_part_may_not_have_the_name_of_a_file(tmp_path, vectors):
+    write(tmp_path, vectors, "list", parts=1)
     (tmp_path / "0.parquet").rename(tmp_path / "a.parquet")
     pq.write_table(pq.read_table(tmp_path / "a.parquet").slice(0, 5), tmp_path / "a.00000-of-00002.parquet")
     with pytest.raises(InputError, match=r"two shards 'a\.00000-of-00002'"):
@@ -201,7 +200,7 @@ def test_a_part_may_not_be_called_as_a_file(tmp_path, vectors):
 
 
 def damage(file: Path, column: str, group: int = 0) -> None:
-    """Change one byte in the midst of a column chunk."""
+    """Change one byte inside a column chunk."""
     groups = pq.read_metadata(file).row_group(group)
     (chunk,) = (
         groups.column(at)
@@ -219,8 +218,8 @@ def flip(file: Path, at: int) -> None:
         raw.write(bytes([byte ^ 0x55]))
 
 
-def test_a_digest_follows_what_is_read_of_parquet_and_nothing_else(tmp_path, vectors):
-    lay(tmp_path, vectors, "list", parts=1)
+def test_a_digest_of_parquet_covers_the_columns_that_are_read_and_nothing_else(tmp_path, vectors):
+    write(tmp_path, vectors, "list", parts=1)
     file = tmp_path / "0.parquet"
 
     def digests(names=("key",)) -> list[str]:
@@ -240,14 +239,14 @@ def test_a_digest_follows_what_is_read_of_parquet_and_nothing_else(tmp_path, vec
     damage(file, "image_embedding", 7)
     assert digests()[0] == first
     assert digests()[1] != second
-    flip(file, file.stat().st_size - 12)  # In the footer's text of who wrote it.
+    flip(file, file.stat().st_size - 12)  # In the footer's created_by.
     assert digests()[0] != first
 
 
-@pytest.mark.parametrize("form", MATRICES)
-def test_a_digest_follows_a_shards_own_rows_of_a_matrix(tmp_path, vectors, form):
-    lay(tmp_path, vectors, form, parts=1)
-    names = [] if form == "npy" else ["key"]
+@pytest.mark.parametrize("layout", MATRICES)
+def test_a_digest_of_a_matrix_covers_the_shards_own_rows(tmp_path, vectors, layout):
+    write(tmp_path, vectors, layout, parts=1)
+    names = [] if layout == "npy" else ["key"]
 
     def digests() -> list[str]:
         return [shard.digest(names) for shard in find_shards(tmp_path, rows_per_shard=150)]
@@ -266,15 +265,15 @@ def test_a_digest_follows_a_shards_own_rows_of_a_matrix(tmp_path, vectors, form)
         assert digests()[:-1] == after[:-1]
 
 
-def test_another_matrix_of_an_archive_may_change(tmp_path, vectors):
-    lay(tmp_path, vectors, "datacomp", parts=1)
+def test_another_matrix_of_an_npz_file_may_change(tmp_path, vectors):
+    write(tmp_path, vectors, "datacomp", parts=1)
     (before,) = (shard.digest([]) for shard in find_shards(tmp_path))
-    flip(tmp_path / "0.npz", 10_000)  # b32_img stands first.
+    flip(tmp_path / "0.npz", 10_000)  # b32_img is first.
     assert [shard.digest([]) for shard in find_shards(tmp_path)] == [before]
     assert [shard.digest([]) for shard in find_shards(tmp_path, key="b32_img")] != [before]
 
 
-# Folders with values
+# Hive partitions
 
 
 @pytest.fixture
@@ -289,7 +288,7 @@ def hive(tmp_path, vectors):
     return tmp_path
 
 
-def test_folders_make_columns_that_can_be_asked_for(hive, vectors):
+def test_hive_folders_make_columns(hive, vectors):
     shards = find_shards(hive)
     assert [shard.name for shard in shards] == [
         "lang=a%20b/year=__HIVE_DEFAULT_PARTITION__/part-0",
@@ -299,15 +298,15 @@ def test_folders_make_columns_that_can_be_asked_for(hive, vectors):
     assert all(shard.schema.names == ["key", "url", "at", "lang", "year"] for shard in shards)
     assert all(shard.partitions == ("lang", "year") for shard in shards)
     assert shards[0].schema.field("lang").type == pa.dictionary(pa.int32(), pa.string())
-    carried, _ = read(shards, ["year", "key", "lang"])
-    assert carried["lang"].tolist() == ["a b"] * 100 + ["en"] * 100 + ["fr"] * 100
-    assert carried["year"].isna().tolist() == [True] * 100 + [False] * 200
-    assert set(carried["year"][100:].unique()) == {"2022", "2023"}
-    assert read(shards, ["key"])[0]["key"].tolist() == carried["key"].tolist()
+    passthrough, _ = read(shards, ["year", "key", "lang"])
+    assert passthrough["lang"].tolist() == ["a b"] * 100 + ["en"] * 100 + ["fr"] * 100
+    assert passthrough["year"].isna().tolist() == [True] * 100 + [False] * 200
+    assert set(passthrough["year"][100:].unique()) == {"2022", "2023"}
+    assert read(shards, ["key"])[0]["key"].tolist() == passthrough["key"].tolist()
     assert shards[1].digest(["lang"]) != shards[1].digest([])
 
 
-def test_folders_columns_stand_in_a_frame_of_scores(hive, vectors):
+def test_hive_columns_pass_through_read_and_score(hive, vectors):
     scored = read_and_score(hive, ["lang", "key"], rows_per_partition=50)
     assert scored.columns.tolist() == ["lang", "key", "aesthetic_score", "keep"]
     computed = scored.compute()
@@ -327,11 +326,11 @@ def test_folders_columns_stand_in_a_frame_of_scores(hive, vectors):
         read_and_score(hive, ["month"])
 
 
-def test_a_column_of_the_file_counts_more_than_its_folder(tmp_path, vectors):
+def test_a_column_of_the_file_takes_precedence_over_its_folder(tmp_path, vectors):
     (tmp_path / "key=folder").mkdir()
-    lay(tmp_path / "key=folder", vectors, "list")
-    carried, _ = read(find_shards(tmp_path))
-    assert carried["key"].tolist() == keys(300)["key"].to_pylist()
+    write(tmp_path / "key=folder", vectors, "list")
+    passthrough, _ = read(find_shards(tmp_path))
+    assert passthrough["key"].tolist() == keys(300)["key"].to_pylist()
     assert find_shards(tmp_path)[0].partitions == ()
 
 
@@ -347,13 +346,13 @@ def test_lists_globs_and_single_files(hive):
     assert scored["key"].tolist() == [f"k{at}" for at in range(200)]
 
 
-# What does not fit
+# Errors
 
 
 def test_every_damaged_file_is_named_at_once(tmp_path, vectors):
-    lay(tmp_path, vectors, "list", parts=5)
-    whole = (tmp_path / "1.parquet").read_bytes()
-    (tmp_path / "1.parquet").write_bytes(whole[: len(whole) // 2])
+    write(tmp_path, vectors, "list", parts=5)
+    data = (tmp_path / "1.parquet").read_bytes()
+    (tmp_path / "1.parquet").write_bytes(data[: len(data) // 2])
     (tmp_path / "3.parquet").write_bytes(b"")
     (tmp_path / "x.parquet").write_text("key,url\n")
     with pytest.raises(InputError) as error:
@@ -371,9 +370,9 @@ def test_every_damaged_file_is_named_at_once(tmp_path, vectors):
     assert len(str(error.value).splitlines()) == 12
 
 
-@pytest.mark.parametrize("form", ["clip-retrieval", "datacomp"])
-def test_every_pair_of_different_lengths_is_named_with_both(tmp_path, vectors, form):
-    lay(tmp_path, vectors, form, parts=3)
+@pytest.mark.parametrize("layout", ["clip-retrieval", "datacomp"])
+def test_every_pair_of_different_lengths_is_named_with_both(tmp_path, vectors, layout):
+    write(tmp_path, vectors, layout, parts=3)
     for number in (0, 2):
         table = next(tmp_path.rglob(f"*{number}.parquet"))
         pq.write_table(pq.read_table(table).slice(0, 90 + number), table)
@@ -384,32 +383,32 @@ def test_every_pair_of_different_lengths_is_named_with_both(tmp_path, vectors, f
     assert str(error.value).count("and 100 in") == 2
 
 
-def test_damage_within_is_found_where_it_is_read(tmp_path, vectors):
-    lay(tmp_path, vectors, "list")
+def test_damage_inside_a_file_is_found_when_it_is_read(tmp_path, vectors):
+    write(tmp_path, vectors, "list")
     shards = find_shards(tmp_path)
     spoil(str(tmp_path), {"image_embedding"})
     with pytest.raises(InputError, match=r"expected a whole Parquet file, got .*0\.parquet"):
         read(shards)
 
 
-@pytest.mark.parametrize("form", ["list", "clip-retrieval", "npy"])
-def test_files_that_change_after_they_were_found_are_refused(tmp_path, vectors, form):
-    lay(tmp_path, vectors, form)
+@pytest.mark.parametrize("layout", ["list", "clip-retrieval", "npy"])
+def test_files_that_change_after_they_were_found_are_refused(tmp_path, vectors, layout):
+    write(tmp_path, vectors, layout)
     shards = find_shards(tmp_path)
-    lay(tmp_path, vectors[:200], form)
+    write(tmp_path, vectors[:200], layout)
     with pytest.raises(InputError, match=r"as when the (shard was found, got 100|frame was made, got 100 x 768)"):
         read(shards, [])
-    if form == "list":
+    if layout == "list":
         pq.write_table(keys(150), tmp_path / "0.parquet")
         with pytest.raises(InputError, match="got other columns: start again"):
             read(shards)
 
 
 def test_files_without_rows_are_shards_without_rows(tmp_path, vectors):
-    for form in (*PARQUET, *MATRICES):
-        folder = tmp_path / form
+    for layout in (*PARQUET, *MATRICES):
+        folder = tmp_path / layout
         folder.mkdir()
-        lay(folder, vectors[:1], form)  # One file has the row, the other none.
+        write(folder, vectors[:1], layout)  # One file has the row, the other none.
         shards = find_shards(folder)
         assert [shard.rows for shard in shards] == [1, 0]
         assert read(shards, [])[1] == wanted(vectors[:1])
@@ -417,7 +416,7 @@ def test_files_without_rows_are_shards_without_rows(tmp_path, vectors):
         assert list(shards[1].batches([])) == []
 
 
-def test_nothing_to_read_is_refused(tmp_path):
+def test_missing_files_and_layouts_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"in '.*', got none: choose with format= one of parquet, clip-retrieval"):
         find_shards(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
@@ -433,8 +432,8 @@ def test_nothing_to_read_is_refused(tmp_path):
         find_shards(tmp_path)
 
 
-def test_a_mixed_folder_asks_which(tmp_path, vectors):
-    lay(tmp_path, vectors, "list")
+def test_a_folder_of_mixed_layouts_needs_a_format(tmp_path, vectors):
+    write(tmp_path, vectors, "list")
     np.save(tmp_path / "z.npy", vectors)
     with pytest.raises(InputError, match=r"got 2 \.parquet, 1 \.npy: choose with format="):
         find_shards(tmp_path)
@@ -442,16 +441,16 @@ def test_a_mixed_folder_asks_which(tmp_path, vectors):
     assert [shard.name for shard in find_shards(tmp_path, format="npy")] == ["z"]
 
 
-def test_other_files_beside_do_not_matter(tmp_path, vectors):
-    lay(tmp_path, vectors, "clip-retrieval")
+def test_other_files_are_ignored(tmp_path, vectors):
+    write(tmp_path, vectors, "clip-retrieval")
     (tmp_path / "text_emb").mkdir()
     np.save(tmp_path / "text_emb/text_emb_0.npy", vectors)
     (tmp_path / "stats.json").write_text("{}")
     assert sum(shard.rows for shard in find_shards(tmp_path)) == 300
 
 
-def test_the_embedding_column_is_looked_at_in_every_file(tmp_path, vectors):
-    lay(tmp_path, vectors, "list")
+def test_the_embedding_column_is_checked_in_every_file(tmp_path, vectors):
+    write(tmp_path, vectors, "list")
     with pytest.raises(ColumnError, match=r"column 'clip'.*Columns that would do: 'image_embedding' \(in .*0\.parquet"):
         find_shards(tmp_path, embedding_column="clip")
     pq.write_table(keys(3).append_column("image_embedding", pa.array(["a"] * 3)), tmp_path / "1.parquet")
@@ -459,8 +458,8 @@ def test_the_embedding_column_is_looked_at_in_every_file(tmp_path, vectors):
         find_shards(tmp_path)
 
 
-def test_pairs_need_their_folder(tmp_path, vectors):
-    lay(tmp_path, vectors, "datacomp")
+def test_layouts_of_pairs_need_a_folder(tmp_path, vectors):
+    write(tmp_path, vectors, "datacomp")
     with pytest.raises(InputError, match=r"expected a folder, got '.*0\.npz', which is a file or a glob"):
         find_shards(tmp_path / "0.npz", format="datacomp")
     with pytest.raises(InputError, match="expected a folder, got 2 of them"):
@@ -473,21 +472,21 @@ def test_metadata_without_embeddings_is_refused(shared):
             find_shards(shared / source)
 
 
-def test_what_clip_retrieval_wrote_is_known_by_its_folders(shared):
+def test_real_clip_retrieval_output_is_detected_by_its_folders(shared):
     (shard,) = find_shards(shared / "data/clip_retrieval_b32")
-    ((carried, lists),) = shard.batches(["image_path"])
+    ((passthrough, lists),) = shard.batches(["image_path"])
     frame = read_clip_retrieval(shared / "data/clip_retrieval_b32").compute()
     assert (shard.width, shard.rows, shard.name) == (512, 9, "metadata/metadata_0")
-    assert carried["image_path"].to_pylist() == frame["image_path"].tolist()
+    assert passthrough["image_path"].to_pylist() == frame["image_path"].tolist()
     assert lists.to_pylist() == [list(row) for row in frame["image_embedding"]]
 
 
-# Elsewhere
+# Remote files
 
 
 @pytest.fixture(params=["memory", "s3"])
 def remote(request, tmp_path):
-    """Puts the files of a folder elsewhere; gives the URL and the storage options."""
+    """Function that uploads a folder, and returns its URL and storage options."""
     if request.param == "s3":
         s3 = request.getfixturevalue("s3")
 
@@ -504,24 +503,24 @@ def remote(request, tmp_path):
     return put
 
 
-@pytest.mark.parametrize("form", ["list", *MATRICES])
-def test_shards_are_the_same_elsewhere(tmp_path, vectors, remote, form):
-    lay(tmp_path, vectors, form, "float16", group=60)
+@pytest.mark.parametrize("layout", ["list", *MATRICES])
+def test_remote_shards_equal_local_ones(tmp_path, vectors, remote, layout):
+    write(tmp_path, vectors, layout, "float16", group=60)
     url, options = remote(tmp_path)
-    here = find_shards(tmp_path, rows_per_shard=80)
-    there = find_shards(url, rows_per_shard=80, storage_options=options)
-    names = ["row"] if form == "npy" else ["at", "key"]
-    assert [(shard.name, shard.rows, shard.schema) for shard in there] == [
-        (shard.name, shard.rows, shard.schema) for shard in here
+    local = find_shards(tmp_path, rows_per_shard=80)
+    remote_shards = find_shards(url, rows_per_shard=80, storage_options=options)
+    names = ["row"] if layout == "npy" else ["at", "key"]
+    assert [(shard.name, shard.rows, shard.schema) for shard in remote_shards] == [
+        (shard.name, shard.rows, shard.schema) for shard in local
     ]
-    assert [shard.digest(names) for shard in there] == [shard.digest(names) for shard in here]
-    got, scores = read(there, names)
-    pd.testing.assert_frame_equal(got, read(here, names)[0])
+    assert [shard.digest(names) for shard in remote_shards] == [shard.digest(names) for shard in local]
+    got, scores = read(remote_shards, names)
+    pd.testing.assert_frame_equal(got, read(local, names)[0])
     assert scores == wanted(vectors, "float16")
-    assert all(file.path.startswith(url) for shard in there for file in shard.files)
+    assert all(file.path.startswith(url) for shard in remote_shards for file in shard.files)
 
 
-def test_matrices_by_columns_and_in_many_blocks_are_read_elsewhere(tmp_path, vectors, remote, monkeypatch):
+def test_remote_matrices_in_fortran_order_and_of_many_blocks(tmp_path, vectors, remote, monkeypatch):
     monkeypatch.setattr("dask_aesthetic.inputs.matrices.BLOCK", 768 * 4 * 7)  # Seven rows.
     np.save(tmp_path / "f.npy", np.asfortranarray(vectors))
     np.save(tmp_path / "c.npy", vectors)
@@ -531,30 +530,30 @@ def test_matrices_by_columns_and_in_many_blocks_are_read_elsewhere(tmp_path, vec
     assert read(shards, [])[1] == wanted(vectors) * 2
     metadata = tmp_path / "pair"
     metadata.mkdir()
-    lay(metadata, vectors, "clip-retrieval", group=33, parts=1)
+    write(metadata, vectors, "clip-retrieval", group=33, parts=1)
     url, options = remote(metadata)
-    carried, scores = read(find_shards(url, storage_options=options, format="clip-retrieval"))
+    passthrough, scores = read(find_shards(url, storage_options=options, format="clip-retrieval"))
     assert scores == wanted(vectors)
-    assert carried["key"].tolist() == keys(300)["key"].to_pylist()
+    assert passthrough["key"].tolist() == keys(300)["key"].to_pylist()
 
 
-def test_frames_are_the_same_elsewhere(tmp_path, vectors, s3, cluster):
+def test_remote_frames_equal_local_ones(tmp_path, vectors, s3, cluster):
     readers = {
         "list": read_and_score,
         "clip-retrieval": read_clip_retrieval,
         "datacomp": read_datacomp,
         "npy": read_npy,
     }
-    for form in readers:
-        folder = tmp_path / form
+    for layout in readers:
+        folder = tmp_path / layout
         folder.mkdir()
-        lay(folder, vectors, form, group=150)
+        write(folder, vectors, layout, group=150)
     s3.put(tmp_path)
-    for form, reader in readers.items():
+    for layout, reader in readers.items():
         with no_compute():
-            lazy = reader(f"{s3.url}/{form}", rows_per_partition=100, storage_options=s3.options)
-        scored = lazy if form == "list" else lazy.aesthetic.score()
-        for scheduler in ("threads", cluster):
+            lazy = reader(f"{s3.url}/{layout}", rows_per_partition=100, storage_options=s3.options)
+        scored = lazy if layout == "list" else lazy.aesthetic.score()
+        for scheduler in ("threads", cluster) if layout in ("list", "clip-retrieval") else ("threads",):
             computed = scored.compute(scheduler=scheduler)
             assert computed["aesthetic_score"].to_numpy().tobytes() == wanted(vectors)
     paths = [f"{s3.url}/list/{number}.parquet" for number in (1, 0)]
@@ -563,8 +562,8 @@ def test_frames_are_the_same_elsewhere(tmp_path, vectors, s3, cluster):
         assert computed["key"].tolist() == keys(300)["key"].to_pylist()
 
 
-def test_what_is_not_asked_for_is_not_fetched(tmp_path, vectors, s3):
-    lay(tmp_path, vectors, "list")
+def test_unused_columns_are_not_fetched(tmp_path, vectors, s3):
+    write(tmp_path, vectors, "list")
     spoil(str(tmp_path), {"image_embedding", "url"})
     s3.put(tmp_path)
     scored = read_and_score(s3.url, ["key", "url"], storage_options=s3.options)
@@ -573,8 +572,8 @@ def test_what_is_not_asked_for_is_not_fetched(tmp_path, vectors, s3):
         scored[["keep"]].compute()
 
 
-def test_damaged_files_elsewhere_are_named(tmp_path, vectors, remote):
-    lay(tmp_path, vectors, "list", parts=3)
+def test_damaged_remote_files_are_named(tmp_path, vectors, remote):
+    write(tmp_path, vectors, "list", parts=3)
     (tmp_path / "0.parquet").write_bytes(b"")
     (tmp_path / "2.parquet").write_bytes((tmp_path / "2.parquet").read_bytes()[:-100])
     url, options = remote(tmp_path)
@@ -585,36 +584,36 @@ def test_damaged_files_elsewhere_are_named(tmp_path, vectors, remote):
 # Frames of any layout
 
 
-@pytest.mark.parametrize("form", ["list", *MATRICES])
-def test_a_frame_of_any_layout(tmp_path, vectors, form):
-    lay(tmp_path, vectors, form)
+@pytest.mark.parametrize("layout", ["list", *MATRICES])
+def test_a_frame_of_any_layout(tmp_path, vectors, layout):
+    write(tmp_path, vectors, layout)
     with no_compute():
         frame = read_frame(tmp_path)
     assert frame.aesthetic.score()["aesthetic_score"].compute().to_numpy().tobytes() == wanted(vectors)
-    if form != "list":
+    if layout != "list":
         assert read_frame(tmp_path, embedding_column="z").columns[-1] == "z"
 
 
 def test_a_frame_of_parquet_is_dasks(hive, s3):
     (hive / "stats.json").write_text("{}")
-    shutil.rmtree(next(hive.glob("lang=a*")))  # Dask cannot read a year that is nowhere but missing.
+    shutil.rmtree(next(hive.glob("lang=a*")))  # Dask cannot read a partition column that is all null.
     frame = read_frame(hive)
     assert isinstance(frame["lang"].dtype, pd.CategoricalDtype)
     assert frame["image_embedding"].dtype == pd.ArrowDtype(pa.list_(pa.float32()))
     assert frame["lang"].compute().value_counts().to_dict() == {"en": 100, "fr": 100}
     s3.put(hive)
-    there = read_frame(s3.url, storage_options=s3.options)[["key", "lang"]].compute()
-    pd.testing.assert_frame_equal(there, frame[["key", "lang"]].compute())
+    remote = read_frame(s3.url, storage_options=s3.options)[["key", "lang"]].compute()
+    pd.testing.assert_frame_equal(remote, frame[["key", "lang"]].compute())
     (hive / "bad.parquet").write_text("text")
     with pytest.raises(InputError, match=r"expected a Parquet file, got .*bad\.parquet"):
         read_frame(hive)
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_every_way_to_read_gives_the_same_rows(tmp_path, vectors, there):
-    lay(tmp_path, vectors, "list")
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_every_access_mode_reads_the_same_rows(tmp_path, vectors, in_memory):
+    write(tmp_path, vectors, "list")
     source = str(tmp_path)
-    if there:
+    if in_memory:
         source = f"memory://{tmp_path.name}"
         fsspec.filesystem("memory").put(str(tmp_path), source, recursive=True)
     shards = find_shards(source)
@@ -627,7 +626,7 @@ def test_every_way_to_read_gives_the_same_rows(tmp_path, vectors, there):
 
 
 def test_the_first_rows_alone_do_not_fetch_their_row_group(tmp_path, monkeypatch):
-    rows = np.ones((20_000, 768), np.float32)  # 61 MB in one row group.
+    rows = np.ones((8_000, 768), np.float32)  # 25 MB in one row group.
     table = pa.table({"image_embedding": columns.array(rows, "list")})
     pq.write_table(table, tmp_path / "a.parquet", use_dictionary=False, compression="NONE")
     fsspec.filesystem("memory").put(str(tmp_path / "a.parquet"), "memory://first/a.parquet")
