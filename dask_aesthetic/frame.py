@@ -34,7 +34,7 @@ from dask_aesthetic.learning import (
     by_labels,
     by_share,
     count_labels,
-    learn,
+    fit_predictor,
     sum_rows,
 )
 from dask_aesthetic.predictors import NetworkPredictor, Predictor
@@ -177,7 +177,9 @@ def fit(frame: Any, spec: FitSpec) -> FittedPredictor:
         folds=spec.folds,
         seed=spec.seed,
     )
-    return learn(_reduce(frame[[spec.embedding_column, spec.rating_column]], count, add_sums, FAN_IN_LARGE), spec)
+    return fit_predictor(
+        _reduce(frame[[spec.embedding_column, spec.rating_column]], count, add_sums, FAN_IN_LARGE), spec
+    )
 
 
 def tree_reduce(parts: list[Any], combine: Callable[[list[Any]], Any], fan_in: int = FAN_IN) -> Any:

@@ -1,4 +1,4 @@
-"""Hashes of numbers and of rows, the same on every machine."""
+"""Content hashes of integers and of rows, the same on every machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from dask_aesthetic.kernels import CPU_ROWS, blocks
 
-GPU_ROWS = 1 << 14  # Their bits are 64 wide: 100 MB.
+GPU_ROWS = 1 << 14  # The bits of so many rows, as int64, take 100 MB.
 
 
 def splitmix64(values: np.ndarray) -> np.ndarray:
@@ -33,14 +33,14 @@ def splitmix64(values: np.ndarray) -> np.ndarray:
 
 
 def hash_rows(vectors: torch.Tensor, seed: int = 0) -> np.ndarray:
-    """A hash of every row by its values as float32: the bits times random odd numbers, summed modulo 2**64 and mixed.
+    """Hash of each row of vectors: float32 bits times random odd numbers, summed modulo 2**64 and mixed.
 
     Parameters
     ----------
     vectors : torch.Tensor, shape (n, width)
-        float16, float32 or float64; values that are equal as float32 hash alike, and so do the two zeros.
+        float16, float32 or float64. Rows that are equal as float32 have equal hashes; -0 equals 0.
     seed : int
-        Other seeds give other hashes.
+        Another seed gives other hashes.
 
     Returns
     -------

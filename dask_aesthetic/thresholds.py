@@ -1,4 +1,4 @@
-"""Scales of scores, and thresholds that cannot be taken for another scale's."""
+"""Thresholds with their scale and predictor, their presets, and the scales of scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from dask_aesthetic.errors import ArgumentError, ThresholdError
 
-# What a raw score is divided by. Raw scores of pictures run from about 1 to 10.
+# Divisor of a raw score. Raw scores of images run from about 1 to 10.
 SCALES = {"raw": 1.0, "unit": 10.0}
 
 PRESETS = {"permissive": 3.0, "standard": 5.0, "high": 6.0, "premium": 7.0}
@@ -21,24 +21,26 @@ PRESET_SCALE = "laion-v2"
 
 @dataclass(frozen=True)
 class Threshold:
-    """The lowest score that is kept, the scale that it is on, and how it was chosen.
+    """Lowest score to keep, with its scale and how it was chosen.
 
     Parameters
     ----------
     value : float
-        Rows whose score is at least this are kept.
+        Rows with at least this score are kept.
     scale : {"raw", "unit"}
-        "raw" as the predictor gives it, about 1..10; "unit" is raw / 10.
+        "raw" as the predictor returns it, about 1..10; "unit" is raw / 10.
     name : str
         How it was chosen, for people to read.
     predictor : str
-        Name of the predictor whose scores it was chosen by, empty if nothing says. Others' scores then refuse it.
+        Name of the predictor that made the scores it was chosen by, empty if unknown. Scores of another predictor
+        refuse it.
 
     Notes
     -----
     The presets are 3, 5, 6 and 7 raw. NVIDIA's guide to NeMo Curator gives keep rates of 80, 50-60, 20-30 and
     5-10 % for them. LAION's own counts of `laion-v2` scores over 2.37 billion English pairs disagree: 25.3 % score
-    5 or more and 0.51 % score 6 or more [1]_. The share kept depends on the pictures; look at your own scores.
+    5 or more and 0.51 % score 6 or more [1]_. The share kept depends on the images; inspect the
+    distribution of your own scores.
 
     References
     ----------
@@ -63,17 +65,17 @@ class Threshold:
             raise ThresholdError(f"expected a finite number as threshold, got {self.value!r}")
 
     def on(self, scale: str) -> Threshold:
-        """The same threshold on another scale."""
+        """Same threshold on another scale."""
         check_scale(scale)
         return Threshold(self.value * SCALES[self.scale] / SCALES[scale], scale, self.name, self.predictor)
 
     @property
     def cut(self) -> float:
-        """The value as the nearest float32, so that every library compares float32 scores with it alike."""
+        """Threshold value as the nearest float32, so that every library compares float32 scores with it alike."""
         return float(np.float32(self.value))
 
     def to_dict(self) -> dict[str, str | float]:
-        """The threshold as plain values, for JSON; `from_dict` reads it back.
+        """Dict of plain values, for JSON and `from_dict`.
 
         Examples
         --------
@@ -83,12 +85,12 @@ class Threshold:
         return {"value": float(self.value), "scale": self.scale, "name": self.name, "predictor": self.predictor}
 
     @staticmethod
-    def from_dict(told: Mapping[str, Any]) -> Threshold:
-        """The threshold that `to_dict` told; ThresholdError if it is something else."""
+    def from_dict(values: Mapping[str, Any]) -> Threshold:
+        """Threshold from the dict of `to_dict`; ThresholdError if `values` are something else."""
         try:
-            return Threshold(**told)
+            return Threshold(**values)
         except TypeError as error:
-            raise ThresholdError(f"expected a threshold as Threshold.to_dict tells it, got {told!r}") from error
+            raise ThresholdError(f"expected a threshold as Threshold.to_dict returns it, got {values!r}") from error
 
     def __str__(self) -> str:
         return self._condition() + (f": {self.name}" if self.name else "")
@@ -103,7 +105,7 @@ class Threshold:
 def find_threshold(
     threshold: float | str | Threshold, scale: str, predictor_scale: str, predictor: str = ""
 ) -> Threshold:
-    """A threshold on the asked scale from what a user may give.
+    """Threshold on a scale, from a number, a preset or another Threshold.
 
     Parameters
     ----------
@@ -111,10 +113,10 @@ def find_threshold(
         A number on `scale`, the name of a preset, or a Threshold, which is converted.
     scale : {"raw", "unit"}
     predictor_scale : str
-        The family of the predictor's scores. Presets are set on "laion-v2" scores, and refused for those of a
-        predictor of another or an unknown family.
+        Family of the predictor's scores. Presets are set on "laion-v2" scores; a predictor of another or an unknown
+        family refuses them.
     predictor : str
-        Its name, empty if nothing says; then an unknown family is taken for "laion-v2".
+        Name of the predictor, empty if unknown; then an unknown family counts as "laion-v2".
 
     Raises
     ------
@@ -149,12 +151,12 @@ def find_threshold(
 
 
 def is_on_preset_scale(predictor_scale: str, predictor: str) -> bool:
-    """Whether presets and LAION's counts hold for scores: those of `laion-v2`, or of which nothing at all is said."""
+    """Whether presets and LAION's counts apply: to `laion-v2` scores, and to scores of unknown family and predictor."""
     return predictor_scale == PRESET_SCALE or (predictor_scale == "unknown" and not predictor)
 
 
 def check_scale(scale: Any) -> None:
-    """Refuse a scale that is not known."""
+    """Refuse an unknown scale."""
     if scale not in SCALES:
         raise ArgumentError.choice("scale", scale, SCALES)
 
@@ -180,7 +182,7 @@ def _preset(name: str, predictor_scale: str, predictor: str) -> Threshold:
         )
         raise ThresholdError(
             f"expected a number as threshold, got the preset {name!r}: presets are set on {PRESET_SCALE} scores, and "
-            f"{whose}. Look at the distribution of its scores and say threshold=<number> (--threshold)"
+            f"{whose}. Inspect the distribution of its scores and say threshold=<number> (--threshold)"
         )
     return Threshold(PRESETS[name], "raw", name)
 

@@ -1,4 +1,4 @@
-"""Checks of the numbers that users give."""
+"""Checks of integer and fraction arguments."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from dask_aesthetic.errors import ArgumentError
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value is an integer of Python or numpy, and no bool."""
+    """Whether a value is an integer of Python or NumPy, and no bool."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_integer(
     name: str, value: Any, *, minimum: int | None = None, maximum: int | None = None, unit: str = "", default: str = ""
 ) -> int:
-    """An integer argument within its bounds.
+    """Integer argument, checked for its type and bounds.
 
     Parameters
     ----------
     name : str
-        The argument.
+        Name of the argument.
     value : object
     minimum, maximum : int, optional
-        Bounds, both allowed.
+        Bounds, inclusive.
     unit : str
         Plural of what is counted, for the error: "rows".
     default : str
-        What else the argument takes, for the error: "None".
+        Other value that the argument accepts, for the error: "None".
 
     Raises
     ------
@@ -54,12 +54,12 @@ def check_integer(
 
 
 def check_fraction(name: str, value: Any, minimum: float | None = None) -> float:
-    """A number up to 1 that is at least `minimum`, or above 0 if that is None.
+    """Fraction argument, checked: at most 1, and at least `minimum`, or above 0 if `minimum` is None.
 
     Raises
     ------
     ArgumentError
-        The value is no such number; a percentage is recognized.
+        The value is no such number; for a percentage the message suggests the fraction.
     """
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if number and value <= 1 and (value > 0 if minimum is None else value >= minimum):

@@ -33,7 +33,7 @@ FACTS = {
         success=(folder / "scored" / "_SUCCESS").stat().st_size, cluster=cluster.status.name""",
     TASTE: """
         unrated=unrated, liking=liking, laion=laion, own=own, cut=cut.value, best=cut.best["f1"],
-        labelled=labelled["aesthetic_score"], wanted=labelled["wanted"], kept=kept["aesthetic_score"],
+        labeled=labeled["aesthetic_score"], wanted=labeled["wanted"], kept=kept["aesthetic_score"],
         same=loaded == taste, held_out=taste.held_out.pearson, prior=taste.prior_held_out.pearson""",
 }
 
@@ -178,14 +178,14 @@ def test_your_own_taste_finds_the_rule_and_the_threshold_of_the_best_f1(ran):
     assert facts["same"]
     cut = np.float32(facts["cut"])
     np.testing.assert_array_equal(facts["kept"], facts["own"][facts["own"] >= cut])
-    labelled, wanted = facts["labelled"], facts["wanted"]
+    labeled, wanted = facts["labeled"], facts["wanted"]
 
     def f1(threshold):
-        kept = labelled >= threshold
+        kept = labeled >= threshold
         return 2 * (kept & wanted).sum() / (kept.sum() + wanted.sum())
 
-    assert len(labelled) == 500
-    assert f1(cut) == pytest.approx(max(map(f1, labelled)))
+    assert len(labeled) == 500
+    assert f1(cut) == pytest.approx(max(map(f1, labeled)))
     assert f1(cut) == pytest.approx(facts["best"])
 
 

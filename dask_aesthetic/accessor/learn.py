@@ -80,7 +80,7 @@ class LearnMethods:
         raw score >= 5.5 for laion-v2: keeps 0.4 of 5 scored rows
         >>> threshold = frame.aesthetic.calibrate(label_column="liked")
         >>> print(threshold)
-        raw score >= 5: best F1, 1.000, of 4 labelled rows
+        raw score >= 5: best F1, 1.000, of 4 labeled rows
         >>> threshold.curve["recall"].tolist()
         [1.0, 1.0, 1.0, 0.5]
         """

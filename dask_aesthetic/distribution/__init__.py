@@ -1,10 +1,9 @@
-"""How scores lie: a histogram that adds up over partitions, and the thresholds that can be read off it."""
+"""Histogram of scores that adds up over partitions, and the keep rates, quantiles and thresholds that it gives."""
 
 from __future__ import annotations
 
+from dask_aesthetic.distribution.distribution import LAION_COUNTS, LAION_PAIRS, LAION_SHARES, ScoreDistribution
 from dask_aesthetic.distribution.groups import add_groups, count_groups
-from dask_aesthetic.distribution.published import LAION_COUNTS, LAION_PAIRS, LAION_SHARES
-from dask_aesthetic.distribution.scores import ScoreDistribution
 from dask_aesthetic.distribution.terms import Terms, count_terms, find_terms
 
 __all__ = [

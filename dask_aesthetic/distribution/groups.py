@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dask_aesthetic.distribution.counting import on_host
-from dask_aesthetic.distribution.scores import ScoreDistribution
+from dask_aesthetic.distribution._bins import on_host
+from dask_aesthetic.distribution.distribution import ScoreDistribution
 from dask_aesthetic.errors import ColumnError
 
 MOST_GROUPS = 10_000
 
 
 def count_groups(frame: Any, columns: dict[str, str], known: dict[str, str]) -> dict[Any, ScoreDistribution]:
-    """The distribution of every group of a partition; that of all its rows under None if there are no groups."""
+    """Distribution of each group of a partition; of all its rows, under None, if `columns` has no ``by``."""
     scores = frame[columns["score_column"]]
     status = on_host_labels(frame[columns["status_column"]]) if "status_column" in columns else None
     if "by" not in columns:
         return {None: ScoreDistribution.of(scores, status=status, **known)}
     values = on_host(scores)
-    codes, groups = pd.factorize(on_host_labels(frame[columns["by"]]))  # Nulls are -1.
+    codes, groups = pd.factorize(on_host_labels(frame[columns["by"]]))  # The code of null is -1.
     check_groups(len(groups), columns["by"])
     ends = np.cumsum(np.bincount(codes + 1, minlength=len(groups) + 1))[:-1]
     rows = np.split(np.argsort(codes, kind="stable"), ends)
@@ -33,17 +33,17 @@ def count_groups(frame: Any, columns: dict[str, str], known: dict[str, str]) -> 
 
 
 def add_groups(parts: list[dict[Any, ScoreDistribution]], by: str | None) -> dict[Any, ScoreDistribution]:
-    """Distributions of the same groups of several partitions."""
+    """Distribution of each group over several partitions."""
     total: dict[Any, ScoreDistribution] = {}
     for part in parts:
-        for group, counted in part.items():
-            total[group] = total[group] + counted if group in total else counted
+        for group, distribution in part.items():
+            total[group] = total[group] + distribution if group in total else distribution
     check_groups(len(total), by)
     return total
 
 
 def on_host_labels(column: Any) -> pd.Series:
-    """A column of labels on the host."""
+    """Column of labels as a pandas Series, from a pandas or cuDF one."""
     return column.to_pandas() if hasattr(column, "to_pandas") else column
 
 

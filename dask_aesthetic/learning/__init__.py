@@ -1,12 +1,10 @@
-"""Thresholds and predictors from what people say of pictures."""
+"""Thresholds chosen by keep fraction or labels, and predictors fitted to ratings."""
 
 from __future__ import annotations
 
-from dask_aesthetic.learning.calibration import Calibration, by_labels, by_share
-from dask_aesthetic.learning.fitted import FittedPredictor, HeldOut
-from dask_aesthetic.learning.fitting import FitSpec, learn
-from dask_aesthetic.learning.labels import add_labels, count_labels
-from dask_aesthetic.learning.sums import add_sums, sum_rows
+from dask_aesthetic.learning.calibrate import Calibration, add_labels, by_labels, by_share, count_labels
+from dask_aesthetic.learning.fit import FitSpec, add_sums, fit_predictor, sum_rows
+from dask_aesthetic.learning.predictor import FittedPredictor, HeldOut
 
 __all__ = [
     "Calibration",
@@ -18,6 +16,6 @@ __all__ = [
     "by_labels",
     "by_share",
     "count_labels",
-    "learn",
+    "fit_predictor",
     "sum_rows",
 ]

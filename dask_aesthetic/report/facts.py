@@ -12,7 +12,7 @@ import pandas as pd
 
 from dask_aesthetic import frame as frames
 from dask_aesthetic.distribution import ScoreDistribution, add_groups, count_groups
-from dask_aesthetic.distribution.counting import on_host
+from dask_aesthetic.distribution._bins import on_host
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.images import get_backend, rows_of
 from dask_aesthetic.report.samples import best, pick

@@ -11,8 +11,8 @@ from importlib.resources import files
 from typing import Any
 
 from dask_aesthetic.distribution import LAION_PAIRS, LAION_SHARES, ScoreDistribution
-from dask_aesthetic.distribution.counting import STEPS
-from dask_aesthetic.distribution.telling import QUANTILES
+from dask_aesthetic.distribution._bins import STEPS
+from dask_aesthetic.distribution.distribution import QUANTILES
 from dask_aesthetic.report import plots
 from dask_aesthetic.report.facts import Facts, Sample
 from dask_aesthetic.report.samples import ABOVE, BELOW, bucket_ends

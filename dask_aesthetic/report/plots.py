@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dask_aesthetic.distribution import LAION_SHARES, ScoreDistribution
-from dask_aesthetic.distribution.counting import BINS, FIRST, STEPS
-from dask_aesthetic.distribution.plotting import bars
+from dask_aesthetic.distribution._bins import BINS, FIRST, STEPS
+from dask_aesthetic.distribution.plot import bars
 from dask_aesthetic.thresholds import SCALES, Threshold, is_on_preset_scale
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 330, 74, 14, 34, 50
@@ -76,7 +76,7 @@ class Range:
 
 def histogram(distribution: ScoreDistribution, threshold: Threshold, span: Range) -> Plot:
     """Rows by score as bars."""
-    edges, counts = bars(distribution, span.low, span.high)
+    edges, counts = bars(distribution.bins, span.low, span.high)
     top, step = _round_top(int(counts.max()) if len(counts) else 0)
     path = "".join(
         f"M{span.x(left)} {_y(0)}V{_y(count / top)}H{span.x(right)}V{_y(0)}Z"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dask_aesthetic.distribution.counting import EDGES, bin_of, on_host
+from dask_aesthetic.distribution._bins import EDGES, bin_of, on_host
 from dask_aesthetic.hashing import splitmix64
 from dask_aesthetic.report.spec import ReportSpec
 

@@ -1,4 +1,4 @@
-"""A predictor that was fitted to somebody's ratings."""
+"""Predictor fitted to ratings, and how well it predicts held-out ratings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How well ratings were foretold that had not been learned from.
+    """Error and correlations of predictions for ratings that the fit did not use.
 
     Attributes
     ----------
     rmse : float
-        Root of the mean squared error, on the scale of the ratings.
+        Root mean squared error, on the scale of the ratings.
     pearson : float
-        Correlation of what was foretold with the ratings; NaN where all is foretold alike.
+        Correlation of predictions and ratings; NaN if all predictions are equal.
     spearman : float
-        Rank correlation; of more than 8,192 rows, that of so many drawn at random.
+        Rank correlation, of 8,192 random rows if there are more.
     """
 
     rmse: float
@@ -37,40 +37,38 @@ class HeldOut:
 
 
 class FittedPredictor(AffinePredictor):
-    """An affine predictor that was fitted to ratings; a `Predictor`, and taken wherever one is.
+    """Affine predictor fitted to ratings, accepted wherever a `Predictor` is.
 
     Attributes
     ----------
     held_out : HeldOut
-        How well it foretells ratings, by cross-validation.
+        How well it predicts ratings, by cross-validation.
     prior_held_out : HeldOut or None
-        How well the prior alone does, stretched to the scale of the ratings; None without a prior.
+        How well the prior alone predicts them, rescaled to the ratings; None without a prior.
     alpha : float
-        How strongly it was shrunk. Infinite: the ratings told no more than how to stretch the prior.
+        Strength of the shrinkage. Infinite: the fit is the prior, rescaled to the ratings.
     rows : int
         Rows that it was fitted to.
     left_out : dict of str to int
-        Rows that it was not fitted to: ``unrated``, and rated ones by the status of their embedding.
+        Rows left out: ``unrated``, and rated rows by the status of their embedding.
     spread : float
-        Standard deviation of the ratings, which is the error of foretelling their mean.
+        Standard deviation of the ratings, the error of predicting their mean for every row.
     prior : str
-        Its name, empty without one.
+        Name of the prior, empty without one.
     rating_column : str
     folds, seed : int
-        As they were given.
+        As passed to ``fit``.
 
     Examples
     --------
     >>> import pandas as pd, dask_aesthetic
-    >>> from dask_aesthetic.synthetic import synthetic_embeddings
-    >>> frame = pd.DataFrame({"image_embedding": list(synthetic_embeddings(1000))}).aesthetic.score()
-    >>> frame["rating"] = (10 * frame["aesthetic_score"]).round() - 20
-    >>> frame.aesthetic.fit("rating", name="mine")  # doctest: +ELLIPSIS
-    <FittedPredictor 'mine': 768 floats of ViT-L-14-quickgelu (openai) -> raw score>
+    >>> vectors = np.random.default_rng(0).standard_normal((1000, 16))
+    >>> frame = pd.DataFrame({"image_embedding": list(vectors), "rating": vectors[:, 0] + (vectors[:, 1] > 0)})
+    >>> frame.aesthetic.fit("rating", name="mine", prior=None, width=16)  # doctest: +ELLIPSIS
+    <FittedPredictor 'mine': 16 floats of unknown -> raw score>
       fitted to  'rating' of 1,000 rows
-         shrunk  towards laion-v2, alpha inf
-       held out  error 0.2..., correlation 0.999, rank correlation 0.999 (ratings spread by 7.7...)
-    prior alone  error 0.2..., correlation 0.999, rank correlation 0.999
+         shrunk  towards zero, alpha ...
+       held out  error 0.34, correlation 0.95..., rank correlation 0.95... (ratings spread by 1.0...)
     """
 
     rating_column: str
@@ -84,16 +82,16 @@ class FittedPredictor(AffinePredictor):
     held_out: HeldOut
     prior_held_out: HeldOut | None
 
-    def __init__(self, weight: np.ndarray, bias: float, info: PredictorInfo, **facts: Any) -> None:
+    def __init__(self, weight: np.ndarray, bias: float, info: PredictorInfo, **fields: Any) -> None:
         super().__init__(weight, bias, info)
-        self.__dict__.update(facts)
+        self.__dict__.update(fields)
 
     def save(self, path: str | Path, **more: Any) -> None:
-        """Write a safetensors file that `load_predictor` takes; equal predictors give equal bytes."""
-        told = {name: getattr(self, name) for name in ("rating_column", "rows", "prior", "folds", "seed")}
-        told["alpha"] = self.alpha if math.isfinite(self.alpha) else "infinite"
-        told["held_out"] = {name: _number(value) for name, value in asdict(self.held_out).items()}
-        super().save(path, fitted=told, **more)
+        """Write a safetensors file for `load_predictor`; equal predictors give equal bytes."""
+        values = {name: getattr(self, name) for name in ("rating_column", "rows", "prior", "folds", "seed")}
+        values["alpha"] = self.alpha if math.isfinite(self.alpha) else "infinite"
+        values["held_out"] = {name: _number(value) for name, value in asdict(self.held_out).items()}
+        super().save(path, fitted=values, **more)
 
     def __repr__(self) -> str:
         info = self.info

@@ -1,4 +1,4 @@
-"""Columns of ratings and of labels as numbers on the host."""
+"""Columns of ratings and labels as float64 arrays on the host."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dask_aesthetic.errors import ColumnError
 
 
 def as_numbers(column: Any, role: str, hint: str) -> np.ndarray:
-    """A pandas or cuDF column as float64, NaN for null.
+    """Pandas or cuDF column as a float64 array, NaN for null.
 
     Raises
     ------
     ColumnError
-        It holds something else.
+        The column holds values that are no numbers.
     """
-    if hasattr(column, "to_pandas"):  # cuDF's own to_numpy does not take nulls as NaN.
+    if hasattr(column, "to_pandas"):  # cuDF's to_numpy does not convert nulls to NaN.
         column = column.to_pandas()
     if column.dtype == object:
         return np.array([_number(value, column.name, role, hint) for value in column], np.float64)

@@ -1,4 +1,4 @@
-"""Scores into bins and exact sums: whole numbers, so that no order of adding can change them."""
+"""Histogram bins of scores and exact sums, both kept as integers: the order of adding cannot change them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pandas as pd
 from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.thresholds import SCALES
 
-# Raw scores lie within -13..24 for every unit vector.
+# Every unit vector has a raw score within -13..24.
 FIRST, LAST, STEPS = -15, 25, 100
-BINS = (LAST - FIRST) * STEPS + 2  # One for what lies below, one for what lies above.
-# The edges are the float32 nearest to every hundredth, as a threshold's cut is: counts at a hundredth are exact.
+BINS = (LAST - FIRST) * STEPS + 2  # The first bin holds all lower scores, the last bin all higher ones.
+# An edge is the float32 nearest to a hundredth, as `Threshold.cut` is: counts at a hundredth are exact.
 EDGES = {
     scale: np.array([-np.inf, *np.arange(FIRST * STEPS, LAST * STEPS + 1) / (STEPS * part), np.inf], np.float32)
     for scale, part in SCALES.items()
 }
 
-# A float32 is a whole number of 24 bits times 2**(exponent - 24), and the exponent is at least -148: sums are kept in
-# whole multiples of 2**-172, those of squares in 2**-344.
+# A float32 is an integer of 24 bits times 2**(exponent - 24), and the exponent is at least -148. Sums are integer
+# multiples of 2**-172, sums of squares integer multiples of 2**-344.
 MANTISSA, LOWEST = 24, -148
 UNIT = MANTISSA - LOWEST
 BLOCK_ROWS = 1 << 20
@@ -30,7 +30,7 @@ BLOCK_ROWS = 1 << 20
 
 @dataclass(frozen=True)
 class Moments:
-    """Exact sums of float32 scores and of their squares, in multiples of 2**-172 and 2**-344.
+    """Exact sums of float32 scores and of their squares, as integer multiples of 2**-172 and 2**-344.
 
     Examples
     --------
@@ -45,13 +45,13 @@ class Moments:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Moments:
-        """Sum up to `BLOCK_ROWS` finite float32."""
+        """Exact sums of up to `BLOCK_ROWS` finite float32 values."""
         mantissa, exponent = np.frexp(values)
         whole, at = np.ldexp(mantissa, MANTISSA).astype(np.float64), exponent - LOWEST
         square = whole * whole
         high = np.floor(np.ldexp(square, -MANTISSA))
         low = square - np.ldexp(high, MANTISSA)
-        # 2**20 whole numbers of 24 bits add up exactly in float64.
+        # float64 adds up 2**20 integers of 24 bits without rounding.
         sums = [np.bincount(at, part) for part in (whole, high, low)]
         total = squares = 0
         for shift in range(int(at.min()), int(at.max()) + 1):
@@ -64,37 +64,37 @@ class Moments:
         return Moments(self.total + other.total, self.squares + other.squares)
 
     def mean(self, count: int) -> float:
-        """The float64 nearest to the mean of so many scores; NaN for none."""
+        """Mean of `count` scores, the nearest float64; NaN if `count` is 0."""
         return self.total / (count << UNIT) if count else math.nan
 
     def std(self, count: int) -> float:
-        """Their standard deviation (``ddof=0``); NaN for none."""
+        """Standard deviation (``ddof=0``) of `count` scores; NaN if `count` is 0."""
         return math.sqrt((count * self.squares - self.total**2) / (count**2 << 2 * UNIT)) if count else math.nan
 
 
 def on_host(scores: Any) -> np.ndarray:
-    """Scores of a pandas or cuDF Series or an array as float32 on the host, NaN for null."""
-    if hasattr(scores, "to_pandas"):  # cuDF's own to_numpy does not take nulls as NaN.
+    """Scores as a float32 array on the host, NaN for null, from a pandas or cuDF Series or an array."""
+    if hasattr(scores, "to_pandas"):  # cuDF's to_numpy does not convert nulls to NaN.
         scores = scores.to_pandas()
-    with np.errstate(over="ignore"):  # Beyond float32 is infinite, which is no score.
+    with np.errstate(over="ignore"):  # Values beyond float32 become infinite, and infinity is no score.
         if hasattr(scores, "to_numpy"):
             return np.asarray(scores.to_numpy(dtype="float32", na_value=np.nan))
         return np.asarray(scores, dtype=np.float32)
 
 
 def bin_of(values: np.ndarray, scale: str) -> np.ndarray:
-    """Number of the bin that each finite float32 lies in."""
+    """Histogram bin of each finite float32 score."""
     edges = EDGES[scale]
     steps = np.floor(values.astype(np.float64) * (STEPS * SCALES[scale]))
     at = np.clip(steps - (FIRST * STEPS - 1), 0, BINS - 1).astype(np.intp)
-    # The product may be off by one where a value lies at an edge; this is faster than a search.
+    # The product may be off by one where a value lies at an edge. Correcting it is faster than `searchsorted`.
     at -= values < edges[at]
     at += values >= edges[at + 1]
     return at
 
 
 def scores_within(scores: Any, low: float, high: float, count: int) -> np.ndarray:
-    """The scores from `low` to below `high`, sorted; ArgumentError unless they are as many as were counted."""
+    """Sorted scores from `low` to below `high`; ArgumentError unless their number is `count`, the bin's own."""
     column = (scores if hasattr(scores, "astype") else np.asarray(scores)).astype("float32")
     found = column[(column >= low) & (column < high)]
     values = on_host(found.compute() if hasattr(found, "compute") else found)
@@ -108,7 +108,7 @@ def scores_within(scores: Any, low: float, high: float, count: int) -> np.ndarra
 
 
 def reasons_of(status: Any, missing: np.ndarray) -> dict[str, int]:
-    """Rows without a score by their status, as far as it says why."""
+    """Number of rows without a score by status; rows of unknown status are left out."""
     if status is None or not missing.any():
         return {}
     counts = pd.Series(status)[missing].value_counts()
