@@ -35,7 +35,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode, v2
 
 from dask_aesthetic.images import EncoderSpec, encoder
-from dask_aesthetic.images.decode import pixels, prepare_pillow
+from dask_aesthetic.images.decode import decode_image, prepare_pillow
 from dask_aesthetic.images.pool import decoding, thread_count
 
 PICTURES, SIZE = 96, (640, 480)
@@ -97,7 +97,7 @@ def ways(data: list[bytes], model: encoder.Encoder) -> dict[str, Callable[[], ob
 
     each: dict[str, Callable[[bytes], object]] = {
         "Pillow's decoder alone": lambda one: opened(one).load(),
-        "ours, to the bytes for the model": lambda one: pixels(one, model.transform, model.side),
+        "ours, to the bytes for the model": lambda one: decode_image(one, model.transform, model.side),
         "open_clip's transform": lambda one: by_open_clip(opened(one)),
         "torchvision v2, from Pillow": lambda one: by_pillow(opened(one).convert("RGB")),
     }
@@ -120,7 +120,7 @@ def preprocess(rounds: int) -> dict:
         model = encoder.load_encoder(EncoderSpec.of(**checkpoint(Path(folder), "small"), precision="float32"))
         by_name = ways(data, model)
         pool = f"ours, on {thread_count()} threads"
-        by_name[pool] = lambda: list(threads.map(lambda one: pixels(one, model.transform, model.side), data))
+        by_name[pool] = lambda: list(threads.map(lambda one: decode_image(one, model.transform, model.side), data))
         for way in by_name.values():
             way()
         seconds: dict[str, list[float]] = {name: [] for name in by_name}
@@ -177,7 +177,7 @@ def busy(large: bool) -> dict:
             model = encoder.load_encoder(EncoderSpec.of(**arguments, precision="auto"))
             frame.head(2).aesthetic.embed(**arguments)
             start = time.perf_counter()
-            raw = [pixels(one, model.transform, model.side) for one in frame["image"]]
+            raw = [decode_image(one, model.transform, model.side) for one in frame["image"]]
             prepared = time.perf_counter() - start
             start = time.perf_counter()
             for at in range(0, count, encoder.CPU_BATCH):

@@ -1,4 +1,4 @@
-"""What can go wrong, each with what was expected, what came, and what to do about it."""
+"""Errors and warnings. Every message says what was expected, what was found and what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class AestheticError(Exception):
 
 
 class ColumnError(AestheticError, ValueError):
-    """The embedding column is not there, or does not hold embeddings."""
+    """An embedding or image column that is missing or holds something else."""
 
     @classmethod
     def missing(cls, column: str, columns: Iterable[object], candidates: Iterable[str]) -> ColumnError:
@@ -37,8 +37,8 @@ class ColumnError(AestheticError, ValueError):
         return cls(
             f"expected a list of floats per row in column {column!r}, got bytes ({dtype}). If they are packed floats, "
             f"unpack them: frame[{column!r}].map(lambda row: np.frombuffer(row, 'float32'), na_action='ignore'), on a "
-            f"Dask frame with meta=({column!r}, object) too. Nothing in them says whether they are float32, float16 or "
-            "int8: whoever packed them knows. " + _hint(candidates)
+            f"Dask frame with meta=({column!r}, object) too. The bytes do not say whether they are float32, float16 "
+            "or int8: whoever packed them knows. " + _hint(candidates)
         )
 
     @classmethod
@@ -53,14 +53,14 @@ class ColumnError(AestheticError, ValueError):
     @classmethod
     def no_images(cls, column: object, dtype: object) -> ColumnError:
         return cls(
-            f"expected a picture per row in column {column!r}: encoded bytes, a struct of bytes and path, a path or "
+            f"expected an image per row in column {column!r}: encoded bytes, a struct of bytes and path, a path or "
             f"URL, or a list of these; got {dtype}"
         )
 
     @classmethod
     def image_reprs(cls, value: str) -> ColumnError:
         return cls(
-            f"expected pictures, got strings that only show how Python writes bytes ({value[:20]}...). Dask turns "
+            f"expected images, got strings that are the repr of bytes ({value[:20]}...). Dask turns "
             "object columns into strings unless dask.config.set({'dataframe.convert-string': False}) is set before "
             "the frame is made; an Arrow column, such as read_parquet(..., dtype_backend='pyarrow') gives, avoids it"
         )
@@ -101,7 +101,7 @@ class InvalidEmbeddingError(AestheticError, ValueError):
 
 
 class InvalidImageError(AestheticError, ValueError):
-    """A row without a usable picture, under ``on_invalid="raise"``.
+    """A row without a usable image, under ``on_invalid="raise"``.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class InvalidImageError(AestheticError, ValueError):
     def __init__(self, column: object, partition: int | str | None, row: int, label: object, reason: str) -> None:
         self.column, self.partition, self.row, self.label, self.reason = column, partition, row, label, reason
         super().__init__(
-            f"expected a picture in every row of {column!r}; {_place(partition, row, label)} is {reason}. "
+            f"expected an image in every row of {column!r}; {_place(partition, row, label)} is {reason}. "
             "on_invalid='null' gives such rows a missing embedding and says why in their status"
         )
 
@@ -127,19 +127,19 @@ class InvalidImageError(AestheticError, ValueError):
 
 
 class ThresholdError(AestheticError, ValueError):
-    """The threshold is not a number, or belongs to another scale."""
+    """A threshold that is no number, or belongs to another scale."""
 
 
 class PredictorError(AestheticError, ValueError):
-    """The predictor is unknown, or its file is not what it should be."""
+    """A predictor that is unknown, or a checkpoint that is damaged or of another kind."""
 
 
 class EncoderError(AestheticError, ValueError):
-    """The encoder is unknown, its file is not what it should be, or it does not fit the predictor."""
+    """An encoder that is unknown, whose weights are damaged or of another kind, or that does not fit the predictor."""
 
 
 class ArgumentError(AestheticError, ValueError):
-    """An argument outside what its parameter takes."""
+    """An argument of the wrong type or value."""
 
     @classmethod
     def choice(cls, name: str, value: object, choices: Iterable[str]) -> ArgumentError:
@@ -151,7 +151,7 @@ class InputError(AestheticError, ValueError):
 
 
 class UnusableError(AestheticError, ValueError):
-    """A shard in which no row has a usable embedding or picture: most likely the wrong column or encoder.
+    """A shard in which no row has a usable embedding or image: most likely the wrong column or encoder.
 
     Attributes
     ----------
@@ -174,15 +174,15 @@ class UnusableError(AestheticError, ValueError):
 
 
 class JobError(AestheticError, RuntimeError):
-    """A job that did not come to its end. What it has written stays, and the same call goes on from there."""
+    """A job that did not finish. Committed shards stay, and the same call resumes from there."""
 
 
 class JobStoppedError(JobError):
-    """A job that was told to stop."""
+    """A job that was asked to stop."""
 
 
 class MissingDependencyError(AestheticError, ImportError):
-    """An optional part is not installed."""
+    """An optional dependency that is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         self.package, self.extra, self.purpose = package, extra, purpose
@@ -193,10 +193,10 @@ class MissingDependencyError(AestheticError, ImportError):
 
 
 class AestheticWarning(UserWarning):
-    """A run that goes on although something looks wrong."""
+    """A finding that does not stop a run but probably needs attention."""
 
 
-_ARROW_BINARY = ("binary", "large_binary", "fixed_size_binary")  # How the names of Arrow's types begin.
+_ARROW_BINARY = ("binary", "large_binary", "fixed_size_binary")  # Beginnings of Arrow type names.
 
 
 def first_line(error: BaseException) -> str:

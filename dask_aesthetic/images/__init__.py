@@ -1,11 +1,10 @@
-"""Pictures to embeddings: `embed_images` for rows of any kind, `embed_column` for a partition of a frame."""
+"""Images to embeddings: `embed_images` for rows of any kind, `embed_column` for a partition of a frame."""
 
 from __future__ import annotations
 
 from dask_aesthetic.images.decode import image_suffixes, prepare_pillow
-from dask_aesthetic.images.embedding import EmbedSpec, embed_images
+from dask_aesthetic.images.embed import EmbedSpec, embed_column, embed_images, embedding_lists, score_embeddings
 from dask_aesthetic.images.encoder import EncoderSpec
-from dask_aesthetic.images.partitions import embed_column, embedding_lists, score_embeddings
 from dask_aesthetic.images.sources import check_images, get_backend, holds_images, rows_of
 
 __all__ = [
@@ -15,10 +14,10 @@ __all__ = [
     "embed_column",
     "embed_images",
     "embedding_lists",
+    "get_backend",
     "holds_images",
     "image_suffixes",
     "prepare_pillow",
-    "get_backend",
     "rows_of",
     "score_embeddings",
 ]

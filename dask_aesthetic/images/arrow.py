@@ -1,4 +1,4 @@
-"""Image columns of pandas, and frames of what comes of them."""
+"""Image columns of pandas, and pandas frames of results."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ FIXED_SIZE = int(pa.__version__.split(".")[0]) >= 26
 
 
 def arrow_type(column: pd.Series) -> pa.DataType | None:
-    """What a column holds, as an Arrow type; None where only the values tell."""
+    """Arrow type of a column's values; None where only the values show it."""
     if isinstance(column.dtype, pd.ArrowDtype):
         return column.dtype.pyarrow_dtype
     return pa.string() if isinstance(column.dtype, pd.StringDtype) else None
 
 
 def images(column: pd.Series) -> Any:
-    """The rows of a column, as values or as an Arrow array, without a copy."""
+    """Rows of a column, as values or as an Arrow array, without a copy."""
     return pa.array(column.array) if isinstance(column.dtype, pd.ArrowDtype) else column
 
 
-def framed(columns: dict[str, Any], index: pd.Index) -> pd.DataFrame:
-    """A frame of columns, Arrow arrays or others, with an index."""
-    held = {
+def to_frame(columns: dict[str, Any], index: pd.Index) -> pd.DataFrame:
+    """DataFrame of columns, Arrow arrays or others, with an index."""
+    series = {
         name: pd.arrays.ArrowExtensionArray(values) if isinstance(values, pa.Array) else values
         for name, values in columns.items()
     }
-    return pd.DataFrame(held, index=index, copy=False)
+    return pd.DataFrame(series, index=index, copy=False)

@@ -1,4 +1,4 @@
-"""Encoded bytes to the pixels that a model takes; Pillow is imported here, and only when pictures come."""
+"""Image decoding and resizing with Pillow, which is imported on first use."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_IMAGE_PIXELS = 89_478_485  # Pillow's own bound, whatever a process has set it to.
-# None that runs another program, or takes whatever bytes come for an image. HEIF is there once pillow-heif has been
-# registered.
+# Formats whose decoder runs no other program and rejects bytes of another kind. HEIF needs pillow-heif registered.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF", "JPEG2000", "PPM", "QOI", "PSD", "HEIF")
 
 
 def prepare_pillow() -> None:
-    """Load Pillow's decoders, which is not to be done by several threads at once.
+    """Load Pillow's decoders; Pillow does not support that from several threads at once.
 
     Raises
     ------
     MissingDependencyError
         Pillow is not installed.
     ArgumentError
-        This process takes cut off pictures for whole ones.
+        This process accepts truncated images.
     """
     try:
         from PIL import Image, ImageFile
     except ImportError as error:
-        raise MissingDependencyError("Pillow", "embed", "decoding pictures") from error
+        raise MissingDependencyError("Pillow", "embed", "decoding images") from error
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ArgumentError(
-            "expected PIL.ImageFile.LOAD_TRUNCATED_IMAGES to be off, got True: pictures that are cut off would be "
-            "embedded with the rest of them gray. Set it to False in every worker"
+            "expected PIL.ImageFile.LOAD_TRUNCATED_IMAGES to be off, got True: truncated images would be "
+            "embedded with the missing part gray. Set it to False in every worker"
         )
     Image.init()
 
 
 def image_suffixes() -> tuple[str, ...]:
-    """Suffixes, in lower case, that Pillow has registered for formats that are decoded here.
+    """File suffixes, in lower case, of the image formats that can be decoded.
 
     Raises
     ------
@@ -58,30 +57,30 @@ def image_suffixes() -> tuple[str, ...]:
     prepare_pillow()
     from PIL import Image
 
-    readable = {name for name in FORMATS if name in Image.OPEN or name == "MPO"}  # Which JPEG's plugin opens.
+    readable = {name for name in FORMATS if name in Image.OPEN or name == "MPO"}  # The JPEG plugin opens MPO.
     return tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in readable))
 
 
-def pixels(
+def decode_image(
     data: bytes, transform: Callable[[Image], Image], side: int, exif_orientation: bool = False
 ) -> np.ndarray | ImageStatus:
-    """Decode a picture and bring it to a model's size, as open_clip does.
+    """Decode an image and resize it for a model, as open_clip does.
 
     Parameters
     ----------
     data : bytes
-        Of one of the `FORMATS`, told by the content.
+        Encoded image in one of the `FORMATS`, recognized by its content.
     transform : callable
-        From a Pillow image of any mode to one of RGB, of the model's size.
+        From a Pillow image of any mode to an RGB image of the model's size.
     side : int
-        What the shorter side becomes on the way there, in pixels.
+        Length of the shorter side after resizing, in pixels.
     exif_orientation : bool
-        Turn the picture as its EXIF says.
+        Rotate the image by its EXIF orientation.
 
     Returns
     -------
     numpy.ndarray, shape (height, width, 3), uint8; or ImageStatus
-        TOO_LARGE before anything is decoded, by what the header says.
+        TOO_LARGE follows from the header, before anything is decoded.
     """
     from PIL import Image, ImageOps
 
@@ -96,18 +95,18 @@ def pixels(
             return np.asarray(transform(decoded))
     except (Image.DecompressionBombError, MemoryError):
         return ImageStatus.TOO_LARGE
-    except Exception:  # Whatever a decoder fails with, it is this picture's fault.
+    except Exception:  # Decoders raise errors of any kind on damaged images.
         return ImageStatus.UNDECODABLE
 
 
 def _is_too_large(width: int, height: int, side: int) -> bool:
-    """Whether there are too many pixels, now or once the shorter side is `side`: a line of one pixel is a bomb too."""
+    """Whether an image has too many pixels, as it is or resized: a line one pixel wide is a decompression bomb too."""
     short, long = sorted((width, height))
     return short * long > MAX_IMAGE_PIXELS or side * side * long > MAX_IMAGE_PIXELS * short
 
 
 def _eight_bits(image: Image) -> Image:
-    """Gray of 16 bits as its upper eight, which is what Pillow makes of such colors; of gray it makes white."""
+    """Upper eight bits of 16-bit gray, as Pillow converts 16-bit colors; Pillow itself would clip the gray to white."""
     from PIL import Image as ImageModule
 
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # Pillow 10 calls it "I".
@@ -115,5 +114,5 @@ def _eight_bits(image: Image) -> Image:
         gray.info = image.info
         return gray
     if image.mode in ("I", "F"):
-        raise ValueError("nothing says which of these numbers is white")
+        raise ValueError("expected a known white level, got gray of 32 bits or floats")
     return image

@@ -1,4 +1,4 @@
-"""The model: which one is asked for, and the one that a process holds, loaded once."""
+"""Image encoders: the specification of a model, and the model that a process loads once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ import torch
 
 from dask_aesthetic.defaults import PRECISIONS
 from dask_aesthetic.errors import ArgumentError, EncoderError
-from dask_aesthetic.images.weights import architecture_of, fetch_weights, find_pretrained, import_open_clip, tag_told
+from dask_aesthetic.images.weights import (
+    architecture_of,
+    describe_tag,
+    fetch_weights,
+    find_pretrained,
+    import_open_clip,
+)
 from dask_aesthetic.kernels import back_off
 from dask_aesthetic.predictors import PredictorInfo
 from dask_aesthetic.predictors.checkpoint import sha256_of
@@ -26,12 +32,12 @@ CPU_BATCH, GPU_BATCH = 16, 256
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """An image encoder, and all that decides what it makes of a picture; its weights stay where they are.
+    """Specification of an image encoder: all that decides its embeddings. It names the weights and holds none.
 
     Attributes
     ----------
     model : str
-        As open_clip names it.
+        open_clip's name of the model.
     kind : {"tag", "file", "hub"}
     pretrained : str
         A tag of open_clip, an absolute path, or ``owner/name@revision``.
@@ -42,7 +48,7 @@ class EncoderSpec:
     width : int
         Floats per embedding.
     sha256 : str
-        Of a file.
+        sha256 of a weights file; empty for other kinds.
     """
 
     model: str
@@ -55,7 +61,7 @@ class EncoderSpec:
 
     @classmethod
     def of(cls, model: str, pretrained: Any, precision: str) -> EncoderSpec:
-        """Check the arguments of ``.aesthetic.embed``; a file is read, for its sha256, and nothing downloaded.
+        """Check the arguments of ``.aesthetic.embed``. A weights file is hashed; nothing is downloaded.
 
         Raises
         ------
@@ -66,57 +72,57 @@ class EncoderSpec:
         architecture = architecture_of(model)
         kind, name = find_pretrained(model, pretrained)
         sha256 = sha256_of(Path(name)) if kind == "file" else ""
-        told = json.dumps(architecture, sort_keys=True)
-        return cls(model, kind, name, precision, told, int(architecture["embed_dim"]), sha256)
+        config = json.dumps(architecture, sort_keys=True)
+        return cls(model, kind, name, precision, config, int(architecture["embed_dim"]), sha256)
 
     @property
     def name(self) -> str:
-        """As predictors name the encoder that they take."""
+        """Name of the encoder, in the form of `PredictorInfo.encoder`."""
         return f"{self.model} ({self.pretrained})"
 
     def weights(self) -> str:
-        """What tells the weights, and how they are given pictures, from others; nothing is downloaded.
+        """Identity of the weights and their preprocessing, as text; nothing is downloaded.
 
         Raises
         ------
         EncoderError
-            Nothing says how the weights in a file are given pictures.
+            The preprocessing of the weights in a file is unknown.
         """
         if self.kind == "tag":
-            return tag_told(self.model, self.pretrained)
+            return describe_tag(self.model, self.pretrained)
         if self.kind == "hub":
             return self.pretrained
-        _, way = fetch_weights(self.model, self.kind, self.pretrained)
-        return f"sha256 {self.sha256}" + (f" {json.dumps(way, sort_keys=True)}" if way else "")
+        _, preprocess = fetch_weights(self.model, self.kind, self.pretrained)
+        return f"sha256 {self.sha256}" + (f" {json.dumps(preprocess, sort_keys=True)}" if preprocess else "")
 
     def check_fit(self, predictor: PredictorInfo) -> None:
         """Refuse a predictor that takes another encoder's embeddings.
 
-        Of weights in a file or repository nothing says whose they are, so there the model alone is compared; and the
-        width alone where nothing says what the predictor takes.
+        A file or repository does not name its training, so only the model is compared there. An unknown encoder of
+        the predictor leaves only the width to compare.
 
         Raises
         ------
         EncoderError
         """
-        taken = predictor.encoder
+        expected = predictor.encoder
         name = self.name if self.kind == "tag" else self.model
-        fits = taken == "unknown" or name in (taken, taken.rpartition(" (")[0])
+        fits = expected == "unknown" or name in (expected, expected.rpartition(" (")[0])
         if not fits or predictor.width != self.width:
             raise EncoderError(
-                f"expected pictures embedded by {taken}, {predictor.width} floats, which the predictor "
+                f"expected images embedded by {expected}, {predictor.width} floats, which the predictor "
                 f"{predictor.name!r} takes, got {self.name}, {self.width} floats: choose another model or predictor"
             )
 
 
 class Encoder:
-    """The image half of a model, on the GPU if there is one.
+    """Image tower of a model, on the GPU if there is one.
 
     Attributes
     ----------
     device : torch.device
     side : int
-        What the shorter side of a picture becomes on its way into the model, at most; in pixels.
+        Longer side of the model's input, in pixels: the most that resizing makes of an image's shorter side.
     """
 
     def __init__(self, spec: EncoderSpec) -> None:
@@ -133,7 +139,7 @@ class Encoder:
                 device=self.device,
                 force_preprocess_cfg=preprocess,
             )
-        except Exception as error:  # Whatever comes of weights that are another model's, or cut off.
+        except Exception as error:  # Weights of another model and truncated files raise errors of any kind.
             raise EncoderError(
                 f"expected the weights of {spec.model} in {path}, got others, or a file that is damaged or asks to run "
                 f"code: {' '.join(str(error).split())[:200]}"
@@ -141,7 +147,7 @@ class Encoder:
         self._visual = model.visual.eval().requires_grad_(False)
         self._dtype: torch.dtype = getattr(torch, precision)
         config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
-        # The last two steps, to a tensor and to the mean color, are done for a batch, where the model is.
+        # `tensor` does the last two steps, conversion and normalization, for a whole batch on the device.
         *self._steps, _, normalize = open_clip.transform.image_transform_v2(config, is_train=False).transforms
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
@@ -151,16 +157,16 @@ class Encoder:
         self._batch_size = GPU_BATCH if on_gpu else CPU_BATCH
         self._limit: int | None = None
 
-    def batch_size(self, asked: int | None) -> int:
-        """Pictures to encode together: as many as asked, or as have not run out of memory."""
-        return min(asked or self._batch_size, self._limit or GPU_BATCH**2)
+    def batch_size(self, requested: int | None) -> int:
+        """Images per batch: the requested number, or the most that has not run out of memory."""
+        return min(requested or self._batch_size, self._limit or GPU_BATCH**2)
 
     def transform(self, image: Image) -> Image:
-        """open_clip's own preprocessing, as far as Pillow does it: to an RGB image of the model's size."""
+        """RGB image of the model's size: the part of open_clip's preprocessing that Pillow does."""
         return reduce(lambda image, step: step(image), self._steps, image)
 
     def tensor(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The rest of open_clip's preprocessing, bit for bit.
+        """Normalized float32 batch: the rest of open_clip's preprocessing, bit for bit.
 
         Parameters
         ----------
@@ -170,13 +176,13 @@ class Encoder:
         -------
         torch.Tensor, shape (n, 3, height, width), float32, on the encoder's device
         """
-        if self.device.type == "cuda":  # From pinned memory the copy waits for nothing, and decoding goes on.
+        if self.device.type == "cuda":  # A copy from pinned memory is asynchronous, so decoding continues.
             pixels = pixels.pin_memory()
         planes = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
         return planes.to(torch.float32).div_(255).sub_(self._mean).div_(self._std)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Embed pictures, in smaller batches where the device runs out of memory.
+        """Embed a batch of images, in smaller batches where the device runs out of memory.
 
         Parameters
         ----------
@@ -185,7 +191,7 @@ class Encoder:
         Returns
         -------
         torch.Tensor, shape (n, width), float32, on the encoder's device
-            As the model gives them, not yet of unit length.
+            Output of the model, not normalized.
         """
 
         def run(rows: int) -> torch.Tensor:
@@ -199,7 +205,7 @@ class Encoder:
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
             features = self._visual(self.tensor(pixels).to(self._dtype))
-            features = features[0] if isinstance(features, tuple) else features  # CoCa gives its tokens too.
+            features = features[0] if isinstance(features, tuple) else features  # CoCa returns its tokens too.
         return features.to(torch.float32)
 
 
@@ -209,17 +215,17 @@ _loads: dict[str, int] = {}
 
 
 def loads() -> dict[str, int]:
-    """How many times this process has loaded an encoder, by its name."""
+    """Number of times that this process has loaded each encoder, by name."""
     return dict(_loads)
 
 
 def load_encoder(spec: EncoderSpec) -> Encoder:
-    """The process's encoder of this kind; loaded when it is first asked for, and kept.
+    """Encoder of this process, loaded on first use and cached.
 
     Raises
     ------
     EncoderError
-        Its weights cannot be had, are not the ones that were asked for, or are no such model's.
+        The weights cannot be fetched, differ from the specification, or belong to another model.
     """
     with _lock:
         if spec not in _encoders:
@@ -229,7 +235,7 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
 
 
 def _weights(spec: EncoderSpec) -> tuple[Path, dict[str, Any]]:
-    """The file and the preprocessing, after a look at whether this process means the same by the spec."""
+    """Weights file and preprocess config, after a check that this process understands the spec as its maker did."""
     if json.dumps(architecture_of(spec.model), sort_keys=True) != spec.architecture:
         raise EncoderError(
             f"expected the same configuration of {spec.model!r} in every worker, got another one in this"

@@ -1,4 +1,4 @@
-"""The threads that decode: one pool per process, there only while pictures are embedded."""
+"""Thread pool for image decoding: one per process, alive only while images are embedded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_THREADS = 32
 
 
 class _Pool:
-    """Threads, shared by all who decode at the same time: Dask may run several partitions in a process."""
+    """Reference-counted thread pool: Dask may embed several partitions in one process at a time."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -27,7 +27,7 @@ class _Pool:
         with self.lock:
             if self.threads is None:
                 prepare_pillow()
-                # What Pillow thinks of single pictures; filters belong to the process, so they are not set per thread.
+                # Pillow warns of single images. Warning filters belong to the process, so threads cannot set them.
                 self.stack.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", module=r"PIL\.")
                 self.threads = self.stack.enter_context(ThreadPoolExecutor(thread_count(), "dask-aesthetic-decode"))
@@ -47,7 +47,7 @@ _pool = _Pool()
 
 @contextmanager
 def decoding() -> Iterator[ThreadPoolExecutor]:
-    """The process's pool of `thread_count` threads, in which Pillow is ready and its warnings are not shown."""
+    """Thread pool of this process, with Pillow loaded and its warnings silenced."""
     pool = _pool
     threads = pool.enter()
     try:
@@ -57,7 +57,7 @@ def decoding() -> Iterator[ThreadPoolExecutor]:
 
 
 def thread_count() -> int:
-    """As many as there are CPU cores for this process."""
+    """Number of decoding threads: the CPU cores of this process, at most `MOST_THREADS`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_THREADS)
 
@@ -67,5 +67,5 @@ def _forget() -> None:
     _pool = _Pool()
 
 
-if hasattr(os, "register_at_fork"):  # Threads do not come along.
+if hasattr(os, "register_at_fork"):  # A fork has no threads.
     os.register_at_fork(after_in_child=_forget)

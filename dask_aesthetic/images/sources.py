@@ -1,4 +1,4 @@
-"""What a row of an image column holds, and the bytes behind it."""
+"""Image sources: rows of bytes, structs, paths, URLs or lists of these, and the bytes that they stand for."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from dask_aesthetic.images import arrow
 from dask_aesthetic.images.decode import MAX_IMAGE_PIXELS
 from dask_aesthetic.status import ImageStatus
 
-MOST_BYTES = 8 * MAX_IMAGE_PIXELS  # No picture of so many pixels needs more.
-_REPRS = ("b'", 'b"', "[b'", '[b"', "{'bytes':", "[{'bytes':")  # How Python writes bytes, and structs of them.
+MOST_BYTES = 8 * MAX_IMAGE_PIXELS  # An image of the most pixels needs no more.
+_REPRS = ("b'", 'b"', "[b'", '[b"', "{'bytes':", "[{'bytes':")  # Beginnings of the repr of bytes and structs.
 
 
 def check_images(column: Any, pooling: str | None) -> None:
-    """Refuse a column that holds no pictures, or lists of them without a word on which to take.
+    """Refuse a column that holds no images, or lists of images without `pooling`.
 
-    Its dtype is looked at, and of an object column the first values; it may be empty, as Dask's meta is.
+    The check uses the dtype and the first values of an object column. Empty columns pass, as Dask's meta has to.
 
     Raises
     ------
@@ -38,19 +38,19 @@ def check_images(column: Any, pooling: str | None) -> None:
         holds, lists = holds_images(arrow_type), _is_list(arrow_type) and not _is_bytes_list(arrow_type)
     else:
         values = first_values(column) if column.dtype == object else [0]
-        lists = any(_is_several(value) for value in values)
-        holds = lists or not values or any(isinstance(value, _PICTURES) or _is_bytes(value) for value in values)
+        lists = any(_is_image_list(value) for value in values)
+        holds = lists or not values or any(isinstance(value, _IMAGES) or _is_bytes(value) for value in values)
     if not holds:
         raise ColumnError.no_images(column.name, column.dtype)
     if lists and pooling is None:
         raise ArgumentError(
-            f"expected pooling='first', 'mean' or 'max' for the lists of pictures in {column.name!r}, got None: "
-            "say which picture, or what of all of them, stands for a row"
+            f"expected pooling='first', 'mean' or 'max' for the lists of images in {column.name!r}, got None: "
+            "say whether the first image or the mean or maximum of all stands for a row"
         )
 
 
 def get_backend(column: Any) -> ModuleType:
-    """The module for columns of this library."""
+    """Backend module for a column's library: `images.cudf` or `images.arrow`."""
     if type(column).__module__.partition(".")[0] == "cudf":
         from dask_aesthetic.images import cudf
 
@@ -59,7 +59,7 @@ def get_backend(column: Any) -> ModuleType:
 
 
 def rows_of(images: Any) -> Iterator[Any]:
-    """The rows of an Arrow array, or of anything else, one by one: an array of pictures is too large to copy."""
+    """Iterator over the rows of an Arrow array or another iterable; it copies one row at a time."""
     if isinstance(images, pa.Array | pa.ChunkedArray):
         if _is_bytes_list(images.type):
             return (row.values.to_numpy() if row.is_valid else None for row in images)
@@ -67,88 +67,89 @@ def rows_of(images: Any) -> Iterator[Any]:
     return iter(images)
 
 
-def pictures_of(row: Any, pooling: str | None) -> Sequence[Any]:
-    """The pictures of a row, one at least, which may be None.
+def images_of(row: Any, pooling: str | None) -> Sequence[Any]:
+    """Images of a row, one at least, which may be None.
 
     Raises
     ------
     ArgumentError
-        There are several, and nothing says what to make of them.
+        The row has a list of images, and `pooling` is None.
     """
-    if not _is_several(row):
+    if not _is_image_list(row):
         return [row]
     if not len(row):
         return [None]
     if pooling is None:
         raise ArgumentError(
-            f"expected a picture per row, got a list of {len(row)}: say pooling='first', 'mean' or 'max'"
+            f"expected an image per row, got a list of {len(row)}: say pooling='first', 'mean' or 'max'"
         )
     return row[:1] if pooling == "first" else row
 
 
-def read_picture(picture: Any, options: Mapping[str, Any]) -> bytes | ImageStatus:
-    """The encoded bytes of a picture, or why there are none.
+def read_image(image: Any, options: Mapping[str, Any]) -> bytes | ImageStatus:
+    """Encoded bytes of an image, or the status that says why there are no bytes.
 
     Parameters
     ----------
-    picture : bytes, dict, str, path or None
+    image : bytes, dict, str, path or None
     options : mapping
         fsspec's storage options, for URLs.
     """
-    if isinstance(picture, dict):
-        held = picture.get("bytes")
-        picture = picture.get("path") if is_missing(held) else held
-    if is_missing(picture) or (isinstance(picture, str) and not picture):
+    if isinstance(image, dict):
+        data = image.get("bytes")
+        image = image.get("path") if is_missing(data) else data
+    if is_missing(image) or (isinstance(image, str) and not image):
         return ImageStatus.MISSING
-    if isinstance(picture, str | os.PathLike):
-        return _read(os.fspath(picture), options)
-    if _is_bytes(picture) or isinstance(picture, list):  # Of a struct's lists of uint8.
+    if isinstance(image, str | os.PathLike):
+        return _read(os.fspath(image), options)
+    if _is_bytes(image) or isinstance(image, list):  # Lists of uint8 in a struct.
         try:
-            return bytes(picture)
+            return bytes(image)
         except (TypeError, ValueError):
             return ImageStatus.UNREADABLE
     return ImageStatus.UNREADABLE
 
 
 def _read(place: str, options: Mapping[str, Any]) -> bytes | ImageStatus:
+    """Bytes of a local file or a URL."""
     if place.startswith(_REPRS):
         raise ColumnError.image_reprs(place)
     try:
         if "://" not in place:
-            found = os.stat(place)
-            is_file, size = stat.S_ISREG(found.st_mode), found.st_size  # A pipe would never end.
+            info = os.stat(place)
+            is_file, size = stat.S_ISREG(info.st_mode), info.st_size  # A pipe would never end.
         else:
             system, path = fsspec.core.url_to_fs(place, **options)
-            info = system.info(path)
-            is_file, size = info["type"] == "file", info.get("size") or 0
+            details = system.info(path)
+            is_file, size = details["type"] == "file", details.get("size") or 0
         if not is_file:
             return ImageStatus.UNREADABLE
         if size > MOST_BYTES:
             return ImageStatus.TOO_LARGE
         return Path(place).read_bytes() if "://" not in place else system.cat_file(path)
-    except ImportError:  # What fsspec needs for this protocol is not installed, whatever the row.
+    except ImportError:  # fsspec lacks the library of this protocol, for every row alike.
         raise
-    except Exception:  # Stores raise whatever their libraries do.
+    except Exception:  # Stores raise errors of their own libraries.
         return ImageStatus.UNREADABLE
 
 
-_PICTURES = (str, dict, os.PathLike)
+_IMAGES = (str, dict, os.PathLike)
 
 
 def _is_bytes(value: Any) -> bool:
-    if isinstance(value, np.ndarray):  # Some readers give bytes so.
+    if isinstance(value, np.ndarray):  # Some readers return bytes as arrays.
         return value.dtype == np.uint8 and value.ndim == 1
     return isinstance(value, bytes | bytearray | memoryview)
 
 
-def _is_several(value: Any) -> bool:
+def _is_image_list(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.dtype == object
     return isinstance(value, list | tuple) and not (len(value) and isinstance(value[0], Number))
 
 
 def holds_images(dtype: pa.DataType) -> bool:
-    """Whether columns of this type may hold a picture per row, or a list of them."""
+    """Whether an Arrow type can hold an image per row, or a list of images."""
     types = pa.types
     if types.is_struct(dtype):
         return dtype.get_field_index("bytes") >= 0 or dtype.get_field_index("path") >= 0

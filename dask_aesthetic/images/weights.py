@@ -1,4 +1,4 @@
-"""Where an encoder's weights come from: a tag of open_clip, a file, or a Hugging Face repository at a revision."""
+"""Weights of an encoder and their preprocess config: an open_clip tag, a file, or a Hugging Face repository."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from dask_aesthetic.errors import EncoderError, MissingDependencyError, PredictorError
-from dask_aesthetic.predictors.checkpoint import SUFFIXES, look_at
+from dask_aesthetic.predictors.checkpoint import SUFFIXES, read_head
 from dask_aesthetic.predictors.hub import fetch, is_hub_id, parse_id
 
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
@@ -20,19 +20,19 @@ _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
 
 
 def import_open_clip() -> ModuleType:
-    """open_clip, imported when it is needed: it takes seconds.
+    """Import open_clip on first use, since the import takes seconds.
 
     Raises
     ------
     MissingDependencyError
-        It is not installed.
+        open_clip is not installed.
     EncoderError
-        It does not load, as beside a torchvision that was built for another torch.
+        open_clip does not load, as beside a torchvision that was built for another torch.
     """
     try:
         import open_clip
     except ModuleNotFoundError as error:
-        raise MissingDependencyError("open_clip", "embed", "embedding pictures") from error
+        raise MissingDependencyError("open_clip", "embed", "embedding images") from error
     except Exception as error:
         raise EncoderError(
             f"expected an open_clip that can be imported, got {type(error).__name__}: {error}. It needs torch and "
@@ -42,16 +42,16 @@ def import_open_clip() -> ModuleType:
 
 
 def architecture_of(model: str) -> dict[str, Any]:
-    """The configuration of a model of open_clip.
+    """Architecture config of an open_clip model.
 
     Raises
     ------
     EncoderError
-        There is no such model.
+        open_clip has no such model.
     """
     open_clip = import_open_clip()
     known = open_clip.list_models()
-    if model not in known:  # Asked for more, open_clip would download the configuration of a repository.
+    if model not in known:  # For other names open_clip would download the config of a repository.
         near = ", ".join(map(repr, get_close_matches(str(model), known, 4, 0.5)))
         raise EncoderError(
             f"expected a model of open_clip, got {model!r}. "
@@ -63,7 +63,7 @@ def architecture_of(model: str) -> dict[str, Any]:
 
 
 def find_pretrained(model: str, pretrained: str | os.PathLike[str]) -> tuple[str, str]:
-    """What kind of place `pretrained` names, and its full name. Nothing is downloaded.
+    """Kind and full name of the weights that `pretrained` names; nothing is downloaded.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def find_pretrained(model: str, pretrained: str | os.PathLike[str]) -> tuple[str
     Raises
     ------
     EncoderError
-        There is no such thing, no full revision, or the tag's weights want another model.
+        No weights of that name, a revision that is not full, or a tag whose weights need another model.
     """
     open_clip = import_open_clip()
     name = os.fspath(pretrained) if pretrained else ""
@@ -86,7 +86,7 @@ def find_pretrained(model: str, pretrained: str | os.PathLike[str]) -> tuple[str
     path = Path(name).expanduser()
     if name and (path.is_file() or name.endswith(SUFFIXES)):
         with as_encoder_errors():
-            look_at(path)
+            read_head(path)
         return "file", os.path.abspath(path)
     if is_hub_id(name) and not path.exists():
         with as_encoder_errors():
@@ -100,90 +100,89 @@ def find_pretrained(model: str, pretrained: str | os.PathLike[str]) -> tuple[str
 
 
 def fetch_weights(model: str, kind: str, name: str) -> tuple[Path, dict[str, Any]]:
-    """The file of the weights, downloaded if need be, and how its model is given pictures, as open_clip calls it.
+    """Weights file, downloaded if need be, and the preprocess config of its model in open_clip's keys.
 
     Raises
     ------
     EncoderError
-        It cannot be had, or nothing says how the model is given pictures.
+        The file cannot be fetched, or its preprocess config is unknown.
     """
     open_clip = import_open_clip()
     if kind == "hub":
         with as_encoder_errors():
-            path = fetch(name, WEIGHTS, look_at)[0]
-            return path, _way_told(model, fetch(name, CONFIG, _told)[0])
+            path = fetch(name, WEIGHTS, read_head)[0]
+            return path, _read_preprocess(model, fetch(name, CONFIG, _read_config)[0])
     if kind == "tag":
         tag = open_clip.get_pretrained_cfg(model, name)
         try:
             path = Path(open_clip.download_pretrained(tag))
-        except Exception as error:  # Whatever the libraries of the network raise.
+        except Exception as error:  # Network libraries raise errors of any kind.
             raise EncoderError(
                 f"expected to download the weights {name!r} of {model}, got: {error}. Without a network, set HF_HOME "
                 "to a cache that holds them or give the path of a local file as pretrained"
             ) from error
         with as_encoder_errors():
-            look_at(path)
-        return path, _way(tag)
+            read_head(path)
+        return path, _preprocess(tag)
     path = Path(name)
     beside = path.parent / CONFIG
     if beside.is_file():
         with as_encoder_errors():
-            return path, _way_told(model, beside)
-    ways = _ways(open_clip, model)
-    if len(ways) > 1:
+            return path, _read_preprocess(model, beside)
+    configs = _published_preprocess(open_clip, model)
+    if len(configs) > 1:
         raise EncoderError(
             f"expected {CONFIG} beside {path}, got none: weights of {model} are published with several mean colors, "
             "and the file does not say which are its own"
         )
-    return path, ways[0] if ways else {}
+    return path, configs[0] if configs else {}
 
 
-def tag_told(model: str, tag: str) -> str:
-    """A tag of open_clip, and where that has its weights from; the address of many holds their hash."""
-    told = import_open_clip().get_pretrained_cfg(model, tag)
-    return " ".join([tag, *(told[place] for place in ("hf_hub", "url") if told.get(place))])
+def describe_tag(model: str, tag: str) -> str:
+    """Tag of open_clip and the source of its weights; the URL of many holds their hash."""
+    config = import_open_clip().get_pretrained_cfg(model, tag)
+    return " ".join([tag, *(config[key] for key in ("hf_hub", "url") if config.get(key))])
 
 
 @contextmanager
 def as_encoder_errors() -> Iterator[None]:
-    """Tell of an encoder what the code for checkpoints and the hub tells of predictors."""
+    """Raise the `PredictorError` of the checkpoint and hub code as an `EncoderError`."""
     try:
         yield
     except PredictorError as error:
         raise EncoderError(str(error)) from error
 
 
-def _ways(open_clip: ModuleType, model: str) -> list[dict[str, Any]]:
-    """The different ways in which the published weights of a model are given pictures."""
-    ways: list[dict[str, Any]] = []
+def _published_preprocess(open_clip: ModuleType, model: str) -> list[dict[str, Any]]:
+    """Distinct preprocess configs of a model's published weights."""
+    configs: list[dict[str, Any]] = []
     for name in open_clip.list_pretrained_tags_by_model(model):
-        tag = open_clip.get_pretrained_cfg(model, name)
-        way = _way(tag)
-        if way not in ways:
-            ways.append(way)
-    return ways
+        config = _preprocess(open_clip.get_pretrained_cfg(model, name))
+        if config not in configs:
+            configs.append(config)
+    return configs
 
 
-def _way_told(model: str, path: Path) -> dict[str, Any]:
-    told = _told(path)
-    _check_activation(model, str(path.parent), told["model_cfg"])
-    return _way(told["preprocess_cfg"])
+def _read_preprocess(model: str, path: Path) -> dict[str, Any]:
+    config = _read_config(path)
+    _check_activation(model, str(path.parent), config["model_cfg"])
+    return _preprocess(config["preprocess_cfg"])
 
 
-def _way(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: told[key] for key in _PREPROCESS if key in told}
+def _preprocess(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: config[key] for key in _PREPROCESS if key in config}
 
 
-def _told(path: Path) -> dict[str, dict[str, Any]]:
+def _read_config(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        told = json.loads(path.read_text())
-        return {key: dict(told[key]) for key in ("model_cfg", "preprocess_cfg")}
+        config = json.loads(path.read_text())
+        return {key: dict(config[key]) for key in ("model_cfg", "preprocess_cfg")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PredictorError(f"expected open_clip's configuration of a model and its pictures in {path}") from error
+        raise PredictorError(f"expected open_clip's model_cfg and preprocess_cfg in {path}") from error
 
 
-def _check_activation(model: str, weights: str, told: Mapping[str, Any]) -> None:
-    if told.get("quick_gelu") and not architecture_of(model).get("quick_gelu"):
+def _check_activation(model: str, weights: str, config: Mapping[str, Any]) -> None:
+    if config.get("quick_gelu") and not architecture_of(model).get("quick_gelu"):
         raise EncoderError(
             f"expected model={model + '-quickgelu'!r} for the weights {weights!r}, which were trained with QuickGELU, "
             f"got {model!r}, which computes another activation: its embeddings would be wrong"

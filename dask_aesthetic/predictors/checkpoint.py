@@ -28,7 +28,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     PredictorError
         The file is not there, is something else, or is cut off; the message says what it is.
     """
-    head = look_at(path)
+    head = read_head(path)
     if not _header_length(head):
         return _torch_tensors(path), {}
     try:
@@ -40,7 +40,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         ) from error
 
 
-def look_at(path: Path) -> bytes:
+def read_head(path: Path) -> bytes:
     """The first bytes of a checkpoint.
 
     Raises

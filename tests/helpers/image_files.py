@@ -1,4 +1,4 @@
-"""Pictures made here, good and odd, and a small model to embed them with."""
+"""Generated images, valid and invalid, and a small model to embed them."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ def colors(seed: int, width: int = 90, height: int = 60, channels: int = 3) -> n
     )
 
 
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
+def encoded(pixels: Image.Image, kind: str, **options) -> bytes:
     file = BytesIO()
-    image.save(file, kind, **options)
+    pixels.save(file, kind, **options)
     return file.getvalue()
 
 
-def picture(seed: int, kind: str = "JPEG", **options) -> bytes:
-    """A good picture."""
+def image(seed: int, kind: str = "JPEG", **options) -> bytes:
+    """A valid encoded image."""
     return encoded(Image.fromarray(colors(seed)), kind, **options)
 
 
-def pictures(count: int) -> list[bytes]:
-    return [picture(seed) for seed in range(count)]
+def images(count: int) -> list[bytes]:
+    return [image(seed) for seed in range(count)]
 
 
-def cut(data: bytes, percent: int) -> bytes:
+def truncate(data: bytes, percent: int) -> bytes:
     return data[: len(data) * percent // 100]
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG of so many pixels by what it says, with none of them."""
+    """A PNG whose header says `width` x `height`, without pixels."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -86,24 +86,24 @@ def animated(kind: str) -> bytes:
     return encoded(first, kind, save_all=True, append_images=others, **({"lossless": True} if kind == "WEBP" else {}))
 
 
-def odd_pictures() -> dict[str, tuple[bytes, str]]:
-    """Odd files by name, each with the status that is its due."""
+def invalid_images() -> dict[str, tuple[bytes, str]]:
+    """Invalid images by name, each with its expected status."""
     jpeg, progressive, png, webp, gif, tiff = (
-        picture(1),
-        picture(1, progressive=True),
-        picture(1, "PNG"),
-        picture(1, "WEBP"),
-        picture(1, "GIF"),
-        picture(1, "TIFF", compression="tiff_lzw"),
+        image(1),
+        image(1, progressive=True),
+        image(1, "PNG"),
+        image(1, "WEBP"),
+        image(1, "GIF"),
+        image(1, "TIFF", compression="tiff_lzw"),
     )
-    whole = {"jpeg": jpeg, "progressive": progressive, "png": png, "webp": webp, "gif": gif, "tiff": tiff}
-    odd = {
-        f"{name} cut at {percent} %": (cut(data, percent), "undecodable")
-        for name, data in whole.items()
+    valid = {"jpeg": jpeg, "progressive": progressive, "png": png, "webp": webp, "gif": gif, "tiff": tiff}
+    truncated = {
+        f"{name} truncated at {percent} %": (truncate(data, percent), "undecodable")
+        for name, data in valid.items()
         for percent in (10, 50, 90)
     }
     noise = np.random.default_rng(0).integers(0, 256, 4_000, dtype=np.uint8).tobytes()
-    return odd | {
+    return truncated | {
         "no bytes": (b"", "undecodable"),
         "a page": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "undecodable"),
         "noise": (noise, "undecodable"),

@@ -1,4 +1,4 @@
-"""Pictures to embeddings: open_clip's own, picture by picture, and a reason for every one that has none."""
+"""Decoding and embedding equal open_clip's, image by image, and every failure has a status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from PIL import Image, ImageFile, ImageOps
 import dask_aesthetic
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidImageError
 from dask_aesthetic.images import EncoderSpec, cudf
-from dask_aesthetic.images.decode import pixels
+from dask_aesthetic.images.decode import decode_image
 from dask_aesthetic.images.encoder import load_encoder
 from dask_aesthetic.predictors.checkpoint import read_tensors
 from helpers import image_files
@@ -47,7 +47,7 @@ def encoder(weights):
 
 @pytest.fixture(scope="module")
 def by_hand(weights):
-    """Embeddings as open_clip's own page shows it, one picture after the other."""
+    """Embeddings as open_clip's documentation computes them, one image at a time."""
     model, _, preprocess = open_clip.create_model_and_transforms(image_files.MODEL, pretrained=str(weights))
     model.eval()
 
@@ -76,7 +76,7 @@ def photographs(shared) -> list[Path]:
     return paths
 
 
-def test_embeddings_of_real_pictures_are_open_clips(photographs, model, by_hand):
+def test_embeddings_of_photographs_equal_open_clip(photographs, model, by_hand):
     expected = by_hand(*map(Image.open, photographs))
     for rows in (list(map(str, photographs)), photographs, [path.read_bytes() for path in photographs]):
         got, status = embed(rows, model)
@@ -85,15 +85,15 @@ def test_embeddings_of_real_pictures_are_open_clips(photographs, model, by_hand)
         assert np.abs(np.linalg.norm(got.astype(np.float64), axis=1) - 1).max() < 1e-6
 
 
-def test_what_the_model_is_given_is_open_clips_bit_for_bit(photographs, weights, encoder):
+def test_preprocessed_pixels_equal_open_clip_bit_for_bit(photographs, weights, encoder):
     *_, preprocess = open_clip.create_model_and_transforms(image_files.MODEL, pretrained=str(weights))
     for path in photographs:
-        made = pixels(path.read_bytes(), encoder.transform, encoder.side)
+        made = decode_image(path.read_bytes(), encoder.transform, encoder.side)
         assert encoder.tensor(torch.from_numpy(np.stack([made])))[0].equal(preprocess(Image.open(path))), path.name
 
 
 @pytest.mark.slow
-def test_vit_l_14_gives_what_open_clip_gives(photographs, tmp_path):
+def test_vit_l_14_embeddings_equal_open_clip(photographs, tmp_path):
     name = "ViT-L-14-quickgelu"
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -114,15 +114,15 @@ def test_vit_l_14_gives_what_open_clip_gives(photographs, tmp_path):
     assert np.isfinite(scored["aesthetic_score"]).all()
 
 
-def test_every_odd_file_is_told_of_and_its_neighbours_are_as_they_were(model):
-    odd = image_files.odd_pictures()
-    good = image_files.pictures(len(odd) + 1)
+def test_invalid_images_have_a_status_and_leave_their_neighbors_unchanged(model):
+    invalid = image_files.invalid_images()
+    good = image_files.images(len(invalid) + 1)
     alone, _ = embed(good, model)
     mixed: list[bytes] = [good[0]]
-    for (data, _), neighbour in zip(odd.values(), good[1:], strict=True):
-        mixed += [data, neighbour]
+    for (data, _), neighbor in zip(invalid.values(), good[1:], strict=True):
+        mixed += [data, neighbor]
     together, status = embed(mixed, model)
-    assert dict(zip(odd, status[1::2], strict=True)) == {name: due for name, (_, due) in odd.items()}
+    assert dict(zip(invalid, status[1::2], strict=True)) == {name: expected for name, (_, expected) in invalid.items()}
     assert np.isnan(together[1::2]).all()
     assert status[::2] == ["ok"] * len(good)
     assert np.abs(together[::2] - alone).max() < 1e-6
@@ -131,7 +131,7 @@ def test_every_odd_file_is_told_of_and_its_neighbours_are_as_they_were(model):
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
-def test_of_an_animation_the_first_frame_counts(model, by_hand, kind):
+def test_animations_embed_their_first_frame(model, by_hand, kind):
     data = image_files.animated(kind)
     assert Image.open(BytesIO(data)).n_frames == 3
     got, status = embed([data], model)
@@ -142,7 +142,7 @@ def test_of_an_animation_the_first_frame_counts(model, by_hand, kind):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_of_grey_with_16_bits_the_upper_8_are_taken(model, by_hand, kind):
+def test_16_bit_gray_uses_its_upper_8_bits(model, by_hand, kind):
     gray = image_files.colors(3, channels=1)[..., 0]
     deep = (gray.astype(np.uint16) << 8) + np.random.default_rng(0).integers(0, 256, gray.shape, dtype=np.uint16)
     got, status = embed([image_files.encoded(Image.fromarray(deep), kind)], model)
@@ -151,7 +151,7 @@ def test_of_grey_with_16_bits_the_upper_8_are_taken(model, by_hand, kind):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "PA"])
-def test_every_mode_is_made_rgb_as_open_clip_does_it(model, by_hand, mode):
+def test_modes_convert_to_rgb_as_in_open_clip(model, by_hand, mode):
     image = Image.fromarray(image_files.colors(4, channels=4), "RGBA" if mode != "CMYK" else "CMYK")
     image = image if image.mode == mode else image.convert("LA").convert("PA") if mode == "PA" else image.convert(mode)
     data = image_files.encoded(image, "TIFF" if mode in ("CMYK", "PA") else "PNG")
@@ -162,20 +162,20 @@ def test_every_mode_is_made_rgb_as_open_clip_does_it(model, by_hand, mode):
         assert np.abs(got - by_hand(Image.open(BytesIO(data)))).max() < 1e-6
 
 
-@pytest.mark.parametrize("turn", range(1, 9))
-def test_pictures_are_turned_by_their_exif_only_if_asked(model, by_hand, turn):
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_exif_orientation_is_applied_on_request_only(model, by_hand, orientation):
     exif = Image.Exif()
-    exif[0x0112] = turn
-    data = image_files.picture(6, exif=exif)
-    lying = Image.open(BytesIO(data))
-    assert np.abs(embed([data], model)[0] - by_hand(lying)).max() < 1e-6
+    exif[0x0112] = orientation
+    data = image_files.image(6, exif=exif)
+    stored = Image.open(BytesIO(data))
+    assert np.abs(embed([data], model)[0] - by_hand(stored)).max() < 1e-6
     upright = ImageOps.exif_transpose(Image.open(BytesIO(data)))
     turned = embed([data], model, exif_orientation=True)[0]
     assert np.abs(turned - by_hand(upright)).max() < 1e-6
-    assert turn == 1 or np.abs(turned - by_hand(lying)).max() > 1e-4
+    assert orientation == 1 or np.abs(turned - by_hand(stored)).max() > 1e-4
 
 
-def test_what_pillow_warns_of_is_not_shown_and_no_picture_is_lost_for_it(model):
+def test_warnings_of_pillow_are_silenced_and_lose_no_image(model):
     palette = Image.fromarray(image_files.colors(2)).convert("P")
     data = image_files.encoded(palette, "PNG", transparency=bytes(range(256)))
     with pytest.warns(UserWarning, match="Transparency"):
@@ -187,15 +187,15 @@ def test_what_pillow_warns_of_is_not_shown_and_no_picture_is_lost_for_it(model):
     assert warnings.filters == filters
 
 
-def test_a_process_that_takes_cut_pictures_for_whole_is_refused(model, monkeypatch):
+def test_a_process_that_accepts_truncated_images_is_refused(model, monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(ArgumentError, match="LOAD_TRUNCATED_IMAGES to be off"):
-        embed(image_files.pictures(2), model)
+        embed(image_files.images(2), model)
 
 
-def test_no_thread_is_left_and_a_fork_in_the_middle_can_embed(model):
+def test_the_pool_ends_with_its_threads_and_works_after_a_fork(model):
     before = {thread.name for thread in threading.enumerate()}
-    embed(image_files.pictures(9), model)
+    embed(image_files.images(9), model)
     assert {thread.name for thread in threading.enumerate()} == before
     from dask_aesthetic.images.pool import decoding
 
@@ -205,19 +205,19 @@ def test_no_thread_is_left_and_a_fork_in_the_middle_can_embed(model):
             warnings.simplefilter("ignore", DeprecationWarning)  # Of 3.12: forking with threads.
             child = os.fork()
         if not child:
-            with decoding() as its:
-                os._exit(0 if its.submit(len, "abcd").result(30) == 4 else 1)
+            with decoding() as own:
+                os._exit(0 if own.submit(len, "abcd").result(30) == 4 else 1)
         assert os.waitpid(child, 0)[1] == 0
 
 
-def test_paths_that_cannot_be_read_are_told_of(model, tmp_path):
-    (tmp_path / "good.jpg").write_bytes(image_files.picture(0))
+def test_unreadable_paths_have_a_status(model, tmp_path):
+    (tmp_path / "good.jpg").write_bytes(image_files.image(0))
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "page.jpg").write_bytes(b"<html></html>")
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
     (tmp_path / "link.jpg").symlink_to(tmp_path / "good.jpg")
-    due = {
+    expected = {
         "good.jpg": "ok",
         "link.jpg": "ok",
         "absent.jpg": "unreadable",
@@ -228,34 +228,34 @@ def test_paths_that_cannot_be_read_are_told_of(model, tmp_path):
         "empty.jpg": "undecodable",
         "page.jpg": "undecodable",
     }
-    rows = [f"{tmp_path}/{name}" for name in due]
+    rows = [f"{tmp_path}/{name}" for name in expected]
     rows[3:3] = [None, "", float("nan"), pd.NA, "nowhere://x.jpg", f"file://{tmp_path}/good.jpg", "file:///dev/zero"]
     got, status = embed(rows, model)
     assert status[3:10] == [*["missing"] * 4, "unreadable", "ok", "unreadable"]
-    assert status[:3] + status[10:] == list(due.values())
+    assert status[:3] + status[10:] == list(expected.values())
     good = [at for at, one in enumerate(status) if one == "ok"]
     assert np.isnan(np.delete(got, good, axis=0)).all()
     assert (got[good] == got[0]).all()
 
 
-def test_urls_are_opened_with_the_storage_options(model, s3):
-    s3.fs.pipe_file(f"{s3.url}/a.jpg", image_files.picture(0))
+def test_urls_use_the_storage_options(model, s3):
+    s3.fs.pipe_file(f"{s3.url}/a.jpg", image_files.image(0))
     got, status = embed([f"{s3.url}/a.jpg", f"{s3.url}/b.jpg", s3.url], model, storage_options=s3.options)
     assert status == ["ok", "unreadable", "unreadable"]
-    assert got[:1].tobytes() == embed([image_files.picture(0)], model)[0].tobytes()
-    fsspec.filesystem("memory").pipe_file("/pictures/a.jpg", image_files.picture(1))
-    assert embed(["memory://pictures/a.jpg"], model)[1] == ["ok"]
+    assert got[:1].tobytes() == embed([image_files.image(0)], model)[0].tobytes()
+    fsspec.filesystem("memory").pipe_file("/images/a.jpg", image_files.image(1))
+    assert embed(["memory://images/a.jpg"], model)[1] == ["ok"]
 
 
-def test_every_kind_of_column_holds_the_same_pictures(model, tmp_path):
-    rows: list[bytes | None] = [*image_files.pictures(3), None, image_files.picture(9)]
-    expected, due = embed(rows, model)
-    assert due == ["ok"] * 3 + ["missing", "ok"]
+def test_every_column_type_gives_the_same_embeddings(model, tmp_path):
+    rows: list[bytes | None] = [*image_files.images(3), None, image_files.image(9)]
+    expected, statuses = embed(rows, model)
+    assert statuses == ["ok"] * 3 + ["missing", "ok"]
     paths = [None if row is None else str(tmp_path / f"{at}.jpg") for at, row in enumerate(rows)]
     for path, row in zip(paths, rows, strict=True):
         if path is not None:
             Path(path).write_bytes(row)
-    structs = [None if row is None else {"bytes": row, "path": "not looked at"} for row in rows]
+    structs = [None if row is None else {"bytes": row, "path": "not read"} for row in rows]
     pointing = [None if path is None else {"bytes": None, "path": path} for path in paths]
     struct = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     numbers = [None if row is None else np.frombuffer(row, np.uint8) for row in rows]
@@ -274,12 +274,12 @@ def test_every_kind_of_column_holds_the_same_pictures(model, tmp_path):
     columns += [pd.Series(paths), pd.Series([bytearray(row or b"") or None for row in rows], dtype=object)]
     for column in columns:
         out = pd.DataFrame({"image": column}).aesthetic.embed(**model)
-        assert out["image_status"].tolist() == due, column.dtype
+        assert out["image_status"].tolist() == statuses, column.dtype
         assert matrix(out["image_embedding"]).tobytes() == expected.tobytes(), column.dtype
 
 
 class Strings:
-    """A cuDF column as far as its pictures are read: libcudf reads bytes from Parquet as strings."""
+    """The part of a cuDF column that reading images uses: libcudf reads bytes from Parquet as strings."""
 
     def __init__(self, array: pa.Array) -> None:
         self.array = array
@@ -288,10 +288,10 @@ class Strings:
         return self.array
 
 
-def test_bytes_that_cudf_took_for_strings_are_pictures_and_text_is_a_path(tmp_path):
+def test_cudf_strings_are_images_where_they_are_bytes_and_paths_where_they_are_text(tmp_path):
     path = tmp_path / "größe.jpg"
-    path.write_bytes(image_files.picture(2))
-    encodings = [image_files.picture(at, kind) for at, kind in enumerate(("JPEG", "PNG", "WEBP", "GIF"))]
+    path.write_bytes(image_files.image(2))
+    encodings = [image_files.image(at, kind) for at, kind in enumerate(("JPEG", "PNG", "WEBP", "GIF"))]
     rows = [*encodings, None, str(path).encode()]
     text = pa.array(rows, pa.binary()).view(pa.string())
     bytes_, paths = (pa.array(part, pa.binary()).view(pa.string()) for part in (rows[:4], rows[5:]))
@@ -306,8 +306,8 @@ def test_bytes_that_cudf_took_for_strings_are_pictures_and_text_is_a_path(tmp_pa
     assert cudf.images(Strings(numbers)) is numbers
 
 
-def test_lists_of_pictures_are_merged_as_the_user_says(model):
-    a, b, c = image_files.pictures(3)
+def test_lists_of_images_are_pooled_as_requested(model):
+    a, b, c = image_files.images(3)
     rows = [[a, b, c], [], None, [b], [a, b"", c], [a, None], [b"", a]]
     (x, y, z), _ = embed([a, b, c], model)
     lists = pd.Series(pd.arrays.ArrowExtensionArray(pa.array(rows, pa.list_(pa.binary()))))
@@ -319,18 +319,18 @@ def test_lists_of_pictures_are_merged_as_the_user_says(model):
         frame = pd.DataFrame({"image": column})
         with pytest.raises(ArgumentError, match="pooling='first', 'mean' or 'max'"):
             frame.aesthetic.embed(**model)
-        for several, expected in (("first", x), ("mean", unit(x + y + z)), ("max", unit(np.max([x, y, z], axis=0)))):
-            failing = ["ok", "ok"] if several == "first" else ["undecodable", "missing"]
-            due = ["ok", "missing", "missing", "ok", *failing, "undecodable"]
-            out = frame.aesthetic.embed(**model, pooling=several)
-            assert out["image_status"].tolist() == due
+        for pooling, expected in (("first", x), ("mean", unit(x + y + z)), ("max", unit(np.max([x, y, z], axis=0)))):
+            failing = ["ok", "ok"] if pooling == "first" else ["undecodable", "missing"]
+            statuses = ["ok", "missing", "missing", "ok", *failing, "undecodable"]
+            out = frame.aesthetic.embed(**model, pooling=pooling)
+            assert out["image_status"].tolist() == statuses
             got = matrix(out["image_embedding"])
             assert np.abs(got[0] - expected).max() < 1e-6
             assert np.abs(got[3] - y).max() < 1e-6
-            assert np.isnan(got[[at for at, one in enumerate(due) if one != "ok"]]).all()
+            assert np.isnan(got[[at for at, one in enumerate(statuses) if one != "ok"]]).all()
 
 
-def test_genuine_lists_of_bytes_and_of_paths(shared, model, by_hand):
+def test_lists_of_bytes_and_paths_from_a_published_file(shared, model, by_hand):
     frame = pd.read_parquet(shared / "data/hf/dj_list_of_bytes.parquet", dtype_backend="pyarrow")
     out = frame.aesthetic.embed("image_bytes", **model, pooling="mean")
     assert out["image_status"].tolist() == ["ok"] * 3
@@ -343,8 +343,8 @@ def test_genuine_lists_of_bytes_and_of_paths(shared, model, by_hand):
 @pytest.mark.parametrize(
     ("column", "error", "message"),
     [
-        (pd.Series([1, 2]), ColumnError, "a picture per row in column 'image'.*got int64"),
-        (pd.Series([1.5, None], dtype=object), ColumnError, "a picture per row in column 'image'"),
+        (pd.Series([1, 2]), ColumnError, "an image per row in column 'image'.*got int64"),
+        (pd.Series([1.5, None], dtype=object), ColumnError, "an image per row in column 'image'"),
         (pd.Series([[0.5, 0.25]], dtype=pd.ArrowDtype(pa.list_(pa.float32()))), ColumnError, "list<.*float>"),
         (pd.Series([{"url": "x"}], dtype=pd.ArrowDtype(pa.struct({"url": pa.string()}))), ColumnError, "struct<url"),
         (pd.Series([str({"bytes": b"\xff\xd8", "path": None})]), ColumnError, "convert-string"),
@@ -352,24 +352,24 @@ def test_genuine_lists_of_bytes_and_of_paths(shared, model, by_hand):
         (pd.Series([None, b"\xff\xd8"], dtype=object), InvalidImageError, r"row 0 \(index 0\) is missing"),
     ],
 )
-def test_a_column_of_something_else_is_refused(model, column, error, message):
+def test_columns_without_images_are_refused(model, column, error, message):
     with pytest.raises(error, match=message):
         pd.DataFrame({"image": column}).aesthetic.embed(**model, on_invalid="raise")
 
 
-def test_a_value_that_is_no_picture_stops_nothing(model):
-    rows = [image_files.picture(0), 7, object(), {"url": "x"}, {"bytes": 5}, image_files.picture(0)]
+def test_values_of_other_types_are_unreadable_and_stop_nothing(model):
+    rows = [image_files.image(0), 7, object(), {"url": "x"}, {"bytes": 5}, image_files.image(0)]
     got, status = embed(rows, model)
     assert status == ["ok", "unreadable", "unreadable", "missing", "unreadable", "ok"]
     assert got[0].tobytes() == got[5].tobytes()
 
 
-def test_the_embedding_is_never_a_zero_vector(tmp_path, weights):
+def test_zero_and_non_finite_model_output_has_a_status(tmp_path, weights):
     for bad, status in ((0.0, "zero"), (float("nan"), "not_finite"), (3e38, "not_finite")):
         state, _ = read_tensors(weights)
         state["visual.proj"] = torch.full_like(state["visual.proj"], bad)
         torch.save(state, tmp_path / f"{status}.pt")
-        scored = pd.DataFrame({"image": image_files.pictures(2)}).aesthetic.embed_and_score(
+        scored = pd.DataFrame({"image": image_files.images(2)}).aesthetic.embed_and_score(
             model=image_files.MODEL,
             pretrained=tmp_path / f"{status}.pt",
             predictor=small_head(),

@@ -1,4 +1,4 @@
-"""Pictures in frames: lazy, embedded once, the same on any partitioning; and scored in the same pass."""
+"""Images in frames: lazy, encoded once, the same on any partitioning, and scored in the same pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dask_aesthetic.predictors.checkpoint import read_tensors
 from helpers import image_files
 
 ROWS = 23
-BAD = {3: None, 4: b"", 11: b"<html>", 22: image_files.cut(image_files.picture(22), 50)}
+BAD = {3: None, 4: b"", 11: b"<html>", 22: image_files.truncate(image_files.image(22), 50)}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def head() -> AffinePredictor:
 
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
-    rows = [BAD.get(at, good) for at, good in enumerate(image_files.pictures(ROWS))]
+    rows = [BAD.get(at, good) for at, good in enumerate(image_files.images(ROWS))]
     image = pd.Series(pd.arrays.ArrowExtensionArray(pa.array(rows, pa.binary())))
     return pd.DataFrame({"key": [f"k{at:02d}" for at in range(ROWS)], "image": image})
 
@@ -60,7 +60,7 @@ def ddf(frame):
 
 @pytest.fixture
 def encoded(monkeypatch) -> list[int]:
-    """How many pictures each pass through the model had."""
+    """Number of images in each pass through the model."""
     passes: list[int] = []
     encode = encoder.Encoder.encode
 
@@ -83,7 +83,7 @@ def lists(leaf: pa.DataType) -> pd.ArrowDtype:
     return pd.ArrowDtype(pa.list_(leaf, image_files.WIDTH if pa.__version__ >= "26" else -1))
 
 
-def test_embeddings_and_statuses_stand_beside_their_rows(frame, model):
+def test_embed_adds_embeddings_and_statuses_and_keeps_the_index(frame, model):
     labels = pd.Index(np.arange(ROWS) * 3 % 7, name="label")
     out = frame.set_axis(labels).aesthetic.embed(**model)
     assert list(out.columns) == ["key", "image", "image_embedding", "image_status"]
@@ -95,13 +95,13 @@ def test_embeddings_and_statuses_stand_beside_their_rows(frame, model):
     assert out["image_embedding"].dtype == lists(pa.float32())
 
 
-def test_float16_is_the_same_rounded(frame, model):
-    whole, half = (frame.aesthetic.embed(**model, dtype=dtype)["image_embedding"] for dtype in ("float32", "float16"))
+def test_float16_embeddings_are_float32_rounded(frame, model):
+    full, half = (frame.aesthetic.embed(**model, dtype=dtype)["image_embedding"] for dtype in ("float32", "float16"))
     assert half.dtype == lists(pa.float16())
-    assert matrix(half).tobytes() == matrix(whole).astype(np.float16).astype(np.float32).tobytes()
+    assert matrix(half).tobytes() == matrix(full).astype(np.float16).astype(np.float32).tobytes()
 
 
-def test_missing_embeddings_are_kept_in_files(frame, ddf, model, tmp_path):
+def test_null_embeddings_survive_parquet(frame, ddf, model, tmp_path):
     out = frame.aesthetic.embed(**model)
     ddf.aesthetic.embed(**model).to_parquet(tmp_path)
     read = pq.read_table(tmp_path)["image_embedding"]
@@ -111,8 +111,7 @@ def test_missing_embeddings_are_kept_in_files(frame, ddf, model, tmp_path):
     assert np.abs(kept - matrix(out["image_embedding"].dropna())).max() < 1e-6
 
 
-@pytest.mark.parametrize("partitions", [1, 4, ROWS])
-@pytest.mark.parametrize("batch_size", ["auto", 1, 5, 1000])
+@pytest.mark.parametrize(("partitions", "batch_size"), [(1, 5), (4, "auto"), (4, 5), (4, 1000), (ROWS, 1)])
 def test_batches_and_partitions_change_nothing(frame, model, partitions, batch_size):
     expected = frame.aesthetic.embed(**model)
     got = dd.from_pandas(frame, npartitions=partitions).aesthetic.embed(**model, batch_size=batch_size).compute()
@@ -122,7 +121,7 @@ def test_batches_and_partitions_change_nothing(frame, model, partitions, batch_s
     assert np.nanmax(np.abs(difference)) < 1e-6
 
 
-def test_workers_load_the_model_once_and_give_the_same(frame, model, head, weights, cluster):
+def test_workers_load_the_model_once_and_embed_the_same(frame, model, head, weights, cluster):
     cluster.run(open_clip.add_model_config, weights.parent)
     before = cluster.run(encoder.loads)
     ddf = dd.from_pandas(frame, npartitions=8)
@@ -139,7 +138,7 @@ def test_workers_load_the_model_once_and_give_the_same(frame, model, head, weigh
         assert sum(loads.values()) - sum(before[worker].values()) == 1
 
 
-def test_nothing_is_computed_before_it_is_asked_for_and_meta_says_what_comes(ddf, model, head):
+def test_embed_is_lazy_and_meta_equals_the_result(ddf, model, head):
     with no_compute():
         lazy = [
             ddf.aesthetic.embed(**model, dtype="float16"),
@@ -166,7 +165,7 @@ def test_nothing_is_computed_before_it_is_asked_for_and_meta_says_what_comes(ddf
         lambda out: out.groupby("image_status", observed=True)["aesthetic_score"].mean(),
     ],
 )
-def test_every_picture_is_encoded_once(tmp_path, frame, model, head, encoded, asked):
+def test_every_image_is_encoded_once(tmp_path, frame, model, head, encoded, asked):
     for at in range(3):
         frame.iloc[at * 8 : at * 8 + 8].to_parquet(tmp_path / f"{at}.parquet")
     ddf = dd.read_parquet(tmp_path, dtype_backend="pyarrow")
@@ -175,7 +174,7 @@ def test_every_picture_is_encoded_once(tmp_path, frame, model, head, encoded, as
     assert sum(encoded) == ROWS - len(BAD)
 
 
-def test_a_key_alone_reads_no_picture(tmp_path, frame, model, encoded):
+def test_other_columns_decode_no_image(tmp_path, frame, model, encoded):
     pq.write_table(pa.Table.from_pandas(frame), tmp_path / "0.parquet")
     out = dd.read_parquet(tmp_path, dtype_backend="pyarrow").aesthetic.embed(**model)
     assert "embed_partition" not in " ".join(map(str, out[["key"]].optimize(fuse=False).__dask_graph__()))
@@ -183,7 +182,7 @@ def test_a_key_alone_reads_no_picture(tmp_path, frame, model, encoded):
     assert not encoded
 
 
-def test_graphs_hold_no_weights_and_the_same_request_has_the_same_name(ddf, model, tmp_path):
+def test_graphs_hold_no_weights_and_equal_requests_share_a_name(ddf, model, tmp_path):
     lazy = ddf.aesthetic.embed(**model, storage_options={"secret": "s3cret"})
     assert lazy._name == ddf.aesthetic.embed(**model)._name
     assert lazy._name != ddf.aesthetic.embed(**model, exif_orientation=True)._name
@@ -195,7 +194,7 @@ def test_graphs_hold_no_weights_and_the_same_request_has_the_same_name(ddf, mode
     assert lazy._name != ddf.aesthetic.embed(model=model["model"], pretrained=other)._name
 
 
-def test_no_rows_need_no_model(ddf, frame, model, encoded):
+def test_empty_frames_load_no_model(ddf, frame, model, encoded):
     none = ddf[ddf["key"] == "nobody"].aesthetic.embed(**model).compute()
     assert len(none) == 0
     assert none["image_embedding"].dtype == lists(pa.float32())
@@ -203,7 +202,7 @@ def test_no_rows_need_no_model(ddf, frame, model, encoded):
     assert not encoded
 
 
-def test_object_columns_on_dask(frame, model):
+def test_object_columns_embed_the_same_on_dask(frame, model):
     objects = frame.assign(image=frame["image"].astype(object).where(frame["image"].notna(), None))
     with dask.config.set({"dataframe.convert-string": False}):
         ddf = dd.from_pandas(objects, npartitions=5)
@@ -213,18 +212,18 @@ def test_object_columns_on_dask(frame, model):
     assert np.nanmax(np.abs(matrix(got["image_embedding"]) - matrix(expected["image_embedding"]))) < 1e-6
 
 
-def test_strings_that_dask_made_of_structs_are_refused_with_the_option_that_did_it(frame, model):
+def test_structs_that_dask_converted_to_strings_are_refused_with_the_option(frame, model):
     structs = frame.assign(image=[{"bytes": b"abc", "path": None}] * ROWS)
     lazy = dd.from_pandas(structs, npartitions=2).aesthetic.embed(**model)
     with pytest.raises(ColumnError, match=r"dask.config.set\(\{'dataframe.convert-string': False\}\)"):
         lazy.compute()
 
 
-def test_scores_are_those_of_embeddings_that_are_kept(frame, model, head):
+def test_embed_and_score_equals_embed_then_score(frame, model, head):
     median = frame.aesthetic.embed_and_score(**model, predictor=head, threshold=5)["aesthetic_score"].median()
-    cut = Threshold(float(median))
-    scored = frame.aesthetic.embed_and_score(**model, predictor=head, threshold=cut, keep_embedding=True)
-    apart = frame.aesthetic.embed(**model).aesthetic.score(predictor=head, threshold=cut)
+    threshold = Threshold(float(median))
+    scored = frame.aesthetic.embed_and_score(**model, predictor=head, threshold=threshold, keep_embedding=True)
+    apart = frame.aesthetic.embed(**model).aesthetic.score(predictor=head, threshold=threshold)
     assert list(scored.columns) == [*frame.columns, "image_embedding", "aesthetic_score", "image_status", "keep"]
     for column in ("aesthetic_score", "keep", "image_status"):
         pd.testing.assert_series_equal(scored[column], apart[column])
@@ -232,14 +231,14 @@ def test_scores_are_those_of_embeddings_that_are_kept(frame, model, head):
     by_hand = x @ head.weight / np.linalg.norm(x, axis=1) + 5
     assert np.nanmax(np.abs(scored["aesthetic_score"] - by_hand)) < 1e-5
     assert scored["aesthetic_score"].isna().tolist() == [at in BAD for at in range(ROWS)]
-    assert scored["keep"].tolist() == (scored["aesthetic_score"].to_numpy() >= cut.cut).tolist()
+    assert scored["keep"].tolist() == (scored["aesthetic_score"].to_numpy() >= threshold.cut).tolist()
     assert scored["keep"].sum() == (ROWS - len(BAD) + 1) // 2
     assert "image_embedding" not in frame.aesthetic.embed_and_score(**model, predictor=head, threshold=5)
     unit = frame.aesthetic.embed_and_score(**model, predictor=head, threshold=0.5, scale="unit")
     assert np.nanmax(np.abs(unit["aesthetic_score"] * 10 - by_hand)) < 1e-5
 
 
-def test_rows_without_frames(frame, model):
+def test_embed_images_accepts_arrays_lists_and_iterators(frame, model):
     spec = EmbedSpec.of(
         "image",
         **model,
@@ -261,7 +260,7 @@ def test_rows_without_frames(frame, model):
         assert embeddings.numpy().tobytes() == matrix(expected["image_embedding"]).tobytes()
 
 
-def test_a_bad_row_ends_the_run_if_asked(frame, ddf, model):
+def test_on_invalid_raise_names_the_row(frame, ddf, model):
     with pytest.raises(InvalidImageError, match=r"row 3 \(index 3\) is missing") as caught:
         frame.aesthetic.embed(**model, on_invalid="raise")
     assert (caught.value.row, caught.value.reason, caught.value.partition) == (3, "missing", None)
@@ -276,37 +275,37 @@ def test_a_bad_row_ends_the_run_if_asked(frame, ddf, model):
     ("arguments", "error", "message"),
     [
         (
-            {"image_column": "picture"},
+            {"image_column": "photo"},
             ColumnError,
-            "image_column='picture' to be a column; the frame has 'key', 'image'",
+            "image_column='photo' to be a column; the frame has 'key', 'image'",
         ),
         ({"image_column": "number"}, ColumnError, "'number' to be a column"),
         ({"output_column": "image"}, ColumnError, "output_column='image' to differ from the image column"),
         ({"status_column": "image"}, ColumnError, "status_column='image' to differ"),
         ({"status_column": "image_embedding"}, ColumnError, "to differ from output_column"),
-        ({"batch_size": 0}, ArgumentError, "batch_size to be a whole number of pictures"),
+        ({"batch_size": 0}, ArgumentError, "batch_size to be a whole number of images"),
         ({"batch_size": True}, ArgumentError, "batch_size"),
         ({"batch_size": "large"}, ArgumentError, "batch_size"),
         ({"precision": "int8"}, ArgumentError, "precision to be one of 'auto', 'float32', 'bfloat16', 'float16'"),
         ({"dtype": "float64"}, ArgumentError, "dtype to be one of 'float32', 'float16'"),
-        ({"pooling": "min"}, ArgumentError, "several to be one of 'first', 'mean', 'max'"),
+        ({"pooling": "min"}, ArgumentError, "pooling to be one of 'first', 'mean', 'max'"),
         ({"on_invalid": "drop"}, ArgumentError, "on_invalid to be one of"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_computed(frame, ddf, model, arguments, error, message):
+def test_invalid_arguments_are_refused_before_anything_is_computed(frame, ddf, model, arguments, error, message):
     for asked in (frame, ddf):
         with pytest.raises(error, match=message), no_compute():
             asked.aesthetic.embed(**{**model, **arguments})
 
 
 @pytest.mark.parametrize("name", ["image", "image_status", "image_embedding"])
-def test_scores_never_replace_what_they_are_made_of(ddf, model, head, name):
+def test_score_columns_never_replace_their_inputs(ddf, model, head, name):
     for role in ("score_column", "keep_column"):
         with pytest.raises(ColumnError, match="the same name for both"):
             ddf.aesthetic.embed_and_score(**model, predictor=head, threshold=5, **{role: name})
 
 
-def test_a_predictor_of_another_encoder_is_refused_with_both_names(ddf, model, head):
+def test_a_predictor_of_another_encoder_is_refused(ddf, model, head):
     with pytest.raises(EncoderError, match=r"ViT-L-14-quickgelu \(openai\), 768 floats.*laion-v2.*got tiny-clip \("):
         ddf.aesthetic.embed_and_score(**model)
     wide = AffinePredictor(np.ones(48), 5.0, PredictorInfo(name="wide", width=48))
@@ -322,5 +321,5 @@ def test_a_predictor_of_another_encoder_is_refused_with_both_names(ddf, model, h
         if fits:
             ddf.aesthetic.embed_and_score(**model, predictor=predictor, threshold=5)
         else:
-            with pytest.raises(EncoderError, match="expected pictures embedded by tiny-clip-2"):
+            with pytest.raises(EncoderError, match="expected images embedded by tiny-clip-2"):
                 ddf.aesthetic.embed_and_score(**model, predictor=predictor, threshold=5)

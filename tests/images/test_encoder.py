@@ -1,4 +1,4 @@
-"""Which model is meant, what is refused, and what is loaded from files and from a hub on 127.0.0.1."""
+"""Encoder specifications: names, refusals, and weights from files and from a hub on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    return pd.DataFrame({"image": image_files.pictures(5)})
+    return pd.DataFrame({"image": image_files.images(5)})
 
 
 def embed(frame, pretrained, **arguments) -> np.ndarray:
@@ -67,12 +67,12 @@ def embed(frame, pretrained, **arguments) -> np.ndarray:
         (LARGE, "absent.safetensors", "a checkpoint at absent.safetensors, got No such file"),
     ],
 )
-def test_what_names_no_encoder_is_refused_with_what_does(frame, model, pretrained, message):
+def test_unknown_models_and_weights_are_refused_with_suggestions(frame, model, pretrained, message):
     with pytest.raises(EncoderError, match=message):
         frame.aesthetic.embed(model=model, pretrained=pretrained)
 
 
-def test_the_default_is_what_the_predictors_take_and_nothing_is_downloaded_to_say_so(frame):
+def test_encoders_fit_predictors_by_name_without_a_download(frame):
     spec = EncoderSpec.of(LARGE, "OpenAI", "auto")
     assert (spec.kind, spec.pretrained, spec.width) == ("tag", "openai", 768)
     assert spec.name == list_predictors()["laion-v2"].encoder
@@ -92,7 +92,7 @@ def test_the_default_is_what_the_predictors_take_and_nothing_is_downloaded_to_sa
         EncoderSpec.of("ViT-B-32", f"someone/copy@{REVISION}", "auto").check_fit(list_predictors()["laion-v1-b32"])
 
 
-def test_weights_of_either_format_are_the_same_and_of_another_content_are_not(frame, weights, tmp_path):
+def test_torch_and_safetensors_weights_embed_the_same(frame, weights, tmp_path):
     tensors, _ = read_tensors(weights)
     save_file(tensors, tmp_path / "small.safetensors")
     expected = embed(frame, weights)
@@ -104,7 +104,7 @@ def test_weights_of_either_format_are_the_same_and_of_another_content_are_not(fr
     assert np.abs(embed(frame, same_place) - expected).max() > 1e-3
 
 
-def test_weights_that_changed_after_the_frame_was_made_are_refused(weights, tmp_path):
+def test_weights_that_change_after_the_check_are_refused(weights, tmp_path):
     copy = tmp_path / "copy.pt"
     copy.write_bytes(weights.read_bytes())
     spec = EncoderSpec.of(image_files.MODEL, copy, "float32")
@@ -118,7 +118,7 @@ class Escape:
         return os.system, (f"touch {self.path}",)
 
 
-def test_no_file_runs_code_and_what_is_no_checkpoint_is_named(frame, weights, tmp_path):
+def test_weights_never_run_code_and_other_files_are_refused(frame, weights, tmp_path):
     escape = Escape()
     escape.path = tmp_path / "escaped"
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps(escape))
@@ -127,14 +127,14 @@ def test_no_file_runs_code_and_what_is_no_checkpoint_is_named(frame, weights, tm
         warnings.simplefilter("ignore", FutureWarning)  # It goes away, the files that were made with it do not.
         torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))
     (tmp_path / "page.pt").write_bytes(b"<!DOCTYPE html><html></html>")
-    (tmp_path / "cut.pt").write_bytes(weights.read_bytes()[:9_000])
+    (tmp_path / "truncated.pt").write_bytes(weights.read_bytes()[:9_000])
     save_file({"weight": torch.ones(1, 768), "bias": torch.ones(1)}, tmp_path / "head.safetensors")
     for name, message in (
         ("pickle.pt", "asks to run code"),
         ("zip.pt", "asks to run code"),
         ("script.pt", "asks to run code"),
         ("page.pt", "got an HTML page"),
-        ("cut.pt", "damaged"),
+        ("truncated.pt", "damaged"),
         ("head.safetensors", "expected the weights of tiny-clip"),
     ):
         with pytest.raises(EncoderError, match=message) as caught:
@@ -143,7 +143,7 @@ def test_no_file_runs_code_and_what_is_no_checkpoint_is_named(frame, weights, tm
     assert not escape.path.exists()
 
 
-def test_pictures_are_given_as_the_weights_were_trained(tmp_path, weights):
+def test_preprocess_configs_are_those_of_the_weights(tmp_path, weights):
     """SigLIP's weights want another mean color than CLIP's, and ViT-L-14's are published with two."""
     checkpoint = tmp_path / "weights.pt"
     checkpoint.write_bytes(weights.read_bytes())
@@ -153,14 +153,14 @@ def test_pictures_are_given_as_the_weights_were_trained(tmp_path, weights):
     assert (clip["mean"], clip["std"], clip["resize_mode"]) == (*OPENAI, "shortest")
     with pytest.raises(EncoderError, match=r"expected open_clip_config.json beside .*several mean colors"):
         fetch_weights("ViT-L-14", "file", str(checkpoint))
-    told = {"model_cfg": {"quick_gelu": False}, "preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "size": [224, 224]}}
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(told))
+    config = {"model_cfg": {"quick_gelu": False}, "preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "size": [224, 224]}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     assert fetch_weights("ViT-L-14", "file", str(checkpoint))[1] == {"mean": [0.1, 0.2, 0.3]}
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({**told, "model_cfg": {"quick_gelu": True}}))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({**config, "model_cfg": {"quick_gelu": True}}))
     with pytest.raises(EncoderError, match="expected model='ViT-L-14-quickgelu'"):
         fetch_weights("ViT-L-14", "file", str(checkpoint))
     (tmp_path / "open_clip_config.json").write_text("[]")
-    with pytest.raises(EncoderError, match="expected open_clip's configuration"):
+    with pytest.raises(EncoderError, match="expected open_clip's model_cfg"):
         fetch_weights("ViT-L-14", "file", str(checkpoint))
 
 
@@ -170,13 +170,13 @@ from pathlib import Path
 open_clip.add_model_config(Path(sys.argv[1]))
 import dask_aesthetic
 from helpers import image_files
-frame = pd.DataFrame({"image": image_files.pictures(5)})
+frame = pd.DataFrame({"image": image_files.images(5)})
 out = frame.aesthetic.embed(model=image_files.MODEL, pretrained=sys.argv[2], on_invalid="raise")
 pd.DataFrame(out["image_embedding"].tolist()).to_parquet(sys.argv[3])
 """
 
 
-def test_a_repository_at_a_revision_is_downloaded_and_checked(frame, weights, tmp_path):
+def test_a_hub_repository_is_downloaded_and_checked(frame, weights, tmp_path):
     from safetensors.torch import save
 
     config = {"model_cfg": image_files.CONFIG, "preprocess_cfg": {"mean": [0.3] * 3, "std": [0.2] * 3}}
@@ -187,12 +187,12 @@ def test_a_repository_at_a_revision_is_downloaded_and_checked(frame, weights, tm
     out = tmp_path / "out.parquet"
     with serving() as hub:
         hub.answers.update({f"someone/clip/{name}": answer for name, answer in bodies.items()})
-        told = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+        settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
         kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         path = os.pathsep.join([*sys.path, str(Path(__file__).parents[1])])
         command = [sys.executable, "-c", HUB, str(weights.parent), f"someone/clip@{REVISION}", str(out)]
         done = subprocess.run(
-            command, env={**kept, **told, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120
+            command, env={**kept, **settings, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120
         )
     assert done.returncode == 0, done.stderr
     model = open_clip.create_model(
@@ -206,7 +206,7 @@ def test_a_repository_at_a_revision_is_downloaded_and_checked(frame, weights, tm
     assert np.abs(pd.read_parquet(out).to_numpy() - expected).max() < 1e-6
 
 
-def test_a_batch_that_runs_out_of_memory_is_halved_and_stays_so(frame, weights, monkeypatch):
+def test_a_batch_that_runs_out_of_memory_is_halved_for_the_rest_of_the_run(frame, weights, monkeypatch):
     expected = embed(frame, weights, batch_size=1)
     encoder = encoders.load_encoder(EncoderSpec.of(image_files.MODEL, weights, "auto"))
     seen: list[int] = []
@@ -235,13 +235,13 @@ def test_a_batch_that_runs_out_of_memory_is_halved_and_stays_so(frame, weights, 
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_is_near_and_of_unit_length(frame, weights, precision):
-    whole, half = embed(frame, weights), embed(frame, weights, precision=precision)
-    assert 0 < np.abs(whole - half).max() < 0.02
+def test_half_precision_is_close_and_normalized(frame, weights, precision):
+    full, half = embed(frame, weights), embed(frame, weights, precision=precision)
+    assert 0 < np.abs(full - half).max() < 0.02
     assert np.abs(np.linalg.norm(half.astype(np.float64), axis=1) - 1).max() < 1e-6
 
 
-def test_a_model_that_means_something_else_in_a_worker_is_refused(weights, tmp_path):
+def test_another_architecture_config_in_a_worker_is_refused(weights, tmp_path):
     spec = EncoderSpec.of(image_files.MODEL, weights, "float32")
     other = EncoderSpec(**{**vars(spec), "architecture": json.dumps({"embed_dim": 64}), "precision": "auto"})
     with pytest.raises(EncoderError, match="the same configuration of 'tiny-clip' in every worker"):
@@ -249,16 +249,16 @@ def test_a_model_that_means_something_else_in_a_worker_is_refused(weights, tmp_p
 
 
 @pytest.mark.parametrize(("module", "package"), [("open_clip", "open_clip"), ("PIL", "Pillow")])
-def test_a_missing_package_is_named_with_what_installs_it(frame, weights, monkeypatch, module, package):
+def test_a_missing_package_is_named_with_its_extra(frame, weights, monkeypatch, module, package):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingDependencyError, match=rf"{package}.*pip install 'dask-aesthetic\[embed\]'"):
         embed(frame, weights)
 
 
-def test_an_open_clip_that_does_not_load_is_told_with_what_mends_it(frame, weights, monkeypatch, tmp_path):
-    told = "operator torchvision::nms does not exist"  # What torchvision says beside another build of torch.
-    (tmp_path / "open_clip.py").write_text(f"raise RuntimeError({told!r})")
+def test_an_open_clip_that_does_not_import_is_refused_with_a_remedy(frame, weights, monkeypatch, tmp_path):
+    message = "operator torchvision::nms does not exist"  # What torchvision says beside another build of torch.
+    (tmp_path / "open_clip.py").write_text(f"raise RuntimeError({message!r})")
     monkeypatch.delitem(sys.modules, "open_clip")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(EncoderError, match=f"got RuntimeError: {told}.* pip install --force-reinstall torch"):
+    with pytest.raises(EncoderError, match=f"got RuntimeError: {message}.* pip install --force-reinstall torch"):
         embed(frame, weights)

@@ -26,16 +26,16 @@ from helpers import image_files
 
 # Of what the folder holds besides, nothing is a picture.
 FILES = {
-    "b.png": image_files.picture(0),
-    "a.JPG": image_files.picture(1),
-    "cats/1.jpg": image_files.picture(2),
+    "b.png": image_files.image(0),
+    "a.JPG": image_files.image(1),
+    "cats/1.jpg": image_files.image(2),
     "cats/2.jpeg": b"",
     "cats/3.webp": b"<html>",
-    "cats/deep/4.jpg": image_files.cut(image_files.picture(4), 50),
-    "cats/deep/5.gif": image_files.picture(5),
+    "cats/deep/4.jpg": image_files.truncate(image_files.image(4), 50),
+    "cats/deep/5.gif": image_files.image(5),
     "cats/1.txt": b"a cat",
     "cats/1.json": b"{}",
-    ".hidden/6.jpg": image_files.picture(6),
+    ".hidden/6.jpg": image_files.image(6),
 }
 ORDER = ["cats/1.jpg", "cats/2.jpeg", "cats/3.webp", "cats/deep/4.jpg", "cats/deep/5.gif", "a.JPG", "b.png"]
 BAD = {"cats/2.jpeg", "cats/3.webp", "cats/deep/4.jpg"}
@@ -86,7 +86,7 @@ def test_folders_of_many_are_cut_and_what_changes_is_scored_again_alone(folder, 
     before = chaos.committed(tmp_path / "out")
     assert sorted(before) == ["cats.00000-of-00002", "cats.00001-of-00002", "cats/deep", "images"]
     os.utime(folder / "b.png", (1, 1))  # The same content.
-    (folder / "cats/3.webp").write_bytes(image_files.picture(3))
+    (folder / "cats/3.webp").write_bytes(image_files.image(3))
     assert score().failed == {"undecodable": 2}
     after = chaos.committed(tmp_path / "out")
     assert [shard for shard in after if after[shard] != before[shard]] == ["cats.00001-of-00002"]
@@ -103,7 +103,7 @@ def test_what_can_no_longer_be_read_is_a_row(folder, options, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes, and names of any bytes")
 def test_pipes_and_names_that_are_no_text_stop_nothing(folder, score, tmp_path):
     os.mkfifo(folder / "c.jpg")
-    Path(os.fsdecode(os.fsencode(folder) + b"/d\xff.jpg")).write_bytes(image_files.picture(7))
+    Path(os.fsdecode(os.fsencode(folder) + b"/d\xff.jpg")).write_bytes(image_files.image(7))
     assert score(folder, tmp_path / "out").failed == {"undecodable": 3, "unreadable": 1}
     rows = written(tmp_path / "out").set_index("image_path")["status"]
     assert rows[str(folder / "c.jpg")] == "unreadable"
@@ -123,7 +123,7 @@ def test_urls_are_read_through_fsspec(score, tmp_path):
 
 
 def test_of_parquet_and_pictures_the_user_says_which(folder, score, tmp_path):
-    table = pa.table({"key": ["a"], "image": [image_files.picture(0)]})
+    table = pa.table({"key": ["a"], "image": [image_files.image(0)]})
     pq.write_table(table, folder / "more.parquet")
     with pytest.raises(InputError, match=r"expected \.parquet files or image files in .*, got both: say format="):
         score(folder, tmp_path / "out")
@@ -141,7 +141,7 @@ def test_no_pictures_are_refused(score, tmp_path):
 
 
 def test_an_underscore_hides_no_image_and_every_suffix_of_pillows_is_taken_in_any_case(score, tmp_path, caplog):
-    jpeg = image_files.picture(0)
+    jpeg = image_files.image(0)
     taken = ["IMG_1.jpg", "_DSC0001.JPG", "_MG_0002.jpg", "b.jfif", "c.JPE", "_edited/d.jpg", "e.Png", "f.mpo"]
     others = ["._IMG_1.jpg", ".thumbs/a.jpg", "g.heic", "notes.txt", "_albums/list.json", "Thumbs.db", "h.mov"]
     for name in [*taken, *others]:
@@ -163,7 +163,7 @@ def test_an_underscore_hides_no_image_and_every_suffix_of_pillows_is_taken_in_an
 def test_a_glob_takes_what_it_matches(score, tmp_path):
     for name in ("_DSC1.jpg", "a.heic", ".b.jpg"):
         (tmp_path / "in").mkdir(exist_ok=True)
-        (tmp_path / "in" / name).write_bytes(image_files.picture(0))
+        (tmp_path / "in" / name).write_bytes(image_files.image(0))
     assert score(tmp_path / "in/*", tmp_path / "out").scored == 2
 
 
@@ -171,7 +171,7 @@ def test_formats_of_photographers_are_decoded(tmp_path, score):
     from PIL import Image
 
     (tmp_path / "in").mkdir()
-    picture = Image.open(io.BytesIO(image_files.picture(0))).convert("RGB")
+    picture = Image.open(io.BytesIO(image_files.image(0))).convert("RGB")
     for name in ("a.jp2", "b.ppm", "c.tif", "d.bmp"):
         picture.save(tmp_path / "in" / name)
     score(tmp_path / "in", tmp_path / "out")

@@ -43,7 +43,7 @@ from helpers.tar_files import member, write
 
 PER_TAR = 8
 CUT = 3.3  # About half of the small model's scores are below.
-BAD = {"00002": b"", "00009": b"<html>", "00013": image_files.cut(image_files.picture(13), 50)}
+BAD = {"00002": b"", "00009": b"<html>", "00013": image_files.truncate(image_files.image(13), 50)}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def tars(tmp_path) -> Path:
         members = []
         for key in keys:
             members += [
-                member(f"{key}.jpg", BAD.get(key, image_files.picture(int(key)))),
+                member(f"{key}.jpg", BAD.get(key, image_files.image(int(key)))),
                 member(f"{key}.txt", b"a text"),
             ]
         write(tmp_path / f"in/{at:05d}.tar", *members, packed=at == 1)
@@ -130,7 +130,7 @@ def test_scores_of_tars_are_those_of_a_frame(tars, score, options, tmp_path):
 
 @pytest.mark.parametrize("kind", ["bytes", "struct", "path", "list"])
 def test_scores_of_parquet_files_are_those_of_a_frame(score, options, tmp_path, kind):
-    rows: list = [*image_files.pictures(11), None, b"<html>"]
+    rows: list = [*image_files.images(11), None, b"<html>"]
     if kind == "path":
         for at, data in enumerate(rows[:11]):
             (tmp_path / f"{at}.jpg").write_bytes(data)
@@ -153,16 +153,16 @@ def test_scores_of_parquet_files_are_those_of_a_frame(score, options, tmp_path, 
 
 
 def test_every_odd_picture_is_told_and_its_neighbours_are_as_they_were(score, options, tmp_path):
-    odd = image_files.odd_pictures()
+    odd = image_files.invalid_images()
     members, due = [], {}
     for at, (data, status) in enumerate(odd.values()):
-        members += [member(f"odd{at:03d}.jpg", data), member(f"good{at:03d}.jpg", image_files.picture(at))]
+        members += [member(f"odd{at:03d}.jpg", data), member(f"good{at:03d}.jpg", image_files.image(at))]
         due[f"odd{at:03d}"] = status
     write(tmp_path / "in/0.tar", *members)
     summary = score(tmp_path / "in", tmp_path / "out")
     assert dict(failures(tmp_path / "out").values()) == due
     assert (summary.rows, summary.scored) == (2 * len(odd), len(odd))
-    good = by_frame(pa.array(image_files.pictures(len(odd))), options)["aesthetic_score"]
+    good = by_frame(pa.array(image_files.images(len(odd))), options)["aesthetic_score"]
     got = pq.read_table(tmp_path / "out").to_pandas().set_index("key")["aesthetic_score"]
     assert np.abs(got[[f"good{at:03d}" for at in range(len(odd))]].to_numpy() - good.to_numpy()).max() < 1e-5
 
@@ -170,13 +170,13 @@ def test_every_odd_picture_is_told_and_its_neighbours_are_as_they_were(score, op
 def test_what_is_no_sample_of_a_tar_has_a_row_with_its_status(score, tmp_path):
     hostile = tar_files.hostile(tmp_path / "trap")
     odd = [
-        (member("twice.jpg", image_files.picture(1)), None),
-        (member("twice.jpg", image_files.picture(2)), "duplicate_member"),
+        (member("twice.jpg", image_files.image(1)), None),
+        (member("twice.jpg", image_files.image(2)), "duplicate_member"),
         (member("text.txt", b"alone"), "no_image"),
-        (member("both.jpg", image_files.picture(3)), None),
-        (member("both.png", image_files.picture(3, "PNG")), "several_images"),
+        (member("both.jpg", image_files.image(3)), None),
+        (member("both.png", image_files.image(3, "PNG")), "several_images"),
     ]
-    good = [member("good.jpg", image_files.picture(4)), member("good.txt", b"\xff"), member("good.txt", b"again")]
+    good = [member("good.jpg", image_files.image(4)), member("good.txt", b"\xff"), member("good.txt", b"again")]
     write(tmp_path / "in/0.tar", *(one for one, _ in hostile), *(one for one, _ in odd), *good)
     score(tmp_path / "in", tmp_path / "out", columns=["sample_status"])
     rows = pq.read_table(tmp_path / "out").to_pylist()
@@ -192,7 +192,7 @@ def test_what_is_no_sample_of_a_tar_has_a_row_with_its_status(score, tmp_path):
 def test_a_tar_that_is_cut_off_is_scored_up_to_there_and_stops_no_other(tars, score, tmp_path, packed):
     score(tars, tmp_path / "calm")
     victim = tars / f"0000{int(packed)}.tar"
-    victim.write_bytes(image_files.cut(victim.read_bytes(), 55))
+    victim.write_bytes(image_files.truncate(victim.read_bytes(), 55))
     summary = score(tars, tmp_path / "out")
     assert summary.failed["damaged"] == 2
     whole, cut = (pq.read_table(tmp_path / folder / f"{victim.stem}.parquet") for folder in ("calm", "out"))
@@ -229,7 +229,7 @@ def test_no_rows_are_an_output_of_none(score, tmp_path):
 
 
 def test_pictures_are_read_as_they_are_decoded(score, options, tmp_path, monkeypatch):
-    write(tmp_path / "in/0.tar", *(member(f"{at:03d}.jpg", image_files.picture(at % 5)) for at in range(150)))
+    write(tmp_path / "in/0.tar", *(member(f"{at:03d}.jpg", image_files.image(at % 5)) for at in range(150)))
     read, encoded = [], []
     read_member, encode = image_shards.read_member, encoder.Encoder.encode
     monkeypatch.setattr(image_shards, "read_member", lambda *where: read.append(1) or read_member(*where))
@@ -243,7 +243,7 @@ def test_pictures_are_read_as_they_are_decoded(score, options, tmp_path, monkeyp
 
 
 def test_a_stop_is_seen_between_batches_and_leaves_nothing_behind(options, tmp_path):
-    write(tmp_path / "in/0.tar", *(member(f"{at:03d}.jpg", image_files.picture(at % 5)) for at in range(150)))
+    write(tmp_path / "in/0.tar", *(member(f"{at:03d}.jpg", image_files.image(at % 5)) for at in range(150)))
     plan = plan_dataset(tmp_path / "in", tmp_path / "out", embed=True, **options)
     looks = iter([False, False])
     with pytest.raises(JobStoppedError):
@@ -294,7 +294,7 @@ def test_what_has_changed_is_scored_again_and_nothing_else(tars, score, tmp_path
     score(tars, tmp_path / "out")
     before = chaos.committed(tmp_path / "out")
     assert chaos.committed(tmp_path / "out") == before
-    write(tars / "00001.tar", member("00000.jpg", image_files.picture(99)))
+    write(tars / "00001.tar", member("00000.jpg", image_files.image(99)))
     (tars / "00000.tar").touch()
     score(tars, tmp_path / "out")
     after = chaos.committed(tmp_path / "out")
@@ -338,7 +338,7 @@ def test_other_settings_are_refused_unless_they_overwrite(tars, score, weights, 
             ColumnError,
             "image_column='picture' to be a column; the file has 'key', 'number', 'image'.*: 'key', 'image' \\(in",
         ),
-        ({"image_column": "number"}, ColumnError, "expected a picture per row in column 'number'"),
+        ({"image_column": "number"}, ColumnError, "expected an image per row in column 'number'"),
         ({"columns": ["image"]}, ColumnError, "expected column 'image' to pass through, the file has key, number"),
         ({"score_column": "image"}, ColumnError, "score_column='image' to differ from the image column"),
         ({"format": "npy"}, ArgumentError, "format to be one of 'auto', 'parquet', 'webdataset', 'images', got 'npy'"),
@@ -349,7 +349,7 @@ def test_other_settings_are_refused_unless_they_overwrite(tars, score, weights, 
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(options, tmp_path, changed, error, message):
-    images = pa.array(image_files.pictures(2))
+    images = pa.array(image_files.images(2))
     table = pa.table({"key": ["a", "b"], "number": [1, 2], "image": images})
     (tmp_path / "in").mkdir()
     pq.write_table(table, tmp_path / "in/a.parquet")
@@ -359,7 +359,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(options, tmp_path,
 
 
 def test_lists_of_pictures_want_a_word_on_which(score, tmp_path):
-    write_parquet(tmp_path / "in/a.parquet", pa.array([[image_files.picture(1)]]))
+    write_parquet(tmp_path / "in/a.parquet", pa.array([[image_files.image(1)]]))
     with pytest.raises(ArgumentError, match="pooling='first', 'mean' or 'max'"):
         score(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
