@@ -13,14 +13,14 @@ import pandas as pd
 from dask_aesthetic import embeddings
 from dask_aesthetic.check import (
     Check,
-    Facts,
+    Statistics,
     check_sample,
     check_spec,
-    chosen_parts,
-    facts_of,
-    pieces,
-    rows_each,
-    sum_facts,
+    choose_partitions,
+    measure_partition,
+    rows_per_partition,
+    slice_column,
+    sum_statistics,
 )
 from dask_aesthetic.distribution import Terms, add_groups, count_groups, count_terms
 from dask_aesthetic.errors import ArgumentError, ColumnError
@@ -41,9 +41,9 @@ from dask_aesthetic.predictors import NetworkPredictor, Predictor
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_column, status_column
 from dask_aesthetic.status import STATUS_DTYPE
 from dask_aesthetic.thresholds import check_scale
-from dask_aesthetic.unusable import count_in, warn_of, watch
+from dask_aesthetic.warn_unusable import count_unusable, warn_after_compute, warn_if_unusable
 
-FAN_IN = 16  # Distributions, or facts, added in one task.
+FAN_IN = 16  # Distributions, or statistics, added in one task.
 FAN_IN_LARGE = 4  # Normal equations, which are a thousand times larger.
 
 
@@ -53,13 +53,13 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: b
     refuse_replacing(frame.columns, spec.added, replace_columns)
     refuse_width(embeddings.width(column), spec.predictor, embedding_column)
     if isinstance(frame, dd.DataFrame):
-        watch()
+        warn_after_compute()
         # A Series and `assign` keep column projection: the embedding is read once, and not at all where no score
         # is asked for. `map_partitions` over the frame, even with `required_columns`, reads or scores more.
         meta = _meta(column, spec.score_column, "float32")
         scores = column.map_partitions(_score_partition, spec=graph_ready(spec), call=column._name, meta=meta)
     else:
-        scores = score_column(column, spec, seen=warn_of(column, spec))
+        scores = score_column(column, spec, seen=warn_if_unusable(column, spec))
     return frame.assign(**{spec.score_column: scores, spec.keep_column: scores >= spec.threshold.cut})
 
 
@@ -211,23 +211,27 @@ def check(frame: Any, embedding_column: str, sample: int | None, predictor: Pred
         refusal = str(error)
     column, whole = frame[embedding_column], None
     if isinstance(frame, dd.DataFrame):
-        facts, whole = _check_parts(column.to_delayed(), sample, graph_ready(spec))
+        statistics, whole = _check_partitions(column.to_delayed(), sample, graph_ready(spec))
     else:
-        facts = facts_of(pieces(column, sample), len(column), spec)
-    return Check.of(facts, embedding_column, predictor, whole, refusal, candidates)
+        statistics = measure_partition(slice_column(column, sample), len(column), spec)
+    return Check.of(statistics, embedding_column, predictor, whole, refusal, candidates)
 
 
-def _check_parts(parts: list[Any], sample: int | None, spec: Any) -> tuple[Facts, int | None]:
-    """Facts of partitions, or of the beginnings of some; and about how many rows all hold, if some were left out."""
-    chosen = chosen_parts(len(parts), sample)
-    each = rows_each(sample, len(chosen))
-    found = [dask.delayed(_check_part)(parts[at], each, spec) for at in chosen]
-    facts = tree_reduce(found, sum_facts).compute()
-    return facts, round(facts.held * len(parts) / len(chosen)) if len(chosen) < len(parts) else None
+def _check_partitions(partitions: list[Any], sample: int | None, spec: Any) -> tuple[Statistics, int | None]:
+    """Statistics of all or of the chosen partitions, and an estimate of all rows if some partitions are left out."""
+    chosen = choose_partitions(len(partitions), sample)
+    rows = rows_per_partition(sample, len(chosen))
+    # Scoring is timed once, on the first of them.
+    parts = [dask.delayed(_check_partition)(partitions[at], rows, spec, at == chosen[0]) for at in chosen]
+    while len(parts) > 1:
+        parts = [dask.delayed(sum_statistics)(parts[at : at + FAN_IN]) for at in range(0, len(parts), FAN_IN)]
+    statistics = parts[0].compute()
+    left_out = len(chosen) < len(partitions)
+    return statistics, round(statistics.partition_rows * len(partitions) / len(chosen)) if left_out else None
 
 
-def _check_part(column: Any, rows: int | None, spec: Any) -> Facts:
-    return facts_of([column.iloc[:rows]], len(column), spec)
+def _check_partition(column: Any, rows: int | None, spec: Any, timed: bool) -> Statistics:
+    return measure_partition([column.iloc[:rows]], len(column), spec, timed)
 
 
 def _is_float(dtype: Any) -> bool:
@@ -265,7 +269,7 @@ def _check_held(meta: Any, columns: Mapping[str, str], score_hint: str = "") -> 
 
 def _score_partition(column: Any, spec: Any, call: str, partition_info: dict[str, Any] | None = None) -> Any:
     number = partition_info["number"] if partition_info else None
-    return score_column(column, spec, number, count_in(call, column, spec, str(column.name)))
+    return score_column(column, spec, number, count_unusable(call, column, spec, str(column.name)))
 
 
 def _embed_partition(

@@ -1,4 +1,4 @@
-"""Facts of a partition's rows: what they are made of, their scores, lengths, repeats and places."""
+"""Statistics of a partition's rows, and the choice of the rows that a sample inspects."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ import numpy as np
 import torch
 
 from dask_aesthetic import embeddings
-from dask_aesthetic.check.columns import Make
-from dask_aesthetic.check.facts import Facts, sum_facts
-from dask_aesthetic.check.norms import Norms
-from dask_aesthetic.check.repeats import Repeats
-from dask_aesthetic.check.signature import ENCODER, KINDS, WIDTH, load_signature
+from dask_aesthetic.check.signature import KINDS, has_signature, load_signature
+from dask_aesthetic.check.statistics import (
+    PROBABILITY_STEPS,
+    DuplicateSample,
+    NormHistogram,
+    Statistics,
+    StorageStats,
+    sum_statistics,
+)
 from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.kernels import dots_and_norms, norms
@@ -24,135 +28,175 @@ from dask_aesthetic.predictors import Predictor, list_predictors
 from dask_aesthetic.scoring import ScoreSpec, score_runs
 from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.thresholds import Threshold
+from dask_aesthetic.validation import check_integer
 
-STEPS = 1 << 20  # Sureness is added up in whole steps, so that no order of adding can change it.
 LOW, HIGH = 1.0, 10.0
-TIMED = (2048, 16384)  # The fewest and the most rows of a partition that scoring is timed on.
+MIN_TIMED, MAX_TIMED = 2048, 16384  # Rows that scoring is timed on.
+SLICES = 32
+SLICE_ROWS = 1000
+
+
+def check_sample(sample: Any) -> int | None:
+    """Number of rows to inspect, None for all.
+
+    Raises
+    ------
+    ArgumentError
+        `sample` is no whole number from 1.
+    """
+    return None if sample is None else check_integer("sample", sample, minimum=1, unit="rows", default="None")
+
+
+def choose_partitions(partitions: int, sample: int | None) -> list[int]:
+    """Numbers of the partitions to inspect: all, or 32 or one per 1,000 rows of the sample, evenly spread.
+
+    Examples
+    --------
+    >>> choose_partitions(4, 100), choose_partitions(100, 10)[:4], len(choose_partitions(100, 50_000))
+    ([0, 1, 2, 3], [0, 3, 6, 9], 50)
+    """
+    count = partitions if sample is None else min(partitions, max(SLICES, sample // SLICE_ROWS))
+    return [at * partitions // count for at in range(count)]
+
+
+def rows_per_partition(sample: int | None, partitions: int) -> int | None:
+    """Number of first rows to inspect in each of the chosen partitions, None for all."""
+    return None if sample is None else -(-sample // partitions)
+
+
+def slice_column(column: Any, sample: int | None) -> list[Any]:
+    """Slices of a column in memory to inspect: the whole column, or the first rows of each of its 32nd parts."""
+    rows = len(column)
+    if sample is None or sample >= rows:
+        return [column]
+    starts = [part * rows // SLICES for part in choose_partitions(SLICES, sample)]
+    stops = [*starts[1:], rows]
+    each = rows_per_partition(sample, SLICES) or 0
+    return [
+        column.iloc[start : min(start + each, stop)] for start, stop in zip(starts, stops, strict=True) if start < stop
+    ]
 
 
 def check_spec(predictor: Predictor) -> ScoreSpec:
-    """How a check scores: raw."""
+    """Spec of raw scores, as a check computes them."""
     return ScoreSpec(predictor, Threshold(5.0), "score", "keep")
 
 
-def facts_of(columns: Sequence[Any], held: int, spec: ScoreSpec) -> Facts:
-    """Facts of pieces of a partition.
+def measure_partition(slices: Sequence[Any], rows: int, spec: ScoreSpec, timed: bool = True) -> Statistics:
+    """Statistics of slices of a partition.
 
     Parameters
     ----------
-    columns : sequence of pandas.Series or cudf.Series
-    held : int
-        Rows of the partition.
+    slices : sequence of pandas.Series or cudf.Series
+    rows : int
+        Rows of the whole partition.
     spec : ScoreSpec
         As `check_spec` gives it.
+    timed : bool
+        Time scoring, on the first slice that has rows.
     """
-    return sum_facts([replace(_nothing(spec), held=held), *(_facts_of_piece(column, spec) for column in columns)])
+    parts = [replace(_zero(spec), partition_rows=rows)]
+    for column in slices:
+        parts.append(_measure_slice(column, spec, timed))
+        timed = timed and not parts[-1].timed_rows
+    return sum_statistics(parts)
 
 
-def has_signature(predictor: Predictor) -> bool:
-    """Whether a predictor takes, as far as is known, embeddings of the encoder whose signature ships."""
-    return predictor.width == WIDTH and predictor.info.encoder in (ENCODER, "unknown")
-
-
-def _nothing(spec: ScoreSpec) -> Facts:
-    return Facts(ScoreDistribution(**_known(spec)))
+def _zero(spec: ScoreSpec) -> Statistics:
+    return Statistics(ScoreDistribution(**_known(spec)))
 
 
 def _known(spec: ScoreSpec) -> dict[str, Any]:
     return {"predictor": spec.predictor.info.name, "predictor_scale": spec.predictor.info.scale}
 
 
-def _facts_of_piece(column: Any, spec: ScoreSpec) -> Facts:
-    rows, nothing = len(column), _nothing(spec)
+def _measure_slice(column: Any, spec: ScoreSpec, timed: bool) -> Statistics:
+    rows, zero = len(column), _zero(spec)
     try:
         embeddings.runs(column, spec.predictor.width)
     except ColumnError as error:
-        return replace(nothing, rows=rows, refused=Counter({str(error): rows}))
-    make = Make.of(column)
+        return replace(zero, rows=rows, refused=Counter({str(error): rows}))
+    storage = StorageStats.of(column)
     known = {spec.predictor.width} | {info.width for info in list_predictors().values()}
     with embeddings.stream(column):
-        parts = [replace(nothing, rows=rows, **vars(make)), _scored(column, spec)]
-        for width in sorted(known & set(make.widths)):
+        parts = [replace(zero, rows=rows, **vars(storage)), _measure_scores(column, spec)]
+        for width in sorted(known & set(storage.widths)):
             for run in embeddings.runs(column, width):
                 status = run.status if run.present is None else run.status[run.present]
-                parts.append(facts_of_vectors(run.vectors, status, spec))
-    return sum_facts(parts)
+                parts.append(measure_vectors(run.vectors, status, spec))
+        if timed and rows:
+            timed_rows, seconds = _time_scoring(column, spec)
+            parts.append(replace(zero, timed_rows=timed_rows, seconds=seconds))
+    return sum_statistics(parts)
 
 
-def _scored(column: Any, spec: ScoreSpec) -> Facts:
+def _measure_scores(column: Any, spec: ScoreSpec) -> Statistics:
     width = spec.predictor.width
     scores, codes = (part.cpu().numpy() for part in score_runs(embeddings.runs(column, width), spec))
-    timed, seconds = _timed(column, spec)
     counts = np.bincount(codes, minlength=len(STATUSES)).tolist()
     return replace(
-        _nothing(spec),
+        _zero(spec),
         scores=ScoreDistribution.of(scores, status=np.array(STATUSES)[codes], **_known(spec)),
         status=Counter(dict(zip(STATUSES, counts, strict=True))),
         below=int((scores < LOW).sum()),
         above=int((scores > HIGH).sum()),
-        seconds=seconds,
-        timed=timed,
     )
 
 
-def _timed(column: Any, spec: ScoreSpec) -> tuple[int, float]:
-    """How many rows were scored once more, and how long it took; few rows are repeated, lest setting up counts."""
+def _time_scoring(column: Any, spec: ScoreSpec) -> tuple[int, float]:
+    """Number of rows and seconds of scoring them once more; few rows are repeated, lest the fixed cost dominate."""
     rows = len(column)
-    if not rows:
-        return 0, 0.0
-    part = column.iloc[: TIMED[1]] if rows >= TIMED[0] else column.iloc[np.resize(np.arange(rows), TIMED[0])]
+    part = column.iloc[:MAX_TIMED] if rows >= MIN_TIMED else column.iloc[np.resize(np.arange(rows), MIN_TIMED)]
     start = time.perf_counter()
     scores, _ = score_runs(embeddings.runs(part, spec.predictor.width), spec)
-    scores.cpu()  # A GPU is waited for.
+    scores.cpu()  # Synchronizes with a GPU.
     return len(part), time.perf_counter() - start
 
 
-def facts_of_vectors(vectors: torch.Tensor, status: torch.Tensor, spec: ScoreSpec) -> Facts:
-    """Facts of vectors of one width, whose status says so far which of them count."""
+def measure_vectors(vectors: torch.Tensor, status: torch.Tensor, spec: ScoreSpec) -> Statistics:
+    """Statistics of vectors of one width, shape (n, width), with their status codes so far, shape (n,)."""
     lengths = norms(vectors)
-    odd = embeddings.suspicious(lengths)
+    unusual = embeddings.suspicious(lengths)  # Zero, not finite, or beyond the range of float32.
     lengths, status = lengths.double(), status.clone()
-    units, found = embeddings.unit_vectors(vectors[odd])
-    lengths[odd] = _wide_norms(vectors[odd])
-    status[odd] = torch.where(status[odd] == Status.OK, found, status[odd])
+    units, found = embeddings.unit_vectors(vectors[unusual])
+    lengths[unusual] = _float64_norms(vectors[unusual])
+    status[unusual] = torch.where(status[unusual] == Status.OK, found, status[unusual])
     ok = status == Status.OK
-    facts = replace(
-        _nothing(spec),
-        norms=Norms.of(lengths[ok].cpu().numpy()),
+    statistics = replace(
+        _zero(spec),
+        norms=NormHistogram.of(lengths[ok].cpu().numpy()),
         not_finite=int((status == Status.NOT_FINITE).sum()),
         zero=int((status == Status.ZERO).sum()),
     )
     if vectors.shape[1] != spec.predictor.width:
-        return facts
-    facts = replace(facts, repeats=Repeats.of(vectors if bool(ok.all()) else vectors[ok]))
-    return _placed(facts, _cosines(vectors, odd, units)[ok.cpu().numpy()]) if has_signature(spec.predictor) else facts
+        return statistics
+    statistics = replace(statistics, duplicates=DuplicateSample.of(vectors if bool(ok.all()) else vectors[ok]))
+    if not has_signature(spec.predictor):
+        return statistics
+    probabilities = load_signature().probabilities(_cosines(vectors, unusual, units)[ok.cpu().numpy()])
+    kinds = np.bincount(probabilities.argmax(axis=1), minlength=len(KINDS)).tolist()
+    steps = np.rint(probabilities * PROBABILITY_STEPS).astype(np.int64).sum(axis=0).tolist()
+    return replace(
+        statistics,
+        kinds=Counter(dict(zip(KINDS, kinds, strict=True))),
+        probabilities=Counter(dict(zip(KINDS, steps, strict=True))),
+    )
 
 
-def _wide_norms(vectors: torch.Tensor) -> torch.Tensor:
-    """Norms that overflow or vanish in float32, in float64, where they do not."""
+def _float64_norms(vectors: torch.Tensor) -> torch.Tensor:
+    """Norms in float64 of vectors whose norms overflow or underflow in float32, shape (n,)."""
     wide = vectors.double()
     largest = wide.abs().amax(dim=1)
     return torch.linalg.vector_norm(wide / largest[:, None], dim=1) * largest
 
 
-def _cosines(vectors: torch.Tensor, odd: torch.Tensor, units: torch.Tensor) -> np.ndarray:
-    """Cosines with the directions of the signature, shape (n, 2); of odd vectors by their unit vectors."""
+def _cosines(vectors: torch.Tensor, unusual: torch.Tensor, units: torch.Tensor) -> np.ndarray:
+    """Cosines with the signature's directions, shape (n, 2); those of the unusual vectors from their unit vectors."""
     columns = []
-    for figures in load_signature().directions:
-        direction = torch.from_numpy(figures).to(vectors.device)
+    for values in load_signature().directions:
+        direction = torch.from_numpy(values).to(vectors.device)
         dots, lengths = dots_and_norms(vectors, direction)
         cosines = dots / lengths
-        cosines[odd] = (units @ direction.double()).float()
+        cosines[unusual] = (units @ direction.double()).float()
         columns.append(cosines.cpu().numpy())
     return np.stack(columns, axis=1)
-
-
-def _placed(facts: Facts, cosines: np.ndarray) -> Facts:
-    sureness = load_signature().sureness(cosines)
-    kinds = np.bincount(sureness.argmax(axis=1), minlength=len(KINDS)).tolist()
-    steps = np.rint(sureness * STEPS).astype(np.int64).sum(axis=0).tolist()
-    return replace(
-        facts,
-        kinds=Counter(dict(zip(KINDS, kinds, strict=True))),
-        sureness=Counter(dict(zip(KINDS, steps, strict=True))),
-    )

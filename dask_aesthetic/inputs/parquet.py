@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from dask_aesthetic.embeddings.arrow import is_float_list
 from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.id_columns import ID_COLUMNS
 from dask_aesthetic.inputs.file import File, RemoteStream
 
 # Decoded lists of 1024 rows of 768 floats are 3 MB: they stay in cache, and their memory is reused.
@@ -17,7 +18,6 @@ BATCH_ROWS = 1024
 TABLE_BATCH_ROWS = 1 << 16
 _FOOTER = 1 << 16  # Bytes that hold most footers.
 _PAGED = 1 << 20  # Bytes of one request where only the first rows are needed.
-ID_COLUMNS = ("key", "uid", "url", "hash", "id", "image_path")
 
 
 @dataclass(frozen=True)

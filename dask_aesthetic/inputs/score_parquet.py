@@ -35,7 +35,7 @@ from dask_aesthetic.inputs.partitions import (
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_array
 from dask_aesthetic.thresholds import Threshold
-from dask_aesthetic.unusable import count_in, watch
+from dask_aesthetic.warn_unusable import count_unusable, warn_after_compute
 
 # Location of a partition's embeddings: a constant text column, stored once.
 _LOCATION_TYPE = pa.dictionary(pa.int8(), pa.string())
@@ -165,7 +165,7 @@ def read_and_score(
         passthrough=passthrough,
     )
     meta = pd.Series([], dtype="float32", name=score_column, index=frame._meta.index)
-    watch()
+    warn_after_compute()
     scores = frame[score_column].map_partitions(
         _score,
         embedding_column,
@@ -216,7 +216,7 @@ def _score(
             if not batch.num_columns:
                 break
             scores, status = score_array(batch.column(0), spec, embedding_column, file.name, at)
-            count_in(call, batch.column(0), spec, embedding_column)(torch.from_numpy(status))
+            count_unusable(call, batch.column(0), spec, embedding_column)(torch.from_numpy(status))
             parts.append(scores)
             at += len(batch)
         if at != stop:

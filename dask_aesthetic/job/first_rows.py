@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dask_aesthetic.check import caution_of
+from dask_aesthetic.check import find_encoder_caution
 from dask_aesthetic.inputs.shards import Shard
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.scoring import width_error
@@ -45,7 +45,7 @@ def look_at_first_rows(
         if allow_unusable:
             return None
         raise width_error(widths, predictor, embedding_column, f" in shard {first.name}")
-    caution = caution_of(lists, predictor)
+    caution = find_encoder_caution(lists, predictor)
     return caution and f"first {len(lists):,} rows of shard {first.name}: {caution}"
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dask_aesthetic.errors import AestheticError, JobStoppedError, UnusableError
-from dask_aesthetic.inputs import parquet
+from dask_aesthetic.id_columns import ID_COLUMNS, find_id_column
 from dask_aesthetic.inputs.shards import Batches, Shard
 from dask_aesthetic.job.markers import ShardMarker, content_of, failures_name, output_name, read_marker
 from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, ScoreSettings, status_type
@@ -139,9 +139,9 @@ class _Writer:
         self.summary = JobSummary(files=1)
         self.failed: list[pa.Table] = []
         self._rows = 0
-        self._key = _key_column(settings.carried)
+        self._key = find_id_column(settings.carried.names)
         # Keys and scores hardly repeat, so dictionaries of them cost time and space.
-        unique = {*parquet.ID_COLUMNS, settings.spec.score_column.lower()}
+        unique = {*ID_COLUMNS, settings.spec.score_column.lower()}
         repeating = [name for name in self.schema.names if name.lower() not in unique]
         self._file = pq.ParquetWriter(path, self.schema, use_dictionary=repeating)
 
@@ -186,12 +186,6 @@ class _Writer:
         rows = pa.concat_tables(self.failed)
         name = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), np.int32)), pa.array([shard]))
         return pa.table([name, *rows.columns], schema=FAILED_SCHEMA)
-
-
-def _key_column(carried: pa.Schema) -> str | None:
-    """The carried column that tells rows apart best."""
-    names = {name.lower(): name for name in carried.names}
-    return next((names[name] for name in parquet.ID_COLUMNS if name in names), None)
 
 
 def _like(group: list[Scored], schema: pa.Schema) -> pa.Schema:

@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from typing import Any
 
 from dask_aesthetic.errors import MissingDependencyError
+from dask_aesthetic.id_columns import LABEL_COLUMNS, find_id_column
 from dask_aesthetic.thresholds import Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
 
 MOST_SAMPLES = 24
-KEY_COLUMNS = ("key", "uid", "id", "hash", "url", "image_path")  # What samples go by if nobody says.
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ReportSpec:
         check_integer("samples", samples, minimum=0, maximum=MOST_SAMPLES)
         check_integer("seed", seed)
         asked = {role: name for role, name in columns.items() if name is not None}
-        if "key_column" not in asked and (key := _key_among(held)) is not None:
+        if "key_column" not in asked and (key := find_id_column(held, LABEL_COLUMNS)) is not None:
             asked["key_column"] = key
         family, predictor = known.get("predictor_scale", "unknown"), known.get("predictor", "")
         cut = find_threshold(threshold, known["scale"], family, predictor)
@@ -95,8 +95,3 @@ def need(module: str, purpose: str, package: str | None = None) -> None:
     """Refuse to begin without an optional package."""
     if find_spec(module) is None:
         raise MissingDependencyError(package or module, "report", purpose)
-
-
-def _key_among(held: Iterable[object]) -> str | None:
-    names = {name.lower(): name for name in held if isinstance(name, str)}
-    return next((names[key] for key in KEY_COLUMNS if key in names), None)

@@ -15,11 +15,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+import learn_signature
 from dask_aesthetic import ArgumentError, Check, ColumnError, embeddings, hashing, load_predictor
-from dask_aesthetic.check import rebuild
-from dask_aesthetic.check.norms import Norms
-from dask_aesthetic.check.repeats import KEEP, Repeats
 from dask_aesthetic.check.signature import KINDS, load_signature
+from dask_aesthetic.check.statistics import MAX_DISTINCT, DuplicateSample, NormHistogram
 from dask_aesthetic.cli import main
 from dask_aesthetic.hashing import splitmix64
 from helpers import columns
@@ -53,7 +52,7 @@ def check(vectors, kind="list", dtype="float32", **options) -> Check:
     return columns.frame(vectors, kind, dtype).aesthetic.check(**options)
 
 
-def told(found: Check) -> dict:
+def comparable(found: Check) -> dict:
     """All that does not depend on the clock."""
     return {name: value for name, value in found.to_dict().items() if name != "seconds"}
 
@@ -71,7 +70,7 @@ def test_real_images_are_usable(verite, kind, dtype):
     found = check(verite, kind, dtype)
     assert found.usable
     assert found.verdict == "usable"
-    assert (found.rows, found.looked_at, found.widths, found.ok) == (509, 509, {768: 509}, 509)
+    assert (found.rows, found.inspected, found.widths, found.ok) == (509, 509, {768: 509}, 509)
     assert (found.normalized, found.encoder, found.encoder_rows["image"]) == (True, "image", 1.0)
     assert "caution" not in levels(found)
     distinct = len(np.unique(verite.astype(dtype).astype("float32"), axis=0))
@@ -83,7 +82,7 @@ def test_real_texts_get_a_caution_and_stay_usable(texts):
     found = check(texts)
     assert found.usable
     assert found.encoder == "text"
-    assert "where OpenAI's ViT-L/14 puts texts, not pictures (98% sure" in found.verdict
+    assert "where OpenAI's ViT-L/14 puts texts, not images (probability 98%" in found.verdict
     assert levels(found)[0] == "caution"
 
 
@@ -164,7 +163,7 @@ def test_a_mixture_is_told_with_its_shares(verite, texts):
     found = check(np.concatenate([verite, texts[:300]]))
     assert found.usable
     assert found.encoder_rows["image"] == pytest.approx(509 / 809)
-    assert "62.9% where it puts pictures" in found.verdict
+    assert "62.9% where it puts images" in found.verdict
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -207,20 +206,20 @@ def test_fixed_size_lists_with_nulls_and_holes(vectors):
 @pytest.mark.parametrize("partitions", [1, 3, 40])
 def test_the_same_on_every_partitioning_and_in_every_order(odd, verite, partitions):
     rows = odd + list(verite[:100])
-    expected = told(check(rows))
+    expected = comparable(check(rows))
     ddf = dd.from_pandas(columns.frame(rows, "list"), npartitions=partitions)
-    assert told(ddf.aesthetic.check()) == expected
+    assert comparable(ddf.aesthetic.check()) == expected
     empty = ddf.partitions[:1].map_partitions(lambda part: part.iloc[:0], meta=ddf._meta)
-    assert told(dd.concat([ddf, empty]).aesthetic.check()) == expected
+    assert comparable(dd.concat([ddf, empty]).aesthetic.check()) == expected
     shuffled = [rows[at] for at in np.random.default_rng(partitions).permutation(len(rows))]
-    assert told(check(shuffled)) == expected
+    assert comparable(check(shuffled)) == expected
 
 
 def test_a_network_goes_as_one_key(shared, vectors):
     frame = columns.frame(vectors[:50], "list")
     head = shared / "weights" / RELU
     found = dd.from_pandas(frame, npartitions=3).aesthetic.check(predictor=head)
-    assert told(found) == told(frame.aesthetic.check(predictor=head))
+    assert comparable(found) == comparable(frame.aesthetic.check(predictor=head))
     assert found.ok == 50
 
 
@@ -246,20 +245,20 @@ def test_a_sample_reads_some_partitions_and_their_beginnings(vectors):
     with dask.config.set(scheduler="synchronous"):
         found = ddf.aesthetic.check(sample=64)
         assert sorted(read) == [at * 100 // 32 for at in range(32)]
-        assert (found.looked_at, found.rows, found.rows_estimated, found.sampled) == (64, 2000, True, True)
+        assert (found.inspected, found.rows, found.rows_estimated, found.sampled) == (64, 2000, True, True)
         assert found.repeated == pytest.approx(1 - 2 / 64)
-        assert "about 2,000, of which 64 were looked at" in repr(found)
-        assert told(ddf.aesthetic.check(sample=64)) == told(found)
+        assert "about 2,000, 64 inspected" in repr(found)
+        assert comparable(ddf.aesthetic.check(sample=64)) == comparable(found)
         whole = ddf.aesthetic.check()
-    assert (whole.looked_at, whole.rows, whole.sampled) == (2000, 2000, False)
+    assert (whole.inspected, whole.rows, whole.sampled) == (2000, 2000, False)
 
 
 @pytest.mark.parametrize("sample", [1, 31, 32, 100, 299])
 def test_a_sample_of_a_frame_that_is_held(vectors, sample):
     found = check(vectors, sample=sample)
     assert found.rows == 300
-    assert sample <= found.looked_at <= sample + 31
-    assert found.sampled is (found.looked_at < 300)
+    assert sample <= found.inspected <= sample + 31
+    assert found.sampled is (found.inspected < 300)
     assert check(vectors, sample=300).sampled is False
 
 
@@ -361,7 +360,7 @@ def test_time_is_measured_and_grows_with_the_frame(vectors):
     few, many = check(vectors), check(np.concatenate([vectors] * 40))
     assert few.seconds > 0
     assert 4 < many.seconds / few.seconds < 400
-    assert "on one core, reading aside" in repr(few)
+    assert "on one core, without reading" in repr(few)
 
 
 def test_html_is_escaped_and_json_is_plain(odd):
@@ -382,9 +381,9 @@ def test_html_is_escaped_and_json_is_plain(odd):
 @pytest.mark.parametrize("norms", [[1.0], [1e-30, 1.0, 1e30], [0.995, 1.0, 1.02], list(np.geomspace(1e-3, 1e3, 4001))])
 def test_norms_against_numpy(norms):
     norms = np.random.default_rng(1).permutation(norms)
-    parts = [Norms.of(part) for part in np.array_split(norms, 3)]
+    parts = [NormHistogram.of(part) for part in np.array_split(norms, 3)]
     found = parts[2] + parts[0] + parts[1]
-    assert found == Norms.of(norms)
+    assert found == NormHistogram.of(norms)
     assert (found.min, found.max, found.count) == (norms.min(), norms.max(), len(norms))
     assert found.median == pytest.approx(np.sort(norms)[(len(norms) - 1) // 2], rel=1e-3)
     assert found.unit == (np.abs(norms - 1) <= 0.01).sum()
@@ -401,13 +400,13 @@ def test_repeats_are_counted_exactly_for_the_vectors_that_are_kept():
     rng = np.random.default_rng(9)
     rows = rng.integers(0, 1 << 30, (40_000, 2)).astype(np.float32)
     rows = rows[np.concatenate([np.arange(40_000), rng.integers(0, 40_000, 20_000)])]
-    whole = Repeats.of(torch.from_numpy(rows))
-    parts = [Repeats.of(torch.from_numpy(part)) for part in np.array_split(rng.permutation(rows), 7)]
+    whole = DuplicateSample.of(torch.from_numpy(rows))
+    parts = [DuplicateSample.of(torch.from_numpy(part)) for part in np.array_split(rng.permutation(rows), 7)]
     total = parts[6] + sum(parts[1:6], parts[0])
     assert np.array_equal(total.hashes, whole.hashes)
     assert np.array_equal(total.counts, whole.counts)
     _, counts = np.unique(rows, axis=0, return_counts=True)
-    assert (whole.distinct, whole.complete) == (KEEP, False)
+    assert whole.distinct == MAX_DISTINCT
     assert whole.share == pytest.approx(1 - len(counts) / len(rows), abs=0.01)
 
 
@@ -418,7 +417,7 @@ def test_vectors_that_hardly_differ_are_not_repeats():
         rows[at, at] = np.nextafter(rows[at, at], np.float32(np.inf))
     for at in range(768, 1536):
         rows[at] = np.roll(one, at - 767)
-    found = Repeats.of(torch.from_numpy(rows))
+    found = DuplicateSample.of(torch.from_numpy(rows))
     assert found.distinct == len(np.unique(rows, axis=0)) == 768 + 767
     assert (found.rows, found.most) == (2000, 2000 - 768 - 767 + 1)
 
@@ -430,31 +429,31 @@ def test_another_device_would_hash_alike():
 
 
 def test_the_signature_is_what_the_embeddings_give(shared):
-    images, texts, groups = rebuild.read(shared / "data/verite_l14")
+    images, texts, groups = learn_signature.read(shared / "data/verite_l14")
     shipped = load_signature()
     means = np.stack([images.mean(axis=0), texts.mean(axis=0)])
     assert np.allclose(shipped.directions, means / np.linalg.norm(means, axis=1, keepdims=True), atol=1e-6)
-    again = rebuild.learn(images, texts, len(np.unique(groups)), seed=rebuild.FOLDS)
+    again = learn_signature.learn(images, texts, len(np.unique(groups)), seed=learn_signature.FOLDS)
     assert np.allclose(again.weight, shipped.weight, atol=0.05)
     assert np.allclose(again.bias, shipped.bias, atol=0.05)
 
 
 def test_no_group_shares_a_picture_or_a_caption_with_another(shared):
-    images, texts, groups = rebuild.read(shared / "data/verite_l14")
+    images, texts, groups = learn_signature.read(shared / "data/verite_l14")
     for vectors in (images, texts):
-        near = vectors @ vectors.T > rebuild.NEARLY_SAME
+        near = vectors @ vectors.T > learn_signature.NEAR_DUPLICATE
         assert (groups[:, None] == groups)[near].all()
 
 
 def test_held_out_articles_are_told_apart(shared, ratings):
-    images, texts, groups = rebuild.read(shared / "data/verite_l14")
+    images, texts, groups = learn_signature.read(shared / "data/verite_l14")
     test = groups % 2 == 1
-    signature = rebuild.learn(images[~test], texts[~test], len(np.unique(groups[~test])), seed=1)
+    signature = learn_signature.learn(images[~test], texts[~test], len(np.unique(groups[~test])), seed=1)
     rotation = np.linalg.qr(np.random.default_rng(99).standard_normal((768, 768)))[0]
     right = {"image": images[test], "text": texts[test], "other": images[test] @ rotation}
     right["image"] = np.concatenate([right["image"], ratings])
     for kind, rows in right.items():
-        told = signature.sureness(rows @ signature.directions.T)
+        told = signature.probabilities(rows @ signature.directions.T)
         wrong = np.mean(told.argmax(axis=1) != KINDS.index(kind))
         assert wrong <= (0.03 if kind == "text" else 0)
         # Sure, and not surer than right.
@@ -481,7 +480,7 @@ def test_the_command_says_what_the_frame_says(tmp_path, vectors):
     assert done.output.startswith("Check of 'image_embedding' for laion-v2: usable, with 1 caution\n")
     assert "dictionary" not in done.output
     read = json.loads(run(file, "--json").output)
-    expected = json.loads(json.dumps(told(check(vectors))))
+    expected = json.loads(json.dumps(comparable(check(vectors))))
     assert {name: value for name, value in read.items() if name != "seconds"} == expected
 
 

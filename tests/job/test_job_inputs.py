@@ -246,8 +246,8 @@ def test_texts_and_other_encoders_are_cautioned_of_and_scored(shared, verite, tm
         assert json.loads(ended.out)["scored"] == len(rows)
         said[name] = ended.err
     assert said["images"] == ""
-    assert "first 509 rows of shard texts: rows lie where OpenAI's ViT-L/14 puts texts, not pictures" in said["texts"]
-    assert "rows lie neither where OpenAI's ViT-L/14 puts pictures" in said["others"]
+    assert "first 509 rows of shard texts: rows lie where OpenAI's ViT-L/14 puts texts, not images" in said["texts"]
+    assert "rows lie neither where OpenAI's ViT-L/14 puts images" in said["others"]
     again = commands.run("score", tmp_path / "texts.npy", tmp_path / "again", "--quiet", "--allow-unusable")
     assert "puts texts" in again.err
 
