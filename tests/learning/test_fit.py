@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors import safe_open
 
 from dask_aesthetic import (
@@ -65,6 +66,11 @@ def ridge(x, y, alpha, prior=None) -> tuple[np.ndarray, float]:
     system = np.vstack([np.hstack(columns_), np.hstack(pull)])
     found = np.linalg.lstsq(system, np.concatenate([y, np.zeros(width)]), rcond=None)[0]
     return found[:width], found[width]
+
+
+def folds_of(frame, folds: int, seed: int) -> np.ndarray:
+    """Fold of each row."""
+    return fit.fold_of(hash_rows(torch.from_numpy(np.stack(frame["image_embedding"].to_numpy())), seed), folds)
 
 
 def ranks(values) -> np.ndarray:
@@ -123,14 +129,13 @@ def test_laion_is_recovered_from_noisy_scores_of_real_images(rated):
 
 
 def test_taste_is_learned_from_real_images_without_the_right_prior(verite):
-    laion, other = load_predictor(), load_predictor("laion-v2-ava")
-    frame = columns.frame(verite[:, :128].copy(), "list")
-    frame["rating"] = unit(verite[:, :128]) @ laion.weight[:128]
-    info = PredictorInfo(name="other", width=128)
-    for prior in (None, AffinePredictor(other.weight[:128], other.bias, info)):
-        taste = frame.aesthetic.fit("rating", prior=prior, width=128, folds=3)
-        assert taste.held_out.pearson > 0.85
-        assert taste.held_out.spearman > 0.85
+    vectors, laion, other = verite[:, :256].copy(), load_predictor(), load_predictor("laion-v2-ava")
+    frame = columns.frame(vectors, "list").assign(rating=unit(vectors) @ laion.weight[:256])
+    info = PredictorInfo(name="other", width=256)
+    for prior in (None, AffinePredictor(other.weight[:256], other.bias, info)):
+        taste = frame.aesthetic.fit("rating", prior=prior, width=256, folds=2)  # 254 training rows, 256 weights.
+        assert taste.held_out.pearson > 0.8
+        assert taste.held_out.spearman > 0.8
         assert taste.held_out.rmse < 0.55 * taste.spread
         if prior is not None:
             assert taste.held_out.rmse < taste.prior_held_out.rmse
@@ -169,7 +174,7 @@ def test_held_out_figures_equal_fits_without_the_fold():
     frame, _ = small(noise=1.0)
     frame["image_embedding"] = frame["image_embedding"].repeat(2)[:200].to_numpy()  # Each embedding comes twice.
     x, y = unit(np.stack(frame["image_embedding"].to_numpy())), frame["rating"].to_numpy()
-    fold = fit.fold_of(hash_rows(torch_of(frame), 4), 3)
+    fold = folds_of(frame, 3, seed=4)
     assert (fold[::2] == fold[1::2]).all()
     assert set(fold) == {0, 1, 2}
     predicted = np.empty(len(y))
@@ -183,16 +188,10 @@ def test_held_out_figures_equal_fits_without_the_fold():
     assert found.spearman == pytest.approx(np.corrcoef(ranks(pairs[0]), ranks(pairs[1]))[0, 1], abs=1e-9)
 
 
-def torch_of(frame):
-    import torch
-
-    return torch.from_numpy(np.stack(frame["image_embedding"].to_numpy()))
-
-
 def test_alpha_is_chosen_by_held_out_rows():
     frame, _ = small(rows=40, noise=1.0)
     x, y = unit(np.stack(frame["image_embedding"].to_numpy())), frame["rating"].to_numpy()
-    fold = fit.fold_of(hash_rows(torch_of(frame), 0), 5)
+    fold = folds_of(frame, 5, seed=0)
 
     def error(alpha, folds) -> float:
         squares = 0.0
