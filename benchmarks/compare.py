@@ -1,7 +1,7 @@
-"""Compare two files of results: `python benchmarks/compare.py BEFORE.json AFTER.json`.
+"""Compare two result files: `python benchmarks/compare.py BEFORE.json AFTER.json`.
 
-Of every way that both hold: the median time per row of each, what became of it, and what became of its ratio to the
-first way of its case, which is the figure to trust where the two files come from different days or machines.
+For every way in both files: the median rows per second, the change of its time, and the change of its ratio to the
+first way of its case. Trust the ratio where the two files come from different days or machines.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from harness import KEYS, load, medians
 
 
 def compared(before: Path, after: Path) -> pd.DataFrame:
-    """A row per way that both files hold."""
+    """Table with a row per way in both files."""
     one, other = (
-        medians(pd.concat([pd.DataFrame(told["rows"]) for told in load(path).values()])).set_index(KEYS)
+        medians(pd.concat([pd.DataFrame(suite["rows"]) for suite in load(path).values()])).set_index(KEYS)
         for path in (before, after)
     )
     both = one.join(other, how="inner", lsuffix="_before", rsuffix="_after")
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("after", type=Path)
     options = parser.parse_args()
     for path in (options.before, options.after):
-        for name, told in load(path).items():
-            print(f"{path.name}, {name}: {told['machine']}")
+        for name, suite in load(path).items():
+            print(f"{path.name}, {name}: {suite['machine']}")
     print(compared(options.before, options.after).to_string())
 
 

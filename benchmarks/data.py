@@ -1,4 +1,4 @@
-"""Embeddings to measure with: random ones, since neither reading nor scoring depends on what they say."""
+"""Random embeddings for benchmarks: neither reading nor scoring time depends on the values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def vectors(rows: int, seed: int = 0) -> np.ndarray:
 
 
 def lists(matrix: np.ndarray, kind: pa.DataType) -> pa.Array:
-    """A matrix as lists of an Arrow type, without a copy."""
+    """Arrow list array of a matrix, without a copy."""
     leaves = pa.array(matrix.reshape(-1))
     if pa.types.is_fixed_size_list(kind):
         return pa.FixedSizeListArray.from_arrays(leaves, type=kind)
@@ -37,7 +37,7 @@ def frame(column: pa.Array) -> pd.DataFrame:
 
 
 def embeddings(files: int = FILES, rows: int = ROWS) -> Path:
-    """A folder of Parquet files of keys and embeddings as the README advises to write them; made once."""
+    """Folder of Parquet files with keys and embeddings, written as the README advises; made once."""
     folder = FOLDER / f"embeddings-{files}x{rows}"
     if len(list(folder.glob("*.parquet"))) < files:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def embeddings(files: int = FILES, rows: int = ROWS) -> Path:
 
 
 def linked(rows: int) -> Path:
-    """The same files under so many names that they have so many rows, so reading comes from the page cache."""
+    """Folder of links to the same files, so that many rows are read from the page cache."""
     made, links = embeddings(), FOLDER / f"links-{rows}"
     if not links.exists():
         links.mkdir()
@@ -60,7 +60,7 @@ def linked(rows: int) -> Path:
 
 
 def read(file: Path) -> None:
-    """The embeddings of a file, read in small batches, which is fastest, and dropped: the bound of all pipelines."""
+    """Read and drop the embeddings of a file in small batches: the lower bound of all pipelines."""
     with pq.ParquetFile(file, pre_buffer=False) as parquet:
         for _ in parquet.iter_batches(1024, columns=["image_embedding"], use_threads=False):
             pass

@@ -1,7 +1,7 @@
-"""Shapes of the one pass that GPUs take, beside a copy of the same memory: `python benchmarks/fused_shapes.py`.
+"""Block shapes of the fused GPU kernel, compared with a copy of the same memory: `python benchmarks/fused_shapes.py`.
 
-The fastest belongs into `dask_aesthetic/kernels/fused.py`. Another shape gives scores with other last bits, so it is
-chosen once, and not by the machine that runs.
+The fastest shape belongs in `dask_aesthetic/kernels/fused.py`. Another shape changes the last bits of scores, so the
+shape is fixed and not tuned at run time.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ def main() -> None:
         fused.ROWS, fused.CHUNK, fused.WARPS = shape
         return fused.dots_and_squares(x, weight)
 
-    told = {shape: [] for shape in shapes}
+    times = {shape: [] for shape in shapes}
     expected = shaped(here)
     copies = []
     for number in range(options.rounds + 1):
         copies.append(milliseconds(lambda: target.copy_(x)))
         for shape in shapes:
-            told[shape].append(milliseconds(lambda shape=shape: shaped(shape)))
+            times[shape].append(milliseconds(lambda shape=shape: shaped(shape)))
             if not number:
                 for mine, other in zip(shaped(shape), expected, strict=True):
                     torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-4)
     copy = median(copies[1:])
     print(f"copy: {2 * x.nbytes / copy / 1e6:,.0f} GB/s, read and written")
-    for shape in sorted(shapes, key=lambda shape: median(told[shape][1:])):
-        each = told[shape][1:]
+    for shape in sorted(shapes, key=lambda shape: median(times[shape][1:])):
+        each = times[shape][1:]
         print(
             "{:>3} rows, {:>3} floats, {} warps".format(*shape),
             f"{options.rows / median(each) / 1e3:8,.0f} M rows/s, {copy / median(each) / 2:.2f} of the bandwidth",

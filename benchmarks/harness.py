@@ -1,7 +1,7 @@
-"""Time ways to do the same work in turn, round by round, and keep every figure as a row.
+"""Benchmark harness: time ways to do the same work in turn, round by round, and save every time as a row.
 
-pytest-benchmark and asv time one function after the other, so on a shared machine, whose speed drifts by a third within
-minutes, their ratios drift with it. Here every round runs all ways of a case once, and a ratio is taken within a round.
+pytest-benchmark and asv time one function after another, so on a shared machine, whose speed drifts by a third within
+minutes, their ratios drift, too. Here every round runs all ways of a case once, and ratios are taken within a round.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Way:
     ----------
     name : str
     run : callable
-        A run; what it returns in seconds as a float is taken in place of its wall time.
+        One run; a float that it returns replaces the wall time in seconds.
     rows : int
-        How many rows a run works on.
+        Rows of one run.
     """
 
     name: str
@@ -42,17 +42,17 @@ class Way:
 
 @dataclass(frozen=True)
 class Case:
-    """Ways that are measured in turn; the first is what the others are held against.
+    """Ways that are measured in turn; the first is the reference of the ratios.
 
     Attributes
     ----------
     name : str
     ways : callable
-        A context manager that sets up, and gives the ways.
+        Context manager that sets up and yields the ways.
     rounds : int
-        Counted ones, after one to warm up.
+        Measured rounds, after one warm-up round.
     memory : bool
-        Whether every way's peak memory is measured too, in a process of its own.
+        Whether to measure the peak memory of every way, each in a process of its own.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Case:
 
 
 def measure(suite: str, case: Case, rounds: int | None = None) -> Iterator[dict[str, Any]]:
-    """A row per way and round: seconds, rows, and the time per row over that of the first way in the same round."""
+    """Measure a case: a row per way and round with seconds, rows, and the time per row relative to the first way."""
     with case.ways() as ways:
         for way in ways:
             way.run()
@@ -83,20 +83,20 @@ def measure(suite: str, case: Case, rounds: int | None = None) -> Iterator[dict[
 
 
 def timed(run: Run) -> float:
-    """Seconds that a run takes."""
+    """Wall time of a run in seconds."""
     start = time.perf_counter()
-    told = run()
-    return told if isinstance(told, float) else time.perf_counter() - start
+    seconds = run()
+    return seconds if isinstance(seconds, float) else time.perf_counter() - start
 
 
 def peak() -> int:
-    """Peak resident memory of this process, in bytes; what `resource` tells counts the parent's in."""
+    """Peak resident memory of this process in bytes; `resource` would include that of the parent."""
     status = Path("/proc/self/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
 
 
 def peaks(suite: str, case: Case, program: Path) -> Iterator[dict[str, Any]]:
-    """A row per way with the peak memory of a process that runs it once and does nothing else."""
+    """Measure peak memory: a row per way, from a process that runs it once."""
     with case.ways() as ways:
         names = [way.name for way in ways]
     for name in names:
@@ -106,9 +106,9 @@ def peaks(suite: str, case: Case, program: Path) -> Iterator[dict[str, Any]]:
 
 
 def medians(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of each way: rows per second, and the ratio, as medians with what they lie between."""
+    """Median rows per second and median, minimum and maximum ratio of each way."""
     rows = rows.dropna(subset=["seconds"]).assign(rate=lambda frame: frame["rows"] / frame["seconds"])
-    told = rows.groupby(KEYS, sort=False).agg(
+    summary = rows.groupby(KEYS, sort=False).agg(
         rows=("rows", "first"),
         rounds=("round", "nunique"),
         seconds=("seconds", "median"),
@@ -117,24 +117,24 @@ def medians(rows: pd.DataFrame) -> pd.DataFrame:
         low=("ratio", "min"),
         high=("ratio", "max"),
     )
-    return told.reset_index()
+    return summary.reset_index()
 
 
 def save(path: Path, suite: str, rows: list[dict[str, Any]], machine: str, more: dict[str, Any]) -> None:
-    """Put a suite's rows into a file of results, in place of those it had."""
-    told = json.loads(path.read_text()) if path.exists() else {}
-    told[suite] = {"machine": machine, **more, "rows": rows}
-    suites = ",\n".join(f"{json.dumps(name)}: {_lines(value)}" for name, value in sorted(told.items()))
+    """Save a suite's rows in a result file, replacing its earlier rows."""
+    results = json.loads(path.read_text()) if path.exists() else {}
+    results[suite] = {"machine": machine, **more, "rows": rows}
+    suites = ",\n".join(f"{json.dumps(name)}: {_lines(value)}" for name, value in sorted(results.items()))
     path.write_text(f"{{\n{suites}\n}}\n")
 
 
-def _lines(told: dict[str, Any]) -> str:
-    """A row to a line, so that files of results can be read and compared line by line."""
-    head = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in told.items() if key != "rows"]
-    rows = ",\n".join(f"  {json.dumps(row)}" for row in told["rows"])
+def _lines(suite: dict[str, Any]) -> str:
+    """JSON of a suite with a line per row, for line-by-line diffs."""
+    head = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in suite.items() if key != "rows"]
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in suite["rows"])
     return "{\n" + ",\n".join([*head, f' "rows": [\n{rows}\n ]']) + "\n}"
 
 
 def load(path: Path) -> dict[str, dict[str, Any]]:
-    """A file of results: of each suite the machine and its rows."""
+    """Load a result file: machine and rows of each suite."""
     return json.loads(path.read_text())

@@ -1,16 +1,16 @@
-"""Pictures to embeddings: decoding and preprocessing per core, and how busy the model is kept.
+"""Images to embeddings: decoding and preprocessing per core, and utilization of the model.
 
     python benchmarks/images.py preprocess [--rounds 7] [--json FILE]
     python benchmarks/images.py busy       [--large]    [--json FILE]
 
-preprocess: JPEGs of 640 x 480, natural by their spectrum, about 160 KB each, in memory; to what a ViT-L-14 takes, 224 x
-224. Round by round in turn, on one thread: Pillow's decoder alone (the bound), ours up to the bytes that go to the
-model, open_clip's own transform, torchvision's v2 transforms from Pillow and from tensors (with its own decoder, if it
-has one). Then ours on the threads of the pool. Only ours and open_clip's give CLIP's pixels exactly.
+preprocess: JPEGs of 640 x 480 with a natural spectrum, about 160 KB each, in memory, to the 224 x 224 of a ViT-L-14.
+Round by round in turn, on one thread: Pillow's decoder alone (the lower bound), ours up to the bytes for the model,
+open_clip's own transform, torchvision's v2 transforms from Pillow and from tensors (with its own decoder, if it has
+one). Then ours on the threads of the pool. Only ours and open_clip's give CLIP's pixels exactly.
 
-busy: `embed` of bytes in a frame, with models of three sizes and random weights; the share of the wall time in which
-the model was at work, beside what the same takes one after the other. Here model and decoders share the cores, so
-also with models elsewhere, as on a GPU: waits of so many pictures per second, which take no CPU.
+busy: `embed` of bytes in a frame, with models of three sizes and random weights: the share of the wall time in which
+the model runs, and the time of the same steps one after the other. Model and decoders share the cores here, so a
+model on another device is simulated, too: it waits for a fixed number of images per second, and takes no CPU.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from dask_aesthetic.images import EncoderSpec, encoder
 from dask_aesthetic.images.decode import decode_image, prepare_pillow
 from dask_aesthetic.images.pool import decoding, thread_count
 
-PICTURES, SIZE = 96, (640, 480)
+IMAGES, SIZE = 96, (640, 480)
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 2, "layers": 1}
-MODELS = {  # Layers, width, patch, pictures.
+MODELS = {  # Layers, width, patch, images.
     "small": (4, 256, 32, 384),
     "ViT-B-32": (12, 768, 32, 96),
     "ViT-L-14": (24, 1024, 14, 8),
@@ -49,7 +49,7 @@ MODELS = {  # Layers, width, patch, pictures.
 
 @cache
 def jpeg(seed: int) -> bytes:
-    """A picture whose amplitudes fall with frequency, as those of photographs do."""
+    """JPEG of noise whose amplitudes fall with frequency, as in photographs."""
     width, height = SIZE
     rng = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
@@ -67,7 +67,7 @@ def jpeg(seed: int) -> bytes:
 
 
 def checkpoint(folder: Path, name: str) -> dict[str, object]:
-    """A model of a size, with random weights, as arguments of `embed`."""
+    """Arguments of `embed` for a model of a size, with random weights."""
     layers, width, patch, _ = MODELS[name]
     config = {
         "embed_dim": 64,
@@ -82,7 +82,7 @@ def checkpoint(folder: Path, name: str) -> dict[str, object]:
 
 
 def ways(data: list[bytes], model: encoder.Encoder) -> dict[str, Callable[[], object]]:
-    """What takes all pictures from bytes on, one after the other."""
+    """Functions that preprocess all images from bytes, one after the other."""
     by_open_clip = open_clip.image_transform(model.side, is_train=False)
     normalize = v2.Normalize(by_open_clip.transforms[-1].mean, by_open_clip.transforms[-1].std)
     steps = [v2.Resize(224, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(224)]
@@ -111,9 +111,9 @@ def ways(data: list[bytes], model: encoder.Encoder) -> dict[str, Callable[[], ob
 
 
 def preprocess(rounds: int) -> dict:
-    data = [jpeg(seed) for seed in range(PICTURES)]
-    size = sum(map(len, data)) / PICTURES
-    print(f"{PICTURES} JPEGs of {SIZE[0]} x {SIZE[1]}, {size / 1024:.0f} KiB each; {rounds} rounds: median (min..max)")
+    data = [jpeg(seed) for seed in range(IMAGES)]
+    size = sum(map(len, data)) / IMAGES
+    print(f"{IMAGES} JPEGs of {SIZE[0]} x {SIZE[1]}, {size / 1024:.0f} KiB each; {rounds} rounds: median (min..max)")
     torch.set_num_threads(1)
     prepare_pillow()
     with TemporaryDirectory() as folder, decoding() as threads:
@@ -132,19 +132,19 @@ def preprocess(rounds: int) -> dict:
     first = next(iter(seconds.values()))
     rates, ratios = {}, {}
     for name, values in seconds.items():
-        rates[name] = [PICTURES / value for value in values]
+        rates[name] = [IMAGES / value for value in values]
         ratios[name] = [a / b for a, b in zip(values, first, strict=True)]
         print(
-            f"  {name:<42} {median(rates[name]):6.0f} pictures/s ({min(rates[name]):.0f}..{max(rates[name]):.0f})  "
+            f"  {name:<42} {median(rates[name]):6.0f} images/s ({min(rates[name]):.0f}..{max(rates[name]):.0f})  "
             f"over Pillow alone {median(ratios[name]):.2f} ({min(ratios[name]):.2f}..{max(ratios[name]):.2f})"
         )
-    return {"pictures": PICTURES, "bytes_each": size, "pictures_per_second": rates, "over_pillow_alone": ratios}
+    return {"images": IMAGES, "bytes_each": size, "images_per_second": rates, "over_pillow_alone": ratios}
 
 
-def elsewhere(rates: tuple[int, ...] = (50, 100, 150, 200)) -> dict:
-    """The share of the wall time in which a model is at work that takes no CPU."""
-    told = {}
-    frame = pd.DataFrame({"image": [jpeg(seed) for seed in range(PICTURES)] * 4})
+def on_another_device(rates: tuple[int, ...] = (50, 100, 150, 200)) -> dict:
+    """Share of the wall time in which a model on another device runs."""
+    results = {}
+    frame = pd.DataFrame({"image": [jpeg(seed) for seed in range(IMAGES)] * 4})
     encode = encoder.Encoder.encode
     with TemporaryDirectory() as folder:
         arguments = checkpoint(Path(folder), "small")
@@ -159,18 +159,18 @@ def elsewhere(rates: tuple[int, ...] = (50, 100, 150, 200)) -> dict:
             frame.aesthetic.embed(**arguments)
             wall = time.perf_counter() - start
             encoder.Encoder.encode = encode
-            told[rate] = len(frame) / rate / wall
-            print(f"  a model elsewhere, {rate:>3} pictures/s: at work {told[rate]:.0%} of the time")
-    return told
+            results[rate] = len(frame) / rate / wall
+            print(f"  a model on another device, {rate:>3} images/s: running {results[rate]:.0%} of the time")
+    return results
 
 
 def busy(large: bool) -> dict:
-    told = {}
+    results = {}
     encode = encoder.Encoder.encode
     for name, (*_, count) in MODELS.items():
         if name == "ViT-L-14" and not large:
             continue
-        some = [jpeg(seed) for seed in range(min(count, PICTURES))]
+        some = [jpeg(seed) for seed in range(min(count, IMAGES))]
         frame = pd.DataFrame({"image": [some[at % len(some)] for at in range(count)]})
         with TemporaryDirectory() as folder:
             arguments = checkpoint(Path(folder), name)
@@ -198,19 +198,19 @@ def busy(large: bool) -> dict:
             wall = time.perf_counter() - start
             encoder.Encoder.encode = encode
         assert (out["image_status"] == "ok").all()
-        told[name] = {
-            "pictures": count,
+        results[name] = {
+            "images": count,
             "prepare_on_one_thread": count / prepared,
             "encode_alone": count / alone,
             "embed": count / wall,
             "share_in_the_model": inside / wall,
         }
         print(
-            f"  {name:<9} {count:>4} pictures: {count / wall:6.1f} pictures/s, at work {inside / wall:.0%} of the "
+            f"  {name:<9} {count:>4} images: {count / wall:6.1f} images/s, running {inside / wall:.0%} of the "
             f"time; one after the other {count / (prepared + alone):.1f} (prepare {count / prepared:.0f} on "
             f"one thread, encode {count / alone:.1f})"
         )
-    return {"here": told, "elsewhere": elsewhere()}
+    return {"here": results, "elsewhere": on_another_device()}
 
 
 def main() -> None:
@@ -221,10 +221,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="Add the figures to this file.")
     options = parser.parse_args()
     print(machine())
-    told = preprocess(options.rounds) if options.part == "preprocess" else busy(options.large)
+    results = preprocess(options.rounds) if options.part == "preprocess" else busy(options.large)
     if options.json:
         before = json.loads(options.json.read_text()) if options.json.exists() else {}
-        options.json.write_text(json.dumps({**before, options.part: {"machine": machine(), **told}}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({**before, options.part: {"machine": machine(), **results}}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Jobs over Parquet files: their memory, and a long run. Their speed is measured by the pipeline suite.
+"""Jobs over Parquet files: peak memory, and a long run. The pipeline suite measures their speed.
 
     python benchmarks/job.py memory [--json FILE]
     python benchmarks/job.py long   [--rows 100000000] [--json FILE]
 
-memory: peak resident memory of the process and of the workers, each number of rows in processes of its own.
+memory: peak resident memory of the process and of the workers; each number of rows runs in its own processes.
 
-long: one job on two threads; rows per second in its first and last tenth, and what that makes of LAION's sets.
+long: one job on two threads; rows per second in its first and last tenth, and the extrapolation to LAION's sets.
 
-Both work on the files of the suites (`data.py`), under more names where there are to be more rows.
+Both read the files of the suites (`data.py`), by links where more rows are needed.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ def emptied(folder: Path) -> Path:
 
 
 def memory(sizes: tuple[int, ...] = (500_000, 2_000_000, 8_000_000)) -> dict:
-    told = {}
+    results = {}
     for rows in sizes:
         linked(rows)
         for executor in ("threads", "cluster"):
             command = [sys.executable, __file__, "measure", "--rows", str(rows), "--executor", executor]
             done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
-            told[f"{executor}, {rows:,} rows"] = json.loads(done.stdout.splitlines()[-1])
+            results[f"{executor}, {rows:,} rows"] = json.loads(done.stdout.splitlines()[-1])
             shown = ", ".join(
-                f"{who} {size / 2**20:,.0f} MiB" for who, size in told[f"{executor}, {rows:,} rows"].items()
+                f"{who} {size / 2**20:,.0f} MiB" for who, size in results[f"{executor}, {rows:,} rows"].items()
             )
             print(f"  {executor:<8} {rows:>10,} rows  {shown}", flush=True)
-    return {"peak_bytes": told}
+    return {"peak_bytes": results}
 
 
 def measure(rows: int, executor: str) -> None:
@@ -56,7 +56,7 @@ def measure(rows: int, executor: str) -> None:
     files, out = linked(rows), emptied(FOLDER / "out" / "measured")
     if executor == "threads":
         score_dataset(files, out, threads=2)
-        told = {"process": peak()}
+        results = {"process": peak()}
     else:
         with (
             local_cluster("cpu", n_workers=2, dashboard_address=":0") as cluster,
@@ -64,8 +64,8 @@ def measure(rows: int, executor: str) -> None:
         ):
             score_dataset(files, out, client=client)
             workers = list(client.run(peak).values())
-        told = {"driver": peak(), "worker 1": workers[0], "worker 2": workers[1]}
-    print(json.dumps(told))
+        results = {"driver": peak(), "worker 1": workers[0], "worker 2": workers[1]}
+    print(json.dumps(results))
 
 
 def long(rows: int) -> dict:
@@ -100,10 +100,12 @@ def main() -> None:
         measure(options.rows, options.executor)
         return
     print(machine())
-    told = memory() if options.part == "memory" else long(options.rows)
+    results = memory() if options.part == "memory" else long(options.rows)
     if options.json:
         before = json.loads(options.json.read_text()) if options.json.exists() else {}
-        options.json.write_text(json.dumps({**before, options.part: {"machine": machine(), **told}}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({**before, options.part: {"machine": machine(), **results}}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

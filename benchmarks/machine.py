@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""Description of the machine and libraries of a benchmark."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""All that only a GPU can show, in one run that needs nobody: `python benchmarks/proof.py [STEP ...] [--to GPU.md]`.
+"""Unattended run of all GPU tests and benchmarks: `python benchmarks/proof.py [STEP ...] [--to GPU.md]`.
 
-Every step is a process of its own with a time limit, and one that fails ends none of the others. What they print is
-put into the page; steps that are run again replace what they put there before. The exit status is the number of steps
-that failed.
+Every step is a process of its own with a time limit; a failed step does not end the others. The page holds the output
+of each step, and a repeated step replaces its earlier output. The exit status is the number of failed steps.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PYTHON, RESULTS = Path(sys.executable).name, "results.json"
 PYTEST = [PYTHON, "-m", "pytest", "-v", "--no-header", "-rPfEs", "--tb=short", "-m", "gpu or rapids"]
-ODD = "cluster or managed or proxies"
+SEPARATE = "cluster or managed or proxies"
 TESTS = ["tests/test_gpu.py", "tests/embeddings/test_backends.py", "tests/inputs/test_cudf.py"]
 STEPS = {
     "machine": (["nvidia-smi"], 60),
-    "tests": ([*PYTEST, "-k", f"not ({ODD})", *TESTS], 560),
+    "tests": ([*PYTEST, "-k", f"not ({SEPARATE})", *TESTS], 560),
     "fused": (
         [
             PYTHON,
@@ -39,7 +38,7 @@ STEPS = {
     "shapes": ([PYTHON, "benchmarks/fused_shapes.py"], 300),
     "bench": ([PYTHON, "benchmarks/run.py", "gpu", "--write", "--results", RESULTS], 590),
     "clusters": ([*PYTEST, "-k", "cluster", "tests/test_gpu.py"], 590),
-    # Last, since a machine may not bear them.
+    # Last, since some machines fail on managed memory.
     "managed": ([*PYTEST, "-k", "managed or proxies", "tests/test_gpu.py", "tests/test_rapids.py"], 400),
     "rapids": ([*PYTEST, "-k", "not proxies", "tests/test_rapids.py"], 400),
 }
@@ -49,11 +48,11 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
     "CUDF_PANDAS_RMM_MODE": "managed",  # Its pool would take most of the GPU.
 }
-HEAD = "# On a GPU\n\nWritten by `python benchmarks/proof.py`, which needs nobody.\n"
+HEAD = "# On a GPU\n\nWritten by `python benchmarks/proof.py`, unattended.\n"
 
 
 def run(command: list[str], limit: int) -> tuple[int, str]:
-    """Exit status and all that a command prints, which is shown meanwhile."""
+    """Run a command, print its output as it comes, and return exit status and output."""
     lines: list[str] = []
     with subprocess.Popen(  # noqa: S603
         ["timeout", "--kill-after=10", str(limit), *command],  # noqa: S607
@@ -71,7 +70,7 @@ def run(command: list[str], limit: int) -> tuple[int, str]:
 
 
 def sections(page: Path) -> dict[str, str]:
-    """What a page holds of each step."""
+    """Sections of the page by step."""
     if not page.exists():
         return {}
     parts = page.read_text().split("\n## ")[1:]
@@ -103,9 +102,9 @@ def main() -> None:
         print(f"== {name}: {verdict}, {seconds:.0f} s", flush=True)
         if status:
             failed.append(name)
-        told = sections(options.to)
-        told[name] = f"{verdict}, {seconds:.0f} s\n\n```\n$ {' '.join(command)}\n{text.strip()}\n```"
-        ordered = [f"\n## {step}\n\n{told[step]}\n" for step in STEPS if step in told]
+        outputs = sections(options.to)
+        outputs[name] = f"{verdict}, {seconds:.0f} s\n\n```\n$ {' '.join(command)}\n{text.strip()}\n```"
+        ordered = [f"\n## {step}\n\n{outputs[step]}\n" for step in STEPS if step in outputs]
         options.to.write_text(HEAD + "".join(ordered))
     print(f"\nfailed: {', '.join(failed) or 'none'}")
     sys.exit(len(failed))

@@ -2,10 +2,10 @@
 
     python benchmarks/run.py [kernel columns pipeline scale import peers gpu] [--rounds N] [--results FILE] [--write]
 
-Runs the suites (all but peers, which need environments of their own, and gpu, which needs one), puts every figure into
-`--results` (JSON, a row per way and round), and prints each case as a table. `--write` also puts the tables into
-RESULTS.md, and draws results.png. What is measured lies in the folder DASK_AESTHETIC_BENCH, or in one under the
-system's temporary folder: 10 GB, made once.
+Runs the suites (default: all but peers, which need environments of their own, and gpu), saves every time to `--results`
+(JSON, a row per way and round), and prints each case as a table. `--write` also writes the tables to RESULTS.md, and
+draws results.png. The data (10 GB, made once) is in the folder DASK_AESTHETIC_BENCH, by default under the system's
+temporary folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def cases(suite: str) -> list[Case]:
 
 
 def run(suite: str, results: Path, rounds: int | None) -> list[str]:
-    """Measure a suite, print it and keep it; the names of the cases that failed, which end none of the others."""
+    """Measure, print and save a suite; return the names of failed cases, which do not end the others."""
     rows, failed = [], []
     for case in cases(suite):
         try:
@@ -77,9 +77,9 @@ def main() -> None:
     print(machine(), flush=True)
     failed = [name for suite in options.suites or DEFAULT for name in run(suite, options.results, options.rounds)]
     if options.write:
-        told = load(options.results)
-        options.results.with_name("RESULTS.md").write_text(report(told))
-        draw(told, options.results.with_suffix(".png"))
+        results = load(options.results)
+        options.results.with_name("RESULTS.md").write_text(report(results))
+        draw(results, options.results.with_suffix(".png"))
     sys.exit(f"failed: {', '.join(failed)}" if failed else None)
 
 

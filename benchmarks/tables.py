@@ -20,14 +20,19 @@ TITLES = {
 
 
 def table(rows: pd.DataFrame) -> str:
-    """A case as a Markdown table: medians, and what single rounds lie between."""
-    told = medians(rows)
-    first = told["way"].iloc[0]
+    """Markdown table of a case: medians, and the range of single rounds."""
+    summary = medians(rows)
+    first = summary["way"].iloc[0]
     peaks = rows.dropna(subset=["peak"]).set_index("way")["peak"] if "peak" in rows else {}
-    unit = _unit(told["rows"].max())
+    unit = _unit(summary["rows"].max())
     head = ["", "rows", unit[0], f"time per row over “{first}”", *(["peak memory"] if len(peaks) else [])]
-    lines = [f"**{told['case'].iloc[0]}** ({told['rounds'].iloc[0]} rounds)", "", _row(head), _row(["---"] * len(head))]
-    for one in told.itertuples():
+    lines = [
+        f"**{summary['case'].iloc[0]}** ({summary['rounds'].iloc[0]} rounds)",
+        "",
+        _row(head),
+        _row(["---"] * len(head)),
+    ]
+    for one in summary.itertuples():
         cells = [one.way, f"{one.rows:,.0f}", unit[1](one), f"{one.ratio:.2f} ({one.low:.2f} to {one.high:.2f})"]
         if len(peaks):
             cells.append(f"{peaks[one.way] / 2**20:,.0f} MiB")
@@ -36,22 +41,22 @@ def table(rows: pd.DataFrame) -> str:
 
 
 def _unit(rows: int):
-    """What is told of a way's speed: seconds where rows mean nothing."""
+    """Unit of speed and its format: milliseconds where rows mean nothing."""
     if rows < 1000:
         return "ms each", lambda one: f"{1e3 * one.seconds / one.rows:,.1f}"
     return "rows/s", lambda one: f"{one.rate:,.0f}"
 
 
 def report(results: dict[str, dict[str, Any]]) -> str:
-    """All results as a page."""
-    suites = {name: pd.DataFrame(told["rows"]) for name, told in results.items()}
+    """Markdown page of all results."""
+    suites = {name: pd.DataFrame(summary["rows"]) for name, summary in results.items()}
     every = pd.concat(suites.values(), ignore_index=True)
     lines = [
         "# Results",
         "",
         "Printed by `make bench`, `make bench-peers` and `make bench-gpu` from [results.json](results.json); two such "
         "files are compared by `python benchmarks/compare.py`. Ways of a case are run in turn, round by round; ratios "
-        "are taken within a round, and told as the median and what all rounds lie between. Everything is read from the "
+        "are taken within a round; the tables show the median and the range of all rounds. Everything is read from the "
         "page cache. Peak memory is that of a process that does nothing else.",
         "",
         "## Targets",
@@ -76,11 +81,11 @@ def report(results: dict[str, dict[str, Any]]) -> str:
 
 
 def _profile(rows: pd.DataFrame) -> list[str]:
-    """Where the time of scoring in memory goes."""
-    told = medians(rows).set_index(["case", "way"])["ratio"]
+    """Text on where the time of scoring in memory goes."""
+    summary = medians(rows).set_index(["case", "way"])["ratio"]
     lines = []
     for threads in ("1 thread", "2 threads"):
-        case = told.get(f"float32 list, {threads}")
+        case = summary.get(f"float32 list, {threads}")
         if case is not None:
             one, both = case["numpy.vecdot with the weight"], case["numpy.vecdot with the weight and with itself"]
             lines += [
@@ -91,7 +96,7 @@ def _profile(rows: pd.DataFrame) -> list[str]:
                 "is numpy's BLAS at 768 floats a call; a fused pass would need a compiled kernel of our own, and give "
                 "scores with other last bits.",
             ]
-    case = told.get("two threads")
+    case = summary.get("two threads")
     if case is not None:
         lines += [
             "",
@@ -103,27 +108,27 @@ def _profile(rows: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _peers(told: dict[str, Any] | None) -> list[str]:
-    if told is None:
+def _peers(summary: dict[str, Any] | None) -> list[str]:
+    if summary is None:
         return []
-    each = [f"{one['version']} by {one['difference']:.0e}" for one in told.values()]
+    each = [f"{one['version']} by {one['difference']:.0e}" for one in summary.values()]
     return [f"Scores differ from ours at most: {', '.join(each[1:])}.", ""]
 
 
-def _simulation(told: dict[str, Any] | None) -> list[str]:
-    if told is None:
+def _simulation(summary: dict[str, Any] | None) -> list[str]:
+    if summary is None:
         return []
     lines = [
-        f"**Larger clusters, simulated** from {1e3 * told['driver']:.2f} ms of the driver's per shard and "
-        f"{told['shard']:.3f} s of a worker's per 25,000 rows, 20 shards per worker, with storage as fast as the page "
-        "cache was here",
+        f"**Larger clusters, simulated** from {1e3 * summary['driver']:.2f} ms of the driver's per shard and "
+        f"{summary['shard']:.3f} s of a worker's per 25,000 rows, 20 shards per worker, with storage as fast as the "
+        "page cache",
         "",
         _row(["workers", "rows per shard", "share of the workers' time at work", "rows/s"]),
         _row(["---"] * 4),
     ]
     lines += [
         _row([*(f"{one[name]:,}" for name in ("workers", "rows_per_shard", "efficiency", "rows_per_second"))])
-        for one in told["clusters"]
+        for one in summary["clusters"]
     ]
     return [*lines, ""]
 

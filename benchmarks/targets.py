@@ -1,4 +1,4 @@
-"""What the suites are to show: limits on medians of ratios."""
+"""Performance targets: limits on medians of ratios."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Target:
-    """A limit on the time of a way over that of another one of its case.
+    """Limit on the time of a way relative to another way of its case.
 
     Attributes
     ----------
     what : str
     suite, case, way, over : str
     limit : float
-        The longest that `way` may take, in units of `over`.
+        Maximum time of `way` in units of `over`.
     """
 
     what: str
@@ -27,7 +27,7 @@ class Target:
     limit: float
 
     def reached(self, rows: pd.DataFrame) -> tuple[float, float, float] | None:
-        """Median, least and largest ratio; None if it was not measured."""
+        """Median, minimum and maximum ratio; None if it was not measured."""
         rounds = rows.dropna(subset=["seconds"]).query("suite == @self.suite and case == @self.case")
         each = rounds.assign(each=rounds["seconds"] / rounds["rows"]).set_index("round").groupby("way")["each"]
         if not {self.way, self.over} <= set(each.groups):

@@ -1,7 +1,7 @@
-"""Run the notebooks in place: ``python notebooks/execute.py [NOTEBOOK ...]``, all of them if none is named.
+"""Run notebooks in place: ``python notebooks/execute.py [NOTEBOOK ...]``; default: all notebooks.
 
-Each runs in a fresh kernel of this very interpreter and in an empty folder of its own. What it shows is kept without
-what would differ from run to run and machine to machine.
+Each runs in a fresh kernel of this interpreter and in an empty folder of its own. Outputs are saved without the parts
+that change between runs and machines.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 NOTEBOOKS = sorted(Path(__file__).resolve().parent.glob("*.ipynb"))
-TIMEOUT = 240  # Seconds for a cell. A notebook takes a tenth of it, but not on a machine that is busy with other work.
+TIMEOUT = 240  # Seconds of a cell; a tenth suffices unless the machine is busy.
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-# What names a machine or a moment, and what stands for it.
+# Text that depends on machine or time, and its replacement.
 VOLATILE = (
     (re.compile(re.escape(tempfile.gettempdir()) + r"/\w+"), "temporary-folder"),
     (re.compile(r"(127\.0\.0\.1|localhost):\d+"), r"\1:8787"),
-    (re.compile(r"\nExpr=\w+\([0-9a-f]+\)$"), ""),  # In Dask's text for a frame: a hash of the folder, too.
+    (re.compile(r"\nExpr=\w+\([0-9a-f]+\)$"), ""),  # The repr of a Dask frame has a hash of the folder.
 )
 
 
 class ThisPython(AsyncKernelManager):
-    """Kernels of the interpreter that runs this, whichever are installed for Jupyter."""
+    """Kernel manager of this interpreter, independent of the kernels that Jupyter knows."""
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        # It would warn, and rightly, that it talks over the loopback unencrypted.
+        # ipykernel warns that its loopback connection is unencrypted.
         quiet = "--IPKernelApp.log_level=ERROR"
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
         return KernelSpec(argv=command, **METADATA["kernelspec"])
 
 
 def execute(notebook: NotebookNode, folder: Path) -> None:
-    """Run a notebook's cells in `folder`; what they show replaces what it showed before.
+    """Run a notebook's cells in `folder` and replace its outputs.
 
     Raises
     ------
     nbclient.exceptions.CellExecutionError
         A cell failed.
     """
-    environment = {**os.environ, "IPYTHONDIR": str(folder / ".ipython")}  # Nobody's own settings.
+    environment = {**os.environ, "IPYTHONDIR": str(folder / ".ipython")}  # Ignore user settings.
     resources = {"metadata": {"path": str(folder)}}
     client = NotebookClient(notebook, timeout=TIMEOUT, kernel_manager_class=ThisPython, resources=resources)
     client.execute(env=environment)
 
 
 def clean(notebook: NotebookNode) -> None:
-    """Leave what people read: no times of execution, ports, temporary folders and bars half drawn."""
+    """Remove execution times, ports, temporary folders and unfinished progress bars from a notebook."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = {}
@@ -71,19 +71,19 @@ def clean(notebook: NotebookNode) -> None:
 
 
 def joined(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
-    """Outputs, with pieces of a stream that follow each other as one."""
-    whole: list[NotebookNode] = []
+    """Join consecutive pieces of the same output stream."""
+    merged: list[NotebookNode] = []
     for output in outputs:
-        before = whole[-1] if whole else None
+        before = merged[-1] if merged else None
         if before is not None and output.output_type == "stream" and before.get("name") == output.name:
             before.text += output.text
         else:
-            whole.append(output)
-    return whole
+            merged.append(output)
+    return merged
 
 
-def settled(text: str) -> str:
-    """What was last drawn on each line of a terminal, where progress bars draw over themselves."""
+def final_lines(text: str) -> str:
+    """Final text of each terminal line, where progress bars overwrite themselves."""
     lines = []
     for line in text.replace("\x1b[2K", "").split("\n"):
         drawn = [piece.rstrip() for piece in line.split("\r") if piece.strip()]
@@ -93,15 +93,15 @@ def settled(text: str) -> str:
 
 def _clean_output(output: NotebookNode) -> None:
     if output.output_type == "stream":
-        output.text = _plain(settled(output.text))
+        output.text = _replace_volatile(final_lines(output.text))
         return
     output.metadata = {}
     for kind, value in output.get("data", {}).items():
         if kind.startswith("text/"):
-            output.data[kind] = _plain(value)
+            output.data[kind] = _replace_volatile(value)
 
 
-def _plain(text: str) -> str:
+def _replace_volatile(text: str) -> str:
     for pattern, name in VOLATILE:
         text = pattern.sub(name, text)
     return text

@@ -1,4 +1,4 @@
-"""The notebooks run as they stand, in a fresh kernel of this interpreter, and are committed with what they show."""
+"""Notebooks run unchanged in a fresh kernel of this interpreter, and are committed with their outputs."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SCORE, ETL, TASTE = "01-score-and-choose", "02-rapids-etl", "03-your-own-taste"
 
-# Appended to a notebook: what it has at its end, for the tests to look at.
+# Variables at the end of each notebook that the tests check; saved by an appended cell.
 FACTS = {
     SCORE: """
-        scores=scored["aesthetic_score"].compute(), keep=scored["keep"].compute(), cut=cut.value,
+        scores=scored["aesthetic_score"].compute(), keep=scored["keep"].compute(), threshold=threshold.value,
         kept=dd.read_parquet(folder / "kept")["aesthetic_score"].compute(), page=page.read_text(),
         usable=check.usable""",
     ETL: """
-        scores=(frame := ddf.aesthetic.score().compute())["aesthetic_score"], keep=frame["keep"], cut=cut.value,
-        kept=kept["aesthetic_score"], job=job["aesthetic_score"], job_keep=job["keep"], counted=again.kept,
+        scores=(frame := ddf.aesthetic.score().compute())["aesthetic_score"], keep=frame["keep"],
+        threshold=threshold.value, counted=again.kept,
+        kept=kept["aesthetic_score"], job=job["aesthetic_score"], job_keep=job["keep"],
         success=(folder / "scored" / "_SUCCESS").stat().st_size, cluster=cluster.status.name""",
     TASTE: """
-        unrated=unrated, liking=liking, laion=laion, own=own, cut=cut.value, best=cut.best["f1"],
+        unrated=unrated, liking=liking, laion=laion, own=own, threshold=threshold.value, best=threshold.best["f1"],
         labeled=labeled["aesthetic_score"], wanted=labeled["wanted"], kept=kept["aesthetic_score"],
         same=loaded == taste, held_out=taste.held_out.pearson, prior=taste.prior_held_out.pearson""",
 }
 
-# What names a machine: folders from the root, but not `</tr>` and `a/b`.
+# Absolute paths of a machine, but not `</tr>` and `a/b`.
 MACHINE = re.compile(r"(?<![\w.<])/(tmp|home|root|work|Users|var|opt|usr|private)\b|[A-Z]:\\\\")
 
 
@@ -52,7 +53,7 @@ def executing():
 
 @pytest.fixture(scope="module")
 def ran(executing, tmp_path_factory):
-    """A notebook as it runs, and its facts; each runs once."""
+    """Function that runs a notebook, once, and returns it with its facts."""
     done = {}
 
     def run(name: str) -> tuple[NotebookNode, dict[str, np.ndarray]]:
@@ -78,7 +79,7 @@ def outputs(notebook: NotebookNode) -> Iterator[NotebookNode]:
 
 
 def texts(notebook: NotebookNode) -> Iterator[str]:
-    """All that people read, but pictures."""
+    """All text of cells and outputs."""
     for cell in notebook.cells:
         yield cell.source
     for output in outputs(notebook):
@@ -86,25 +87,25 @@ def texts(notebook: NotebookNode) -> Iterator[str]:
         yield from (value for kind, value in output.get("data", {}).items() if kind.startswith("text/"))
 
 
-def test_the_notebooks_are_those_that_are_tested():
+def test_every_notebook_is_tested():
     assert [path.stem for path in NOTEBOOKS] == list(FACTS)
 
 
 @pytest.mark.timeout(600)  # Seconds, on a machine that is busy with other work.
 @pytest.mark.parametrize("name", FACTS)
 @pytest.mark.slow
-def test_a_notebook_runs_in_this_interpreter_and_says_nothing_on_standard_error_but_what_the_cluster_is(ran, name):
+def test_a_notebook_runs_and_prints_nothing_on_stderr_but_the_kind_of_cluster(ran, name):
     notebook, facts = ran(name)
     assert facts["python"].item() == sys.executable
-    said = "".join(output.text for output in outputs(notebook) if output.get("name") == "stderr")
-    assert [line for line in said.splitlines() if not line.startswith("local cluster: ")] == []
-    assert ("local cluster: " in said) == (name == ETL)
+    stderr = "".join(output.text for output in outputs(notebook) if output.get("name") == "stderr")
+    assert [line for line in stderr.splitlines() if not line.startswith("local cluster: ")] == []
+    assert ("local cluster: " in stderr) == (name == ETL)
     assert not any("Warning" in text for text in texts(notebook))
 
 
 @pytest.mark.parametrize("name", FACTS)
 @pytest.mark.slow
-def test_a_notebook_shows_the_kinds_of_output_that_are_committed(ran, executing, name):
+def test_a_notebook_has_the_kinds_of_output_that_are_committed(ran, executing, name):
     def kinds(notebook):
         return [
             sorted(
@@ -119,7 +120,7 @@ def test_a_notebook_shows_the_kinds_of_output_that_are_committed(ran, executing,
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_committed_with_outputs_that_people_can_read_anywhere(executing, path):
+def test_committed_outputs_can_be_read_anywhere(executing, path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -132,64 +133,64 @@ def test_a_notebook_is_committed_with_outputs_that_people_can_read_anywhere(exec
         assert shown <= {"text/plain", "text/html", "image/png"}, "a code host shows no widgets"
     assert not [text for text in texts(notebook) if MACHINE.search(text)]
     assert not any("\x1b" in text or "\r" in text for text in texts(notebook))
-    again = nbformat.from_dict(notebook)
-    executing.clean(again)
-    assert again == notebook, "run notebooks/execute.py"
+    cleaned = nbformat.from_dict(notebook)
+    executing.clean(cleaned)
+    assert cleaned == notebook, "run notebooks/execute.py"
     assert path.stat().st_size < 200_000
 
 
 @pytest.mark.slow
-def test_score_and_choose_keeps_what_numpy_keeps(ran):
+def test_score_and_choose_keeps_the_rows_that_numpy_keeps(ran):
     _, facts = ran(SCORE)
     scores = facts["scores"]
     assert len(scores) == 20_000
     assert facts["usable"]
     np.testing.assert_array_equal(facts["keep"], scores >= PRESETS["standard"])
-    np.testing.assert_array_equal(facts["kept"], scores[scores >= np.float32(facts["cut"])])
-    assert 0.2 <= (scores >= np.float32(facts["cut"])).sum() / np.isfinite(scores).sum() < 0.21
+    np.testing.assert_array_equal(facts["kept"], scores[scores >= np.float32(facts["threshold"])])
+    assert 0.2 <= (scores >= np.float32(facts["threshold"])).sum() / np.isfinite(scores).sum() < 0.21
     assert "</html>" in facts["page"].item()
     assert "Synthetic embeddings" in facts["page"].item()
 
 
 @pytest.mark.slow
-def test_on_a_cluster_graph_and_job_keep_what_numpy_keeps(ran):
+def test_graph_and_job_on_a_cluster_keep_the_rows_that_numpy_keeps(ran):
     _, facts = ran(ETL)
-    scores, cut = facts["scores"], np.float32(facts["cut"])
+    scores, threshold = facts["scores"], np.float32(facts["threshold"])
     np.testing.assert_array_equal(facts["keep"], scores >= PRESETS["standard"])
-    np.testing.assert_array_equal(facts["kept"], scores[scores >= cut])
+    np.testing.assert_array_equal(facts["kept"], scores[scores >= threshold])
     np.testing.assert_array_equal(facts["job"], scores)
-    np.testing.assert_array_equal(facts["job_keep"], scores >= cut)
-    assert facts["counted"] == (scores >= cut).sum()
+    np.testing.assert_array_equal(facts["job_keep"], scores >= threshold)
+    assert facts["counted"] == (scores >= threshold).sum()
     assert facts["success"] > 0
     assert facts["cluster"] == "closed"
 
 
 @pytest.mark.slow
-def test_your_own_taste_finds_the_rule_and_the_threshold_of_the_best_f1(ran):
+def test_your_own_taste_finds_the_rule_and_the_best_f1(ran):
     _, facts = ran(TASTE)
     unrated, liking = facts["unrated"], facts["liking"]
     assert len(unrated) == 7_500
 
-    def agrees(scores):
+    def correlation(scores):
         return np.corrcoef(scores[unrated], liking[unrated])[0, 1]
 
-    assert agrees(facts["own"]) > 0.9 > 0.6 > agrees(facts["laion"])
+    assert correlation(facts["own"]) > 0.9 > 0.6 > correlation(facts["laion"])
     assert facts["held_out"] > facts["prior"] + 0.2
     assert facts["same"]
-    cut = np.float32(facts["cut"])
-    np.testing.assert_array_equal(facts["kept"], facts["own"][facts["own"] >= cut])
+    threshold = np.float32(facts["threshold"])
+    np.testing.assert_array_equal(facts["kept"], facts["own"][facts["own"] >= threshold])
     labeled, wanted = facts["labeled"], facts["wanted"]
 
-    def f1(threshold):
-        kept = labeled >= threshold
+    def f1(cutoff):
+        kept = labeled >= cutoff
         return 2 * (kept & wanted).sum() / (kept.sum() + wanted.sum())
 
     assert len(labeled) == 500
-    assert f1(cut) == pytest.approx(max(map(f1, labeled)))
-    assert f1(cut) == pytest.approx(facts["best"])
+    assert f1(threshold) == pytest.approx(max(map(f1, labeled)))
+    assert f1(threshold) == pytest.approx(facts["best"])
 
 
-def test_executing_leaves_out_what_changes_from_run_to_run(executing, monkeypatch):
+def test_executing_removes_outputs_that_change_between_runs(executing, monkeypatch):
     bar = "\r[####    ] | 50% Completed |  0.1s\r[########] | 100% Completed |  0.2s\x1b[2K\r"
     folder = Path(tempfile.gettempdir()) / "ab_12cd"
     cell = new_code_cell(

@@ -1,8 +1,8 @@
 """The partition function of NeMo Curator 0.9's AestheticClassifier, by its own code, on a cuDF frame.
 
-Of its package only the two files of the classifier are run, read from its wheel: the package itself wants RAPIDS of
-its own time. What they import from elsewhere stands in here: a worker to keep the model on, and the wrapping of the
-scores in a list column that they are taken out of again at once.
+Only the two files of the classifier are run, from the wheel: the package itself needs an old RAPIDS. Stubs replace
+their other imports: the worker that holds the model, and the list column that wraps the scores before they are
+unwrapped again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 
 def classifier(wheel: Path, checkpoint: Path) -> Callable[[Any], Any]:
-    """What gives a partition, a cuDF frame with a column `image_embedding`, its `aesthetic_score`."""
+    """Function that adds `aesthetic_score` to a cuDF partition with a column `image_embedding`."""
     sys.path.insert(0, str(wheel))
     for name in ("nemo_curator", "nemo_curator.image", "nemo_curator.image.classifiers", "nemo_curator.utils"):
         _module(name, __path__=[f"{wheel}/{name.replace('.', '/')}"])
@@ -33,7 +33,7 @@ def classifier(wheel: Path, checkpoint: Path) -> Callable[[Any], Any]:
     made = AestheticClassifier(model_path=str(checkpoint))
 
     def score(frame: Any) -> Any:
-        with redirect_stdout(StringIO()):  # It tells of every partition.
+        with redirect_stdout(StringIO()):  # It prints a line per partition.
             return made._run_inference(frame, {"number": 0})
 
     return score

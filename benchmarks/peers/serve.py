@@ -1,9 +1,9 @@
-"""One peer in a process of its own environment: its own code, fed with embeddings that are in memory.
+"""Process of one peer in its own environment: it scores embeddings in memory by its own code.
 
     python serve.py PEER EMBEDDINGS.npy CHECKPOINTS SCORES.npy
 
-Scores once, saves the scores, says so with a line, then scores again at every line that it reads and answers with the
-seconds that it took.
+It scores once, saves the scores and prints a line; then it scores again at every line that it reads, and prints the
+seconds.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def simple_aesthetics_predictor(embeddings: np.ndarray, checkpoints: Path) -> Sc
 
 
 def pandas_and_torch(embeddings: np.ndarray, checkpoints: Path) -> Score:
-    """What LAION's script does, row after row of a pandas column put into batches."""
+    """LAION's script: rows of a pandas column, stacked into a matrix."""
     import pandas as pd
     import torch
     from torch import nn
@@ -149,7 +149,7 @@ def _batches(network: Callable, embeddings: np.ndarray, rows: int) -> Score:
 
 
 def _folded(checkpoints: Path) -> tuple[np.ndarray, float]:
-    """The head as one affine map, which is what makes it sayable in SQL."""
+    """The head as one affine map, which SQL can express."""
     import torch
 
     state = torch.load(checkpoints / HEAD, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""How Parquet writers and readers treat a column of embeddings: the same vectors in each kind of file."""
+"""Parquet writer options and readers for a column of embeddings, with the same vectors in each file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dask_aesthetic import read_and_score
 ROWS = 50_000
 HALF = pa.field("element", pa.float16(), nullable=False)
 PLAIN = {"use_dictionary": False, "compression": "NONE"}
-# What the field writes: pyarrow's defaults are snappy, dictionaries and elements that may be null.
+# pyarrow's defaults are snappy, dictionaries and nullable elements.
 KINDS = {
     "list, not null elements, plain": (pa.list_(data.ELEMENT), PLAIN),
     "list, plain": (pa.list_(pa.float32()), PLAIN),
@@ -35,7 +35,7 @@ KINDS = {
 
 
 def cases() -> Iterator[Case]:
-    """A case of all kinds of file under one reader, and per kind of file a case of all readers."""
+    """A case of all kinds of file with one reader, and a case of all readers per kind of file."""
     yield Case("read_and_score, by kind of file", _kinds, rounds=5)
     for kind in ("list, not null elements, plain", "list, pyarrow's defaults", "fixed-size list, plain"):
         yield Case(f"{kind}, by reader", partial(_readers, kind), rounds=5)
@@ -61,7 +61,7 @@ def _readers(kind: str) -> Iterator[list[Way]]:
 
 
 def written(kind: str) -> Path:
-    """A file of this kind, made once, with a row group of all its rows."""
+    """File of a kind with one row group; made once."""
     arrow, options = KINDS[kind]
     file = data.FOLDER / "columns" / f"{list(KINDS).index(kind)}-{ROWS}.parquet"
     if not file.exists():

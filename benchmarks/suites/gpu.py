@@ -1,8 +1,8 @@
-"""One GPU: arithmetic beside copying, a cuDF column beside NeMo Curator 0.x, and Parquet files and pictures to scores.
+"""One GPU: arithmetic versus copying, a cuDF column versus NeMo Curator 0.x, Parquet files and images to scores.
 
-What is not there is left out and told. The environment says where it is: CURATOR_0, the wheel of nemo-curator 0.9.0;
-CHECKPOINTS, a folder with the published head, `sac+logos+ava1-l14-linearMSE.pth`. DRY_RUN=1 goes through what needs
-torch alone on a CPU, with few rows; its figures mean nothing.
+Cases with missing requirements are left out and reported. Environment variables: CURATOR_0, the wheel of nemo-curator
+0.9.0; CHECKPOINTS, a folder with the published head, `sac+logos+ava1-l14-linearMSE.pth`. DRY_RUN=1 runs the cases that
+need only torch on a CPU, with few rows; its times mean nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DRY = bool(os.environ.get("DRY_RUN"))
 DEVICE = torch.device("cpu" if DRY else "cuda")
 ROWS, LAYERED, COLUMN = (2_000, 2_000, 2_000) if DRY else (2_000_000, 1 << 18, 1_000_000)
 FILES, FILE_ROWS = 8, 250_000
-PICTURES = 1024
+IMAGES = 1024
 MODEL = "ViT-L-14-quickgelu"
 
 
@@ -45,7 +45,7 @@ def cases() -> Iterator[Case]:
         (("cudf",), Case("a cuDF column", _column, rounds=15)),
         (("dask_cudf",), Case("Parquet files to scores, dask-cuDF", _parquet, rounds=9)),
         (("dask_cudf", "dask_cuda"), Case("Parquet files to scores, LocalCUDACluster", _cluster, rounds=5)),
-        (("open_clip",), Case(f"pictures to embeddings, {MODEL} in bfloat16", _pictures, rounds=3)),
+        (("open_clip",), Case(f"images to embeddings, {MODEL} in bfloat16", _images, rounds=3)),
     ):
         missing = [name for name in names if find_spec(name) is None]
         if missing or (DRY and "open_clip" not in names):
@@ -55,7 +55,7 @@ def cases() -> Iterator[Case]:
 
 
 def _timed(run: Callable[[], object]) -> Callable[[], float]:
-    """The device's own time for a run, in seconds."""
+    """Time of a run on the device, in seconds."""
 
     def timed() -> float | None:
         if DRY:
@@ -72,7 +72,7 @@ def _timed(run: Callable[[], object]) -> Callable[[], float]:
 
 
 def _finished(run: Callable[[], object]) -> Callable[[], None]:
-    """A run up to the end of what it started on the device."""
+    """A run that waits for the work it started on the device."""
 
     def finished() -> None:
         run()
@@ -147,7 +147,7 @@ def _column() -> Iterator[list[Way]]:
             - few.aesthetic.score()["aesthetic_score"].to_pandas()
         )
         print(f"NeMo Curator 0.9.0's scores differ from ours by at most {difference.max():.1e}", flush=True)
-        assert difference.max() < 1e-3  # Its products may be taken in TF32, and unit vectors are so in float32 alone.
+        assert difference.max() < 1e-3  # Its products may be TF32, and its vectors are normalized in float32.
         ways.append(
             Way("NeMo Curator 0.9.0's partition function", _finished(lambda: theirs(frame.copy(deep=False))), COLUMN)
         )
@@ -192,20 +192,20 @@ def _cluster() -> Iterator[list[Way]]:
     from dask_aesthetic.cluster import local_cluster
 
     gc.collect()
-    torch.cuda.empty_cache()  # What this process keeps, the worker's pool cannot have.
+    torch.cuda.empty_cache()  # Free this process's cache for the worker's memory pool.
     with local_cluster("gpu", rmm_pool_size=0.5) as cluster, cluster.get_client():
         yield _graphs(data.embeddings(FILES, FILE_ROWS))
 
 
 @contextmanager
-def _pictures() -> Iterator[list[Way]]:
+def _images() -> Iterator[list[Way]]:
     import open_clip
     import pandas as pd
     from images import jpeg
 
     from dask_aesthetic.images import EncoderSpec, encoder
 
-    count = 2 if DRY else PICTURES
+    count = 2 if DRY else IMAGES
     with TemporaryDirectory() as folder:
         weights = Path(folder, "random.pt")
         torch.save(open_clip.create_model(MODEL).state_dict(), weights)

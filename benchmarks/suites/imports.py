@@ -1,4 +1,4 @@
-"""What `import dask_aesthetic` costs beside `import dask.dataframe, torch`, which it cannot do without."""
+"""Time of `import dask_aesthetic` versus `import dask.dataframe, torch`, in fresh interpreters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scoring embeddings that are in memory, beside numpy's `max` over the same bytes: one pass that only reads."""
+"""Scoring embeddings in memory versus numpy's `max` over the same bytes, which is one read-only pass."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _ways(kind: str, threads: int) -> Iterator[list[Way]]:
     matrix = data.vectors(rows).astype(dtype, copy=False)
     parts = np.array_split(matrix, threads)
     frames = [data.frame(data.lists(part, arrow)) if arrow else _objects(part) for part in parts]
-    # numpy compares halves in software; as integers they are read as fast as memory gives them.
+    # numpy compares float16 in software; as int16 it reads at memory bandwidth.
     scanned = parts if dtype == np.float32 else [part.view(np.int16) for part in parts]
     with ThreadPoolExecutor(threads) as pool:
 

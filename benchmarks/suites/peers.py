@@ -1,6 +1,6 @@
-"""Other ways to the same scores, by their own code in environments of their own, fed with real embeddings in memory.
+"""Other implementations of the same scores, by their own code in their own environments, on real embeddings in memory.
 
-The environment says what is where: PEER_PYTHONS, pairs of a peer and the Python that has it, "nemo_curator=/path";
+Environment variables: PEER_PYTHONS, pairs of a peer and the Python that has it, "nemo_curator=/path";
 CHECKPOINTS, a folder with the published head as a .pth file and as ttj/sac-logos-ava1-l14-linearMSE/model.safetensors;
 EMBEDDINGS, an .npy file of real embeddings, shape (n, 768), which is repeated up to 50,000 rows.
 """
@@ -21,7 +21,7 @@ from harness import Case, Way
 
 ROWS = 50_000
 SERVE = Path(__file__).parents[1] / "peers" / "serve.py"
-# What scores may differ by before a peer's time counts: each adds 768 products up in an order of its own.
+# Tolerance of scores: each peer sums 768 products in its own order.
 NEAR = 1e-4
 FOUND: dict[str, dict[str, object]] = {}
 
@@ -63,7 +63,7 @@ def _again(process: subprocess.Popen, name: str) -> float:
 
 
 def _answer(process: subprocess.Popen, name: str, expected: str = "") -> str:
-    """The next line that a peer says itself, after what is expected; libraries may print before it is ready."""
+    """Next line of a peer with the expected prefix; libraries may print other lines before."""
     for line in process.stdout:
         if line.startswith(expected):
             return line.removeprefix(expected).strip()
@@ -71,5 +71,5 @@ def _answer(process: subprocess.Popen, name: str, expected: str = "") -> str:
 
 
 def more(_) -> dict[str, object]:
-    """Each peer's version, and by how much its scores differ from ours at most."""
+    """Version of each peer, and the maximum difference of its scores from ours."""
     return {"peers": FOUND}

@@ -1,4 +1,4 @@
-"""From Parquet files to scores, beside two threads that read the embedding column and do nothing with it."""
+"""From Parquet files to scores, versus two threads that only read the embedding column."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _cluster() -> Iterator[list[Way]]:
 
 @contextmanager
 def _partitions() -> Iterator[list[Way]]:
-    """A file of many row groups, cut into more or fewer partitions."""
+    """A file of many row groups, as more or fewer partitions."""
     file = _grouped()
     ways = [Way("read the column, two threads", partial(_read_groups, file), ROWS)]
     for rows in (5_000, 25_000, 100_000, 250_000):
@@ -96,7 +96,7 @@ def _read(files: Path) -> None:
 
 
 def _bare(files: Path) -> None:
-    """What tasks of `read_and_score` do, without Dask around them."""
+    """The work of the tasks of `read_and_score`, without Dask."""
     spec = ScoreSpec.of("image_embedding", "laion-v2", "standard", "raw", "aesthetic_score", "keep", "null", None)
 
     def score(path: Path) -> None:
@@ -147,7 +147,7 @@ def _zeros(column: pd.Series) -> pd.Series:
 
 
 def _scores(frame, client: Client | None = None) -> None:
-    """Keys and scores of all rows, here."""
+    """Compute keys and scores of all rows in this process."""
     found = frame()[["key", "aesthetic_score", "keep"]]
     done = client.compute(found).result() if client else found.compute(scheduler="threads", num_workers=2)
     assert len(done) == ROWS
@@ -159,7 +159,7 @@ def _emptied(folder: Path) -> Path:
 
 
 def _duckdb(files: Path, out: Path):
-    """DuckDB's own way to the same scores, None where it is not installed."""
+    """Run that computes the same scores in DuckDB SQL; None if DuckDB is not installed."""
     try:
         import duckdb
     except ImportError:
@@ -181,7 +181,7 @@ def _duckdb(files: Path, out: Path):
 
 
 def _compare(out: Path) -> None:
-    """The ways must have come to the same scores before their time counts."""
+    """Check that all ways computed the same scores."""
     if not ((out / "threads").exists() and (out / "duckdb.parquet").exists()):
         return  # A process that measured the memory of one way.
     ours, theirs = (pq.read_table(out / name).sort_by("key") for name in ("threads", "duckdb.parquet"))

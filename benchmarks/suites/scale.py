@@ -1,4 +1,4 @@
-"""How cost grows: with rows, with workers, with shards; and what that makes of clusters that are not here."""
+"""Scaling of cost with rows, workers and shards, and a simulation of larger clusters."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _workers() -> Iterator[list[Way]]:
 
 @contextmanager
 def _shards() -> Iterator[list[Way]]:
-    """CPU time, not wall time: of the process of client and scheduler, which hands everything out."""
+    """CPU time, not wall time, of the process of client and scheduler."""
     files = _tiny()
     with _clients(2) as client:
 
@@ -83,7 +83,7 @@ def _clients(workers: int) -> Iterator[Client]:
 
 
 def _job(files: Path, **executor) -> float:
-    """Seconds of a job; removing what the one before has written is not counted."""
+    """Seconds of a job, without the removal of earlier output."""
     shutil.rmtree(OUT, ignore_errors=True)
     start = time.perf_counter()
     score_dataset(files, OUT, **executor)
@@ -108,14 +108,14 @@ def _tiny() -> Path:
     return folder
 
 
-def more(told: pd.DataFrame) -> dict[str, object]:
-    """A simulation of larger clusters from the measured times: one driver hands shards out, workers score them.
+def more(summary: pd.DataFrame) -> dict[str, object]:
+    """Simulate larger clusters from the measured times: one driver submits shards, workers score them.
 
-    The driver's time per shard is what it spent on jobs of tiny shards, all of it in turn; a shard's time is one
-    worker's on a shard of 25,000 rows, longer in proportion to its rows. Every worker holds two shards, as in jobs.
-    Storage is left out: it must give every worker what the page cache gave here.
+    The driver's time per shard is that of jobs of tiny shards; a shard's time is that of one worker for 25,000 rows,
+    in proportion to its rows. Every worker holds two shards, as in jobs. The simulation assumes storage as fast for
+    every worker as the page cache.
     """
-    each = told.set_index("way").eval("seconds / rows")
+    each = summary.set_index("way").eval("seconds / rows")
     rows = []
     for workers in (100, 1_000):
         for size in (25_000, 100_000, 1_000_000):
@@ -128,9 +128,9 @@ def more(told: pd.DataFrame) -> dict[str, object]:
 
 
 def simulated(workers: int, shards: int, shard: float, driver: float, in_flight: int = 2) -> float:
-    """Seconds that a cluster takes for so many shards of so many seconds, each handed out in `driver` seconds."""
-    clock, free = 0.0, [0.0] * workers  # When the driver is free, and when each worker is done with all it holds.
-    ends: list[tuple[float, int]] = []  # Shards that are out, by when they end, and who scores them.
+    """Seconds of a cluster for `shards` shards of `shard` seconds each, submitted in `driver` seconds each."""
+    clock, free = 0.0, [0.0] * workers  # When the driver is free, and when each worker has finished its shards.
+    ends: list[tuple[float, int]] = []  # Submitted shards: when they end, and their worker.
     waiting = [worker for _ in range(in_flight) for worker in range(workers)]
     for _ in range(shards):
         if waiting:
