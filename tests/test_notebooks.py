@@ -94,11 +94,13 @@ def test_every_notebook_is_tested():
 @pytest.mark.timeout(600)  # Seconds, on a machine that is busy with other work.
 @pytest.mark.parametrize("name", FACTS)
 @pytest.mark.slow
-def test_a_notebook_runs_and_prints_nothing_on_stderr_but_the_kind_of_cluster(ran, name):
+def test_a_notebook_runs_and_prints_nothing_unexpected_on_stderr(ran, name):
     notebook, facts = ran(name)
     assert facts["python"].item() == sys.executable
     stderr = "".join(output.text for output in outputs(notebook) if output.get("name") == "stderr")
-    assert [line for line in stderr.splitlines() if not line.startswith("local cluster: ")] == []
+    # The job on synthetic embeddings cautions that they are not those of an encoder.
+    expected = ("local cluster: ", "first 1,024 rows of shard part-0000: ")
+    assert [line for line in stderr.splitlines() if not line.startswith(expected)] == []
     assert ("local cluster: " in stderr) == (name == ETL)
     assert not any("Warning" in text for text in texts(notebook))
 
