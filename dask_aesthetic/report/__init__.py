@@ -1,12 +1,13 @@
-"""A page of what scores look like: one file that loads nothing, to be opened from a disk or sent by mail.
+"""Report page of scores: one HTML file that loads nothing, to open from a disk or to send by mail.
 
-``spec`` is what is asked, ``facts`` what the frame says, ``samples`` and ``thumbnails`` which rows are shown and how,
-``plots`` numbers as lines, ``page`` all of it as HTML.
+``spec`` checks the arguments, ``data`` computes the counts and collects the sampled rows, ``sampling`` chooses them,
+``thumbnails`` encodes their images, ``plots`` draws, ``escape`` cleans other people's strings, and ``page`` renders and
+writes.
 """
 
 from __future__ import annotations
 
+from dask_aesthetic.report.page import write_report
 from dask_aesthetic.report.spec import ReportSpec
-from dask_aesthetic.report.writing import write_report
 
 __all__ = ["ReportSpec", "write_report"]

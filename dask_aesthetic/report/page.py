@@ -1,33 +1,74 @@
-"""Facts as HTML: everything a page needs stands in it, and its content security policy allows nothing else."""
+"""Report data as one HTML page with a content security policy that allows only the page's own style and script."""
 
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from functools import partial
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from dask_aesthetic.atomic import write_atomic
 from dask_aesthetic.distribution import LAION_PAIRS, LAION_SHARES, ScoreDistribution
 from dask_aesthetic.distribution._bins import STEPS
 from dask_aesthetic.distribution.distribution import QUANTILES
+from dask_aesthetic.errors import InputError
 from dask_aesthetic.report import plots
-from dask_aesthetic.report.facts import Facts, Sample
-from dask_aesthetic.report.samples import ABOVE, BELOW, bucket_ends
+from dask_aesthetic.report.data import ReportData, ReportSample, compute_data
+from dask_aesthetic.report.escape import escape_text, link
+from dask_aesthetic.report.sampling import ABOVE, BELOW, bucket_ends
 from dask_aesthetic.report.spec import ReportSpec
-from dask_aesthetic.report.text import link, plain
 from dask_aesthetic.status import MEANINGS
 from dask_aesthetic.thresholds import PRESETS, SCALES, Threshold, is_on_preset_scale
 from dask_aesthetic.version import __version__
 
-MOST_GROUPS, MOST_PROVENANCE, LONG = 200, 60, 500
+MAX_GROUPS, MAX_PROVENANCE, MAX_LENGTH = 200, 60, 500
 ROW_STEP = 25  # Hundredths between the rows of the table of thresholds.
 
 
-def render(facts: Facts, spec: ReportSpec) -> str:
-    """The page of these facts; the same facts give the same page."""
+def write_report(
+    frame: Any,
+    path: str | os.PathLike[str],
+    *,
+    columns: Mapping[str, str | None],
+    threshold: float | str | Threshold,
+    known: dict[str, str],
+    samples: int,
+    seed: int,
+    title: str,
+    provenance: Mapping[str, Any],
+) -> Path:
+    """Write the report page of a frame's scores; see ``.aesthetic.report``.
+
+    Parameters
+    ----------
+    frame : pandas, cuDF or Dask DataFrame
+    path : str or path
+        An existing file is replaced once the page is complete.
+    columns, threshold, known, samples, seed, title, provenance
+        As in `ReportSpec`; columns of None are left out.
+
+    Raises
+    ------
+    InputError
+        The folder does not exist; raised before anything is computed.
+    ColumnError, ArgumentError, ThresholdError, MissingDependencyError
+    """
+    target = Path(path)
+    if target.is_dir() or not target.absolute().parent.is_dir():
+        raise InputError(f"expected a file to write in a folder that exists, got {target}")
+    spec = ReportSpec.of(frame.columns, columns, threshold, known, samples, seed, title, provenance)
+    page = render(compute_data(frame, spec), spec)
+    write_atomic(target, page.encode("utf-8"))  # Bytes: the hashes in the page's policy need these line ends.
+    return target
+
+
+def render(data: ReportData, spec: ReportSpec) -> str:
+    """HTML of the page; the same data give the same bytes."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -39,42 +80,42 @@ def render(facts: Facts, spec: ReportSpec) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    score = partial(_score, scale=spec.threshold.scale)
-    environment.filters.update(plain=plain, score=score, share=share, whole=whole)
-    span = plots.Range.of(facts.distribution, spec.threshold)
+    score = partial(_format_score, scale=spec.threshold.scale)
+    environment.filters.update(text=escape_text, score=score, share=format_share, count=format_count)
+    span = plots.Range.of(data.distribution, spec.threshold)
     return environment.get_template(
         "page.html.jinja"
     ).render(
         policy=policy(style, script),
         style=Markup(style),  # noqa: S704 - a file of this package
         script=Markup(script),  # noqa: S704 - a file of this package
-        counts=Markup(_json(_counts(facts.distribution, span))),  # noqa: S704 - numbers alone
-        title=plain(spec.title),
-        cut=_cut(spec.threshold),
+        counts=Markup(_json(_counts(data.distribution, span))),  # noqa: S704 - numbers alone
+        title=escape_text(spec.title),
+        threshold=_format_threshold(spec.threshold),
         spec=spec,
-        d=facts.distribution,
-        kept=facts.kept,
-        rate=rate(facts.kept, facts.distribution.count),
+        d=data.distribution,
+        kept=data.kept,
+        rate=rate(data.kept, data.distribution.count),
         span=span,
         at=_nearest(spec.threshold, span),
         frame=plots,
-        histogram=plots.histogram(facts.distribution, spec.threshold, span),
-        curve=plots.curve(facts.distribution, spec.threshold, span),
-        quantiles=[(q, facts.distribution.quantile(q)) for q in QUANTILES] if facts.distribution.count else [],
-        rows=_threshold_rows(facts.distribution, span, spec.threshold.scale),
-        laion=LAION_PAIRS if _is_laion(facts.distribution) else None,
-        failures=_failures(facts.distribution),
-        groups=[_group(*group) for group in facts.groups[:MOST_GROUPS]],
-        more_groups=len(facts.groups[MOST_GROUPS:]),
-        samples=list(_samples(facts, spec)),
-        provenance=list(_flat(spec.provenance))[:MOST_PROVENANCE],
-        asked=list(_flat(spec.as_config)),
+        histogram=plots.histogram(data.distribution, spec.threshold, span),
+        curve=plots.curve(data.distribution, spec.threshold, span),
+        quantiles=[(q, data.distribution.quantile(q)) for q in QUANTILES] if data.distribution.count else [],
+        rows=_threshold_rows(data.distribution, span, spec.threshold.scale),
+        laion=LAION_PAIRS if _is_laion(data.distribution) else None,
+        failures=_failures(data.distribution),
+        groups=[_group(*group) for group in data.groups[:MAX_GROUPS]],
+        more_groups=len(data.groups[MAX_GROUPS:]),
+        samples=list(_samples(data, spec)),
+        provenance=list(_flatten(spec.provenance))[:MAX_PROVENANCE],
+        arguments=list(_flatten(spec.as_config)),
         version=__version__,
     )
 
 
 def policy(style: str, script: str) -> str:
-    """A content security policy that allows this style, this script and pictures in the page, and nothing else."""
+    """Content security policy that allows this style, this script and ``data:`` images, and nothing else."""
     hashes = [b64encode(sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
@@ -83,16 +124,16 @@ def policy(style: str, script: str) -> str:
 
 
 def rate(kept: int, scored: int) -> float | None:
-    """Share of the scored rows; None if there are none."""
+    """Share of the scored rows; None without scored rows."""
     return kept / scored if scored else None
 
 
-def share(value: float | None) -> str:
-    """A share as a percentage.
+def format_share(value: float | None) -> str:
+    """Percentage of a share, "none" for None.
 
     Examples
     --------
-    >>> share(0.25314), share(0.0000264), share(None)
+    >>> format_share(0.25314), format_share(0.0000264), format_share(None)
     ('25.31%', '0.0026%', 'none')
     """
     if value is None:
@@ -100,8 +141,8 @@ def share(value: float | None) -> str:
     return f"{value:.2%}" if value >= 0.001 or not value else f"{value:.4%}"
 
 
-def whole(value: int) -> str:
-    """A count with its thousands marked."""
+def format_count(value: int) -> str:
+    """Count with thousands separators."""
     return f"{value:,}"
 
 
@@ -115,7 +156,7 @@ def _json(value: Any) -> str:
 
 
 def _counts(distribution: ScoreDistribution, span: plots.Range) -> dict[str, Any]:
-    """What the slider needs: rows in each hundredth, and those beyond the last."""
+    """Data of the slider: number of rows kept at every hundredth."""
     kept = plots.kept_from(distribution, span).tolist()
     steps = int(STEPS * SCALES[distribution.scale])
     return {"low": span.low, "steps": steps, "scored": distribution.count, "kept": kept}
@@ -125,18 +166,18 @@ def _nearest(threshold: Threshold, span: plots.Range) -> int:
     return min(max(round(threshold.value * SCALES[threshold.scale] * STEPS), span.low), span.high)
 
 
-def _score(value: float, scale: str) -> str:
+def _format_score(value: float, scale: str) -> str:
     return f"{value:.{2 if scale == 'raw' else 3}f}"
 
 
-def _cut(threshold: Threshold) -> str:
-    """The threshold with the digits that the slider shows, or with all that it has."""
-    text = _score(threshold.value, threshold.scale)
+def _format_threshold(threshold: Threshold) -> str:
+    """Threshold with the digits of the slider, or with all its digits."""
+    text = _format_score(threshold.value, threshold.scale)
     return text if float(text) == threshold.value else f"{threshold.value:.8g}"
 
 
 def _threshold_rows(distribution: ScoreDistribution, span: plots.Range, scale: str) -> list[dict[str, Any]]:
-    """Rows kept by threshold: every quarter of a raw score, the presets, and what LAION published there."""
+    """Rows kept by threshold: at every quarter of a raw score, with presets and LAION's published shares."""
     comparable = _is_laion(distribution)
     names = {round(value * STEPS): name for name, value in PRESETS.items()} if comparable else {}
     published = {round(score * STEPS): share for score, share in LAION_SHARES.items()} if comparable else {}
@@ -155,7 +196,7 @@ def _threshold_rows(distribution: ScoreDistribution, span: plots.Range, scale: s
 
 
 def _is_laion(distribution: ScoreDistribution) -> bool:
-    """Whether scores may be on the scale that LAION's counts and the presets are on."""
+    """Whether the scores are on the scale of LAION's published counts and of the presets."""
     return is_on_preset_scale(distribution.predictor_scale, distribution.predictor)
 
 
@@ -165,14 +206,19 @@ def _failures(distribution: ScoreDistribution) -> list[dict[str, Any]]:
     if rest:
         known["unknown"] = known.get("unknown", 0) + rest
     return [
-        {"reason": plain(reason), "rows": rows, "share": rows / distribution.rows, "meaning": MEANINGS.get(reason, "")}
+        {
+            "reason": escape_text(reason),
+            "rows": rows,
+            "share": rows / distribution.rows,
+            "meaning": MEANINGS.get(reason, ""),
+        }
         for reason, rows in known.items()
     ]
 
 
 def _group(group: Any, part: ScoreDistribution, kept: int) -> dict[str, Any]:
     return {
-        "name": None if group is None else plain(group),
+        "name": None if group is None else escape_text(group),
         "rows": part.rows,
         "scored": part.count,
         "kept": kept,
@@ -181,10 +227,10 @@ def _group(group: Any, part: ScoreDistribution, kept: int) -> dict[str, Any]:
     }
 
 
-def _samples(facts: Facts, spec: ReportSpec) -> Iterator[dict[str, Any]]:
-    """The sampled rows by place: around the threshold, then from the best bucket to the worst."""
-    places: dict[int, list[Sample]] = {}
-    for sample in facts.samples:
+def _samples(data: ReportData, spec: ReportSpec) -> Iterator[dict[str, Any]]:
+    """Sampled rows by place: around the threshold, then from the best bucket to the worst."""
+    places: dict[int, list[ReportSample]] = {}
+    for sample in data.samples:
         places.setdefault(sample.place, []).append(sample)
     for place in (ABOVE, BELOW, *sorted((place for place in places if place >= -1), reverse=True)):
         if place in places:
@@ -194,29 +240,29 @@ def _samples(facts: Facts, spec: ReportSpec) -> Iterator[dict[str, Any]]:
 
 def _heading(place: int, spec: ReportSpec) -> str:
     if place < -1:
-        return f"Just {'above' if place == ABOVE else 'below'} the threshold of {_cut(spec.threshold)}"
-    low, high = (_score(end, spec.threshold.scale) for end in bucket_ends(place, spec.threshold.scale))
+        return f"Just {'above' if place == ABOVE else 'below'} the threshold of {_format_threshold(spec.threshold)}"
+    low, high = (_format_score(end, spec.threshold.scale) for end in bucket_ends(place, spec.threshold.scale))
     return f"{low} to {high}".replace("-inf", "lowest").replace("inf", "highest")
 
 
-def _card(sample: Sample, spec: ReportSpec) -> dict[str, Any]:
+def _card(sample: ReportSample, spec: ReportSpec) -> dict[str, Any]:
     exact = float(sample.score)
     return {
         "score": exact,
-        # At the threshold all digits count.
-        "shown": f"{exact:.7g}" if sample.place < -1 else _score(exact, spec.threshold.scale),
+        # Near the threshold all digits matter.
+        "shown": f"{exact:.7g}" if sample.place < -1 else _format_score(exact, spec.threshold.scale),
         "kept": exact >= spec.threshold.cut,
-        "key": plain(sample.key),
-        "picture": sample.picture,
+        "key": escape_text(sample.key),
+        "image": sample.image,
         "link": link(sample.url) if sample.url is not None else None,
-        "group": plain(sample.group) if sample.group is not None else "",
+        "group": escape_text(sample.group) if sample.group is not None else "",
     }
 
 
-def _flat(told: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Nested provenance as names and texts; what is empty is left out."""
-    for name, value in told.items():
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and texts of nested provenance, without empty values."""
+    for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name} ")
+            yield from _flatten(value, f"{prefix}{name} ")
         elif value not in (None, ""):
-            yield plain(f"{before}{name}".replace("_", " ")), plain(value, LONG)
+            yield escape_text(f"{prefix}{name}".replace("_", " ")), escape_text(value, MAX_LENGTH)

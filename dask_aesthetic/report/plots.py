@@ -1,4 +1,4 @@
-"""Numbers as lines: what the two plots of the page consist of, in units of their drawing."""
+"""Plots of the report page as SVG paths and ticks: histogram of the scores, and keep rate by threshold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_DECADES = 6
 
 @dataclass(frozen=True)
 class Tick:
-    """A labelled line of a plot; a minor one goes without its label where there is little room."""
+    """Tick of an axis; narrow pages leave out the labels of minor ticks."""
 
     at: float
     label: str
@@ -27,55 +27,54 @@ class Tick:
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot.
+    """Plot in SVG units.
 
     Attributes
     ----------
     path : str
-        What is drawn, as the ``d`` of an SVG path.
+        Bars or line, as the ``d`` of an SVG path.
     x, y : list of Tick
-    cut : float
-        Where the threshold lies.
+    threshold : float
+        x of the threshold's line.
     dots : list of (x, y, label)
-        LAION's shares; none in the histogram.
+        LAION's shares; empty in the histogram.
     decades : int
-        Powers of ten from bottom to top; 0 where the scale is not logarithmic.
+        Powers of ten from bottom to top; 0 on a linear axis.
     """
 
     path: str
     x: list[Tick]
     y: list[Tick]
-    cut: float
+    threshold: float
     dots: list[tuple[float, float, str]]
     decades: int = 0
 
 
 @dataclass(frozen=True)
 class Range:
-    """The scores that plots and slider span, in hundredths of a raw score."""
+    """Range of scores of plots and slider, in hundredths of a raw score."""
 
     low: int
     high: int
 
     @classmethod
     def of(cls, distribution: ScoreDistribution, threshold: Threshold) -> Range:
-        """Whole tenths around the scores and the threshold, as far as they are counted in bins."""
+        """Range that includes the scores within the bins and the threshold, rounded outwards to tenths."""
         filled = np.flatnonzero(distribution.bins[1 : BINS - 1]) + FIRST * STEPS
-        cut = threshold.value * SCALES[threshold.scale] * STEPS
-        ends = [float(np.clip(cut, FIRST * STEPS, FIRST * STEPS + BINS - 2))]
+        ends = [float(np.clip(_hundredths(threshold), FIRST * STEPS, FIRST * STEPS + BINS - 2))]
         ends += [float(filled[0]), float(filled[-1] + 1)] if len(filled) else []
         low, high = (10 * round_(end / 10) for round_, end in ((math.floor, min(ends)), (math.ceil, max(ends))))
         low = min(low, FIRST * STEPS + BINS - 12)
         return cls(low, max(high, low + 10))
 
     def x(self, hundredths: float) -> float:
-        """Where so many hundredths lie in a plot."""
+        """X coordinate of a score in hundredths."""
         share = (hundredths - self.low) / (self.high - self.low)
         return round(LEFT + min(max(share, 0.0), 1.0) * (WIDTH - LEFT - RIGHT), 2)
 
 
 def histogram(distribution: ScoreDistribution, threshold: Threshold, span: Range) -> Plot:
-    """Rows by score as bars."""
+    """Histogram: rows by score."""
     edges, counts = bars(distribution.bins, span.low, span.high)
     top, step = _round_top(int(counts.max()) if len(counts) else 0)
     path = "".join(
@@ -88,24 +87,24 @@ def histogram(distribution: ScoreDistribution, threshold: Threshold, span: Range
 
 
 def curve(distribution: ScoreDistribution, threshold: Threshold, span: Range) -> Plot:
-    """Shares kept by threshold, on a logarithmic scale so that the few per mille at its end can be read."""
+    """Keep rate by threshold, on a logarithmic axis so that rates below 1 % can be read."""
     shares = kept_from(distribution, span) / max(distribution.count, 1)
     known = LAION_SHARES if is_on_preset_scale(distribution.predictor_scale, distribution.predictor) else {}
-    seen = {score: share for score, share in known.items() if span.low <= score * STEPS <= span.high}
-    lowest = min([*(share for share in shares if share > 0), *seen.values()], default=0.1)
+    published = {score: share for score, share in known.items() if span.low <= score * STEPS <= span.high}
+    lowest = min([*(share for share in shares if share > 0), *published.values()], default=0.1)
     decades = min(max(math.ceil(-math.log10(lowest)), 1), MOST_DECADES)
     points = [(span.x(span.low + at), _log_y(share, decades)) for at, share in enumerate(shares) if share > 0]
     path = "M" + "L".join(f"{x} {y}" for x, y in _without_repeats(points)) if points else ""
     dots = [
         (span.x(score * STEPS), _log_y(share, decades), f"{score / SCALES[distribution.scale]:g}: {share:.3%}")
-        for score, share in seen.items()
+        for score, share in published.items()
     ]
     ticks = [Tick(_log_y(10.0**-at, decades), f"{100 * 10.0**-at:g}%") for at in range(decades + 1)]
     return Plot(path, _scores(span, distribution.scale), ticks, span.x(_hundredths(threshold)), dots, decades)
 
 
 def kept_from(distribution: ScoreDistribution, span: Range) -> np.ndarray:
-    """Rows that score at least so much, at every hundredth from one end to the other."""
+    """Number of rows at or above every hundredth of the range."""
     first = span.low - FIRST * STEPS + 1
     above = distribution.bins[::-1].cumsum()[::-1]
     return above[first : first + span.high - span.low + 1]
@@ -116,14 +115,14 @@ def _hundredths(threshold: Threshold) -> float:
 
 
 def _scores(span: Range, scale: str) -> list[Tick]:
-    room = (span.high - span.low) / STEPS
-    step = next(step for step in (5, 10, 25, 50, 100, 200, 500, 1000) if room * STEPS / step <= 10)
+    steps = (5, 10, 25, 50, 100, 200, 500, 1000)
+    step = next(step for step in steps if (span.high - span.low) / step <= 10)
     at = range(-(-span.low // step) * step, span.high + 1, step)
     return [Tick(span.x(tick), f"{tick / STEPS / SCALES[scale]:g}", minor=bool((tick // step) % 2)) for tick in at]
 
 
 def _round_top(most: int) -> tuple[int, int]:
-    """The top of an axis of counts from 0, and the step of its ticks."""
+    """Maximum of an axis of counts from 0, and the step of its ticks."""
     size = 10 ** max(len(str(max(most, 1))) - 2, 0)
     step = next(part * size for part in (1, 2, 5, 10, 20, 25, 50) if part * size * 4 >= most)
     return step * max(-(-most // step), 1), step
@@ -138,7 +137,7 @@ def _log_y(share: float, decades: int) -> float:
 
 
 def _without_repeats(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points without those inside a run of equal heights."""
+    """Points without the inner points of runs of equal y."""
     inside = [
         0 < at < len(points) - 1 and points[at - 1][1] == y == points[at + 1][1] for at, (_, y) in enumerate(points)
     ]

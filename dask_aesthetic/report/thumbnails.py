@@ -1,4 +1,4 @@
-"""Small pictures for the page, and why there is none where there is none."""
+"""Thumbnails of images as ``data:`` URLs, or the reason why an image has no thumbnail."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 THREADS = 4
-MOST_PIXELS = 50_000_000  # Decoded, 200 MB each.
-BUDGET, MOST_BYTES = 1_500_000, 20_000  # Of all pictures of a page, and of one.
-TRIES = ((160, 80), (160, 60), (128, 55), (96, 50), (64, 45), (40, 40))  # Longest side in pixels, JPEG quality.
+MAX_PIXELS = 50_000_000  # 200 MB each, decoded.
+MAX_PAGE_BYTES, MAX_BYTES = 1_500_000, 20_000  # Of all thumbnails of a page, and of one thumbnail.
+SIZES = ((160, 80), (160, 60), (128, 55), (96, 50), (64, 45), (40, 40))  # Longest side in pixels, JPEG quality.
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A thumbnail as a ``data:`` URL with its size in pixels, or the reason why there is none."""
+class Thumbnail:
+    """Thumbnail as a ``data:`` URL with its size in pixels, or the reason why there is no thumbnail."""
 
     url: str = ""
     width: int = 0
@@ -34,39 +34,39 @@ class Picture:
     reason: str = ""
 
 
-def thumbnails(values: Sequence[Any], most_bytes: int = MOST_BYTES) -> list[Picture]:
-    """Thumbnails of what an image column holds.
+def make_thumbnails(values: Sequence[Any], max_bytes: int = MAX_BYTES) -> list[Thumbnail]:
+    """Thumbnails of the values of an image column.
 
     Parameters
     ----------
     values : sequence of bytes, dict, str or None
-        Encoded pictures; ``{"bytes": ..., "path": ...}`` as Hugging Face writes them; local paths. Of a list, the
-        first.
-    most_bytes : int
-        Of one JPEG, as far as a smaller picture can meet it.
+        Encoded images; ``{"bytes": ..., "path": ...}`` as Hugging Face writes them; local paths. The first image of a
+        list.
+    max_bytes : int
+        Maximum size of one JPEG, if the smallest size can meet it.
     """
     with ThreadPoolExecutor(THREADS) as threads:
-        return list(threads.map(lambda value: thumbnail(value, most_bytes), values))
+        return list(threads.map(lambda value: make_thumbnail(value, max_bytes), values))
 
 
-def thumbnail(value: Any, most_bytes: int = MOST_BYTES) -> Picture:
-    """The thumbnail of one picture, upright, on white where it is transparent; a reason if it cannot be decoded."""
+def make_thumbnail(value: Any, max_bytes: int = MAX_BYTES) -> Thumbnail:
+    """Thumbnail of one image, upright, with a white background; the reason if it cannot be decoded."""
     try:
-        with _opened(value) as image:
-            return _encoded(_small(image), most_bytes)
+        with _open(value) as image:
+            return _encode(_downscale(image), max_bytes)
     except _RefusedError as error:
-        return Picture(reason=str(error))
+        return Thumbnail(reason=str(error))
     except OSError as error:
-        return Picture(reason=f"cannot be read: {error.strerror or first_line(error)[:200]}")
-    except Exception as error:  # Whatever a decoder fails with, it is this picture's fault and not the page's.
-        return Picture(reason=f"cannot be decoded: {first_line(error)[:200]}")
+        return Thumbnail(reason=f"cannot be read: {error.strerror or first_line(error)[:200]}")
+    except Exception as error:  # Decoders fail with any error; the page goes without this image.
+        return Thumbnail(reason=f"cannot be decoded: {first_line(error)[:200]}")
 
 
 class _RefusedError(Exception):
-    """Not tried, and why."""
+    """Image that is not decoded; the message is the reason."""
 
 
-def _opened(value: Any) -> Image:
+def _open(value: Any) -> Image:
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
@@ -74,11 +74,11 @@ def _opened(value: Any) -> Image:
     try:
         image = Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:
-        raise _RefusedError("not a picture of a known format") from None
+        raise _RefusedError("not an image of a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _RefusedError("too many pixels to decode") from None
-    image.draft("RGB", (TRIES[0][0], TRIES[0][0]))  # JPEG decoders give a smaller picture at no cost.
-    if image.width * image.height > MOST_PIXELS:
+    image.draft("RGB", (SIZES[0][0], SIZES[0][0]))  # JPEG decoders can downscale at no cost.
+    if image.width * image.height > MAX_PIXELS:
         raise _RefusedError(f"{image.width} x {image.height} pixels, too many to decode")
     return image
 
@@ -87,52 +87,52 @@ def _source(value: Any) -> BytesIO | str:
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if not isinstance(value, str | bytes) and hasattr(value, "__len__"):
-        whole = len(value) and isinstance(value[0], Integral)  # Bytes, as lists or arrays of uint8 hold them.
-        value = bytes(value) if whole else value[0] if len(value) else None
+        integers = len(value) and isinstance(value[0], Integral)  # Bytes as a list or an array of uint8.
+        value = bytes(value) if integers else value[0] if len(value) else None
     if isinstance(value, bytes | bytearray | memoryview) and len(value):
         return BytesIO(value)
     if not isinstance(value, str) or not value:
-        raise _RefusedError("no picture")
+        raise _RefusedError("no image")
     if "://" in value:
         raise _RefusedError("a URL, which is not loaded: give the column as url_column")
-    if not stat.S_ISREG(os.stat(value).st_mode):  # A pipe would never end.
+    if not stat.S_ISREG(os.stat(value).st_mode):  # A pipe may never end.
         raise _RefusedError("not a file")
     return value
 
 
-def _small(image: Image) -> Image:
-    """Upright, at most 160 pixels, RGB, and without what cameras and editors wrote beside the picture."""
+def _downscale(image: Image) -> Image:
+    """RGB image of at most 160 pixels, upright and without metadata."""
     from PIL import Image as ImageModule
     from PIL import ImageOps
 
-    side = TRIES[0][0]
+    side = SIZES[0][0]
     if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
     elif image.mode.startswith(("I", "F")):
-        image = _eight_bits(image)
+        image = _to_eight_bits(image)
     image.thumbnail((side, side))
     image = ImageOps.exif_transpose(image)
-    clear = image.getchannel("A") if image.mode == "RGBA" else None
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
     small = ImageModule.new("RGB", image.size, "white")
-    small.paste(image.convert("RGB"), mask=clear)
+    small.paste(image.convert("RGB"), mask=alpha)
     return small
 
 
-def _eight_bits(image: Image) -> Image:
-    """Sixteen bits and more as eight, from the darkest to the lightest; Pillow itself would cut them off."""
+def _to_eight_bits(image: Image) -> Image:
+    """Image of 16 bits or more as 8 bits, scaled from darkest to lightest; Pillow itself would clip the values."""
     image = image.convert("F")
     low, high = (float(end) for end in cast("tuple[float, float]", image.getextrema()))
     factor = 255 / max(high - low, 1e-9)
     return image.point(lambda value: value * factor - low * factor).convert("L")
 
 
-def _encoded(image: Image, most_bytes: int) -> Picture:
+def _encode(image: Image, max_bytes: int) -> Thumbnail:
     encoded = b""
-    for side, quality in TRIES:
+    for side, quality in SIZES:
         image.thumbnail((side, side))
         file = BytesIO()
         image.save(file, "JPEG", quality=quality, optimize=True)
         encoded = file.getvalue()
-        if len(encoded) <= most_bytes:
+        if len(encoded) <= max_bytes:
             break
-    return Picture(f"data:image/jpeg;base64,{b64encode(encoded).decode()}", image.width, image.height)
+    return Thumbnail(f"data:image/jpeg;base64,{b64encode(encoded).decode()}", image.width, image.height)

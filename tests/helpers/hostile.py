@@ -1,4 +1,4 @@
-"""Strings that people write into captions, keys and URLs to get code run, or to break what reads them."""
+"""Hostile strings, as captions, keys and URLs may hold them to run code or to break a parser."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ STRINGS = [
 
 
 def strings(beacon: str = "http://127.0.0.1:9") -> list[str]:
-    """The corpus; what would be loaded is loaded from `beacon`."""
+    """Corpus of hostile strings; their URLs point to `beacon`."""
     return [text.replace("{beacon}", beacon) for text in STRINGS]
 
 
 def page(path: Path, texts: list[str], title: str = "", seed: int = 0) -> Path:
-    """A report with the corpus in every column beside the scores, in its title and in its provenance."""
+    """Write a report with the corpus in every column but the scores, in its title and in its provenance."""
     scores = np.linspace(4.51, 5.49, len(texts)).astype(np.float32)
     scores[::5] = np.nan
     column = pd.Series(texts, dtype=object)  # Strings of pandas 3 hold no half of a surrogate pair.

@@ -1,4 +1,4 @@
-"""The page in a real browser: what it shows when the slider moves, what it loads, and how it looks."""
+"""Report page in Chromium: slider, network requests, layout, contrast and keyboard."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def report(scores, tmp_path_factory):
     frame = pd.DataFrame({"key": [f"row-{at}" for at in range(len(scores))], "aesthetic_score": scores})
     frame = pd.concat([frame, pd.DataFrame({"key": ["failed"], "aesthetic_score": np.array([np.nan], "f4")})])
     frame["image"], frame["status"] = file.getvalue(), np.where(frame["key"] == "failed", "zero", "ok")
-    frame["source"] = np.where(np.arange(len(frame)) % 3, "a rather long name of a source of pictures", "b")
+    frame["source"] = np.where(np.arange(len(frame)) % 3, "a rather long name of a source of images", "b")
     frame["url"] = "https://example.com/" + frame["key"] + "?a=1&b=2"
     options = {"image_column": "image", "url_column": "url", "by": "source", "status_column": "status"}
     return frame.aesthetic.report(tmp_path_factory.mktemp("page") / "report.html", predictor="laion-v2", **options)
@@ -116,7 +116,7 @@ def page(browser, report):
 
 
 def opened(browser, path, width: int = 1280, height: int = 900, scheme: str = "light", script: bool = True):
-    """The page, as wide and as light as asked for; what is logged from here on is its own."""
+    """Open the page with a width and a color scheme; the logs are empty before."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -134,37 +134,37 @@ def requested(browser) -> list[str]:
 
 
 def shown(page) -> tuple[float, int, float]:
-    """Threshold, rows kept and keep rate, as they are read on the page."""
-    texts = [page.find_element(By.ID, f"cut-{name}").text for name in ("value", "kept", "rate")]
+    """Threshold, rows kept and keep rate on the page."""
+    texts = [page.find_element(By.ID, f"slider-{name}").text for name in ("value", "kept", "rate")]
     return float(texts[0]), int(texts[1].replace(",", "")), float(texts[2].rstrip("%"))
 
 
-def assert_numpys(page, scores) -> float:
-    """What is shown is what numpy counts at the threshold that is shown; returns that."""
-    cut, kept, rate = shown(page)
-    assert kept == int((scores >= np.float32(cut)).sum())
+def assert_equals_numpy(page, scores) -> float:
+    """Assert that the values on the page equal NumPy's at the page's threshold; return the threshold."""
+    threshold, kept, rate = shown(page)
+    assert kept == int((scores >= np.float32(threshold)).sum())
     assert rate == pytest.approx(100 * kept / len(scores), abs=0.0051)
-    told = page.execute_script("""
+    cards = page.execute_script("""
         return [...document.querySelectorAll("li.card")]
           .map((card) => [Number(card.dataset.score), card.querySelector(".verdict").innerText]);
     """)
-    assert told == [[score, "kept" if score >= np.float32(cut) else "dropped"] for score, _ in told]
-    return cut
+    assert cards == [[score, "kept" if score >= np.float32(threshold) else "dropped"] for score, _ in cards]
+    return threshold
 
 
 def line(page) -> float:
-    """The score at which the threshold's line stands in the histogram."""
+    """Score at the threshold's line in the histogram."""
     return page.execute_script("""
-        const plot = document.querySelector("#histogram"), slider = document.querySelector("#cut");
-        const part = (plot.querySelector("line.cut").x1.baseVal.value - plot.dataset.left)
+        const plot = document.querySelector("#histogram"), slider = document.querySelector("#slider");
+        const part = (plot.querySelector("line.threshold").x1.baseVal.value - plot.dataset.left)
           / (plot.dataset.right - plot.dataset.left);
         return (Number(slider.min) + part * (slider.max - slider.min)) / 100;
     """)
 
 
-def test_the_slider_by_keyboard_shows_numpys_numbers(page, scores):
-    assert assert_numpys(page, scores) == 5.0
-    slider = page.find_element(By.ID, "cut")
+def test_slider_by_keyboard_equals_numpy(page, scores):
+    assert assert_equals_numpy(page, scores) == 5.0
+    slider = page.find_element(By.ID, "slider")
     low, high = (int(slider.get_attribute(end)) for end in ("min", "max"))
     for keys, at in [
         ([Keys.ARROW_RIGHT], 501),
@@ -176,44 +176,44 @@ def test_the_slider_by_keyboard_shows_numpys_numbers(page, scores):
         ([Keys.ARROW_DOWN], high - 1),
     ]:
         slider.send_keys(*keys)
-        assert assert_numpys(page, scores) == at / 100
+        assert assert_equals_numpy(page, scores) == at / 100
         assert line(page) == pytest.approx(at / 100, abs=0.006)
         assert slider.get_attribute("aria-valuetext").startswith(f"{at / 100:.2f}, keeps ")
     page.find_element(By.ID, "reset").send_keys(Keys.ENTER)
-    assert assert_numpys(page, scores) == 5.0
+    assert assert_equals_numpy(page, scores) == 5.0
     assert line(page) == pytest.approx(5, abs=0.006)
 
 
-def test_every_hundredth_is_numpys(page, scores):
-    told = page.execute_script("""
-        const slider = document.querySelector("#cut"), told = [];
+def test_slider_equals_numpy_at_every_hundredth(page, scores):
+    values = page.execute_script("""
+        const slider = document.querySelector("#slider"), values = [];
         for (let at = Number(slider.min); at <= slider.max; at++) {
           slider.value = at;
           slider.dispatchEvent(new Event("input"));
-          told.push(["value", "kept"].map((name) => document.getElementById(`cut-${name}`).textContent));
+          values.push(["value", "kept"].map((name) => document.getElementById(`slider-${name}`).textContent));
         }
-        return told;
+        return values;
     """)
-    assert len(told) > 400
-    for cut, kept in told:
-        assert int(kept.replace(",", "")) == (scores >= np.float32(cut)).sum()
+    assert len(values) > 400
+    for threshold, kept in values:
+        assert int(kept.replace(",", "")) == (scores >= np.float32(threshold)).sum()
 
 
-def test_the_slider_by_mouse(page, scores):
-    slider = page.find_element(By.ID, "cut")
+def test_slider_by_mouse(page, scores):
+    slider = page.find_element(By.ID, "slider")
     seen = set()
     for part in (-0.4, -0.1, 0.2, 0.45):
         ActionChains(page).move_to_element_with_offset(slider, int(part * slider.size["width"]), 0).click().perform()
-        seen.add(assert_numpys(page, scores))
+        seen.add(assert_equals_numpy(page, scores))
     ActionChains(page).click_and_hold().move_by_offset(-150, 0).release().perform()
-    seen.add(assert_numpys(page, scores))
+    seen.add(assert_equals_numpy(page, scores))
     assert len(seen) == 5
     assert max(seen) - min(seen) > 2
 
 
-def test_no_request_leaves_and_nothing_is_wrong(browser, report):
+def test_page_makes_no_request_and_logs_no_error(browser, report):
     page = opened(browser, report)
-    page.find_element(By.ID, "cut").send_keys(Keys.END)
+    page.find_element(By.ID, "slider").send_keys(Keys.END)
     assert browser.get_log("browser") == []
     urls = requested(browser)
     assert report.as_uri() in urls
@@ -223,7 +223,7 @@ def test_no_request_leaves_and_nothing_is_wrong(browser, report):
     assert set(images) == {160}
 
 
-def test_the_policy_stops_what_it_does_not_name(page):
+def test_content_security_policy_blocks_other_scripts(page):
     refused = page.execute_async_script("""
         const done = arguments[0];
         document.addEventListener("securitypolicyviolation", (event) => done(event.effectiveDirective));
@@ -235,19 +235,19 @@ def test_the_policy_stops_what_it_does_not_name(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_pages_fit_their_width_and_can_be_read(browser, report, tmp_path, width, scheme):
+def test_page_fits_its_width_with_enough_contrast(browser, report, tmp_path, width, scheme):
     page = opened(browser, report, width, scheme=scheme)
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     faint = [(html, ratio) for html, ratio in page.execute_script(FAINT) if ratio < 4.5]
     assert faint == []
     assert page.save_screenshot(str(tmp_path / "page.png"))
-    with Image.open(tmp_path / "page.png") as picture:
-        assert picture.width == width
-        corner = picture.convert("L").getpixel((3, 3))
+    with Image.open(tmp_path / "page.png") as image:
+        assert image.width == width
+        corner = image.convert("L").getpixel((3, 3))
         assert corner > 230 if scheme == "light" else corner < 40
 
 
-def test_without_script_all_but_the_slider_is_there(browser, report, scores):
+def test_page_without_script_has_all_but_the_slider(browser, report, scores):
     page = opened(browser, report, script=False)
     try:
         assert not page.find_element(By.ID, "panel").is_displayed()
@@ -261,7 +261,7 @@ def test_without_script_all_but_the_slider_is_there(browser, report, scores):
         opened(browser, report)
 
 
-def test_every_control_is_reached_by_the_tab_key_and_shows_it(page):
+def test_tab_key_reaches_every_control_with_visible_focus(page):
     reached = []
     while len(reached) < 300:
         ActionChains(page).send_keys(Keys.TAB).perform()
@@ -273,13 +273,13 @@ def test_every_control_is_reached_by_the_tab_key_and_shows_it(page):
         if what[0] == "BODY" or what in reached:
             break
         reached.append(what)
-    assert {"cut", "reset"} <= {what[1] for what in reached}
+    assert {"slider", "reset"} <= {what[1] for what in reached}
     links = page.execute_script("return document.links.length")
     assert [what[0] for what in reached].count("A") == links
     assert [what for what in reached if not what[2]] == []
 
 
-def test_the_structure_is_that_of_a_document(page):
+def test_document_structure(page):
     assert page.execute_script("return [document.documentElement.lang, document.title]") == ["en", "Aesthetic scores"]
     assert page.execute_script("return document.compatMode") == "CSS1Compat"
     levels = page.execute_script("return [...document.querySelectorAll('h1,h2,h3')].map((h) => Number(h.tagName[1]))")
@@ -298,12 +298,12 @@ def test_the_structure_is_that_of_a_document(page):
 
 @pytest.fixture
 def beacon():
-    """A server that notes whatever is asked of it."""
-    asked = []
+    """Server that records every request."""
+    requests = []
 
     class Note(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_error(404)
 
         def log_message(self, *arguments):
@@ -312,14 +312,14 @@ def beacon():
     server = HTTPServer(("127.0.0.1", 0), Note)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
+    yield f"http://127.0.0.1:{server.server_port}", requests
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def test_hostile_strings_stay_text(browser, report, beacon, tmp_path):
-    address, asked = beacon
+def test_hostile_strings_are_escaped(browser, report, beacon, tmp_path):
+    address, requests = beacon
     texts = strings(address)
     ours = opened(browser, report).execute_script(
         "return [...document.scripts].filter((one) => !one.type).map((one) => one.textContent)"
@@ -335,6 +335,6 @@ def test_hostile_strings_stay_text(browser, report, beacon, tmp_path):
         assert len(page.find_elements(By.CSS_SELECTOR, "#panel:not([hidden])")) == 1
         width = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
         assert width[0] <= width[1]
-    assert asked == []
+    assert requests == []
     browser.get(f"{address}/here")
-    assert "/here" in asked
+    assert "/here" in requests

@@ -1,18 +1,18 @@
 "use strict";
 (() => {
-  const slider = document.getElementById("cut");
+  const slider = document.getElementById("slider");
   if (!slider) return;
   const { low, steps, scored, kept } = JSON.parse(document.getElementById("counts").textContent);
-  const outputs = ["cut-value", "cut-kept", "cut-rate"].map((id) => document.getElementById(id));
+  const outputs = ["slider-value", "slider-kept", "slider-rate"].map((id) => document.getElementById(id));
   const plots = [...document.querySelectorAll("svg.plot")];
-  const lines = [...document.querySelectorAll("line.cut")];
+  const lines = [...document.querySelectorAll("line.threshold")];
   const cards = [...document.querySelectorAll("[data-score]")];
   const clip = document.querySelector("rect.clip");
   const digits = steps === 100 ? 2 : 3;
-  const asked = { value: slider.value, texts: outputs.map((output) => output.textContent), x: lines[0].getAttribute("x1") };
-  asked.verdicts = cards.map((card) => card.querySelector(".verdict").textContent === "kept");
+  const initial = { value: slider.value, texts: outputs.map((output) => output.textContent), x: lines[0].getAttribute("x1") };
+  initial.verdicts = cards.map((card) => card.querySelector(".verdict").textContent === "kept");
 
-  const whole = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ",");
+  const count = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ",");
   const share = (part) => (100 * part).toFixed(part >= 0.001 || part === 0 ? 2 : 4) + "%";
 
   function show(x, texts, verdicts) {
@@ -32,17 +32,17 @@
     const at = Number(slider.value), { left, right } = plots[0].dataset;
     const part = (at - low) / (slider.max - slider.min), rows = kept[at - low];
     // Scores are float32, and so is the threshold that they are compared with.
-    const cut = Math.fround(at / steps);
-    const texts = [(at / steps).toFixed(digits), whole(rows), share(rows / scored)];
-    show(Number(left) + part * (right - left), texts, cards.map((card) => Number(card.dataset.score) >= cut));
+    const threshold = Math.fround(at / steps);
+    const texts = [(at / steps).toFixed(digits), count(rows), share(rows / scored)];
+    show(Number(left) + part * (right - left), texts, cards.map((card) => Number(card.dataset.score) >= threshold));
   }
 
   document.getElementById("reset").addEventListener("click", () => {
-    slider.value = asked.value;
-    show(asked.x, asked.texts, asked.verdicts);
+    slider.value = initial.value;
+    show(initial.x, initial.texts, initial.verdicts);
   });
   slider.addEventListener("input", move);
   document.getElementById("panel").hidden = false;
-  // A browser that goes back to the page puts the slider where it was left.
+  // A browser restores the slider's value when it returns to the page.
   if (slider.value !== slider.defaultValue) move();
 })();

@@ -1,4 +1,4 @@
-"""Which rows are shown: the same ones however the frame is cut into partitions."""
+"""Random sample of rows for a report, the same for every partitioning."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dask_aesthetic.hashing import splitmix64
 from dask_aesthetic.report.spec import ReportSpec
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)  # The increment of splitmix64.
-BUCKET = 50  # Bins of 0.01 raw: half a point.
-BELOW, ABOVE = -3, -2  # Places beside the buckets, which are numbered from -1.
-PLACE = ["place", "far", "drawn", "partition", "row"]  # What picks are ordered by.
+BUCKET = 50  # Bins of 0.01 raw: half a point of score.
+BELOW, ABOVE = -3, -2  # Places on both sides of the threshold; buckets have numbers from -1.
+SORT_KEYS = ["place", "distance", "random", "partition", "row"]
 
 
-def pick(frame: Any, spec: ReportSpec, partition: int = 0) -> pd.DataFrame:
-    """The rows of a partition that may be shown: `spec.samples` of every bucket and on either side of the threshold.
+def choose(frame: Any, spec: ReportSpec, partition: int = 0) -> pd.DataFrame:
+    """Choose rows of a partition for the sample: `spec.samples` of every bucket and on each side of the threshold.
 
     Parameters
     ----------
@@ -26,47 +26,47 @@ def pick(frame: Any, spec: ReportSpec, partition: int = 0) -> pd.DataFrame:
         Holds the score column, and the key column if there is one.
     spec : ReportSpec
     partition : int
-        Its number.
+        Number of the partition.
 
     Returns
     -------
     pandas.DataFrame
-        ``place``: bucket, BELOW or ABOVE; ``far``: distance from the threshold, 0 in buckets; ``drawn``: what the
-        draw goes by, uint64 of key, score and seed; ``partition``, ``row`` and ``rows``: where it stands, in a
-        partition of how many; ``score``, ``key``.
+        ``place``: bucket, BELOW or ABOVE; ``distance`` from the threshold, 0 in buckets; ``random``: `draw` of the
+        row; ``partition``, ``row`` and ``rows``: number of the partition, position there, and the partition's number
+        of rows; ``score``, ``key``.
     """
     scores = on_host(frame[spec.columns["score_column"]])
     at = np.flatnonzero(np.isfinite(scores))
     values, keys = scores[at] + np.float32(0), _keys(frame, spec, at)
-    drawn = draw(keys, values, spec.seed)
+    random = draw(keys, values, spec.seed)
     distance = values.astype(np.float64) - spec.threshold.cut
     bucket = (bin_of(values, spec.threshold.scale) - 1) // BUCKET
-    found = [(place, _smallest(np.flatnonzero(bucket == place), drawn, spec.samples)) for place in np.unique(bucket)]
+    found = [(place, _smallest(np.flatnonzero(bucket == place), random, spec.samples)) for place in np.unique(bucket)]
     for place, side in ((BELOW, distance < 0), (ABOVE, distance >= 0)):
         found.append((place, _smallest(np.flatnonzero(side), np.abs(distance), spec.samples)))
     places = np.concatenate([np.full(len(rows), place, np.int64) for place, rows in found])
     rows = np.concatenate([rows for _, rows in found])
-    picks = {
+    chosen = {
         "place": places,
-        "far": np.where(places < -1, np.abs(distance[rows]), 0.0),
-        "drawn": drawn[rows],
+        "distance": np.where(places < -1, np.abs(distance[rows]), 0.0),
+        "random": random[rows],
         "partition": np.full(len(rows), partition),
         "row": at[rows],
         "rows": np.full(len(rows), len(scores)),
         "score": values[rows],
         "key": pd.Series(keys[rows], dtype=object),  # pandas 3 would make strings of them, of UTF-8 alone.
     }
-    return best([pd.DataFrame(picks)], spec.samples)
+    return top_rows([pd.DataFrame(chosen)], spec.samples)
 
 
-def best(parts: list[pd.DataFrame], most: int) -> pd.DataFrame:
-    """The first `most` rows of every place, of several partitions' picks."""
+def top_rows(parts: list[pd.DataFrame], limit: int) -> pd.DataFrame:
+    """First `limit` rows of every place, from the chosen rows of one or more partitions."""
     joined = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    return joined.sort_values(PLACE, kind="stable").groupby("place").head(most).reset_index(drop=True)
+    return joined.sort_values(SORT_KEYS, kind="stable").groupby("place").head(limit).reset_index(drop=True)
 
 
 def draw(keys: np.ndarray, scores: np.ndarray, seed: int) -> np.ndarray:
-    """A random-looking uint64 per row that follows from its key, its score and the seed alone.
+    """Pseudo-random uint64 per row, a hash of key, score and seed.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def draw(keys: np.ndarray, scores: np.ndarray, seed: int) -> np.ndarray:
     texts = np.array([_text(key) for key in keys.tolist()], dtype=object)
     try:
         hashed = pd.util.hash_array(texts, categorize=False)
-    except UnicodeEncodeError:  # Halves of surrogate pairs, which are no UTF-8.
+    except UnicodeEncodeError:  # Lone surrogates are not UTF-8.
         encoded = [text.encode("utf-8", "surrogatepass") for text in texts.tolist()]
         hashed = pd.util.hash_array(np.array(encoded, dtype=object), categorize=False)
     start = np.array([seed % 2**64], dtype=np.uint64)
@@ -94,7 +94,7 @@ def draw(keys: np.ndarray, scores: np.ndarray, seed: int) -> np.ndarray:
 
 
 def bucket_ends(bucket: int, scale: str) -> tuple[float, float]:
-    """Where a bucket begins and ends, on the scale; infinite at the ends of what is counted.
+    """Scores at which a bucket begins and ends; infinite for the first and the last bucket.
 
     Examples
     --------
@@ -105,12 +105,12 @@ def bucket_ends(bucket: int, scale: str) -> tuple[float, float]:
     return float(edges[max(first, 0)]), float(edges[min(first + BUCKET, len(edges) - 1)])
 
 
-def _smallest(rows: np.ndarray, by: np.ndarray, most: int) -> np.ndarray:
-    """The rows up to the `most`-th smallest value, and those that tie with it, so that only these are sorted."""
-    if len(rows) <= most or not most:
-        return rows if most else rows[:0]
+def _smallest(rows: np.ndarray, by: np.ndarray, limit: int) -> np.ndarray:
+    """Rows up to the `limit`-th smallest value with its ties, so that only these are sorted."""
+    if len(rows) <= limit or not limit:
+        return rows if limit else rows[:0]
     values = by[rows]
-    return rows[values <= np.partition(values, most - 1)[most - 1]]
+    return rows[values <= np.partition(values, limit - 1)[limit - 1]]
 
 
 def _keys(frame: Any, spec: ReportSpec, at: np.ndarray) -> np.ndarray:
