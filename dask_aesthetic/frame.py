@@ -1,4 +1,4 @@
-"""The way as a Dask graph, and as it is on frames that hold their rows."""
+"""Each method of the accessor as a Dask graph, and directly on pandas and cuDF frames."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ FAN_IN_LARGE = 4  # Normal equations, which are a thousand times larger.
 
 
 def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: bool) -> Any:
-    """The frame with score and keep columns added; lazy on Dask frames."""
+    """Frame with score and keep columns added; lazy on Dask frames."""
     column = _column(frame, embedding_column)
     refuse_replacing(frame.columns, spec.added, replace_columns)
     refuse_width(embeddings.width(column), spec.predictor, embedding_column)
     if isinstance(frame, dd.DataFrame):
         warn_after_compute()
         # A Series and `assign` keep column projection: the embedding is read once, and not at all where no score
-        # is asked for. `map_partitions` over the frame, even with `required_columns`, reads or scores more.
+        # is requested. `map_partitions` over the frame, even with `required_columns`, reads or scores more.
         meta = _meta(column, spec.score_column, "float32")
         scores = column.map_partitions(_score_partition, spec=graph_ready(spec), call=column._name, meta=meta)
     else:
@@ -64,11 +64,11 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: b
 
 
 def embed(frame: Any, image_column: str, spec: EmbedSpec, replace_columns: bool) -> Any:
-    """The frame with embeddings of its pictures and their status added; lazy on Dask frames."""
+    """Frame with embeddings of its images and their status added; lazy on Dask frames."""
     added = {"output_column": spec.output_column, "status_column": spec.status_column}
     refuse_replacing(frame.columns, added, replace_columns)
-    made = _embedded(frame, image_column, spec)
-    return frame.assign(**{name: made[name] for name in (spec.output_column, spec.status_column)})
+    computed = _embedded(frame, image_column, spec)
+    return frame.assign(**{name: computed[name] for name in (spec.output_column, spec.status_column)})
 
 
 def embed_and_score(
@@ -79,14 +79,14 @@ def embed_and_score(
     keep_embedding: bool,
     replace_columns: bool,
 ) -> Any:
-    """The frame with scores, keep and status of its pictures added, and their embeddings; lazy on Dask frames."""
+    """Frame with scores, keep and status of its images added, and their embeddings; lazy on Dask frames."""
     embedding = {"output_column": spec.output_column} if keep_embedding else {}
     refuse_replacing(
         frame.columns, {**score_spec.added, "status_column": spec.status_column, **embedding}, replace_columns
     )
-    made = _embedded(frame, image_column, spec, score_spec, keep_embedding)
-    added = {name: made[name] for name in made.columns}
-    added[score_spec.keep_column] = made[score_spec.score_column] >= score_spec.threshold.cut
+    computed = _embedded(frame, image_column, spec, score_spec, keep_embedding)
+    added = {name: computed[name] for name in computed.columns}
+    added[score_spec.keep_column] = computed[score_spec.score_column] >= score_spec.threshold.cut
     return frame.assign(**added)
 
 
@@ -97,9 +97,9 @@ def _embedded(
     score_spec: ScoreSpec | None = None,
     keep_embedding: bool = True,
 ) -> Any:
-    """Columns made of an image column, in one pass; not even it is read where none of them is asked for."""
+    """Columns computed from an image column in one pass; the image column is read only if one of them is."""
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
-    _check_held(meta, {"image_column": image_column})
+    _check_columns(meta, {"image_column": image_column})
     check_images(meta[image_column], spec.pooling)
     if not isinstance(frame, dd.DataFrame):
         return embed_column(frame[image_column], spec, score_spec, keep_embedding)
@@ -109,7 +109,7 @@ def _embedded(
 
 
 def status(frame: Any, embedding_column: str, width: int) -> Any:
-    """The status of every row as a Series named "status"; lazy on Dask frames."""
+    """Status of every row as a Series named "status"; lazy on Dask frames."""
     column = _column(frame, embedding_column)
     if isinstance(frame, dd.DataFrame):
         return column.map_partitions(status_column, width, meta=_meta(column, "status", STATUS_DTYPE))
@@ -125,7 +125,7 @@ def distribution(
     terms: Terms | None = None,
     caption_column: str | None = None,
 ) -> Any:
-    """The distribution of a frame's scores, or of each group's or term's; computed at once, in one pass."""
+    """Distribution of a frame's scores, or of each group's or term's; computed at once, in one pass."""
     names = {"score_column": score_column, "status_column": status_column, "by": by, "caption_column": caption_column}
     columns = {role: name for role, name in names.items() if name is not None}
     check_scale(known["scale"])
@@ -150,10 +150,11 @@ def calibrate(
     n: int | None,
     seed: int,
 ) -> Calibration:
-    """A threshold by what it keeps of a frame's scores, in two passes, or by labels, in one; computed at once."""
-    asked = {"keep_fraction": keep_fraction, "n": n, "label_column": label_column}
-    if sum(value is not None for value in asked.values()) != 1:
-        got = " and ".join(f"{name}={value!r}" for name, value in asked.items() if value is not None) or "none of them"
+    """Threshold by the share of scores that it keeps, in two passes, or by labels, in one; computed at once."""
+    requested = {"keep_fraction": keep_fraction, "n": n, "label_column": label_column}
+    if sum(value is not None for value in requested.values()) != 1:
+        given = [f"{name}={value!r}" for name, value in requested.items() if value is not None]
+        got = " and ".join(given) or "none of them"
         raise ArgumentError(f"expected one of keep_fraction, n and label_column, got {got}")
     if label_column is None:
         found = distribution(frame, score_column, None, None, known)
@@ -165,10 +166,10 @@ def calibrate(
 
 
 def fit(frame: Any, spec: FitSpec) -> FittedPredictor:
-    """A predictor fitted to a frame's ratings; computed at once, in one pass over the two columns."""
+    """Predictor fitted to a frame's ratings; computed at once, in one pass over the two columns."""
     _column(frame, spec.embedding_column)
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
-    _check_held(meta, {"rating_column": spec.rating_column})
+    _check_columns(meta, {"rating_column": spec.rating_column})
     count = partial(
         sum_rows,
         embedding_column=spec.embedding_column,
@@ -199,10 +200,10 @@ def _reduce(
 
 
 def check(frame: Any, embedding_column: str, sample: int | None, predictor: Predictor) -> Check:
-    """What a frame's embeddings are like; computed at once, in one pass over this column or a part of it."""
+    """Check of a frame's embeddings; computed at once, in one pass over the column or a sample of it."""
     sample, spec = check_sample(sample), check_spec(predictor)
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
-    _named(meta, embedding_column)
+    _check_column(meta, embedding_column)
     candidates = tuple(name for name in embeddings.candidates(meta) if name != embedding_column)
     refusal = None
     try:
@@ -223,9 +224,7 @@ def _check_partitions(partitions: list[Any], sample: int | None, spec: Any) -> t
     rows = rows_per_partition(sample, len(chosen))
     # Scoring is timed once, on the first of them.
     parts = [dask.delayed(_check_partition)(partitions[at], rows, spec, at == chosen[0]) for at in chosen]
-    while len(parts) > 1:
-        parts = [dask.delayed(sum_statistics)(parts[at : at + FAN_IN]) for at in range(0, len(parts), FAN_IN)]
-    statistics = parts[0].compute()
+    statistics = tree_reduce(parts, sum_statistics).compute()
     left_out = len(chosen) < len(partitions)
     return statistics, round(statistics.partition_rows * len(partitions) / len(chosen)) if left_out else None
 
@@ -239,16 +238,16 @@ def _is_float(dtype: Any) -> bool:
 
 
 def _scored(frame: Any, columns: Mapping[str, str]) -> Any:
-    """These columns of a frame that holds scores, each once."""
+    """The given columns of a frame that holds scores, each once."""
     check_scores(frame._meta if isinstance(frame, dd.DataFrame) else frame, columns)
     return frame[list(dict.fromkeys(columns.values()))]
 
 
 def check_scores(meta: Any, columns: Mapping[str, str]) -> None:
-    """Refuse a frame without one of these columns, or whose ``score_column`` holds no floats."""
+    """Raise if one of these columns does not exist, or the ``score_column`` holds no floats."""
     floats = [str(name) for name, dtype in meta.dtypes.items() if _is_float(dtype)]
     hint = f"Columns of floats: {', '.join(map(repr, floats))}" if floats else "frame.aesthetic.score() adds scores"
-    _check_held(meta, columns, hint)
+    _check_columns(meta, columns, hint)
     score = columns["score_column"]
     if not _is_float(meta[score].dtype):
         raise ColumnError(
@@ -257,7 +256,7 @@ def check_scores(meta: Any, columns: Mapping[str, str]) -> None:
         )
 
 
-def _check_held(meta: Any, columns: Mapping[str, str], score_hint: str = "") -> None:
+def _check_columns(meta: Any, columns: Mapping[str, str], score_hint: str = "") -> None:
     held = ", ".join(repr(name) for name in meta.columns) or "no columns"
     for role, name in columns.items():
         if name not in meta.columns:
@@ -284,12 +283,12 @@ def _embed_partition(
 
 def _column(frame: Any, name: str) -> Any:
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
-    _named(meta, name)
+    _check_column(meta, name)
     embeddings.check(meta[name], meta)
     return frame[name]
 
 
-def _named(meta: Any, name: str) -> None:
+def _check_column(meta: Any, name: str) -> None:
     if name not in meta.columns:
         raise ColumnError.missing(name, meta.columns, embeddings.candidates(meta))
     if list(meta.columns).count(name) > 1:
@@ -304,7 +303,7 @@ def _meta(column: Any, name: str, dtype: Any) -> Any:
 
 
 def graph_ready(spec: ScoreSpec) -> Any:
-    """The spec as an argument of tasks: as it is with a folded predictor, as one key of the graph with a network."""
+    """Spec as an argument of tasks: itself with an affine predictor, one key of the graph with a network."""
     if isinstance(spec.predictor, NetworkPredictor):
         return dask.delayed(spec, name=f"aesthetic-spec-{dask.base.tokenize(spec)}", pure=True)
     return spec

@@ -61,7 +61,7 @@ def vectors() -> np.ndarray:
 
 @pytest.fixture(params=columns.KINDS)
 def kind(request) -> str:
-    """Each way in which a column can hold embeddings."""
+    """Each type of column that can hold embeddings."""
     return request.param
 
 
@@ -74,9 +74,9 @@ def interpreter():
 
 @pytest.fixture(scope="session")
 def cluster():
-    """A client of two worker processes, given to ``compute(scheduler=...)`` and never the default."""
+    """A client of two worker processes of two threads, given to ``compute(scheduler=...)`` and never the default."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client

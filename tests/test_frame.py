@@ -14,7 +14,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from distributed import Client, LocalCluster
 
 from dask_aesthetic.errors import AestheticWarning, ColumnError
 from dask_aesthetic.predictors import network
@@ -38,9 +37,7 @@ def tasks(collection) -> str:
     return " ".join(str(key) for key in collection.optimize(fuse=False).__dask_graph__())
 
 
-@pytest.mark.parametrize(
-    ("where", "partitions"), [*(("threads", count) for count in (1, 7, 64, 300)), ("cluster", 7), ("cluster", 64)]
-)
+@pytest.mark.parametrize(("where", "partitions"), [*(("threads", count) for count in (1, 7, 300)), ("cluster", 64)])
 @pytest.mark.parametrize("predictor", ["laion-v2", "simulacra-l14", RELU])
 def test_scores_are_the_same_bytes_wherever_they_are_computed(
     request, shared, vectors, cluster, partitions, where, predictor
@@ -54,7 +51,7 @@ def test_scores_are_the_same_bytes_wherever_they_are_computed(
     assert scores.to_numpy().tobytes() == expected
 
 
-@pytest.mark.parametrize("partitions", [1, 7, 64])
+@pytest.mark.parametrize("partitions", [1, 7])
 def test_real_embeddings_too(verite, cluster, partitions):
     frame = columns.frame(verite, "large_list", "float16")
     expected = frame.aesthetic.score()["aesthetic_score"].to_numpy().tobytes()
@@ -186,21 +183,16 @@ def test_weights_are_in_the_graph_once_however_many_partitions(shared, parquet):
     assert graph_size(ddf, relu) - graph_size(ddf, "laion-v2") < 4_000_000  # The weights are 3.7 MB.
 
 
-def test_a_network_is_built_once_per_worker(shared, vectors):
+def test_a_network_is_built_once_per_worker(shared, vectors, cluster):
     relu = str(shared / "weights" / RELU)
     frame = columns.frame(vectors, "list")
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        ddf = dd.from_pandas(frame, npartitions=30)
-        for threshold in (4, 5):  # Two graphs, one network.
-            scores = ddf.aesthetic.score(predictor=relu, threshold=threshold)["aesthetic_score"].compute(
-                scheduler=client
-            )
-        builds = client.run(network.builds)
-    assert sorted(len(built) for built in builds.values()) == [1, 1]
-    assert [count for built in builds.values() for count in built.values()] == [1, 1]
+    ddf = dd.from_pandas(frame, npartitions=30)
+    for threshold in (4, 5):  # Two graphs, one network.
+        scores = ddf.aesthetic.score(predictor=relu, threshold=threshold)["aesthetic_score"].compute(scheduler=cluster)
+    builds = cluster.run(network.builds)
+    assert len(builds) == 2
+    assert {count for built in builds.values() for count in built.values()} == {1}
+    assert len(set.intersection(*(set(built) for built in builds.values()))) >= 1
     assert scores.tolist() == frame.aesthetic.score(predictor=relu, threshold=5)["aesthetic_score"].tolist()
 
 

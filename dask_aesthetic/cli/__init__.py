@@ -1,29 +1,39 @@
-"""The command line: ``dask-aesthetic``, ``python -m dask_aesthetic`` and ``dask aesthetic``."""
+"""Command line: ``dask-aesthetic``, ``python -m dask_aesthetic`` and ``dask aesthetic``."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
-from dask_aesthetic.cli.check import check
-from dask_aesthetic.cli.demo import demo
-from dask_aesthetic.cli.filter import filter_tars
-from dask_aesthetic.cli.report import report
-from dask_aesthetic.cli.score import score
-from dask_aesthetic.cli.selftest import selftest
 from dask_aesthetic.version import __version__
 
 __all__ = ["main"]
 
+_COMMANDS = ("check", "demo", "filter", "report", "score", "selftest")  # The modules that define them.
 
-@click.group(name="aesthetic", context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+
+class _LazyGroup(click.Group):
+    """Group that imports the module of a command when the command is used or listed.
+
+    The modules import nothing heavy either: torch, pandas and Dask come when a command runs.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"dask_aesthetic.cli.{cmd_name}").command
+        return command
+
+
+@click.group(
+    name="aesthetic",
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @click.version_option(__version__, prog_name="dask-aesthetic")
 def main() -> None:
     """Score image embeddings for aesthetic quality."""
-
-
-main.add_command(score)
-main.add_command(check)
-main.add_command(filter_tars)
-main.add_command(report)
-main.add_command(demo)
-main.add_command(selftest)

@@ -5,37 +5,26 @@ from __future__ import annotations
 import warnings
 
 import click
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from dask_aesthetic.cli import options
 from dask_aesthetic.defaults import FORMATS
-from dask_aesthetic.errors import AestheticError, InputError, first_line
-from dask_aesthetic.inputs import read_frame
-from dask_aesthetic.inputs.files import find_files
 
 
-@click.command()
+@click.command("check")
 @click.argument("source", metavar="INPUT")
-@click.option(
-    "--embedding-column", default="image_embedding", metavar="NAME", help="Column with a list of floats per row."
-)
+@options.embedding_column
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
     default=None,
     metavar="ROWS",
-    help="About how many rows to look at; all if not given.",
+    help="About how many rows to read; all if not given.",
 )
-@click.option(
-    "--predictor",
-    default="laion-v2",
-    metavar="NAME|PATH|ID",
-    help="Catalog name, checkpoint or Hugging Face id@revision.",
-)
-@click.option("--format", "kind", type=click.Choice(FORMATS), default="auto", help="What INPUT holds.")
+@options.predictor
+@click.option("--format", "kind", type=click.Choice(FORMATS), default="auto", help="Format of INPUT; auto detects it.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @click.pass_context
-def check(
+def command(
     context: click.Context,
     source: str,
     embedding_column: str,
@@ -44,10 +33,15 @@ def check(
     kind: str,
     as_json: bool,
 ) -> None:
-    """Tell whether the embeddings in INPUT can be scored, what is odd about them, and what to do about it.
+    """Check whether the embeddings in INPUT can be scored, and list problems with their fixes.
 
     Exit status 0 if they can, 1 if not.
     """
+    import pyarrow as pa
+
+    from dask_aesthetic.errors import AestheticError, first_line
+    from dask_aesthetic.inputs import read_frame
+
     try:
         with warnings.catch_warnings(record=True) as caught:
             frame = read_frame(source, embedding_column=embedding_column, format=kind)
@@ -59,14 +53,20 @@ def check(
     except (OSError, pa.ArrowInvalid) as error:
         raise click.ClickException(f"{source}: {first_line(error)}") from error
     click.echo(found.to_json() if as_json else repr(found))
-    advice = "" if as_json else layout_advice(source, embedding_column)
+    advice = "" if as_json else _layout_advice(source, embedding_column)
     if advice:
         click.echo(advice)
     context.exit(0 if found.usable else 1)
 
 
-def layout_advice(source: str, column: str) -> str:
-    """What would make the first Parquet file of an input faster to read; empty if nothing would."""
+def _layout_advice(source: str, column: str) -> str:
+    """Advice that makes the first Parquet file of an input faster to read; empty if nothing would."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from dask_aesthetic.errors import InputError
+    from dask_aesthetic.inputs.files import find_files
+
     try:
         file, _ = find_files(source, ".parquet")[0]
         with file.open() as stream:

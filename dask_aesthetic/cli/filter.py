@@ -1,85 +1,84 @@
-"""``dask-aesthetic filter SCORED --tars IN --out OUT``."""
+"""``dask-aesthetic filter SCORES OUTPUT --tars IN``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import pyarrow as pa
 
-from dask_aesthetic.cli.ending import planning, stopping, working
-from dask_aesthetic.cli.progress import Progress
-from dask_aesthetic.cli.provenance import provenance, scale_of, threshold_of
-from dask_aesthetic.cli.score import json_options
-from dask_aesthetic.filter import Copiers, FilterPlan, FilterSummary, plan_filter, summary
-from dask_aesthetic.inputs import parquet
-from dask_aesthetic.inputs.files import find_files
-from dask_aesthetic.inputs.layouts import inspect_all
-from dask_aesthetic.job.running import run_plan
-from dask_aesthetic.thresholds import find_threshold
+from dask_aesthetic.cli import options
+
+if TYPE_CHECKING:
+    from dask_aesthetic.filter import FilterPlan, FilterSummary
 
 
 @click.command("filter")
-@click.argument("scored")
+@click.argument("scores")
+@click.argument("output")
 @click.option("--tars", "source", required=True, metavar="IN", help="Tars that were scored: a folder, file or glob.")
-@click.option("--out", "output", required=True, metavar="OUT", help="Folder for the tars of kept samples.")
-@click.option("--where", default="keep", metavar="COLUMN", help="Column of SCORED that says what is kept.")
+@click.option("--where", default="keep", metavar="COLUMN", help="Boolean column of SCORES, True for rows to keep.")
 @click.option(
     "--threshold",
     default=None,
     metavar="NUMBER|PRESET",
     help="Keep by the score instead: a number, or permissive, standard, high, premium.",
 )
-@click.option(
-    "--scale",
-    type=click.Choice(["raw", "unit"]),
-    default=None,
-    show_default="that of the run",
-    help="Of scores in files that do not say: raw: about 1..10; unit: raw / 10.",
-)
-@click.option("--score-column", default="aesthetic_score", metavar="NAME")
+@options.scale_of_run("For files that do not name it: raw: about 1..10; unit: raw / 10.")
+@options.score_column
 @click.option(
     "--samples-per-shard",
     type=click.IntRange(min=1),
     default=None,
-    help="Write tars of so many samples; the shards stay as they are if not given.",
+    help="Samples per tar in OUTPUT; shards keep their samples if not given.",
 )
-@click.option("--score-in-json", is_flag=True, help="Put the score into each sample's JSON sidecar too.")
-@click.option("--allow-unmatched", is_flag=True, help="Go on where samples have no row, or rows to keep no sample.")
+@click.option("--score-in-json", is_flag=True, help="Write the score into each sample's JSON sidecar too.")
+@click.option("--allow-unmatched", is_flag=True, help="Accept samples without a row, and kept rows without a sample.")
 @click.option(
-    "--storage-options", callback=json_options, metavar="JSON", help="For fsspec, where SCORED, IN or OUT is a URL."
+    "--storage-options",
+    callback=options.parse_json,
+    metavar="JSON",
+    help="For fsspec, where a path is a URL.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=None, help="Copy in so many threads; one per core.")
-@click.option("--overwrite", is_flag=True, help="Replace what was made with other settings, and files in the way.")
-@click.option("--dry-run", is_flag=True, help="List what would be kept; write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Tell what came out as one line of JSON.")
-@click.option("--quiet", is_flag=True, help="No progress and no table.")
-def filter_tars(
-    scored: str,
-    source: str,
+@click.option("--threads", type=click.IntRange(min=1), default=None, help="Threads that copy; one per core.")
+@options.overwrite
+@click.option("--dry-run", is_flag=True, help="List the samples to keep by shard; write nothing.")
+@options.json_summary
+@options.quiet
+def command(
+    scores: str,
     output: str,
+    source: str,
     threads: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    **options: Any,
+    **settings: Any,
 ) -> None:
-    """Copy the samples that SCORED keeps out of the tars in IN into tars in OUT, byte for byte.
+    """Copy the samples that SCORES keeps from the tars in IN into tars in OUTPUT, byte for byte.
 
-    SCORED is a folder of Parquet files, a file or a glob, with the columns key and aesthetic_score, and shard where the
-    tars share keys. The same command goes on where an earlier one was stopped. Exit status: 0 done, 1 a failure on the
-    way, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
+    SCORES is a folder of Parquet files, a file or a glob, with the columns key and aesthetic_score, and shard where the
+    tars share keys. The same command resumes a stopped run. Exit status: 0 done, 1 the run failed, 2 bad usage, 130 and
+    143 stopped by Ctrl-C and SIGTERM.
     """
-    with planning():
-        plan = _plan(scored, source, output, **options)
+    from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
+    from dask_aesthetic.filter import Copiers, summary
+    from dask_aesthetic.job.running import run_plan
+
+    with usage_errors():
+        plan = _plan(scores, source, output, **settings)
     if dry_run:
         click.echo(plan.table())
         return
-    with working(), Copiers(threads) as executor, Progress(plan, quiet) as progress, stopping(progress) as stop:
-        markers = run_plan(plan, executor, progress=progress.done, stop=lambda: bool(stop))
+    with (
+        run_errors(),
+        Copiers(threads) as executor,
+        Progress(plan, quiet) as progress,
+        stop_on_signal(progress) as signals,
+    ):
+        markers = run_plan(plan, executor, progress=progress.done, stop=lambda: bool(signals))
     done = summary(plan, markers)
     if as_json:
         click.echo(json.dumps(asdict(done)))
@@ -88,7 +87,7 @@ def filter_tars(
 
 
 def _plan(
-    scored: str,
+    scores: str,
     source: str,
     output: str,
     *,
@@ -97,18 +96,29 @@ def _plan(
     scale: str | None,
     score_column: str,
     storage_options: Mapping[str, Any] | None,
-    **options: Any,
+    **settings: Any,
 ) -> FilterPlan:
-    files = [file for file, _ in find_files(scored, ".parquet", storage_options)]
+    import pyarrow as pa
+
+    from dask_aesthetic.cli.provenance import find_scale_of_run, find_threshold_of_run, read_provenance
+    from dask_aesthetic.filter import plan_filter
+    from dask_aesthetic.inputs import parquet
+    from dask_aesthetic.inputs.files import find_files
+    from dask_aesthetic.inputs.layouts import inspect_all
+    from dask_aesthetic.thresholds import find_threshold
+
+    files = [file for file, _ in find_files(scores, ".parquet", storage_options)]
     footers = inspect_all(files, parquet.read_footer)
     schemas = [footer.schema for footer in footers]
-    told = provenance(list(zip([file.path for file in files], schemas, strict=True)))
-    scale = scale_of(scale, told)
-    cut = None
+    provenance = read_provenance(list(zip([file.path for file in files], schemas, strict=True)))
+    scale = find_scale_of_run(scale, provenance)
+    found = None
     if threshold is not None:
-        predictor = told.get("predictor", {"scale": "unknown", "name": ""})
-        cut = find_threshold(threshold_of(threshold, told), scale, predictor["scale"], predictor["name"])
-    names = [*(["shard"] if "shard" in schemas[0].names else []), "key", score_column, *([] if cut else [where])]
+        predictor = provenance.get("predictor", {"scale": "unknown", "name": ""})
+        found = find_threshold(
+            find_threshold_of_run(threshold, provenance), scale, predictor["scale"], predictor["name"]
+        )
+    names = [*(["shard"] if "shard" in schemas[0].names else []), "key", score_column, *([] if found else [where])]
     schema = parquet.common_schema(zip(files, schemas, strict=True), names)
     rows = [footer.metadata.num_rows for footer in footers]
     table = pa.concat_tables([parquet.read_rows(file, schema, 0, n) for file, n in zip(files, rows, strict=True)])
@@ -117,16 +127,15 @@ def _plan(
         output,
         where,
         tars=source,
-        threshold=cut,
+        threshold=found,
         scale=scale,
         score_column=score_column,
         storage_options=storage_options,
-        **options,
+        **settings,
     )
 
 
 def _table(done: FilterSummary) -> str:
-    """A line per fact."""
     facts = {
         "shards": f"{done.shards:,} -> {done.output}",
         "samples": f"{done.samples:,}",

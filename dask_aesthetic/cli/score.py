@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from dask_aesthetic.cli.run import run
+from dask_aesthetic.cli import options
 from dask_aesthetic.defaults import (
     FORMATS,
     IMAGE_FORMATS,
@@ -21,53 +20,20 @@ from dask_aesthetic.defaults import (
 )
 
 
-def _failures(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    try:
-        if value is None:
-            return None
-        if value.isdecimal():
-            return int(value)
-        return float(value[:-1]) / 100 if value.endswith("%") else float(value)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"expected a number of rows (1000) or a share of them (0.01, 1%), got {value!r}", ctx, param
-        ) from error
-
-
-def _number_or_name(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def json_options(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:
-    """An option that is a JSON object."""
-    try:
-        found = None if value is None else json.loads(value)
-    except ValueError as error:
-        raise click.BadParameter(f"expected a JSON object, got {value!r}: {error}", ctx, param) from error
-    if found is not None and not isinstance(found, dict):
-        raise click.BadParameter(f"expected a JSON object, got {value!r}", ctx, param)
-    return found
-
-
-@click.command()
+@click.command("score")
 @click.argument("source", metavar="INPUT")
 @click.argument("output")
 @click.option(
     "--format",
     type=click.Choice([*FORMATS, *IMAGE_FORMATS[2:]]),
     default="auto",
-    help="What lies in INPUT; auto looks.",
+    help="Format of INPUT; auto detects it.",
 )
+@options.embedding_column
 @click.option(
-    "--embedding-column", default="image_embedding", metavar="NAME", help="Column with a list of floats per row."
+    "--embed", is_flag=True, help="INPUT holds images: tars, Parquet files or image files; embed them by open_clip."
 )
-@click.option(
-    "--embed", is_flag=True, help="INPUT holds pictures, in tars, Parquet files or loose; embed them by open_clip."
-)
-@click.option("--image-column", metavar="NAME", show_default="image", help="Column of Parquet files with a picture.")
+@click.option("--image-column", metavar="NAME", show_default="image", help="Column of Parquet files with an image.")
 @click.option("--model", metavar="NAME", show_default=MODEL, help="Encoder, as open_clip names it.")
 @click.option(
     "--pretrained",
@@ -79,19 +45,16 @@ def json_options(ctx: click.Context, param: click.Parameter, value: str | None) 
     "--precision",
     type=click.Choice(["auto", *PRECISIONS]),
     show_default="auto",
-    help="What it computes in; auto: bfloat16 on GPUs, else float32.",
+    help="Precision of the encoder; auto: bfloat16 on GPUs, else float32.",
 )
 @click.option(
-    "--pooling", type=click.Choice(POOLING), help="What stands for a row with a list of pictures; refused if not given."
+    "--pooling",
+    type=click.Choice(POOLING),
+    help="Embedding of a row with a list of images; refused if not given.",
 )
-@click.option("--exif-orientation", is_flag=True, help="Turn pictures as their EXIF says.")
+@click.option("--exif-orientation", is_flag=True, help="Rotate images by their EXIF orientation.")
 @click.option("--matrix-key", default="l14_img", metavar="NAME", help="Matrix of DataComp's .npz files.")
-@click.option(
-    "--predictor",
-    default="laion-v2",
-    metavar="NAME|PATH|ID",
-    help="Catalog name, checkpoint or Hugging Face id@revision.",
-)
+@options.predictor
 @click.option(
     "--threshold",
     default="standard",
@@ -103,55 +66,58 @@ def json_options(ctx: click.Context, param: click.Parameter, value: str | None) 
     "--columns",
     default="ids",
     metavar="ids|all|A,B",
-    help="What to carry over; ids: key, uid, url, hash, id, image_path.",
+    help="Passthrough columns of INPUT; ids: key, uid, url, hash, id, image_path.",
 )
 @click.option("--style", type=click.Choice(list(STYLES)), default="default", help="Name the score as LAION or COYO do.")
 @click.option("--score-column", default=None, metavar="NAME", help="Another name for the score.")
 @click.option("--keep-column", default="keep", metavar="NAME")
-@click.option("--replace-columns", is_flag=True, help="Replace columns of INPUT that are called as added ones.")
-@click.option("--keep-only", is_flag=True, help="Write the rows to keep alone.")
+@click.option("--replace-columns", is_flag=True, help="Replace columns of INPUT that have the names of added ones.")
+@click.option("--keep-only", is_flag=True, help="Write only the rows to keep.")
 @click.option(
     "--on-invalid",
     type=click.Choice(["null", "raise"]),
     default="null",
-    help="What a row without a usable embedding does.",
+    help="A row without a usable embedding gets no score, or ends the run.",
 )
 @click.option(
     "--max-failed",
-    callback=_failures,
+    callback=options.parse_count_or_share,
     metavar="COUNT|SHARE",
-    help="End with exit 1 when more rows than this have no usable embedding.",
+    help="Exit with 1 when more rows than this have no usable embedding.",
 )
-@click.option("--allow-unusable", is_flag=True, help="Let shards pass in which no row has a usable embedding.")
+@click.option("--allow-unusable", is_flag=True, help="Accept shards without any usable embedding.")
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), default=None, help="Most rows, or pictures, worked on at a time."
+    "--batch-size", type=click.IntRange(min=1), default=None, help="Most rows, or images, processed at a time."
 )
 @click.option(
     "--rows-per-shard",
     type=click.IntRange(min=1),
     show_default=f"{ROWS_PER_SHARD}; {IMAGES_PER_SHARD} with --embed",
-    help="Larger files are cut between row groups.",
+    help="Larger files are split between row groups.",
 )
 @click.option(
-    "--storage-options", callback=json_options, metavar="JSON", help="For fsspec, where INPUT or OUTPUT is a URL."
+    "--storage-options", callback=options.parse_json, metavar="JSON", help="For fsspec, where INPUT or OUTPUT is a URL."
 )
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Score in so many threads of this process.")
 @click.option("--scheduler", metavar="ADDRESS", default=None, help="Score on the Dask cluster of this scheduler.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Workers of the local cluster; one per core.")
-@click.option("--overwrite", is_flag=True, help="Replace what was made with other settings, and files in the way.")
-@click.option("--verify", is_flag=True, help="Read inputs and outputs of finished shards again.")
+@options.overwrite
+@click.option("--verify", is_flag=True, help="Verify checksums of inputs and outputs of finished shards.")
 @click.option("--dry-run", is_flag=True, help="List shards, rows and what is done; score nothing.")
-@click.option("--json", is_flag=True, help="Tell what came out as one line of JSON.")
-@click.option("--quiet", is_flag=True, help="No progress and no table.")
-def score(threshold: str, columns: str, threads: int | None, scheduler: str | None, **options: Any) -> None:
+@options.json_summary
+@options.quiet
+def command(threshold: str, columns: str, threads: int | None, scheduler: str | None, **settings: Any) -> None:
     """Score the embeddings in INPUT (a file, folder, glob or URL) into Parquet files of the same names in OUTPUT.
 
-    A local Dask cluster scores, which this command starts and closes, unless --threads or --scheduler says otherwise;
-    fewer than a million rows are scored in threads, and so are pictures unless there are several GPUs. The same command
-    goes on where an earlier one was stopped. Exit status: 0 done, 1 a failure on the way, 2 bad usage, 130 and 143
-    stopped by Ctrl-C and SIGTERM.
+    The command starts and closes a local Dask cluster, unless --threads or --scheduler is given; it scores fewer than a
+    million rows in threads, and images too unless there are several GPUs. The same command resumes a stopped run. Exit
+    status: 0 done, 1 the run failed, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
     """
+    from dask_aesthetic.cli.job import run_job
+
     if threads is not None and scheduler is not None:
         raise click.UsageError("expected --threads or --scheduler, got both")
     names: str | list[str] = columns if columns in ("ids", "all") else columns.split(",")
-    run(threshold=_number_or_name(threshold), columns=names, threads=threads, scheduler=scheduler, **options)
+    run_job(
+        threshold=options.parse_threshold(threshold), columns=names, threads=threads, scheduler=scheduler, **settings
+    )

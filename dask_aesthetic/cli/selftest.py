@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from dask_aesthetic import selftest as checks
 
-
-@click.command()
-def selftest() -> None:
+@click.command("selftest")
+def command() -> None:
     """Compare scores of golden vectors with those of the published layers, per predictor and device."""
+    from dask_aesthetic import selftest as checks
+
     results = checks.selftest()
     for check in results:
         verdict = "ok" if check.passed else "WRONG"

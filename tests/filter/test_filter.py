@@ -459,13 +459,22 @@ def test_the_command_filters_what_a_job_has_scored(tars, tmp_path, vectors):
         pq.write_table(table, tmp_path / f"embeddings/{at}.parquet")
     score_dataset(tmp_path / "embeddings", tmp_path / "scored", threshold=5.2)
     scored = pq.read_table(tmp_path / "scored").to_pandas()
-    told = json.loads(command(tmp_path / "scored", "--tars", tars, "--out", tmp_path / "out", "--json"))
+    told = json.loads(command(tmp_path / "scored", tmp_path / "out", "--tars", tars, "--json"))
     names = {f"{key}.{end}" for key in scored.loc[scored["keep"], "key"] for end in ("jpg", "txt", "json")}
     assert 0 < len(names) < 45
     assert {name for _, name in kept(tmp_path / "out")} == names
     assert (told["kept"], told["samples"], told["members"]) == (len(names) // 3, 15, len(names))
-    arguments = [tmp_path / "scored", "--tars", tars, "--threshold", "standard", "--samples-per-shard", 3]
-    command(*arguments, "--out", tmp_path / "standard", "--score-in-json", "--quiet")
+    arguments = [
+        tmp_path / "scored",
+        tmp_path / "standard",
+        "--tars",
+        tars,
+        "--threshold",
+        "standard",
+        "--samples-per-shard",
+        3,
+    ]
+    command(*arguments, "--score-in-json", "--quiet")
     got = read_webdataset(tmp_path / "standard").compute()
     assert sorted(got["key"]) == sorted(scored.loc[scored["aesthetic_score"] >= 5, "key"])
     assert [json.loads(text)["aesthetic_score"] for text in got["json"]] == pytest.approx(
@@ -473,7 +482,7 @@ def test_the_command_filters_what_a_job_has_scored(tars, tmp_path, vectors):
     )
     for wrong in (["--threshold", "0.5"], ["--scale", "unit"], ["--where", "absent"]):
         done = CliRunner().invoke(
-            main, ["filter", *map(str, [tmp_path / "scored", "--tars", tars, "--out", tmp_path / "x", *wrong])]
+            main, ["filter", *map(str, [tmp_path / "scored", tmp_path / "x", "--tars", tars, *wrong])]
         )
         assert done.exit_code == 2, done.output
     assert not (tmp_path / "x").exists()
@@ -482,7 +491,7 @@ def test_the_command_filters_what_a_job_has_scored(tars, tmp_path, vectors):
 def test_a_dry_run_lists_what_would_be_kept_and_writes_nothing(tars, scored, tmp_path):
     (tmp_path / "scored").mkdir()
     scored.to_parquet(tmp_path / "scored/a.parquet")
-    arguments = [tmp_path / "scored", "--tars", tars, "--out", tmp_path / "out"]
+    arguments = [tmp_path / "scored", tmp_path / "out", "--tars", tars]
     lines = command(*arguments, "--dry-run").splitlines()
     assert [line.split() for line in lines[:3]] == [["3", "new", "00000"], ["3", "new", "00001"], ["0", "new", "00002"]]
     assert lines[-1] == "6 of 15 samples kept in 3 shards; to write: 3 shards"

@@ -125,7 +125,7 @@ def run(
     check_loose(folder, score("loose"), finished)
     rows = pq.read_table(folder / "scored").to_pandas()
     cut = float(rows["aesthetic_score"].median())
-    where = ["--tars", str(source), "--out", str(folder / "kept"), "--threshold", repr(cut), "--quiet"]
+    where = [str(folder / "kept"), "--tars", str(source), "--threshold", repr(cut), "--quiet"]
     finished(["filter", str(folder / "scored"), *where])
     check_kept(source, folder / "kept", set(rows.loc[rows["aesthetic_score"] >= np.float32(cut), "key"]))
     return told

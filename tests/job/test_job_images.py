@@ -419,7 +419,7 @@ def test_the_command_scores_and_filter_takes_what_it_writes(tars, weights, tmp_p
     )
     assert (told["rows"], told["failed"]) == (ROWS, {"not_in_tar": 1, "undecodable": 3})
     assert told["settings"]["rows_per_shard"] == 10_000
-    command("filter", tmp_path / "scored", "--tars", tars, "--out", tmp_path / "kept", "--quiet")
+    command("filter", tmp_path / "scored", tmp_path / "kept", "--tars", tars, "--quiet")
     rows = pq.read_table(tmp_path / "scored").to_pandas()
     keys = set(rows.loc[rows["keep"], "key"])
     kept = {name: data for path in (tmp_path / "kept").glob("*.tar") for name, data in tar_files.content(path).items()}

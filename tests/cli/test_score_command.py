@@ -1,4 +1,4 @@
-"""The commands as a user runs them: output, files, exit status."""
+"""``dask-aesthetic score`` as a user runs it: output, files, exit status."""
 
 from __future__ import annotations
 
@@ -15,26 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
 from dask_aesthetic.job import score_dataset
-from dask_aesthetic.synthetic import NOTE, synthetic_embeddings, write_demo
+from dask_aesthetic.synthetic import synthetic_embeddings
 from helpers import columns, commands
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command as a process of its own."""
-    command = [sys.executable, "-W", "error", "-m", "dask_aesthetic", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
-here = commands.printed
-
-
-def usage(*arguments: object) -> str:
-    """What a command says when it is used in a wrong way."""
+def usage_error(*arguments: object) -> str:
+    """Standard error of a command that is used in a wrong way."""
     ended = commands.run(*arguments)
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.strip().splitlines()[-1].startswith("Error: ")
@@ -76,17 +66,16 @@ def test_files_get_the_scores_that_a_frame_gets(tmp_path, vectors, kind, dtype):
 
 def test_the_real_embeddings_through_the_command(tmp_path, verite, reference):
     write(tmp_path / "verite.parquet", verite)
-    said = here("score", tmp_path / "verite.parquet", tmp_path / "out")
+    printed = commands.printed("score", tmp_path / "verite.parquet", tmp_path / "out")
     scores = read(tmp_path / "out")["aesthetic_score"].to_numpy()
     assert np.abs(scores - reference["sac+logos+ava1-l14-linearMSE"]).max() <= 2e-6
-    assert f"kept  {(scores >= 5).sum()} (" in said
+    assert f"kept  {(scores >= 5).sum()} (" in printed
 
 
 def test_the_closing_table_counts_every_row_once(tmp_path, vectors):
     rows = [*vectors[:20], None, [], np.ones(512), np.full(768, np.nan), np.zeros(768), np.zeros(768)]
     write(tmp_path / "a.parquet", rows)
-    done = run("score", tmp_path / "a.parquet", tmp_path / "out", "--threshold", "1")
-    assert done.returncode == 0, done.stderr
+    printed = commands.printed("score", tmp_path / "a.parquet", tmp_path / "out", "--threshold", "1")
     for line in (
         "rows  26",
         "scored  20",
@@ -94,7 +83,7 @@ def test_the_closing_table_counts_every_row_once(tmp_path, vectors):
         "kept  20 (100.0% of the scored: raw score >= 1)",
         "laion-v2, for ViT-L-14-quickgelu (openai) embeddings",
     ):
-        assert line in done.stdout
+        assert line in printed
     table = read(tmp_path / "out")
     assert table["status"].to_pylist()[20:] == ["missing", "missing", "wrong_width", "not_finite", "zero", "zero"]
     assert table["aesthetic_score"].null_count == 6
@@ -112,7 +101,7 @@ def test_quantiles_are_those_of_the_scores(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "carried"),
+    ("requested", "passthrough"),
     [
         ("ids", ["key", "URL"]),
         ("all", ["key", "URL", "caption"]),
@@ -121,21 +110,21 @@ def test_quantiles_are_those_of_the_scores(tmp_path):
         ("key,image_embedding", ["key", "image_embedding"]),
     ],
 )
-def test_columns_say_what_is_carried_over(source, tmp_path, asked, carried):
-    assert here("score", source, tmp_path / "out", "--columns", asked, "--quiet") == ""
+def test_columns_choose_the_passthrough_columns(source, tmp_path, requested, passthrough):
+    assert commands.printed("score", source, tmp_path / "out", "--columns", requested, "--quiet") == ""
     table = read(tmp_path / "out")
-    assert table.column_names == [*carried, "aesthetic_score", "keep", "status"]
+    assert table.column_names == [*passthrough, "aesthetic_score", "keep", "status"]
     assert sorted(file.name for file in (tmp_path / "out").glob("*.*")) == [f"part-{n}.parquet" for n in range(3)]
-    if "key" in carried:
+    if "key" in passthrough:
         assert table["key"].to_pylist() == read(source)["key"].to_pylist()
 
 
 def test_provenance_stands_in_the_file(source, tmp_path):
     score_dataset(source, tmp_path / "out", threshold=0.6, scale="unit", predictor="laion-v2-ava")
-    told = json.loads(pq.read_schema(tmp_path / "out/part-0.parquet").metadata[b"dask_aesthetic"])
-    assert told["predictor"]["name"] == "laion-v2-ava"
-    assert told["predictor"]["sha256"].startswith("390a3aaf")
-    assert (told["scale"], told["threshold"]["value"]) == ("unit", 0.6)
+    provenance = json.loads(pq.read_schema(tmp_path / "out/part-0.parquet").metadata[b"dask_aesthetic"])
+    assert provenance["predictor"]["name"] == "laion-v2-ava"
+    assert provenance["predictor"]["sha256"].startswith("390a3aaf")
+    assert (provenance["scale"], provenance["threshold"]["value"]) == ("unit", 0.6)
 
 
 @pytest.mark.parametrize(
@@ -153,12 +142,13 @@ def test_provenance_stands_in_the_file(source, tmp_path):
     ],
 )
 def test_bad_usage_is_one_clear_line_and_exit_2(source, tmp_path, options, message):
-    assert message in usage("score", source, tmp_path / "out", *options)
+    assert message in usage_error("score", source, tmp_path / "out", *options)
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_usage_of_the_installed_command_prints_no_traceback(source, tmp_path):
-    done = run("score", source, tmp_path / "out", "--threshold", "0.5")
+def test_bad_usage_in_a_process_of_its_own_prints_no_traceback(source, tmp_path):
+    command = [sys.executable, "-W", "error", "-m", "dask_aesthetic", "score", source, tmp_path / "out"]
+    done = subprocess.run([*command, "--threshold", "0.5"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert "did you mean 5" in done.stderr
     assert "Traceback" not in done.stderr
@@ -174,16 +164,15 @@ def test_inputs_that_are_not_there_or_not_parquet_are_bad_usage(source, tmp_path
         (tmp_path / "text.parquet", "text.parquet"),
         (str(tmp_path / "*.nothing"), "got none"),
     ):
-        assert message in usage("score", path, tmp_path / "out")
+        assert message in usage_error("score", path, tmp_path / "out")
     assert score_dataset(source, tmp_path / "out").files == 3
 
 
-def test_a_failure_on_the_way_is_exit_1_and_leaves_no_half_file(tmp_path, vectors):
+def test_a_failed_run_is_exit_1_and_leaves_no_partial_file(tmp_path, vectors):
     write(tmp_path / "bad.parquet", [*vectors[:5], None])
-    done = run("score", tmp_path / "bad.parquet", tmp_path / "out", "--on-invalid", "raise")
-    assert done.returncode == 1
-    assert "shard bad, row 5 is missing" in done.stderr
-    assert "Traceback" not in done.stderr
+    ended = commands.run("score", tmp_path / "bad.parquet", tmp_path / "out", "--on-invalid", "raise")
+    assert ended.status == 1
+    assert "shard bad, row 5 is missing" in ended.err
     assert not list((tmp_path / "out").glob("*.parquet"))
 
 
@@ -201,7 +190,7 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_gets_none(source, tmp_path):
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, timeout=120)
     os.close(theirs)
     shown = b""
-    with suppress(OSError):  # Linux tells the end of a terminal by an error.
+    with suppress(OSError):  # Linux ends a terminal with an error.
         while part := os.read(ours, 4096):
             shown += part
     os.close(ours)
@@ -209,37 +198,4 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_gets_none(source, tmp_path):
     assert b"100%" in shown
     assert b"300/300" in shown
     assert b"row/s" in shown
-    assert run("score", source, tmp_path / "b").stderr.count("\n") == 1  # A caution: these rows are random.
-
-
-def test_demo_says_that_it_is_synthetic_and_spreads_like_laion(tmp_path):
-    said = here("demo", "--rows", "4000", "--output", tmp_path)
-    assert "synthetic" in said.splitlines()[0]
-    assert "failed  4 missing, 4 wrong_width, 4 not_finite, 4 zero" in said
-    assert pq.read_schema(tmp_path / "synthetic/part-0000.parquet").metadata[b"note"].decode() == NOTE
-    scores = ds.dataset(tmp_path / "scored").to_table()["aesthetic_score"].drop_null().to_numpy()
-    assert np.median(scores) == pytest.approx(4.5, abs=0.05)
-    assert (scores >= 5).mean() == pytest.approx(0.253, abs=0.03)
-
-
-def test_synthetic_data_are_the_same_on_every_run(tmp_path):
-    write_demo(tmp_path / "a", rows=64)
-    write_demo(tmp_path / "b", rows=64)
-    for file in sorted((tmp_path / "a").iterdir()):
-        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
-
-
-def test_selftest_prints_expected_and_got_for_every_predictor():
-    said = here("selftest")
-    for name in ("laion-v2", "laion-v2-ava", "laion-v1-l14", "laion-v1-b32", "laion-v1-b16", "simulacra-l14"):
-        assert f"ok  {name} on cpu" in said
-    assert said.count("expected  ") == said.count("got  ") == 6
-    assert "6 of 6 checks passed" in said
-
-
-def test_the_commands_are_also_a_dask_subcommand():
-    done = subprocess.run([Path(sys.executable).parent / "dask", "aesthetic", "--help"], capture_output=True, text=True)
-    if done.returncode and "No such command" in done.stderr:
-        pytest.skip("the package is on the path, but not installed, so its entry points are not there")
-    assert done.returncode == 0
-    assert "selftest" in done.stdout
+    assert commands.run("score", source, tmp_path / "b").err.count("\n") == 1  # A caution: these rows are random.

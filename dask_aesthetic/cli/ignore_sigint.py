@@ -1,4 +1,4 @@
-"""A preload of Dask workers: Ctrl-C on the terminal is for the command that owns them, which closes them in order."""
+"""Preload of Dask workers that ignores SIGINT: the command that owns them closes them in order after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 
 
 def dask_setup(worker: Any) -> None:  # noqa: ARG001
-    """Called by Dask in each worker process."""
+    """Ignore SIGINT; Dask calls this in each worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,66 @@
+"""Options that several commands share, and parsers of option values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from dask_aesthetic.defaults import EMBEDDING_COLUMN, PREDICTOR, SCORE_COLUMN
+
+embedding_column = click.option(
+    "--embedding-column", default=EMBEDDING_COLUMN, metavar="NAME", help="Column with a list of floats per row."
+)
+predictor = click.option(
+    "--predictor",
+    default=PREDICTOR,
+    metavar="NAME|PATH|ID",
+    help="Catalog name, checkpoint or Hugging Face id@revision.",
+)
+score_column = click.option("--score-column", default=SCORE_COLUMN, metavar="NAME")
+overwrite = click.option(
+    "--overwrite", is_flag=True, help="Replace outputs of other settings, and files of the same names."
+)
+quiet = click.option("--quiet", is_flag=True, help="No progress and no table.")
+json_summary = click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
+
+
+def scale_of_run(help: str) -> Any:  # noqa: A002
+    """``--scale`` of scores that a run has written, which say it themselves as a rule."""
+    return click.option(
+        "--scale", type=click.Choice(["raw", "unit"]), default=None, show_default="that of the run", help=help
+    )
+
+
+def parse_json(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:
+    """JSON object of an option."""
+    try:
+        found = None if value is None else json.loads(value)
+    except ValueError as error:
+        raise click.BadParameter(f"expected a JSON object, got {value!r}: {error}", ctx, param) from error
+    if found is not None and not isinstance(found, dict):
+        raise click.BadParameter(f"expected a JSON object, got {value!r}", ctx, param)
+    return found
+
+
+def parse_count_or_share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Number of rows as an int, or share of them as a float."""
+    try:
+        if value is None:
+            return None
+        if value.isdecimal():
+            return int(value)
+        return float(value[:-1]) / 100 if value.endswith("%") else float(value)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"expected a number of rows (1000) or a share of them (0.01, 1%), got {value!r}", ctx, param
+        ) from error
+
+
+def parse_threshold(text: str) -> str | float:
+    """Threshold as a number, or the name of a preset."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
