@@ -166,7 +166,7 @@ def sibling(file: File, suffixes: Iterable[str], suffix: str) -> File | None:
     Raises
     ------
     InputError
-        The store cannot be asked.
+        The store cannot be reached.
     """
     pieces = file.path.split("::") if not file.is_local else [file.path]
     at = next(at for at, piece in enumerate(pieces) if file.is_local or "://" in piece)

@@ -166,12 +166,12 @@ def row_ranges(matrix: Matrix, max_rows: int | None) -> Ranges:
 
 
 def _read(pair: Pair, span: Span, columns: list[str], passthrough: pa.Schema) -> pd.DataFrame:
-    wanted = pa.schema([field for field in passthrough if field.name in columns])
+    metadata_columns = pa.schema([field for field in passthrough if field.name in columns])
     table = None
-    if wanted.names and pair.metadata is not None:
-        table = parquet.read_rows(pair.metadata, wanted, span.start, span.stop)
-    elif wanted.names:
-        table = pa.Table.from_batches([pair.location(span.start, span.stop).select(wanted.names)])
+    if metadata_columns.names and pair.metadata is not None:
+        table = parquet.read_rows(pair.metadata, metadata_columns, span.start, span.stop)
+    elif metadata_columns.names:
+        table = pa.Table.from_batches([pair.location(span.start, span.stop).select(metadata_columns.names)])
     rest = [name for name in columns if name not in passthrough.names]
     if rest:
         embedding = pair.matrix.read(span.start, span.stop)
