@@ -1,4 +1,4 @@
-"""The way, for one partition: column -> runs of vectors -> scores and statuses -> columns. It knows no Dask."""
+"""Scoring of one partition: column -> runs of vectors -> scores and statuses -> columns. It knows no Dask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from dask_aesthetic import embeddings
 from dask_aesthetic.embeddings import Run
-from dask_aesthetic.embeddings.arrow import array_runs, plain
+from dask_aesthetic.embeddings.arrow import array_runs, contiguous
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.kernels import norms
 from dask_aesthetic.predictors import Predictor, list_predictors, load_predictor
@@ -25,7 +25,7 @@ ON_INVALID = ("null", "raise")
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """What is asked of a scoring, checked and complete.
+    """Checked arguments of a scoring run.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class ScoreSpec:
 
     @property
     def added(self) -> dict[str, str]:
-        """The columns that a score adds, by role."""
+        """Names of the columns that scoring adds, by role."""
         return {"score_column": self.score_column, "keep_column": self.keep_column}
 
     @classmethod
@@ -76,12 +76,12 @@ class ScoreSpec:
         if batch_size is not None:
             check_integer("batch_size", batch_size, minimum=1, unit="rows", default="None")
         loaded = load_predictor(predictor)
-        cut = find_threshold(threshold, scale, loaded.info.scale, loaded.info.name)
-        return cls(loaded, cut, score_column, keep_column, on_invalid, batch_size)
+        found = find_threshold(threshold, scale, loaded.info.scale, loaded.info.name)
+        return cls(loaded, found, score_column, keep_column, on_invalid, batch_size)
 
 
 def refuse_replacing(columns: Iterable[object], added: Mapping[str, str], replace_columns: bool) -> None:
-    """Refuse to add columns, by role, that are there already, unless they are to be replaced.
+    """Refuse to add columns that the frame has already, unless `replace_columns` is true.
 
     Raises
     ------
@@ -97,28 +97,28 @@ def refuse_replacing(columns: Iterable[object], added: Mapping[str, str], replac
 
 
 def refuse_width(width: int | None, predictor: Predictor, embedding_column: str) -> None:
-    """Refuse a column whose type says that its lists are of another width than a predictor takes.
+    """Refuse a column whose type has another width than the predictor takes.
 
     Raises
     ------
     ColumnError
-        With the predictors that take that width.
+        The message lists the predictors that take that width.
     """
     if width is not None and width != predictor.width:
         raise width_error([width], predictor, embedding_column)
 
 
 def width_error(widths: Sequence[int], predictor: Predictor, embedding_column: str, where: str = "") -> ColumnError:
-    """The error of embeddings of other widths than a predictor takes, with the predictors that take these."""
-    told = ", ".join(map(str, widths[:5]))
+    """Error for embeddings of other widths than a predictor takes, with the predictors that take these."""
+    got = ", ".join(map(str, widths[:5]))
     return ColumnError(
-        f"expected {predictor.width} floats per row in {embedding_column!r} for {predictor.info.name}, got {told}"
+        f"expected {predictor.width} floats per row in {embedding_column!r} for {predictor.info.name}, got {got}"
         f"{where}{width_hint(widths)}"
     )
 
 
 def width_hint(widths: Sequence[int]) -> str:
-    """The shipped predictors that take some of these widths, as the end of a sentence; empty if there are none."""
+    """End of a message: shipped predictors that take one of these widths, or an empty string."""
     names = [f"{name} ({info.width})" for name, info in list_predictors().items() if info.width in widths]
     return f". Predictors that take such: {', '.join(names)}" if names else ""
 
@@ -126,7 +126,7 @@ def width_hint(widths: Sequence[int]) -> str:
 def score_column(
     column: Any, spec: ScoreSpec, partition: int | None = None, seen: Callable[[torch.Tensor], None] | None = None
 ) -> Any:
-    """Score a column of embeddings.
+    """Scores of a column of embeddings.
 
     Parameters
     ----------
@@ -134,9 +134,9 @@ def score_column(
         A list of `spec.predictor.width` floats per row, or null.
     spec : ScoreSpec
     partition : int, optional
-        Its number, for errors.
+        Number of the partition, for errors.
     seen : callable, optional
-        Is given the `Status` codes of all rows.
+        Called with the `Status` codes of all rows.
 
     Returns
     -------
@@ -155,13 +155,13 @@ def score_column(
             raise _invalid(column.name, partition, row, column.index[row], status[row], spec)
         if seen is not None:
             seen(status)
-        return embeddings.labelled(scores, column, spec.score_column)
+        return embeddings.to_series(scores, column, spec.score_column)
 
 
 def score_runs(runs: Iterable[Run], spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores on the asked scale, float32 and NaN where there is none, and `Status` codes, uint8, of every row."""
+    """Scores, float32, NaN where the status is not OK, and `Status` codes, uint8, of every row."""
     scored = [_score_run(run, spec) for run in runs]
-    return _joined([scores for scores, _ in scored], torch.float32), _joined(
+    return _concatenate([scores for scores, _ in scored], torch.float32), _concatenate(
         [status for _, status in scored], torch.uint8
     )
 
@@ -169,7 +169,7 @@ def score_runs(runs: Iterable[Run], spec: ScoreSpec) -> tuple[torch.Tensor, torc
 def score_array(
     lists: Any, spec: ScoreSpec, embedding_column: str, file: str, start: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score some rows of a file.
+    """Scores and statuses of consecutive rows of a file.
 
     Parameters
     ----------
@@ -177,14 +177,14 @@ def score_array(
         A list of floats per row.
     spec : ScoreSpec
     embedding_column, file : str
-        Their names, for errors.
+        Names of the column and the file, for errors.
     start : int
         Position of the first row in the file, for errors.
 
     Returns
     -------
     scores : numpy.ndarray of float32
-        On the asked scale, NaN where there is none.
+        On the scale of the threshold; NaN where the status is not OK.
     status : numpy.ndarray of uint8
         `Status` codes.
 
@@ -193,8 +193,8 @@ def score_array(
     InvalidEmbeddingError
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
-    vectors = plain(lists, spec.predictor.width)
-    quick = None if vectors is None else _score_plain(vectors, spec)
+    vectors = contiguous(lists, spec.predictor.width)
+    quick = None if vectors is None else _score_contiguous(vectors, spec)
     if quick is not None:
         return quick, np.zeros(len(quick), np.uint8)
     scores, status = score_runs(array_runs(lists, spec.predictor.width), spec)
@@ -204,9 +204,9 @@ def score_array(
     return scores.numpy(), status.numpy()
 
 
-def _score_plain(vectors: np.ndarray, spec: ScoreSpec) -> np.ndarray | None:
-    """What `score_runs` gives where nothing is odd, by an eighth of its calls: they cost more than small batches do."""
-    scores = None if spec.batch_size else spec.predictor.score_plain(vectors)
+def _score_contiguous(vectors: np.ndarray, spec: ScoreSpec) -> np.ndarray | None:
+    """Scores of valid float32 rows, as from `score_runs`, in an eighth of its calls; None where a norm is not safe."""
+    scores = None if spec.batch_size else spec.predictor.score_contiguous(vectors)
     if scores is not None:
         scores /= np.float32(SCALES[spec.threshold.scale])
     return scores
@@ -225,46 +225,46 @@ def _invalid(
 
 
 def status_column(column: Any, width: int) -> Any:
-    """Status of every row of a column as a categorical Series with its index; reads norms alone, no predictor."""
+    """Categorical Series of the status of every row, with the column's index; it uses norms and no predictor."""
     codes = []
     with embeddings.stream(column):
         for run in embeddings.runs(column, width):
-            status, _ = _look_again(run.vectors, embeddings.suspicious(norms(run.vectors)))
-            codes.append(_merged(run, status))
-    labels = pd.Categorical.from_codes(_joined(codes, torch.uint8).cpu().numpy(), dtype=STATUS_DTYPE)
+            status, _ = _recheck(run.vectors, embeddings.suspicious(norms(run.vectors)))
+            codes.append(_merge_status(run, status))
+    labels = pd.Categorical.from_codes(_concatenate(codes, torch.uint8).cpu().numpy(), dtype=STATUS_DTYPE)
     return type(column)(labels, index=column.index, name="status")
 
 
 def _score_run(run: Run, spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    if run.vectors.dtype == torch.float32 and run.vectors.device.type == "cpu" and run.whole:
-        quick = _score_plain(run.vectors.numpy(), spec)
+    if run.vectors.dtype == torch.float32 and run.vectors.device.type == "cpu" and run.all_valid:
+        quick = _score_contiguous(run.vectors.numpy(), spec)
         if quick is not None:
             return torch.from_numpy(quick), run.status
     scores, lengths = spec.predictor.score(run.vectors, spec.batch_size)
-    odd = embeddings.suspicious(lengths)
-    if not len(odd) and run.whole:
+    rows = embeddings.suspicious(lengths)
+    if not len(rows) and run.all_valid:
         return scores.div_(SCALES[spec.threshold.scale]), run.status
-    status, units = _look_again(run.vectors, odd)
-    scores[odd] = spec.predictor.score_units(units)
+    status, units = _recheck(run.vectors, rows)
+    scores[rows] = spec.predictor.score_units(units)
     scores /= SCALES[spec.threshold.scale]
-    merged = _merged(run, status)
-    return torch.where(merged == Status.OK, run.spread(scores, torch.nan), torch.nan), merged
+    status = _merge_status(run, status)
+    return torch.where(status == Status.OK, run.spread(scores, torch.nan), torch.nan), status
 
 
-def _look_again(vectors: torch.Tensor, odd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Status of every vector, and the unit vectors of the odd ones, which only float64 can tell or normalize."""
+def _recheck(vectors: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Status of every vector, and unit vectors of `rows`, whose float32 norm is not safe, from float64."""
     status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8, device=vectors.device)
-    if not len(odd):
+    if not len(rows):
         return status, vectors[:0].to(torch.float64)
-    units, status[odd] = embeddings.unit_vectors(vectors[odd])
+    units, status[rows] = embeddings.unit_vectors(vectors[rows])
     return status, units
 
 
-def _merged(run: Run, status: torch.Tensor) -> torch.Tensor:
+def _merge_status(run: Run, status: torch.Tensor) -> torch.Tensor:
     return torch.where(run.status == Status.OK, run.spread(status, Status.OK), run.status)
 
 
-def _joined(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+def _concatenate(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     if len(parts) == 1:
         return parts[0]
     return torch.cat(parts) if parts else torch.empty(0, dtype=dtype)

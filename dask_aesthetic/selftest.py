@@ -1,4 +1,4 @@
-"""Golden scores, expected and got, on every device that is there."""
+"""Self-test: golden scores of every shipped predictor on every device."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ TOLERANCE = 5e-6
 
 
 @dataclass(frozen=True)
-class Check:
-    """One predictor on one device.
+class SelftestResult:
+    """Golden scores of one predictor on one device, expected and computed.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Check:
 
     @property
     def difference(self) -> float:
-        """Largest difference; NaN if a score is."""
+        """Largest difference; NaN if a score is NaN."""
         return max(abs(e - g) if g == g else g for e, g in zip(self.expected, self.got, strict=True))
 
     @property
@@ -39,8 +39,8 @@ class Check:
         return all(abs(e - g) <= TOLERANCE for e, g in zip(self.expected, self.got, strict=True))
 
 
-def selftest() -> list[Check]:
-    """Score the golden vectors with every shipped predictor on the CPU and on every CUDA device.
+def selftest() -> list[SelftestResult]:
+    """Results of the golden vectors for every shipped predictor, on the CPU and on every CUDA device.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def selftest() -> list[Check]:
     return [_check(name, device) for device in devices for name in list_predictors()]
 
 
-def _check(name: str, device: str) -> Check:
+def _check(name: str, device: str) -> SelftestResult:
     predictor = load_predictor(name)
     scores, _ = predictor.score(torch.from_numpy(golden_vectors(predictor.width)).to(device))
-    return Check(name, device, golden_scores(name), scores.cpu().tolist())
+    return SelftestResult(name, device, golden_scores(name), scores.cpu().tolist())

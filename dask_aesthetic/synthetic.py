@@ -1,4 +1,4 @@
-"""Made-up embeddings whose scores spread as LAION's do: for demonstrations and benchmarks, not pictures."""
+"""Synthetic embeddings with the score distribution of LAION, for demonstrations and benchmarks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import pyarrow.parquet as pq
 from dask_aesthetic.distribution import LAION_SHARES
 from dask_aesthetic.predictors import AffinePredictor, load_predictor
 
-# Share of pictures that score at least so much, highest score first: LAION's, with ends that LAION does not publish
-# set by eye.
+# Share of images at or above each score, highest score first: LAION's, with estimated ends.
 SHARES = dict(sorted({2.0: 1.0, 3.0: 0.985, 4.0: 0.78, **LAION_SHARES, 7.0: 0.0}.items(), reverse=True))
-NOTE = "synthetic: random vectors placed to spread over laion-v2 scores as LAION's pictures do; no pictures behind them"
+NOTE = "synthetic: random vectors placed to spread over laion-v2 scores as LAION's images do; no images behind them"
 
 
 def synthetic_embeddings(rows: int, seed: int = 0) -> np.ndarray:
-    """Random vectors, shape (rows, 768), float32, of unit length, whose `laion-v2` scores spread as LAION's.
+    """Random unit vectors, shape (rows, 768), float32, with the `laion-v2` score distribution of LAION.
 
     A unit vector at the angle a to the predictor's weight w scores ``b + |w| cos a``, so a random direction is
     turned until its score is one drawn from LAION's published counts.
@@ -49,9 +48,9 @@ def write_demo(folder: Path, rows: int = 10_000, shards: int = 4) -> Path:
     Parameters
     ----------
     folder : Path
-        Made if it is not there.
+        Created if missing.
     rows, shards : int
-        In all, and over how many files.
+        Number of rows in all, and of files.
 
     Returns
     -------

@@ -105,7 +105,7 @@ def test_a_column_in_any_state_scores_as_on_the_cpu(vectors, rows, state):
 
 
 @pytest.mark.parametrize("nulls", ["among the floats", "beneath null rows"])
-def test_nulls_in_odd_places(vectors, nulls):
+def test_nulls_anywhere_in_a_column(vectors, nulls):
     import cudf
 
     offsets = pa.array(np.arange(len(vectors) + 1) * 768, pa.int32())
@@ -120,7 +120,7 @@ def test_nulls_in_odd_places(vectors, nulls):
     assert status.tolist() == [wanted if at in (5, 9) else "ok" for at in range(len(vectors))]
 
 
-def test_rows_are_taken_by_position_whatever_the_index(vectors):
+def test_rows_are_positional_under_any_index(vectors):
     import cudf
 
     rows = [None if at == 3 else row for at, row in enumerate(vectors[:8])]
@@ -136,7 +136,7 @@ def test_rows_are_taken_by_position_whatever_the_index(vectors):
         pd.testing.assert_index_equal(got.index.to_pandas(), frame.index.to_pandas())
 
 
-def test_a_row_gets_the_same_bytes_wherever_it_stands(vectors):
+def test_a_row_scores_the_same_bytes_in_any_position(vectors):
     import cudf
 
     column = series_of(repeated(vectors, 5000))
@@ -144,8 +144,10 @@ def test_a_row_gets_the_same_bytes_wherever_it_stands(vectors):
     for start, stop in ((0, 1), (1, 5000), (4097, 4099), (2500, 4000)):
         part = cudf.DataFrame({"image_embedding": column.iloc[start:stop]}).aesthetic.score()
         assert (part["aesthetic_score"].to_numpy() == whole[start:stop]).all()
-    odd = cudf.concat([series_of([vectors[0][:767]]), column]).iloc[1:]  # Its floats begin at no multiple of 16 bytes.
-    assert (cudf.DataFrame({"image_embedding": odd}).aesthetic.score()["aesthetic_score"].to_numpy() == whole).all()
+    # The floats of this column are not aligned to 16 bytes.
+    unaligned = cudf.concat([series_of([vectors[0][:767]]), column]).iloc[1:]
+    scored = cudf.DataFrame({"image_embedding": unaligned}).aesthetic.score()
+    assert (scored["aesthetic_score"].to_numpy() == whole).all()
     for rows in (1, 7, 4096):
         scored = cudf.DataFrame({"image_embedding": column}).aesthetic.score(batch_size=rows)
         assert (scored["aesthetic_score"].to_numpy() == whole).all()
@@ -168,9 +170,9 @@ def test_cpu_and_gpu_agree_on_a_million_rows():
     flips, worst = 0, 0.0
     for seed in range(10):
         z = np.random.default_rng(seed).standard_normal((100_000, 768), dtype=np.float32)
-        told = ["aesthetic_score", "keep"]
-        cpu = columns.frame(z, "list").aesthetic.score()[told]
-        gpu = cudf.DataFrame({"image_embedding": series_of(z)}).aesthetic.score()[told].to_pandas()
+        added = ["aesthetic_score", "keep"]
+        cpu = columns.frame(z, "list").aesthetic.score()[added]
+        gpu = cudf.DataFrame({"image_embedding": series_of(z)}).aesthetic.score()[added].to_pandas()
         worst = max(worst, float(np.abs(cpu["aesthetic_score"] - gpu["aesthetic_score"]).max()))
         flips += int((cpu["keep"].to_numpy() != gpu["keep"].to_numpy()).sum())
     print(f"a million random rows on CPU and GPU: largest difference {worst:.1e}, {flips} keep flips")
@@ -182,7 +184,7 @@ def test_cpu_and_gpu_agree_on_a_million_rows():
 
 
 @pytest.mark.parametrize("state", ["whole", "sliced", "joined", "nulls"])
-def test_the_tensor_lies_in_the_columns_own_memory(vectors, state):
+def test_tensors_share_the_memory_of_the_column(vectors, state):
     import cudf
 
     from dask_aesthetic import embeddings
@@ -248,7 +250,7 @@ print(f"of {vectors.nbytes:,} bytes of embeddings, scored before, {spilled:,} by
 """
 
 
-def test_what_was_scored_can_still_be_spilled():
+def test_scored_frames_can_still_be_spilled():
     print(fresh(SPILLING))
 
 
@@ -380,7 +382,7 @@ def test_a_cluster_of_gpu_workers_reads_scores_and_writes_more_than_its_pool_hol
             assert difference <= 5e-6
 
 
-def test_read_scored_reads_to_the_gpu(vectors, tmp_path):
+def test_read_and_score_reads_to_the_gpu(vectors, tmp_path):
     import dask
 
     from dask_aesthetic.inputs import read_and_score
@@ -409,7 +411,7 @@ def values(column) -> list[object]:
 
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("index", ["none", "key", "steps"])
-def test_read_scored_reads_odd_files(vectors, tmp_path, kind, index):
+def test_read_and_score_reads_unusual_files(vectors, tmp_path, kind, index):
     import dask
 
     from dask_aesthetic.inputs import read_and_score
@@ -427,8 +429,8 @@ def test_read_scored_reads_odd_files(vectors, tmp_path, kind, index):
     )
     indexes = {"key": ["key"], "steps": [{"kind": "range", "name": None, "start": 0, "stop": 2 * n, "step": 2}]}
     if index in indexes:
-        told = {"index_columns": indexes[index], "column_indexes": [], "columns": [], "pandas_version": "3.0.0"}
-        table = table.replace_schema_metadata({"pandas": json.dumps(told)})
+        metadata = {"index_columns": indexes[index], "column_indexes": [], "columns": [], "pandas_version": "3.0.0"}
+        table = table.replace_schema_metadata({"pandas": json.dumps(metadata)})
     folder = tmp_path / "lang=en"
     folder.mkdir()
     pq.write_table(table, folder / "0.parquet", row_group_size=30)
@@ -459,7 +461,7 @@ def verbs(frame, folder: Path) -> dict[str, object]:
     }
 
 
-def test_every_verb_tells_of_a_cudf_frame_what_it_tells_of_a_pandas_one(vectors, tmp_path):
+def test_every_method_gives_the_same_on_cudf_and_pandas(vectors, tmp_path):
     import cudf
 
     rows = [None if at % 50 == 7 else row for at, row in enumerate(repeated(vectors, 1200))]
@@ -467,11 +469,11 @@ def test_every_verb_tells_of_a_cudf_frame_what_it_tells_of_a_pandas_one(vectors,
     table = table.append_column("tag", pa.array(["cat", "dog", None] * 400))
     table = table.append_column("rating", pa.array(np.random.default_rng(1).normal(5, 1, 1200)))
     frames = {"gpu": cudf.DataFrame.from_arrow(table), "cpu": table.to_pandas(types_mapper=pd.ArrowDtype)}
-    told = {}
+    results = {}
     for name, frame in frames.items():
         (tmp_path / name).mkdir()
-        told[name] = verbs(frame.aesthetic.score(), tmp_path / name)
-    assert told["gpu"] == told["cpu"]
+        results[name] = verbs(frame.aesthetic.score(), tmp_path / name)
+    assert results["gpu"] == results["cpu"]
 
 
 CONTEXTS = """

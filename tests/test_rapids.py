@@ -85,7 +85,7 @@ assert dd.DataFrame.aesthetic is accessor
     assert done.stderr == ""
 
 
-def test_importing_takes_in_nothing_of_rapids_that_dask_and_torch_do_not(fresh):
+def test_import_loads_nothing_of_rapids(fresh):
     fresh("""
 import sys
 import dask.dataframe, torch
@@ -98,7 +98,7 @@ assert not torch.cuda.is_initialized()
 """)
 
 
-def test_what_the_package_leans_on_is_there(fresh):
+def test_used_names_of_rapids_exist(fresh):
     fresh("""
 import inspect
 import cudf, cudf.pandas, cupy, dask_cuda, pynvml
@@ -128,18 +128,18 @@ assert callable(pynvml.nvmlInit) and callable(pynvml.nvmlDeviceGetCount)
 """)
 
 
-def test_the_cudf_room_has_the_names_and_parameters_of_the_others(fresh):
+def test_the_cudf_backend_has_the_names_and_parameters_of_the_others(fresh):
     fresh("""
 import inspect, sys
 from dask_aesthetic.embeddings import arrow, cudf, objects
 assert "cudf.core" not in sys.modules
-for name in ("holds_lists", "runs", "labelled"):
-    ways = [inspect.signature(getattr(room, name)) for room in (arrow, cudf, objects)]
-    assert len({tuple(way.parameters) for way in ways}) == 1, ways
+for name in ("holds_lists", "runs", "to_series"):
+    signatures = [inspect.signature(getattr(backend, name)) for backend in (arrow, cudf, objects)]
+    assert len({tuple(one.parameters) for one in signatures}) == 1, signatures
 """)
 
 
-def test_lists_of_floats_are_told_by_cudf_dtypes(fresh):
+def test_lists_of_floats_are_recognized_by_cudf_dtypes(fresh):
     fresh("""
 import cudf, pandas as pd, pyarrow as pa
 from dask_aesthetic.embeddings.cudf import holds_lists
@@ -171,23 +171,24 @@ for dtype in good[5:]:
 """)
 
 
-def test_what_image_columns_hold_is_told_by_cudf_dtypes(fresh):
+def test_arrow_types_of_image_columns_follow_cudf_dtypes(fresh):
     fresh("""
 import cudf, pandas as pd, pyarrow as pa
 from types import SimpleNamespace
 from dask_aesthetic.images.cudf import arrow_type
 from dask_aesthetic.images.sources import holds_images
 
-def told(dtype):
+def type_of(dtype):
     return arrow_type(SimpleNamespace(dtype=dtype))
 
 uint8, struct = cudf.ListDtype("uint8"), cudf.StructDtype({"bytes": cudf.ListDtype("uint8"), "path": "str"})
-assert told(uint8) == pa.list_(pa.uint8()) and told(struct).field("bytes").type == pa.list_(pa.uint8())
-assert told(cudf.ListDtype("str")).value_type == pa.string()
+assert type_of(uint8) == pa.list_(pa.uint8()) and type_of(struct).field("bytes").type == pa.list_(pa.uint8())
+assert type_of(cudf.ListDtype("str")).value_type == pa.string()
 for dtype in (uint8, struct, cudf.ListDtype("str"), pd.StringDtype(), pd.ArrowDtype(pa.string()), cudf.dtype("object")):
-    assert holds_images(told(dtype)), dtype
-assert not holds_images(told(cudf.ListDtype("float32"))) and not holds_images(told(cudf.StructDtype({"x": "str"})))
-assert told(cudf.dtype("float32")) is None and told(cudf.CategoricalDtype()) is None
+    assert holds_images(type_of(dtype)), dtype
+assert not holds_images(type_of(cudf.ListDtype("float32")))
+assert not holds_images(type_of(cudf.StructDtype({"x": "str"})))
+assert type_of(cudf.dtype("float32")) is None and type_of(cudf.CategoricalDtype()) is None
 """)
 
 
@@ -275,7 +276,7 @@ print(json.dumps({{kind: worked(kind) for kind in {KINDS!r}}}))
 
 
 @NO_GPU
-def test_without_a_gpu_cpu_workers_are_taken_and_gpu_ones_refused(fresh):
+def test_without_a_gpu_clusters_use_cpu_workers_and_refuse_gpu_workers(fresh):
     done = fresh("""
 import sys
 from dask_aesthetic import ArgumentError

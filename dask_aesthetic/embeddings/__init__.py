@@ -1,4 +1,4 @@
-"""A column of embeddings as runs of vectors and row statuses: one room per kind of column, the same names in each."""
+"""Columns of embeddings as runs of vectors and row statuses: one backend per kind of column, the same names in each."""
 
 from __future__ import annotations
 
@@ -18,77 +18,79 @@ __all__ = [
     "Run",
     "candidates",
     "check",
-    "labelled",
+    "get_backend",
     "runs",
     "stream",
     "suspicious",
+    "to_series",
     "unit_vectors",
     "width",
 ]
 
 
 def runs(column: Any, width: int) -> Iterator[Run]:
-    """Cut a pandas or cuDF column of embeddings into runs of rows.
+    """Runs of rows of a pandas or cuDF column of embeddings.
 
     Raises
     ------
     ColumnError
         The column holds no lists of floats.
     """
-    room = _backend(column)
-    # A few rows that are no lists must not stop a run because they happen to be all that a partition holds.
-    if column.dtype != object or room is not objects:
+    backend = get_backend(column)
+    # Invalid values in an object column become statuses, even where they fill a whole partition.
+    if column.dtype != object or backend is not objects:
         check(column)
-    return room.runs(column, width)
+    return backend.runs(column, width)
 
 
 def stream(column: Any) -> AbstractContextManager[None]:
-    """Where torch works on a column's `runs`: on a GPU, on the stream of the column's library."""
-    room = _backend(column)
-    return nullcontext() if room in (arrow, objects) else room.stream()
+    """Context in which torch uses the CUDA stream of the column's library; it does nothing on CPUs."""
+    backend = get_backend(column)
+    return nullcontext() if backend in (arrow, objects) else backend.stream()
 
 
-def labelled(values: torch.Tensor, like: Any, name: Any) -> Any:
-    """Per-row values as a Series of the column's own library, with its index."""
-    return _backend(like).labelled(values, like, name)
+def to_series(values: torch.Tensor, like: Any, name: Any) -> Any:
+    """Series of per-row values, of the library and with the index of a column."""
+    return get_backend(like).to_series(values, like, name)
 
 
 def check(column: Any, columns: Any = None) -> None:
-    """Refuse a column that holds no lists of floats, as far as its dtype and first values tell.
+    """Refuse a column that holds no lists of floats, by its dtype and first values.
 
     Parameters
     ----------
     column : pandas.Series or cudf.Series
-        May be empty, as Dask's meta is.
+        Empty columns pass where the dtype does not decide, as Dask's meta has to.
     columns : DataFrame, optional
-        Where to look for columns that would do.
+        Frame to search for columns that would do.
     """
-    if _backend(column).holds_lists(column):
+    if get_backend(column).holds_lists(column):
         return
     names = candidates(columns) if columns is not None else []
-    of_objects = column.dtype == object and _backend(column) is objects
+    of_objects = column.dtype == object and get_backend(column) is objects
     first = next(iter(objects.first_values(column)), None) if of_objects else None
     if objects.is_bytes(first):
         raise ColumnError.packed(column.name, f"objects of {type(first).__name__}", names)
     if isinstance(first, str) or isinstance(column.dtype, pd.StringDtype) or str(column.dtype) == "string":
         raise ColumnError.strings(column.name, column.dtype, names)
     kind = str(column.dtype) if first is None else f"objects of {getattr(first, 'dtype', type(first).__name__)}"
-    kind = repr(column.dtype) if kind == "list" else kind  # cuDF's name for a list of anything.
+    kind = repr(column.dtype) if kind == "list" else kind  # cuDF's name for every list dtype.
     raise ColumnError.not_lists(column.name, kind, names)
 
 
 def width(column: Any) -> int | None:
-    """Floats per row, where the type of a column says it; None elsewhere."""
+    """Floats per row by a column's type; None where the type leaves it open."""
     return arrow.type_width(column.dtype.pyarrow_dtype) if isinstance(column.dtype, pd.ArrowDtype) else None
 
 
 def candidates(frame: Any) -> list[str]:
-    """Names of the columns that hold, or may hold, lists of floats."""
+    """Names of the columns that hold or may hold lists of floats."""
     columns = (frame.iloc[:, at] for at in range(len(frame.columns)))
-    return [str(column.name) for column in columns if _backend(column).holds_lists(column)]
+    return [str(column.name) for column in columns if get_backend(column).holds_lists(column)]
 
 
-def _backend(column: Any) -> ModuleType:
+def get_backend(column: Any) -> ModuleType:
+    """Backend module for a column: `embeddings.cudf`, `embeddings.arrow` or `embeddings.objects`."""
     if type(column).__module__.partition(".")[0] == "cudf":
         from dask_aesthetic.embeddings import cudf
 

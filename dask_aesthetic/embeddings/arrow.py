@@ -1,4 +1,4 @@
-"""Embeddings in an Arrow column of pandas: list, large_list or fixed_size_list, without a copy."""
+"""Embeddings in Arrow columns of pandas: list, large_list or fixed_size_list, without a copy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch.utils.dlpack import from_dlpack
 from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
 from dask_aesthetic.status import Status
 
-# Rows looked at together where one is odd: a piece with a row of another width is copied, so this bounds the copy.
-PIECE_ROWS = 32768
+# Rows per run where widths vary: a run with a row of another width is copied, so this bounds the copy.
+RUN_ROWS = 32768
 
 
 def holds_lists(column: pd.Series) -> bool:
@@ -31,13 +31,13 @@ def is_float_list(dtype: pa.DataType) -> bool:
 
 
 def type_width(dtype: pa.DataType) -> int | None:
-    """Values per row, where an Arrow type says it; None elsewhere."""
+    """Values per row by an Arrow type; None where the type leaves it open."""
     dtype = _storage(dtype)
     return dtype.list_size if pa.types.is_fixed_size_list(dtype) else None
 
 
 def runs(column: pd.Series, width: int) -> Iterator[Run]:
-    """Cut a column into runs of rows whose vectors are views of the column's own memory.
+    """Runs of rows whose vectors are views of the column's own memory.
 
     Parameters
     ----------
@@ -53,17 +53,17 @@ def runs(column: pd.Series, width: int) -> Iterator[Run]:
 
 
 def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
-    """The same of a bare Arrow array."""
+    """Runs of rows of an Arrow array or chunked array."""
     for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
         lists = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
-        cut = _fixed if pa.types.is_fixed_size_list(lists.type) else _variable
-        rows = len(lists) if _is_even(lists, width) else PIECE_ROWS
+        to_run = _fixed if pa.types.is_fixed_size_list(lists.type) else _variable
+        rows = len(lists) if _has_uniform_width(lists, width) else RUN_ROWS
         for start in range(0, len(lists), rows or 1):
-            yield cut(lists.slice(start, rows), width)
+            yield to_run(lists.slice(start, rows), width)
 
 
-def plain(lists: pa.Array, width: int) -> np.ndarray | None:
-    """The vectors of lists of float32, shape (n, width), as they lie; None if a row is null or of another width."""
+def contiguous(lists: pa.Array, width: int) -> np.ndarray | None:
+    """View of the vectors of float32 lists, shape (n, width); None if a row is null or of another width."""
     if not (pa.types.is_list(lists.type) and lists.type.value_type == pa.float32()) or lists.null_count:
         return None
     offsets = lists.offsets.to_numpy()
@@ -73,8 +73,8 @@ def plain(lists: pa.Array, width: int) -> np.ndarray | None:
     return None if leaves.null_count else leaves.to_numpy().reshape(-1, width)
 
 
-def labelled(values: torch.Tensor, like: pd.Series, name: Any) -> pd.Series:
-    """Per-row values as a Series with the column's index."""
+def to_series(values: torch.Tensor, like: pd.Series, name: Any) -> pd.Series:
+    """Series of per-row values with the column's index."""
     return type(like)(values.numpy(), index=like.index, name=name, copy=False)
 
 
@@ -87,23 +87,23 @@ def _variable(lists: Any, width: int) -> Run:
         leaves = lists.values.slice(int(offsets[0]), len(lists) * width)
         status = torch.zeros(len(lists), dtype=torch.uint8)
         if leaves.null_count:
-            status = mark_null_leaves(status, _holes(leaves, width))
+            status = mark_null_leaves(status, _null_mask(leaves, width))
         return Run(status, _tensor(leaves).view(len(lists), width))
     status = status_of_lengths(torch.from_numpy(lengths), width)
     present = status == Status.OK
     count = int(present.sum())
     if int(offsets[-1] - offsets[0]) == count * width:
-        # As many leaves as the good rows need: what stands between them is empty, and the flat run is exactly theirs.
+        # The leaves belong to the valid rows alone: all rows between them are empty.
         leaves = lists.values.slice(int(offsets[0]), count * width)
     else:
         leaves = lists.filter(pa.array(present.numpy())).flatten()
     if leaves.null_count:
-        status[present] = mark_null_leaves(status[present], _holes(leaves, width))
+        status[present] = mark_null_leaves(status[present], _null_mask(leaves, width))
     return Run(status, _tensor(leaves).view(count, width), present)
 
 
-def _is_even(lists: Any, width: int) -> bool:
-    """Whether no row is null, of another width, or holds a null."""
+def _has_uniform_width(lists: Any, width: int) -> bool:
+    """Whether every row has `width` floats, without nulls."""
     if lists.null_count or lists.flatten().null_count:
         return False
     if pa.types.is_fixed_size_list(lists.type):
@@ -121,16 +121,16 @@ def _fixed(lists: Any, width: int) -> Run:
         return Run(status, empty, torch.zeros(len(lists), dtype=torch.bool))
     leaves = lists.values.slice(lists.offset * width, len(lists) * width)
     if leaves.null_count:
-        status = mark_null_leaves(status, _holes(leaves, width))
+        status = mark_null_leaves(status, _null_mask(leaves, width))
     return Run(status, _tensor(leaves).view(len(lists), width))
 
 
-def _holes(leaves: pa.Array, width: int) -> torch.Tensor:
+def _null_mask(leaves: pa.Array, width: int) -> torch.Tensor:
     return torch.from_numpy(leaves.is_null().to_numpy(zero_copy_only=False)).view(-1, width)
 
 
 def _tensor(leaves: pa.Array) -> torch.Tensor:
-    """The leaves' own memory as a tensor; what lies under nulls is whatever lies there."""
+    """Tensor that shares the memory of the leaves; values under nulls are arbitrary."""
     dtype, data = leaves.type, leaves.buffers()[1]
     if not len(leaves):
         return torch.empty(0, dtype=getattr(torch, f"float{dtype.bit_width}"))

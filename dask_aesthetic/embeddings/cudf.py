@@ -1,4 +1,4 @@
-"""Embeddings in a cuDF list column, on the GPU, without a copy. What the Arrow room does, name for name."""
+"""Embeddings in cuDF list columns, on the GPU, without a copy; the same names as the Arrow backend."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 def holds_lists(column: cudf.Series) -> bool:
     """Whether a column's dtype is a list of floats."""
-    if column.dtype == object:  # As dask-cuDF's meta has it for lists; partitions tell.
+    if column.dtype == object:  # dask-cuDF's meta of lists.
         return not len(column)
     leaf = leaf_dtype(column)
     return leaf is not None and leaf.kind == "f"
 
 
 def leaf_dtype(column: cudf.Series) -> np.dtype | None:
-    """The dtype of what is in a column's lists; None where that are no numbers, or the column is no lists."""
+    """Dtype of the values in a column's lists; None for other columns and for lists of no numbers."""
     dtype = column.dtype
-    if isinstance(dtype, pd.ArrowDtype):  # cuDF keeps it where the column came from pandas.
+    if isinstance(dtype, pd.ArrowDtype):  # Columns from pandas keep it.
         arrow = dtype.pyarrow_dtype
         return np.dtype(arrow.value_type.to_pandas_dtype()) if pa.types.is_list(arrow) else None
     leaf = dtype.element_type if type(dtype).__name__ == "ListDtype" else None
-    leaf = getattr(leaf, "numpy_dtype", leaf)  # pandas' nullable and Arrow's.
+    leaf = getattr(leaf, "numpy_dtype", leaf)  # pandas' nullable dtypes and Arrow's.
     return leaf if isinstance(leaf, np.dtype) else None
 
 
 def runs(column: cudf.Series, width: int) -> Iterator[Run]:
-    """Cut a column into runs of rows whose vectors are views of the column's own device memory.
+    """Runs of rows whose vectors are views of the column's own device memory.
 
     Parameters
     ----------
@@ -51,12 +51,12 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
     Yields
     ------
     Run
-        One for the whole column: libcudf's sizes are int32, so it has at most 2**31 leaves.
+        One run for the whole column: libcudf's sizes are int32, so it has at most 2**31 leaves.
     """
     if not len(column):
         return
-    with ExitStack() as held:
-        held.enter_context(_held(column))
+    with ExitStack() as pins:
+        pins.enter_context(_pinned(column))
         lengths = column.list.len()
         lengths = _tensor((lengths.fillna(0) if lengths.has_nulls else lengths).values)
         status = status_of_lengths(lengths, width)
@@ -68,55 +68,55 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
         leaves = column.list.leaves
         if len(leaves) != count * width:
             column = column.iloc[_array(present.to(torch.uint8)).astype(bool)]
-            held.enter_context(_held(column))
+            pins.enter_context(_pinned(column))
             leaves = column.list.leaves
         if leaves.has_nulls:
-            holes = _tensor(leaves.isna().values.view("uint8")).view(torch.bool).view(count, width)
-            status[present] = mark_null_leaves(status[present], holes)
+            nulls = _tensor(leaves.isna().values.view("uint8")).view(torch.bool).view(count, width)
+            status[present] = mark_null_leaves(status[present], nulls)
             leaves = leaves.fillna(0)
-        held.enter_context(_held(leaves))
+        pins.enter_context(_pinned(leaves))
         vectors = _tensor(_floats(leaves)).view(count, width)
         yield Run(status, vectors, present if count < len(present) else None)
 
 
 def stream() -> AbstractContextManager[None]:
-    """Torch at work on the stream that cuDF works on: neither gives memory away that the other still uses."""
+    """Context in which torch uses cuDF's stream, so that neither frees memory that the other still uses."""
     if torch.version.cuda is None:
         raise ArgumentError(f"expected a torch built for CUDA for a cuDF column, got {torch.__version__}")
     return torch.cuda.stream(torch.cuda.default_stream())
 
 
-def labelled(values: torch.Tensor, like: cudf.Series, name: Any) -> cudf.Series:
-    """Per-row values as a Series with the column's index, NaN left as NaN."""
+def to_series(values: torch.Tensor, like: cudf.Series, name: Any) -> cudf.Series:
+    """Series of per-row values with the column's index; NaN stays NaN."""
     return type(like)(_array(values), index=like.index, name=name, nan_as_null=False)
 
 
 def _tensor(array: Any) -> torch.Tensor:
-    """The memory of a CuPy array."""
+    """Tensor that shares the memory of a CuPy array."""
     try:
         return from_dlpack(array)
-    except (BufferError, RuntimeError):  # Managed memory, as cudf.pandas takes: torch has no device of that type.
+    except (BufferError, RuntimeError):  # cudf.pandas uses managed memory, for which torch has no device type.
         return torch.as_tensor(array, device="cuda")
 
 
 def _array(values: torch.Tensor) -> Any:
-    """The memory of a tensor as a CuPy array."""
+    """CuPy array that shares the memory of a tensor."""
     import cupy
 
-    if not values.is_cuda:  # The scores of no run.
+    if not values.is_cuda:  # A column without rows has CPU scores.
         return cupy.asarray(values.numpy())
     try:
         return cupy.from_dlpack(values)
-    except BufferError:  # torch hands over to no per-thread default stream, which CuPy can be set to.
+    except BufferError:  # torch exports nothing to CuPy's per-thread default stream.
         return cupy.asarray(values)
 
 
-# Where cuDF spills, whoever asks for a pointer keeps its memory on the GPU for good, and frames larger than the GPU
-# could be scored once and no more be spilled. cuDF has no public way to ask for less.
+# Where cuDF spills, a pointer pins its memory on the GPU for good, and frames larger than the GPU could not be spilled
+# after their first scoring. cuDF has no public API for a shorter pin.
 
 
-def _held(column: cudf.Series) -> AbstractContextManager[Any]:
-    """A column's memory on the GPU, until this is left."""
+def _pinned(column: cudf.Series) -> AbstractContextManager[Any]:
+    """Context that keeps a column's memory on the GPU."""
     import cudf
 
     if not cudf.get_option("spill"):
@@ -125,7 +125,7 @@ def _held(column: cudf.Series) -> AbstractContextManager[Any]:
 
 
 def _floats(leaves: cudf.Series) -> Any:
-    """The floats of a held column, without nulls, as a CuPy array of the same memory."""
+    """CuPy array that shares the memory of a pinned column without nulls."""
     import cudf
     import cupy
 

@@ -1,4 +1,4 @@
-"""Embeddings in an object column of pandas: an array or a list per row. They are copied, block by block."""
+"""Embeddings in object columns of pandas, an array or list per row; they are copied block by block."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from dask_aesthetic.embeddings.arrow import labelled
+from dask_aesthetic.embeddings.arrow import to_series
 from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
 from dask_aesthetic.kernels import CPU_ROWS
 from dask_aesthetic.status import Status
 
-__all__ = ["holds_lists", "labelled", "runs"]
+__all__ = ["holds_lists", "runs", "to_series"]
 
-PIECE_ROWS = CPU_ROWS
-LOOK_AT = 100
+RUN_ROWS = CPU_ROWS
+FIRST_VALUES = 100
 
 
 def holds_lists(column: pd.Series) -> bool:
-    """Whether an object column may hold lists of floats: one of its first values does, or it has none."""
+    """Whether an object column may hold lists of floats: a first value is one, or all values are missing."""
     if column.dtype != object:
         return False
     values = first_values(column)
@@ -31,37 +31,37 @@ def holds_lists(column: pd.Series) -> bool:
 
 
 def first_values(column: pd.Series) -> list[Any]:
-    """The first few values that are not missing; they tell what an object column holds."""
-    return list(islice((value for value in column.to_numpy() if not is_missing(value)), LOOK_AT))
+    """First values of an object column that are not missing, at most `FIRST_VALUES`."""
+    return list(islice((value for value in column.to_numpy() if not is_missing(value)), FIRST_VALUES))
 
 
 def runs(column: pd.Series, width: int) -> Iterator[Run]:
-    """Cut a column into runs of rows, each stacked into a matrix of its own.
+    """Runs of rows, each stacked into a matrix of its own.
 
     Parameters
     ----------
     column : pandas.Series of object dtype
         Per row an array, list or tuple of floats, or None / NaN. Among the floats None, pandas.NA and masked values
-        are nulls, as an Arrow list has them; NaN is none.
+        are nulls, as in an Arrow list; NaN is not.
     width : int
         Floats per row that the predictor takes.
 
     Yields
     ------
     Run
-        A row that is no list only gets a status: one bad row stops nothing.
+        A row that is no list gets a status and stops nothing.
     """
     values = column.to_numpy()
-    for start in range(0, len(values), PIECE_ROWS):
-        yield _run(values[start : start + PIECE_ROWS], width)
+    for start in range(0, len(values), RUN_ROWS):
+        yield _run(values[start : start + RUN_ROWS], width)
 
 
 def _run(values: np.ndarray, width: int) -> Run:
-    matrix = _plain(values, width)
+    matrix = _stack_uniform(values, width)
     if matrix is not None:
         return Run(torch.zeros(len(values), dtype=torch.uint8), torch.from_numpy(matrix))
     rows = [(value, None) if type(value) is np.ndarray and value.dtype.kind == "f" else _row(value) for value in values]
-    # Whatever is not a flat list, a matrix say, counts as one of another width.
+    # Values that are no flat list, such as a matrix, count as lists of another width.
     lengths = torch.tensor([-1 if vector.ndim != 1 else len(vector) for vector, _ in rows])
     status = status_of_lengths(lengths, width)
     present = status == Status.OK
@@ -72,22 +72,22 @@ def _run(values: np.ndarray, width: int) -> Run:
     matrix = np.empty((len(good), width), dtype=f"f{min(dtype.itemsize, 8)}")
     np.stack([vector for vector, _ in good], out=matrix)
     if any(nulls is not None for _, nulls in good):
-        holes = np.stack([np.zeros(width, dtype=bool) if nulls is None else nulls for _, nulls in good])
-        status[present] = mark_null_leaves(status[present], torch.from_numpy(holes))
+        masks = np.stack([np.zeros(width, dtype=bool) if nulls is None else nulls for _, nulls in good])
+        status[present] = mark_null_leaves(status[present], torch.from_numpy(masks))
     return Run(status, torch.from_numpy(matrix), present if len(good) < len(values) else None)
 
 
-def _plain(values: np.ndarray, width: int) -> np.ndarray | None:
-    """What `_run` stacks, at a fraction of its calls; None unless all rows are arrays of one dtype and this width."""
-    rows = values.tolist()  # A list is gone through faster.
+def _stack_uniform(values: np.ndarray, width: int) -> np.ndarray | None:
+    """Matrix of rows that are arrays of one dtype and `width`, in a fraction of the calls; None for other rows."""
+    rows = values.tolist()  # Lists iterate faster.
     first = rows[0]
-    # Of the exact type alone: concatenated, a masked array is what lies under its mask.
+    # Subclasses do not qualify: concatenation would drop the mask of a masked array.
     if set(map(type, rows)) != {np.ndarray} or first.ndim != 1 or first.dtype.str not in _DTYPES:
         return None
     try:
         if set(map(len, rows)) != {width}:
             return None
-        # Anything of another dtype or shape is refused here.
+        # Rows of another dtype or shape raise here.
         return np.concatenate(rows, out=np.empty(len(rows) * width, first.dtype), casting="no").reshape(-1, width)
     except (TypeError, ValueError):
         return None
@@ -97,7 +97,7 @@ _DTYPES = [np.dtype(name).str for name in ("f2", "f4", "f8")]
 _NOTHING = np.empty(0, dtype=np.float32)
 _NO_VECTOR = np.empty((1, 1), dtype=np.float32)
 
-Row = tuple[np.ndarray, np.ndarray | None]  # Its vector, and which of its values are null, where that matters.
+Row = tuple[np.ndarray, np.ndarray | None]  # The vector, and a mask of its nulls where there may be any.
 
 
 def _row(value: Any) -> Row:
@@ -112,7 +112,7 @@ def _row(value: Any) -> Row:
 
 
 def _of_array(value: Any) -> Row:
-    """The row that an array of any library is."""
+    """Row of an array of any library."""
     nulls = None
     if isinstance(value, np.ma.MaskedArray):
         nulls = np.ma.getmaskarray(value)
@@ -130,15 +130,15 @@ def _of_array(value: Any) -> Row:
     if array.dtype.kind == "O":
         vector, others = _of_values(array)
         return vector, others if nulls is None else nulls
-    if array.dtype.kind not in "fiub":  # A complex number or a date would become some float.
+    if array.dtype.kind not in "fiub":  # Complex numbers and dates must not become floats.
         return _NO_VECTOR, None
     return array if array.dtype.kind == "f" else array.astype(np.float64), nulls
 
 
 def _of_values(values: Any) -> Row:
-    """The row of Python's floats in a list, a tuple or an array of objects."""
+    """Row of a list, a tuple or an array of Python floats."""
     try:
-        # None becomes NaN, so that only a row of NaN alone has to be asked which of them are nulls.
+        # None becomes NaN, so only a row of NaN alone needs a search for nulls.
         vector = np.asarray(values, dtype=np.float64)
     except (TypeError, Warning):  # pandas.NA is no number; numpy warns of masked values.
         nulls = [is_null(value) for value in values]
@@ -173,7 +173,7 @@ def list_length(value: Any) -> int | None:
 
 
 def is_bytes(value: Any) -> bool:
-    """Whether a value is bytes, by whatever name: bytearray, memoryview, mmap, numpy.void; an ndarray is an array."""
+    """Whether a value is a bytes-like object: bytearray, memoryview, mmap, numpy.void; an ndarray is an array."""
     if isinstance(value, bytes | bytearray):
         return True
     if isinstance(value, np.void):
@@ -182,18 +182,18 @@ def is_bytes(value: Any) -> bool:
         return False
     try:
         with memoryview(value) as view:
-            return view.itemsize == 1  # Not array.array("f"), nor a memoryview of floats.
+            return view.itemsize == 1  # array.array("f") and memoryviews of floats have larger items.
     except (TypeError, ValueError, BufferError):
         return False
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value of an object column stands for none."""
+    """Whether a value of an object column is null or NaN."""
     return is_null(value) or (isinstance(value, float | np.floating) and value != value)
 
 
 def is_null(value: Any) -> bool:
-    """Whether a value is null by its kind, as NaN is not."""
+    """Whether a value is None, pandas.NA, masked or a null Arrow scalar; NaN is not null."""
     return (
         value is None
         or value is pd.NA

@@ -1,7 +1,7 @@
-"""The rules for a row, stated once for every kind of column.
+"""Row rules for every kind of column: status by length, nulls and norm.
 
-A column is a flat run of leaves, cut into rows by their lengths. A row without a list has length 0 here, whether it
-is null or empty. `runs` of every room hands such a column over as `Run`s; `scoring` never sees a column.
+A column is a flat array of leaves, split into rows by their lengths. Null and empty rows both have length 0 here.
+`runs` of every backend yields a column as `Run`s; `scoring` never sees a column.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Run:
     vectors : torch.Tensor, shape (m, width), float16, float32 or float64
         The leaves, on the column's own device; a view of its memory where that is possible. Read only.
     present : torch.Tensor, shape (n,), bool, or None
-        Which rows stand in `vectors`, in order; None where all n do. A row that stands there counts only if its
-        status is OK: a fixed-size list has leaves under its null rows as well.
+        Rows with a vector in `vectors`, in order; None where all n have one. Such a row counts only if its status is
+        OK: a fixed-size list has leaves under its null rows as well.
     """
 
     status: torch.Tensor
@@ -34,12 +34,12 @@ class Run:
     present: torch.Tensor | None = None
 
     @property
-    def whole(self) -> bool:
-        """Whether every row has a vector that counts."""
+    def all_valid(self) -> bool:
+        """Whether every row has a vector and status OK."""
         return self.present is None and not bool(self.status.any())
 
     def spread(self, values: torch.Tensor, fill: float) -> torch.Tensor:
-        """Per-vector values as per-row values, shape (n,), `fill` where a row has no vector."""
+        """Per-row values, shape (n,), from per-vector values; `fill` where a row has no vector."""
         if self.present is None:
             return values
         spread = torch.full((len(self.status),), fill, dtype=values.dtype, device=values.device)
@@ -48,9 +48,9 @@ class Run:
 
 
 def status_of_lengths(lengths: torch.Tensor, width: int) -> torch.Tensor:
-    """Status by the number of leaves of each row: `width` is OK, 0 MISSING, all else WRONG_WIDTH."""
+    """Status by the length of each row: `width` is OK, 0 MISSING, all else WRONG_WIDTH."""
     good = lengths == width
-    if bool(good.all()):  # The common case costs a scoring nothing that could be measured.
+    if bool(good.all()):  # The common case, at no measurable cost.
         return torch.zeros_like(good, dtype=torch.uint8)
     status = torch.full_like(good, Status.WRONG_WIDTH, dtype=torch.uint8)
     status[good] = Status.OK
@@ -58,16 +58,16 @@ def status_of_lengths(lengths: torch.Tensor, width: int) -> torch.Tensor:
     return status
 
 
-def mark_null_leaves(status: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
-    """Status of rows by the nulls among their floats, (n, width): one makes an OK row NOT_FINITE, all MISSING."""
+def mark_null_leaves(status: torch.Tensor, nulls: torch.Tensor) -> torch.Tensor:
+    """Status of rows by a mask of their nulls, (n, width): one null makes an OK row NOT_FINITE, all nulls MISSING."""
     ok = status == Status.OK
-    status[ok & holes.any(dim=1)] = Status.NOT_FINITE
-    status[ok & holes.all(dim=1)] = Status.MISSING
+    status[ok & nulls.any(dim=1)] = Status.NOT_FINITE
+    status[ok & nulls.all(dim=1)] = Status.MISSING
     return status
 
 
 def suspicious(norms: torch.Tensor) -> torch.Tensor:
-    """Positions of rows whose float32 norm proves nothing: NaN, infinite, zero, or too large or small to trust."""
+    """Positions of rows whose float32 norm is not safe: NaN, infinite, zero, or outside `SAFE_NORM`."""
     low, high = SAFE_NORM
     if len(norms):
         least, most = torch.aminmax(norms)  # Both are NaN where one norm is.
@@ -78,7 +78,7 @@ def suspicious(norms: torch.Tensor) -> torch.Tensor:
 
 
 def unit_vectors(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Normalize in float64, first by the largest entry so that nothing overflows, and say which rows can be.
+    """Unit vectors in float64 and their status; division by the largest entry first avoids overflow.
 
     Returns
     -------

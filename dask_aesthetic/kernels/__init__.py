@@ -1,8 +1,7 @@
-"""Row-wise arithmetic on blocks of vectors: what a row gets never depends on its block.
+"""Row-wise arithmetic on blocks of vectors: the result of a row never depends on its block.
 
-On CPUs everything goes through `numpy.vecdot`: it takes one BLAS dot per row, so a row's result is the same bytes in
-any block, it never starts BLAS threads, and it releases the GIL for blocks of more than 500 rows. On GPUs everything
-goes through one pass of `fused`.
+CPUs use `numpy.vecdot`: it takes one BLAS dot per row, so a row's result is the same bytes in any block, it never
+starts BLAS threads, and it releases the GIL for blocks of more than 500 rows. GPUs use one pass of `fused`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ SAFE_NORM = (1e-15, 1e15)
 
 
 def blocks(vectors: torch.Tensor, rows: int, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, Any]]:
-    """Cut vectors into blocks of at most `rows` rows: views where `dtype` is their own, else one reused buffer.
+    """Blocks of at most `rows` vectors: views where `dtype` is their own, else one reused buffer.
 
     Blocks are numpy arrays on a CPU, where slicing a tensor would cost as much as a tenth of the arithmetic.
     """
@@ -42,7 +41,7 @@ def blocks(vectors: torch.Tensor, rows: int, dtype: torch.dtype = torch.float32)
 
 
 def native(tensor: torch.Tensor) -> Any:
-    """The numpy array of a CPU tensor, a tensor elsewhere; the same memory."""
+    """NumPy array of a CPU tensor, or the tensor itself elsewhere; the same memory."""
     return tensor.numpy() if tensor.device.type == "cpu" else tensor
 
 
@@ -56,7 +55,7 @@ def dots_and_norms(
     vectors : torch.Tensor, shape (n, width), float16, float32 or float64
     weight : torch.Tensor, shape (width,), float32 or float64, on the same device
     batch_size : int, optional
-        The most rows held as a converted copy at a time.
+        Most rows held as a converted copy at a time.
 
     Returns
     -------
@@ -77,8 +76,8 @@ def dots_and_norms(
     return dots, lengths
 
 
-def plain_dots_and_norms(vectors: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """`dots_and_norms` of float32 on a CPU, the same bytes by fewer calls; None where a norm proves nothing."""
+def contiguous_dots_and_norms(vectors: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """`dots_and_norms` of float32 arrays on a CPU, the same bytes in fewer calls; None where a norm is not safe."""
     dots, lengths = np.empty(len(vectors), np.float32), np.empty(len(vectors), np.float32)
     with np.errstate(all="ignore"):
         for start in range(0, len(vectors), CPU_ROWS):
@@ -91,7 +90,7 @@ def plain_dots_and_norms(vectors: np.ndarray, weight: np.ndarray) -> tuple[np.nd
 
 
 def norms(vectors: torch.Tensor, batch_size: int | None = None) -> torch.Tensor:
-    """Every row's Euclidean norm, shape (n,), float32."""
+    """Euclidean norm of every row, shape (n,), float32."""
     if _one_pass(vectors.device):
         return dots_and_norms(vectors, torch.zeros(vectors.shape[1], device=vectors.device))[1]
     lengths = torch.empty(len(vectors), dtype=torch.float32, device=vectors.device)
@@ -102,7 +101,7 @@ def norms(vectors: torch.Tensor, batch_size: int | None = None) -> torch.Tensor:
 
 @cache
 def _one_pass(device: torch.device) -> Callable[..., tuple[torch.Tensor, torch.Tensor]] | None:
-    """`fused.dots_and_squares`, None on CPUs and where it does not run: Triton is missing, or finds no C compiler."""
+    """`fused.dots_and_squares`; None on CPUs and where Triton is missing or finds no C compiler."""
     if device.type != "cuda":
         return None
     try:
@@ -110,7 +109,7 @@ def _one_pass(device: torch.device) -> Callable[..., tuple[torch.Tensor, torch.T
 
         with torch.cuda.device(device):
             dots_and_squares(torch.ones(1, 16, device=device), torch.ones(16, device=device))
-    except Exception as error:  # Whatever a compiler finds wrong with a machine.
+    except Exception as error:  # Compilers raise errors of any kind.
         if _is_full(error):
             raise
         warnings.warn(
@@ -131,7 +130,7 @@ def _each_block(
             work(at, block)
 
     most = CPU_ROWS if vectors.device.type == "cpu" else GPU_ROWS
-    # Rows that overflow or hold NaN are looked at again by `embeddings.rows.unit_vectors`.
+    # `embeddings.rows.unit_vectors` rechecks rows that overflow or hold NaN.
     with np.errstate(all="ignore"):
         back_off(run, min(batch_size or most, most))
 
@@ -173,6 +172,6 @@ def back_off(run: Callable[[int], Any], rows: int) -> Any:
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether a device has no more memory: torch's own error, RMM's, or RMM's come through torch, a RuntimeError."""
-    told = ("bad_alloc", "out of memory", "ALLOC_FAILED")  # By RMM, CUDA and cuBLAS.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in told)
+    """Whether an error means that a device is out of memory: torch's, RMM's, or RMM's as a RuntimeError of torch."""
+    messages = ("bad_alloc", "out of memory", "ALLOC_FAILED")  # Of RMM, CUDA and cuBLAS.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in messages)

@@ -1,7 +1,7 @@
-"""One pass over the vectors on a GPU, in Triton: every row's dot product and sum of squares together.
+"""Triton kernel for GPUs: dot product and sum of squares of every row in one pass.
 
-Two passes of torch's read everything twice, and both divide their work by how many rows there are, so that a row's
-last bits depend on its neighbours. Here a row is worked on in the same way wherever it stands.
+Two passes of torch read everything twice, and both divide the work by the number of rows, so that a row's last bits
+depend on its neighbors. This kernel adds up each row in the same order wherever the row stands.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def _one_pass(x, weight, dots, squares, n, width: tl.constexpr, rows: tl.constex
 
 
 def dots_and_squares(vectors: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Dot product with `weight`, and sum of squares, of every row, in the precision of `weight`.
+    """Dot product with `weight` and sum of squares of every row, in the precision of `weight`.
 
-    Nothing is copied of vectors that lie one after the other from a multiple of 16 bytes on. Others are, in blocks:
-    Triton would add up in another order there.
+    Contiguous vectors that are aligned to 16 bytes are not copied. Others are copied in blocks, since Triton would add
+    them up in another order.
 
     Parameters
     ----------
@@ -56,11 +56,11 @@ def dots_and_squares(vectors: torch.Tensor, weight: torch.Tensor) -> tuple[torch
     """
     n, width = vectors.shape
     dots, squares = (torch.empty(n, dtype=weight.dtype, device=vectors.device) for _ in range(2))
-    straight = vectors.is_contiguous() and vectors.data_ptr() % ALIGNED == 0
-    rows = max(n, 1) if straight else COPIED_ROWS
+    aligned = vectors.is_contiguous() and vectors.data_ptr() % ALIGNED == 0
+    rows = max(n, 1) if aligned else COPIED_ROWS
     for start in range(0, n, rows):
         at = slice(start, start + rows)
-        block = vectors if straight else vectors[at].clone(memory_format=torch.contiguous_format)
+        block = vectors if aligned else vectors[at].clone(memory_format=torch.contiguous_format)
         with _launching:
             _one_pass[(triton.cdiv(len(block), ROWS),)](
                 block, weight, dots[at], squares[at], len(block), width, ROWS, CHUNK,

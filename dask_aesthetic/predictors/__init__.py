@@ -45,11 +45,11 @@ def load_predictor(
         ``model.safetensors``); a Hugging Face id ``owner/name@revision`` with 40 hex digits, which
         ``ttj/sac-logos-ava1-l14-linearMSE`` alone may leave out; or a Predictor, which is returned as it is.
     sha256 : str, optional
-        What the file's sha256 must be; for a name, that of the published file behind it.
+        Expected sha256 of the file; for a name, that of the published file behind it.
     activation : {"none", "relu"}, optional
         What lies between the layers of a checkpoint that is laid out like no published one; its weights do not say it.
     input_scale : float, optional
-        What the unit vector is multiplied by first; 1 unless the checkpoint is known to differ.
+        Factor of the unit vector; 1 unless the checkpoint is known to differ.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def load_predictor(
     Raises
     ------
     PredictorError
-        No such name or file, a file that is no predictor, another sha256, layers that may have an activation between
+        Unknown name, missing file, file of another kind, another sha256, layers that may have an activation between
         them, or an `activation` or `input_scale` other than that of a published head or a saved file.
 
     Notes
@@ -95,7 +95,7 @@ def load_predictor(
 
 
 def list_predictors() -> dict[str, PredictorInfo]:
-    """The predictors that ship with the package, by name.
+    """Info of the predictors that ship with the package, by name.
 
     Examples
     --------
@@ -128,11 +128,11 @@ def _from_file(
         raise PredictorError(f"expected sha256 {sha256} of {path}, got {digest}")
     if activation is not None and activation not in ACTIVATIONS:
         raise PredictorError(f"expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
-    saved, told = from_header(header)
+    saved, values = from_header(header)
     layers = find_layers(tensors)
     asked = {"activation": activation, "input_scale": input_scale}
     if saved is not None:
-        own = {"activation": told.get("activation"), "input_scale": told.get("input_scale", 1.0)}
+        own = {"activation": values.get("activation"), "input_scale": values.get("input_scale", 1.0)}
         _refuse_others(layers, own, asked, f"{path}, as it says of itself")
         stack = layers.stack(own["activation"] or activation, own["input_scale"], str(path))
         info = saved
@@ -150,7 +150,7 @@ def _from_file(
 
 
 def _published(layers: Layers) -> tuple[Known, Stack] | None:
-    """The published head of these weights, whatever its layers are called, and its stack."""
+    """Published head with these weights, whatever the names of its layers, and its stack; None if unknown."""
     for activation in ACTIVATIONS:
         plain = Stack(layers.layers, activation)
         known = BY_WEIGHTS.get(plain.digest)

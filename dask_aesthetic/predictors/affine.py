@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from dask_aesthetic.kernels import dots_and_norms, plain_dots_and_norms, row_dots
+from dask_aesthetic.kernels import contiguous_dots_and_norms, dots_and_norms, row_dots
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, to_header
 
-# A float32 dot product errs by up to about |w| * 3e-8: 8e-7 for LAION's heads, whose weights are 12 to 28 long, but
-# 3e-6 for Simulacra's 374. Beyond this length dot products are taken in float64.
+# Longer weights take float64 dot products. A float32 dot product errs by up to about |w| * 3e-8: 8e-7 for LAION's
+# heads, whose weights are 12 to 28 long, but 3e-6 for Simulacra's 374.
 LARGE_WEIGHT = 64.0
 
 
 class AffinePredictor(Predictor):
-    """One weight vector and a bias; 6 KB, so it travels inside the graph.
+    """One weight vector and a bias: 6 KB, small enough for a Dask graph.
 
     Parameters
     ----------
@@ -45,9 +45,8 @@ class AffinePredictor(Predictor):
         self.token = hashlib.sha256(self.weight.tobytes() + np.float64(bias).tobytes()).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in self.__dict__.items() if name != "_cast"
-        }  # Slow to pickle, quick to make.
+        # Making the cast tensor anew is faster than pickling it.
+        return {name: value for name, value in self.__dict__.items() if name != "_cast"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _cast=_cast(state["weight"]))
@@ -56,10 +55,10 @@ class AffinePredictor(Predictor):
         dots, norms = dots_and_norms(vectors, self._cast.to(vectors.device), batch_size)
         return dots.div_(norms).add_(self.bias).to(torch.float32), norms.to(torch.float32)
 
-    def score_plain(self, vectors: np.ndarray) -> np.ndarray | None:
+    def score_contiguous(self, vectors: np.ndarray) -> np.ndarray | None:
         if self._cast.dtype != torch.float32:
             return None
-        found = plain_dots_and_norms(vectors, self._cast.numpy())
+        found = contiguous_dots_and_norms(vectors, self._cast.numpy())
         if found is None:
             return None
         scores, norms = found
@@ -77,5 +76,5 @@ class AffinePredictor(Predictor):
 
 
 def _cast(weight: np.ndarray) -> torch.Tensor:
-    """A weight in the precision that its dot products are taken in."""
+    """Weight in the precision of its dot products."""
     return torch.tensor(weight, dtype=torch.float32 if np.linalg.norm(weight) < LARGE_WEIGHT else torch.float64)

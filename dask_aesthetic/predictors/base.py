@@ -1,4 +1,4 @@
-"""What every predictor is: vectors in, raw scores out, and a name for where it comes from."""
+"""Base class of predictors, their provenance, and the header of a saved predictor."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ HEADER = "dask_aesthetic"
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorInfo:
-    """Where a predictor comes from and what it expects.
+    """Provenance of a predictor and the embeddings that it expects.
 
     Attributes
     ----------
     name : str
-        Catalog name, or the file's or repository's own.
+        Name in the catalog, or of the file or repository.
     encoder : str
-        The image encoder whose embeddings it takes, as open_clip names it; "unknown" if nothing says.
+        open_clip's name of the image encoder whose embeddings the predictor takes, or "unknown".
     width : int
         Floats per embedding.
     scale : str
-        The family whose scores can be compared with its own: "laion-v2", "laion-v1", "simulacra" or "unknown"; the
-        name of a predictor that was fitted to ratings, since it has a scale of its own.
+        Family of comparable scores: "laion-v2", "laion-v1", "simulacra" or "unknown". A predictor that was fitted to
+        ratings has a scale of its own, named after it.
     source, revision, sha256, license : str
-        Repository, 40-digit revision, sha256 of the published file, SPDX license; empty if nothing says. The source
-        of a fitted predictor says what it was fitted to.
+        Repository, 40-digit revision, sha256 of the published file, SPDX license; empty if unknown. The source of a
+        fitted predictor names the ratings that it was fitted to.
     """
 
     name: str
@@ -48,13 +48,13 @@ class PredictorInfo:
 
 
 class Predictor(ABC):
-    """Scores embeddings, raw: about 1..10, higher is better. Immutable, and equal by `token`.
+    """Raw scores of embeddings, about 1..10, higher is better. Predictors are immutable and equal by `token`.
 
     Attributes
     ----------
     info : PredictorInfo
     token : str
-        sha256 of all that decides a score; two predictors share it only if they give the same scores.
+        sha256 of all that decides a score; predictors with equal tokens give equal scores.
     """
 
     info: PredictorInfo
@@ -67,39 +67,39 @@ class Predictor(ABC):
 
     @abstractmethod
     def score(self, vectors: torch.Tensor, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score vectors of any length, and tell their norms.
+        """Scores and norms of vectors of any length.
 
         Parameters
         ----------
         vectors : torch.Tensor, shape (n, width), float16, float32 or float64
-            Normalized on the way. Read only.
+            Not normalized yet. Read only.
         batch_size : int, optional
-            The most rows worked on at a time; changes memory and speed, never a score.
+            Most rows in work at a time; it changes memory and speed, never a score.
 
         Returns
         -------
         scores : torch.Tensor, shape (n,), float32
-            Meaningless where the norm is not an ordinary float32.
+            Meaningless where the norm is outside `kernels.SAFE_NORM`.
         norms : torch.Tensor, shape (n,), float32
         """
 
     @abstractmethod
     def score_units(self, units: torch.Tensor) -> torch.Tensor:
-        """Score unit vectors of float64, shape (n, width), for the rows that float32 cannot normalize."""
+        """Scores of float64 unit vectors, shape (n, width), for rows that float32 cannot normalize."""
 
-    def score_plain(self, vectors: np.ndarray) -> np.ndarray | None:  # noqa: ARG002
-        """Scores of float32 vectors, shape (n, width), the same bytes by a shorter way; None where there is none."""
+    def score_contiguous(self, vectors: np.ndarray) -> np.ndarray | None:  # noqa: ARG002
+        """Scores of float32 vectors, shape (n, width), the same bytes in fewer calls; None where not supported."""
         return None
 
     @abstractmethod
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file that `load_predictor` takes."""
+        """Write a safetensors file that `load_predictor` reads."""
 
     def named(self, name: str) -> Predictor:
-        """The same predictor under another name."""
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__, info=replace(self.info, name=name))
-        return twin
+        """Copy of the predictor under another name."""
+        renamed = object.__new__(type(self))
+        renamed.__dict__.update(self.__dict__, info=replace(self.info, name=name))
+        return renamed
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Predictor) and self.token == other.token
@@ -124,12 +124,12 @@ class Predictor(ABC):
 
 
 def to_header(info: PredictorInfo, **more: Any) -> dict[str, str]:
-    """The header of a saved predictor; one key, since safetensors keeps no order of several."""
+    """Header of a saved predictor, in one key, since safetensors does not keep the order of several."""
     return {HEADER: json.dumps({**asdict(info), **more}, sort_keys=True)}
 
 
 def from_header(header: dict[str, str]) -> tuple[PredictorInfo | None, dict[str, Any]]:
-    """What `to_header` wrote, and None where another program wrote the file.
+    """Info and extra values that `to_header` wrote; None and no values for files of other programs.
 
     Raises
     ------
@@ -139,8 +139,10 @@ def from_header(header: dict[str, str]) -> tuple[PredictorInfo | None, dict[str,
     if HEADER not in header:
         return None, {}
     try:
-        told = json.loads(header[HEADER])
-        info = PredictorInfo(**{name: told.pop(name) for name in PredictorInfo.__dataclass_fields__ if name in told})
+        values = json.loads(header[HEADER])
+        info = PredictorInfo(
+            **{name: values.pop(name) for name in PredictorInfo.__dataclass_fields__ if name in values}
+        )
     except (TypeError, ValueError, AttributeError) as error:
         raise PredictorError(f"expected a header that this package wrote, got {header[HEADER][:80]!r}") from error
-    return info, told
+    return info, values

@@ -1,4 +1,4 @@
-"""The published predictors that are known by name, and known again in whatever file they come."""
+"""Catalog of published predictors, found by name or by weights, in whatever file they come."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Known:
     file : str
         The published checkpoint's file name.
     weights : str
-        sha256 of the layers (`Stack.digest`), the same in every file format.
+        sha256 of the layers (`Stack.digest`), equal in every file format.
     folded : bool
-        Whether its folded figures ship with the package.
+        Whether its folded weights ship with the package.
     input_scale : float
-        What the unit vector is multiplied by before the first layer.
+        Factor of the unit vector before the first layer.
     """
 
     info: PredictorInfo
@@ -128,5 +128,5 @@ KNOWN = (
 BY_NAME = {known.info.name: known for known in KNOWN}
 BY_WEIGHTS = {known.weights: known for known in KNOWN}
 
-# Repositories whose revision need not be said, because their weights are known.
+# Default revisions of repositories whose weights are known.
 REVISIONS = {"ttj/sac-logos-ava1-l14-linearMSE": "1e77fa05081323d99725fc40a9bf9f88180490e7"}

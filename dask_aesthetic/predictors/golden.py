@@ -1,4 +1,4 @@
-"""Vectors that every machine makes alike, and the scores that the published layers give them."""
+"""Golden vectors, equal on every machine, and their scores under the published layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictors from the Hugging Face hub: one file, at a full revision, checked before it is used."""
+"""Files from the Hugging Face hub, at a full revision and checked before use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parse_id(name: str) -> tuple[str, str]:
     Raises
     ------
     PredictorError
-        It has no full revision, and is none of the repositories that need not say it.
+        The id has no full revision, and the catalog has no default for its repository.
     """
     match = _ID.fullmatch(name)
     if match is None:
@@ -45,20 +45,20 @@ def parse_id(name: str) -> tuple[str, str]:
 
 
 def fetch(name: str, file: str = FILE, check: Callable[[Path], object] = read_tensors) -> tuple[Path, str, str]:
-    """Download a file of a repository, or take it from the Hugging Face cache.
+    """Path of a repository's file in the Hugging Face cache, downloaded if need be.
 
-    ``HF_HOME``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT`` are honoured. The file's sha256 is compared with the one
-    under which the hub stores it, so a download or a cache that is cut off or altered is refused; a cache without
-    symbolic links (Windows without developer mode) does not tell it. A download that is no checkpoint is not kept.
+    ``HF_HOME``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT`` are honored. The file's sha256 is compared with the
+    hub's, so a truncated or altered download or cache is refused; a cache without symbolic links (Windows without
+    developer mode) has no sha256 to compare. A download that fails `check` is deleted.
 
     Parameters
     ----------
     name : str
-        ``owner/name@revision``, the revision as 40 hex digits; it may be left out for repositories of the catalog.
+        ``owner/name@revision``, the revision as 40 hex digits; optional for repositories of the catalog.
     file : str
-        Its name in the repository.
+        Name of the file in the repository.
     check : callable
-        Raises a PredictorError where a file is not what it should be.
+        Raises a PredictorError for a file of another kind.
 
     Returns
     -------
@@ -69,12 +69,12 @@ def fetch(name: str, file: str = FILE, check: Callable[[Path], object] = read_te
     PredictorError
         No full revision, no such file, no connection, or another content than the hub's.
     """
-    # Takes a tenth of a second, and most runs never need it.
+    # The import takes a tenth of a second, and most runs never need it.
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repo, revision = parse_id(name)
-    # The bases are the errors of the HTTP library, whichever it is: requests, httpx or httpx2, by version.
+    # The bases are errors of the HTTP library: requests, httpx or httpx2, by version.
     failures: tuple[type[Any], ...] = (OSError, HFValidationError, *HfHubHTTPError.__bases__)
     try:
         fresh = not isinstance(try_to_load_from_cache(repo, file, revision=revision), str)
@@ -82,14 +82,14 @@ def fetch(name: str, file: str = FILE, check: Callable[[Path], object] = read_te
     except failures as error:
         local = isinstance(error, LocalEntryNotFoundError)
         if isinstance(error, HfHubHTTPError | HFValidationError) and not local:
-            raise PredictorError(f"expected {file} in {repo} at {revision}, got: {_in_one_line(error)}") from error
-        # A LocalEntryNotFoundError says that the cache has no such file; what it comes from says why the hub gave none.
-        reason = _in_one_line(error.__cause__ or error if local else error)
+            raise PredictorError(f"expected {file} in {repo} at {revision}, got: {_one_line(error)}") from error
+        # A LocalEntryNotFoundError says that the cache has no such file; its cause says why the hub gave none.
+        reason = _one_line(error.__cause__ or error if local else error)
         raise PredictorError(
             f"expected to fetch {file} of {repo} at {revision} from the hub or its cache, got: {reason}. "
             "Without a network, set HF_HOME to a cache that holds it or give the path of a local file"
         ) from error
-    if path.parent.name != revision:  # The cache names a snapshot by the revision that the hub says it sent.
+    if path.parent.name != revision:  # Snapshots are named after the revision that the hub sent.
         raise PredictorError(f"expected {repo} at {revision}, got {path.parent.name} from the hub")
     try:
         _verify(path, repo, file, "try again" if fresh else "delete it and try again")
@@ -110,7 +110,7 @@ def _verify(path: Path, repo: str, file: str, advice: str) -> None:
 
 
 def _blob(path: Path) -> Path:
-    # One link on and no more: the blob may itself be a link to a store of another naming, that of Xet.
+    # One link is followed: the blob may itself be a link to Xet's store, which has other names.
     return path.parent / path.readlink() if path.is_symlink() else path
 
 
@@ -120,7 +120,7 @@ def _forget(path: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def _in_one_line(error: BaseException) -> str:
-    # "404 Client Error. (Request ID: ...)" stands above the line that says what was not found.
+def _one_line(error: BaseException) -> str:
+    # The line that names the missing thing comes after "404 Client Error. (Request ID: ...)".
     text = re.sub(r"^\d{3} Client Error\.[^\n]*\n+", "", str(error).strip())
     return (text.splitlines() or [type(error).__name__])[0].rstrip(".")

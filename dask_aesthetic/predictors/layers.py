@@ -1,4 +1,4 @@
-"""A predictor as its file describes it: a stack of Linear layers, found by structure and folded where it can be."""
+"""Stacks of Linear layers in a state dict, found by structure and folded to an affine map where possible."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class Stack:
 
     @property
     def digest(self) -> str:
-        """sha256 of the weights and of what is done with them, whatever file or key names they came under."""
+        """sha256 of weights, activation and input scale, whatever the file or its key names."""
         digest = hashlib.sha256(f"{self.activation} {self.input_scale!r}".encode())
         for array in (array for layer in self.layers for array in layer):
             digest.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def fold(self) -> tuple[np.ndarray, float]:
-        """The one weight vector, shape (width,), and bias that an affine stack comes to, in float64.
+        """Weight vector, shape (width,), and bias of an affine stack, in float64.
 
         ``W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2)``, checked on random unit vectors against the layers.
 
@@ -76,7 +76,7 @@ class Stack:
         return weight[0], float(bias[0])
 
     def __call__(self, units: np.ndarray) -> np.ndarray:
-        """Scores of unit vectors, layer by layer in float64: slow, and what the fast ways are measured by."""
+        """Scores of unit vectors, layer by layer in float64: the slow reference of all other implementations."""
         x = units.astype(np.float64) * self.input_scale
         for at, (w, b) in enumerate(self.layers):
             x = x @ w.astype(np.float64).T + b

@@ -1,4 +1,4 @@
-"""Predictors that do not fold, such as heads with ReLU: a torch network, built once per process."""
+"""Predictors that do not fold, such as heads with ReLU: torch networks, built once per process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dask_aesthetic.kernels import back_off, blocks, norms
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, to_header
 from dask_aesthetic.predictors.layers import Stack
 
-# Every batch on a CPU has this many rows, the last one padded: matrix products of one shape treat each row alike,
-# so a row's score does not depend on how many rows stand beside it.
+# Rows of every batch on a CPU, the last one padded: matrix products of one shape treat each row alike, so a row's score
+# does not depend on the number of rows.
 CPU_BATCH = 256
 GPU_BATCH = 1 << 14
 
@@ -25,8 +25,7 @@ GPU_BATCH = 1 << 14
 class NetworkPredictor(Predictor):
     """A stack of Linear layers with an activation between them.
 
-    It carries its weights as arrays; the torch module is made when the first block is scored and kept for the
-    process, keyed by the weights.
+    Its weights are arrays; the torch module is built at the first score and cached in the process by its weights.
     """
 
     def __init__(self, stack: Stack, info: PredictorInfo) -> None:
@@ -65,7 +64,7 @@ _builds: dict[str, int] = {}
 
 
 def builds() -> dict[str, int]:
-    """How many times this process has built a network, by the predictor's token."""
+    """Number of times that this process has built each network, by the predictor's token."""
     return dict(_builds)
 
 
@@ -90,7 +89,7 @@ def _parameter(array: np.ndarray, device: torch.device) -> torch.Tensor:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """MKL's products have other last bits in two threads than in one; torch sets their number per calling thread."""
+    """Limit torch to one thread: MKL's products have other last bits in two; the limit is per calling thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

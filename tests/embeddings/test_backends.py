@@ -32,7 +32,7 @@ def test_real_embeddings_score_as_the_layers_do_in_float64(shared, verite, refer
     assert scored["keep"].tolist() == (scores >= 5).tolist()
 
 
-def test_every_odd_row_has_its_status_and_its_neighbours_keep_their_scores(vectors, backend):
+def test_invalid_rows_have_a_status_and_leave_their_neighbors_unchanged(vectors, backend):
     names = cases("list")
     rows, expected = rows_of(vectors, "list", names)
     frame = backends.frame_of(table_of(rows), backend)
@@ -54,7 +54,7 @@ def test_a_null_among_the_floats_makes_the_row_not_finite(vectors, backend):
     assert status.tolist() == ["ok", "ok", "not_finite", "ok", "missing", *["ok"] * 4]
 
 
-def test_slices_and_joined_parts_score_as_the_whole(vectors, backend):
+def test_slices_score_as_the_whole_frame(vectors, backend):
     frame = backends.frame_of(table_of(vectors), backend, partitions=1)
     whole = backends.to_pandas(frame.aesthetic.score())["aesthetic_score"]
     part = frame[(frame["key"] > "k1") & (frame["key"] < "k3")]
@@ -80,14 +80,14 @@ def test_an_empty_frame_stays_empty(vectors, backend):
     assert len(scored) == len(backends.to_pandas(none.aesthetic.status())) == 0
 
 
-def test_what_holds_no_embeddings_is_refused(vectors, backend):
+def test_columns_without_embeddings_are_refused(vectors, backend):
     frame = backends.frame_of(table_of(vectors[:6]), backend)
     for column in ("key", "nothing"):
         with pytest.raises(ColumnError, match="Columns that would do: 'image_embedding'"):
             frame.aesthetic.score(column)
 
 
-def test_raise_names_the_row(vectors, backend):
+def test_on_invalid_raise_names_the_row(vectors, backend):
     frame = backends.frame_of(table_of([*vectors[:5], np.zeros(768)]), backend, partitions=1)
     with pytest.raises(InvalidEmbeddingError, match=r"row 5 .*is zero"):
         backends.to_pandas(frame.aesthetic.score(on_invalid="raise"))

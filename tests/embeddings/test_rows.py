@@ -1,4 +1,4 @@
-"""Rows without a usable embedding: which status, no score, not kept, and nobody else touched."""
+"""Rows without a usable embedding: status, no score, not kept; other rows are unchanged."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import torch
 
 from dask_aesthetic import InvalidEmbeddingError
 from helpers import columns
-from helpers.rows import ODD, STATUSES, WIDTH, cases, exact, rows_of
+from helpers.rows import INVALID, STATUSES, WIDTH, cases, exact, rows_of
 
 
 @pytest.mark.parametrize("library", ["pandas", "dask"])
-def test_every_odd_row_has_its_status_and_its_neighbours_keep_their_scores(vectors, kind, library):
+def test_invalid_rows_have_a_status_and_leave_their_neighbors_unchanged(vectors, kind, library):
     names = cases(kind)
     rows, expected = rows_of(vectors, kind, names)
     frame = columns.frame(rows, kind)
@@ -45,14 +45,14 @@ def test_every_odd_row_has_its_status_and_its_neighbours_keep_their_scores(vecto
     assert scored["key"].tolist() == frame["key"].tolist()
 
 
-@pytest.mark.parametrize("name", [name for name, (_, status) in ODD.items() if status != "ok"])
-def test_raise_names_partition_row_and_reason(vectors, kind, name):
+@pytest.mark.parametrize("name", [name for name, (_, status) in INVALID.items() if status != "ok"])
+def test_on_invalid_raise_names_partition_row_and_reason(vectors, kind, name):
     if name not in cases(kind):
         pytest.skip(f"a {kind} cannot hold a {name} row")
-    rows = [*vectors[:9], ODD[name][0], *vectors[9:12]]
+    rows = [*vectors[:9], INVALID[name][0], *vectors[9:12]]
     frame = columns.frame(rows, kind)
     frame.index = [f"row-{at}" for at in range(len(rows))]
-    with pytest.raises(InvalidEmbeddingError, match=f"row 9 .*row-9.* {ODD[name][1]}"):
+    with pytest.raises(InvalidEmbeddingError, match=f"row 9 .*row-9.* {INVALID[name][1]}"):
         frame.aesthetic.score(on_invalid="raise")
     with dask.config.set({"dataframe.convert-string": False}):
         lazy = dd.from_pandas(frame, npartitions=3, sort=False).aesthetic.score(on_invalid="raise")
@@ -60,7 +60,7 @@ def test_raise_names_partition_row_and_reason(vectors, kind, name):
             lazy.compute()
     per_partition = len(dd.from_pandas(frame, npartitions=3, sort=False).partitions[0])
     assert (caught.value.partition, caught.value.row) == divmod(9, per_partition)
-    assert caught.value.reason == ODD[name][1]
+    assert caught.value.reason == INVALID[name][1]
 
 
 def test_raise_passes_where_all_rows_are_usable(vectors, kind):
@@ -84,7 +84,7 @@ def test_a_null_among_the_floats_makes_the_row_not_finite(vectors, kind):
 
 
 @pytest.mark.parametrize("kind", columns.ARROW)
-def test_slices_chunks_and_hidden_leaves_are_read_where_they_lie(vectors, kind):
+def test_slices_chunks_and_leaves_under_nulls(vectors, kind):
     """A null list may have leaves under it, a slice starts anywhere, and a column has many chunks."""
     arrow = columns.array(vectors, kind)
     mask = pa.array(np.arange(len(vectors)) % 7 == 3)
@@ -114,7 +114,7 @@ def test_a_fixed_shape_tensor_column_is_its_storage(vectors):
     assert frame.aesthetic.score()["aesthetic_score"].tolist() == clean.tolist()
 
 
-def test_object_rows_of_any_shape_stop_nothing(vectors):
+def test_object_rows_of_other_shapes_get_a_status(vectors):
     """One matrix, scalar, dict or word in the middle costs its own row alone."""
     rows = np.empty(10, dtype=object)
     odd = {2: vectors[:1], 4: 3.5, 5: {"a": 1}, 6: "word", 7: float("nan"), 8: [1.0, "x"], 9: pd.NA}
@@ -127,7 +127,7 @@ def test_object_rows_of_any_shape_stop_nothing(vectors):
     assert frame.aesthetic.score()["aesthetic_score"][[0, 1, 3]].tolist() == clean[[0, 1, 3]].tolist()
 
 
-def test_a_bad_first_row_stops_nothing_on_any_partitioning(vectors):
+def test_an_invalid_first_row_stops_nothing_on_any_partitioning(vectors):
     rows = np.empty(4, dtype=object)
     rows[:] = ["broken", vectors[0], vectors[1], 3.5]
     frame = pd.DataFrame({"image_embedding": pd.Series(rows)})
@@ -150,7 +150,7 @@ def arrow_list(values: list, **options) -> pa.Array:
 
 
 def masked_array(values: list, dtype: str = "float32", **options) -> np.ma.MaskedArray:
-    """Under its mask lies what would score high."""
+    """Masked array whose values under the mask would score high."""
     mask = [value is None for value in values]
     under = np.array([1e20 if value is None else value for value in values])
     with np.errstate(over="ignore"):
@@ -183,7 +183,7 @@ NULLS = {
 
 
 def among(rows: list, at: int, vectors: np.ndarray) -> pd.DataFrame:
-    """A block of plain rows but for those from `at` on."""
+    """A block of valid rows with `rows` from position `at` on."""
     values = np.empty(512, dtype=object)
     values[:] = list(np.resize(vectors, (512, WIDTH)))
     for offset, row in enumerate(rows):
@@ -193,11 +193,11 @@ def among(rows: list, at: int, vectors: np.ndarray) -> pd.DataFrame:
 
 @pytest.mark.parametrize("at", [0, 300])
 @pytest.mark.parametrize("name", NULLS)
-def test_a_null_by_any_name_is_one_wherever_its_row_stands(vectors, name, at):
-    whole = vectors[7].tolist()
-    some = [None if at < 5 else value for at, value in enumerate(whole)]
+def test_nulls_of_every_library_are_nulls_in_any_row(vectors, name, at):
+    full = vectors[7].tolist()
+    some = [None if at < 5 else value for at, value in enumerate(full)]
     make = NULLS[name]
-    rows = [make(values) for values in (whole, some, [None] * WIDTH, [None] * 512, some[:512])]
+    rows = [make(values) for values in (full, some, [None] * WIDTH, [None] * 512, some[:512])]
     frame = among(rows, at, vectors)
     expected = ["ok", "not_finite", "missing", "wrong_width", "wrong_width"]
     for action in ("error", "ignore"):  # numpy warns of masked values in a list.
@@ -208,9 +208,9 @@ def test_a_null_by_any_name_is_one_wherever_its_row_stands(vectors, name, at):
         assert status[at : at + 5] == expected
         assert set(status[:at] + status[at + 5 :]) == {"ok"}
         same = vectors[7].astype("float16") if name == "masked float16" else vectors[7]
-        plain = among([same], at, vectors).aesthetic.score()["aesthetic_score"].to_numpy().copy()
-        plain[at + 1 : at + 5] = np.nan
-        assert score.tobytes() == plain.tobytes()
+        expected_score = among([same], at, vectors).aesthetic.score()["aesthetic_score"].to_numpy().copy()
+        expected_score[at + 1 : at + 5] = np.nan
+        assert score.tobytes() == expected_score.tobytes()
         assert score[at] == pytest.approx(exact(same), abs=2e-6)
 
 
@@ -223,7 +223,7 @@ def test_a_masked_array_with_nothing_masked_scores_as_its_data(vectors, mask, dt
     assert scored.tobytes() == among(list(rows), 0, vectors).aesthetic.score()["aesthetic_score"].to_numpy().tobytes()
 
 
-def test_nulls_alone_are_missing_and_nan_alone_is_not_in_every_kind_of_column(vectors, kind):
+def test_rows_of_nulls_are_missing_and_rows_of_nan_not_finite(vectors, kind):
     nan, some = [float("nan")] * WIDTH, [None, *vectors[2].tolist()[1:]]
     rows = [vectors[0].tolist(), [None] * WIDTH, nan, some, None, [None, *nan[1:]], vectors[1].tolist()]
     expected = ["ok", "missing", "not_finite", "not_finite", "missing", "not_finite", "ok"]
@@ -248,7 +248,7 @@ def test_nulls_alone_are_missing_and_nan_alone_is_not_in_every_kind_of_column(ve
 @pytest.mark.parametrize(
     "null", [None, pd.NA, np.ma.masked, np.float32("nan"), pa.scalar(None, pa.list_(pa.float32()))]
 )
-def test_a_row_that_is_null_by_any_name_is_missing(vectors, null):
+def test_null_rows_of_every_library_are_missing(vectors, null):
     assert among([null], 3, vectors).aesthetic.status()[3] == "missing"
 
 
@@ -272,7 +272,7 @@ BYTES = {
 
 @pytest.mark.parametrize("name", BYTES)
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
-def test_bytes_by_any_name_are_no_numbers(vectors, name, dtype):
+def test_bytes_like_rows_are_never_numbers(vectors, name, dtype):
     """768 bytes would be as many numbers, and so scored."""
     row = np.round(vectors[0] / np.abs(vectors[0]).max() * 127).astype(dtype).tobytes()
     frame = among([BYTES[name](row)], 5, vectors)
@@ -327,7 +327,7 @@ def test_buffers_and_tensors_of_floats_score_as_the_array_does(vectors, make):
     ],
     ids=lambda row: f"{type(row).__name__} of {getattr(row, 'dtype', 'objects')}",
 )
-def test_what_holds_no_flat_floats_costs_its_own_row_alone(vectors, row):
+def test_rows_without_flat_floats_get_a_status_and_stop_nothing(vectors, row):
     frame = among([row], 300, vectors)
     status = frame.aesthetic.status()
     assert status[300] == "wrong_width"

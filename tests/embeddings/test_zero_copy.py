@@ -10,13 +10,14 @@ import torch
 
 from dask_aesthetic import embeddings
 from dask_aesthetic.embeddings import arrow
+from dask_aesthetic.status import Status
 from helpers import columns
 
 WIDTH = 768
 
 
 def leaf_address(array: pa.Array, row: int) -> int:
-    """Where a row's first float lies, read off Arrow's own buffers."""
+    """Address of a row's first float in Arrow's buffers."""
     leaves = array.values
     at = (array.offset + row) * WIDTH if pa.types.is_fixed_size_list(array.type) else array.offsets[row].as_py()
     return leaves.buffers()[1].address + (leaves.offset + at) * leaves.type.bit_width // 8
@@ -41,7 +42,7 @@ def test_a_column_and_its_slices_reach_torch_without_a_copy(vectors, kind, dtype
 
 @pytest.mark.parametrize("kind", columns.ARROW)
 @pytest.mark.parametrize("start", [0, 2])
-def test_null_and_empty_rows_in_between_cost_no_copy(vectors, kind, start):
+def test_null_and_empty_rows_cost_no_copy(vectors, kind, start):
     rows = list(vectors[:40])
     rows[3] = rows[20] = None
     if kind != "fixed_size_list":
@@ -50,9 +51,7 @@ def test_null_and_empty_rows_in_between_cost_no_copy(vectors, kind, start):
     (run,) = runs_of(array)
     assert run.vectors.data_ptr() == leaf_address(array, 0)
     usable = [at for at, row in enumerate(rows) if row is not None and len(row)]
-    assert torch.nonzero(run.status == embeddings.Status.OK).flatten().tolist() == [
-        at - start for at in usable if at >= start
-    ]
+    assert torch.nonzero(run.status == Status.OK).flatten().tolist() == [at - start for at in usable if at >= start]
 
 
 @pytest.mark.parametrize("kind", columns.ARROW)
@@ -63,21 +62,21 @@ def test_a_null_among_the_floats_costs_no_copy(vectors, kind):
     array = pa.array(rows, types.get(kind, pa.list_(pa.float32(), WIDTH)))
     (run,) = runs_of(array)
     assert run.vectors.data_ptr() == leaf_address(array, 0)
-    assert run.status.tolist() == [0, 0, embeddings.Status.NOT_FINITE, 0, 0, 0]
+    assert run.status.tolist() == [0, 0, Status.NOT_FINITE, 0, 0, 0]
 
 
 @pytest.mark.parametrize("kind", columns.ARROW)
 def test_every_chunk_is_a_view(kind):
-    """More rows than a piece holds, in two chunks."""
-    n = arrow.PIECE_ROWS + 10
+    """More rows than a run of mixed widths holds, in two chunks."""
+    n = arrow.RUN_ROWS + 10
     half = columns.array(np.ones((n, WIDTH), np.float16), kind, "float16")
     column = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([half, half.slice(5)])))
     pointers = [run.vectors.data_ptr() for run in embeddings.runs(column, WIDTH)]
     assert pointers == [leaf_address(half, row) for row in (0, 5)]
 
 
-def test_rows_of_another_width_copy_their_piece_alone(vectors):
-    n = arrow.PIECE_ROWS
+def test_rows_of_another_width_copy_only_their_run(vectors):
+    n = arrow.RUN_ROWS
     flat = np.zeros((2 * n, WIDTH), np.float16)
     offsets = np.arange(2 * n + 1) * WIDTH
     offsets[1:] -= 1  # The first row is one float short.
@@ -89,22 +88,22 @@ def test_rows_of_another_width_copy_their_piece_alone(vectors):
 
 
 def test_vectors_outlive_the_column():
-    """A view holds on to the memory that it shows."""
+    """A view keeps the memory of its column alive."""
     (run,) = runs_of(columns.array(np.full((1000, WIDTH), 3, np.float32), "list"))
     filler = [np.full((1000, WIDTH), at, np.float32) for at in range(4)]
     assert run.vectors.numpy().min() == run.vectors.numpy().max() == 3
     assert len(filler) == 4
 
 
-def test_the_pointer_check_can_fail(vectors):
-    """A copy has another address: the assertion above is one that a copy breaks."""
+def test_a_copy_has_another_address(vectors):
+    """Proof that the pointer assertions above fail for a copy."""
     array = columns.array(vectors, "list")
     copied = pa.ListArray.from_arrays(array.offsets, pa.array(array.values.to_numpy().copy()))
     (run,) = runs_of(copied)
     assert run.vectors.data_ptr() != leaf_address(array, 0)
 
 
-def test_scoring_leaves_the_embeddings_as_they_were(vectors, kind):
+def test_scoring_does_not_change_the_embeddings(vectors, kind):
     for dtype in ("float16", "float32"):
         frame = columns.frame(vectors * 13, kind, dtype)
         before = [np.array(row) for row in frame["image_embedding"]]
@@ -113,15 +112,15 @@ def test_scoring_leaves_the_embeddings_as_they_were(vectors, kind):
 
 
 @pytest.mark.parametrize("start", [0, 2])
-def test_plain_lists_reach_numpy_without_a_copy_and_others_take_the_long_way(vectors, start):
+def test_contiguous_lists_reach_numpy_without_a_copy(vectors, start):
     array = columns.array(vectors[:40], "list").slice(start)
-    found = arrow.plain(array, WIDTH)
+    found = arrow.contiguous(array, WIDTH)
     assert found.ctypes.data == leaf_address(array, 0)
     assert found.shape == (40 - start, WIDTH)
     rows = list(vectors[:5])
-    for odd in (None, [], vectors[0][:512].tolist(), [*vectors[0][1:].tolist(), None]):
-        odd_array = pa.array([*(row.tolist() for row in rows), odd], pa.list_(pa.float32()))
-        assert arrow.plain(odd_array, WIDTH) is None
+    for other in (None, [], vectors[0][:512].tolist(), [*vectors[0][1:].tolist(), None]):
+        array_with_other = pa.array([*(row.tolist() for row in rows), other], pa.list_(pa.float32()))
+        assert arrow.contiguous(array_with_other, WIDTH) is None
     for kind, dtype in (("large_list", "float32"), ("fixed_size_list", "float32"), ("list", "float16")):
-        assert arrow.plain(columns.array(rows, kind, dtype), WIDTH) is None
-    assert arrow.plain(columns.array(rows, "list"), 512) is None
+        assert arrow.contiguous(columns.array(rows, kind, dtype), WIDTH) is None
+    assert arrow.contiguous(columns.array(rows, "list"), 512) is None

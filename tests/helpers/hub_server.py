@@ -19,8 +19,8 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 class Answer:
     """What the server does for a repository, or for a file of it that is not called ``model.safetensors``.
 
-    `body` is the file that the headers tell of, `sent` the bytes that come instead, `cut` how the connection ends half
-    way; `commit` is the revision in the headers, where it is not the one asked for; `large` is a file that the hub
+    `body` is the file that the headers describe, `sent` the bytes that are sent instead, `cut` how the connection ends
+    half way; `commit` is the revision in the headers, where it is not the one asked for; `large` is a file that the hub
     keeps by its sha256, as it does with all safetensors files.
     """
 

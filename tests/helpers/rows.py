@@ -16,7 +16,7 @@ def one(value: float, at: int = 5) -> np.ndarray:
     return vector
 
 
-ODD = {
+INVALID = {
     "null": (None, "missing"),
     "empty": ([], "missing"),
     "narrow": (np.ones(512), "wrong_width"),
@@ -44,16 +44,16 @@ def exact(row: np.ndarray) -> float:
 
 def cases(kind: str) -> list[str]:
     """A fixed-size list cannot hold rows of another width."""
-    return [name for name, (row, _) in ODD.items() if kind != "fixed_size_list" or row is None or len(row) == WIDTH]
+    return [name for name, (row, _) in INVALID.items() if kind != "fixed_size_list" or row is None or len(row) == WIDTH]
 
 
 def rows_of(vectors: np.ndarray, kind: str, names: list[str]) -> tuple[list, list[str]]:
-    """Good rows with an odd one after each third."""
+    """Valid rows, with an invalid one after each third."""
     rows, expected = [], []
     for at, vector in enumerate(vectors[: 3 * len(names)]):
         rows.append(vector)
         expected.append("ok")
         if at % 3 == 2:
-            rows.append(ODD[names[at // 3]][0])
-            expected.append(ODD[names[at // 3]][1])
+            rows.append(INVALID[names[at // 3]][0])
+            expected.append(INVALID[names[at // 3]][1])
     return rows, expected

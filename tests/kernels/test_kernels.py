@@ -47,7 +47,7 @@ def test_the_arithmetic_of_devices_agrees_with_that_of_cpus(vectors, dtype):
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 def test_back_off_halves_until_the_work_fits(error):
-    """Work that has room for 100 rows, as a full device has; torch's error, RMM's, and RMM's by way of torch."""
+    """Work with memory for 100 rows, as on a full device; torch's error, RMM's, and RMM's raised by torch."""
     done: list[int] = []
 
     def run(rows: int) -> int:

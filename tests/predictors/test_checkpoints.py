@@ -39,7 +39,7 @@ PUBLISHED = {
     "sac_public_2022_06_29_vit_l_14_linear.pth": (("linear.",), "simulacra-l14"),
     "chadscorer.pth": (FIVE, ""),
 }
-RECOGNISED = [file for file, (_, name) in PUBLISHED.items() if name]
+RECOGNIZED = [file for file, (_, name) in PUBLISHED.items() if name]
 REFERENCES = {
     "sac+logos+ava1-l14-linearMSE.pth": "sac+logos+ava1-l14-linearMSE",
     "ava+logos-l14-linearMSE.pth": "ava+logos-l14-linearMSE",
@@ -110,14 +110,14 @@ def test_a_published_checkpoint_scores_as_its_layers_do(shared, file):
 
 
 @pytest.mark.parametrize("file", REFERENCES)
-def test_a_published_checkpoint_scores_real_embeddings_as_their_references_say(shared, verite, reference, file):
+def test_published_checkpoints_score_real_embeddings_as_the_references(shared, verite, reference, file):
     predictor = load_predictor(shared / "weights" / file)
     limit = 5e-6 if file == "ava+logos-l14-reluMSE.pth" else 2e-6
     assert np.abs(scores(predictor, verite) - reference[REFERENCES[file]]).max() <= limit
 
 
-@pytest.mark.parametrize("file", RECOGNISED)
-def test_a_published_head_is_known_in_whatever_file_it_comes(shared, tmp_path, file):
+@pytest.mark.parametrize("file", RECOGNIZED)
+def test_published_heads_are_recognized_by_their_weights(shared, tmp_path, file):
     path, name = shared / "weights" / file, PUBLISHED[file][1]
     (published,) = (known.info for known in KNOWN if known.info.name == name)
     original = load_predictor(path)
@@ -135,7 +135,7 @@ def test_a_published_head_is_known_in_whatever_file_it_comes(shared, tmp_path, f
         assert predictor.token == original.token, copy.name
 
 
-def test_a_head_that_nobody_published_takes_its_files_name_and_sha256(shared, head):
+def test_unpublished_heads_take_the_name_and_sha256_of_their_file(shared, head):
     assert load_predictor(head).info.name == "head.pth"
     chad = load_predictor(shared / "weights/chadscorer.pth")
     assert chad.info.name == "chadscorer.pth"
@@ -180,7 +180,7 @@ def test_another_sha256_is_refused(head):
         load_predictor(head, sha256="0" * 64)
 
 
-def test_a_names_sha256_is_that_of_the_published_file():
+def test_sha256_of_a_name_is_that_of_the_published_file():
     sha256 = list_predictors()["laion-v2"].sha256
     assert load_predictor("laion-v2", sha256=sha256) == load_predictor("laion-v2")
     with pytest.raises(PredictorError, match=f"expected sha256 {'0' * 64} of .*-linearMSE.pth, got {sha256}"):
@@ -208,40 +208,40 @@ PAGE = b"\n <!DOCTYPE html>\n<html><head><title>404</title></head></html>\n"
     ],
     ids=["pointer", "html", "xml", "empty", "json", "json, { ninth", "long json", "json list", "npy", "text"],
 )
-def test_a_file_of_another_kind_is_refused_by_what_it_is(tmp_path, name, content, message):
+def test_files_of_another_kind_are_refused_by_kind(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PredictorError, match=f"expected a checkpoint at .*{name}, {message}"):
         load_predictor(tmp_path / name)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_torch_checkpoint_cut_anywhere_is_refused(tmp_path, zipped):
-    whole, cut = tmp_path / "whole.pth", tmp_path / "cut.pth"
-    torch.save(stack(("", 1, 8)), whole, _use_new_zipfile_serialization=zipped)
-    content = whole.read_bytes()
-    for size in range(20, len(content), 13):
-        cut.write_bytes(content[:size])
-        with pytest.raises(PredictorError, match=r"cut\.pth, got .*(cut off|damaged)"):
-            load_predictor(cut)
+def test_truncated_torch_checkpoints_are_refused(tmp_path, zipped):
+    complete, truncated = tmp_path / "complete.pth", tmp_path / "truncated.pth"
+    torch.save(stack(("", 1, 8)), complete, _use_new_zipfile_serialization=zipped)
+    content = complete.read_bytes()
+    for size in range(20, len(content), 29):
+        truncated.write_bytes(content[:size])
+        with pytest.raises(PredictorError, match=r"truncated\.pth, got .*(truncated|damaged)"):
+            load_predictor(truncated)
 
 
 def test_half_a_published_checkpoint_is_refused(shared, tmp_path):
     content = (shared / "weights/sac+logos+ava1-l14-linearMSE.pth").read_bytes()
     (tmp_path / "half.pth").write_bytes(content[: len(content) // 2])
     with pytest.raises(
-        PredictorError, match=r"expected a whole torch checkpoint at .*half\.pth, got one that is cut off"
+        PredictorError, match=r"expected a complete torch checkpoint at .*half\.pth, got one that is truncated"
     ):
         load_predictor(tmp_path / "half.pth")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_damaged_torch_checkpoint_raises_nothing_else(tmp_path, zipped):
-    whole, damaged = tmp_path / "whole.pth", tmp_path / "damaged.pth"
-    torch.save(stack(("", 1, 8)), whole, _use_new_zipfile_serialization=zipped)
-    content = bytearray(whole.read_bytes())
+    complete, damaged = tmp_path / "complete.pth", tmp_path / "damaged.pth"
+    torch.save(stack(("", 1, 8)), complete, _use_new_zipfile_serialization=zipped)
+    content = bytearray(complete.read_bytes())
     rng = np.random.default_rng(3)
     refused = 0
-    for at in rng.integers(2, min(len(content), 900), 300):
+    for at in rng.integers(2, min(len(content), 900), 150):
         broken = content.copy()
         broken[at] ^= int(rng.integers(1, 256))
         damaged.write_bytes(broken)
@@ -249,22 +249,22 @@ def test_a_damaged_torch_checkpoint_raises_nothing_else(tmp_path, zipped):
             load_predictor(damaged)
         except PredictorError:
             refused += 1
-    assert refused >= 50
+    assert refused >= 25
 
 
-def test_a_cut_safetensors_file_is_refused(tmp_path):
-    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
-    save_file(stack(("", 1, 8)), whole)
-    content = whole.read_bytes()
+def test_truncated_safetensors_files_are_refused(tmp_path):
+    complete, truncated = tmp_path / "complete.safetensors", tmp_path / "truncated.safetensors"
+    save_file(stack(("", 1, 8)), complete)
+    content = complete.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
-    for size in range(9, header):
-        cut.write_bytes(content[:size])
-        with pytest.raises(PredictorError, match=rf"cut off inside its header \({size} bytes\)"):
-            load_predictor(cut)
+    for size in range(9, header, 3):
+        truncated.write_bytes(content[:size])
+        with pytest.raises(PredictorError, match=rf"truncated inside its header \({size} bytes\)"):
+            load_predictor(truncated)
     for size in range(header, len(content)):
-        cut.write_bytes(content[:size])
-        with pytest.raises(PredictorError, match=r"expected a whole safetensors file at .*got one that is cut off"):
-            load_predictor(cut)
+        truncated.write_bytes(content[:size])
+        with pytest.raises(PredictorError, match=r"a complete safetensors file at .*got one that is truncated"):
+            load_predictor(truncated)
 
 
 def test_a_safetensors_header_may_have_any_length(tmp_path):
@@ -318,7 +318,7 @@ def test_a_whole_module_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("value", [torch.ones(1, 8), [torch.ones(1, 8)], 3], ids=["tensor", "list", "number"])
-def test_what_is_no_state_dict_is_refused(tmp_path, value):
+def test_files_without_a_state_dict_are_refused(tmp_path, value):
     torch.save(value, tmp_path / "value.pth")
     with pytest.raises(PredictorError, match=rf"expected a state dict in .*value.pth, got {type(value).__name__}"):
         load_predictor(tmp_path / "value.pth")
@@ -360,7 +360,7 @@ def test_tensors_that_are_no_stack_of_linear_layers_are_refused(tmp_path, state,
 
 @pytest.mark.parametrize("activation", ["none", "relu"])
 @pytest.mark.parametrize("positions", [(0, 2), (1, 4, 5), (0, 2, 4, 6, 8), (3, 6), (0, 1), (0, 1, 2), (1, 2)])
-def test_layers_need_to_be_told_what_lies_between(tmp_path, positions, activation):
+def test_unknown_layers_need_an_activation(tmp_path, positions, activation):
     path, keys = tmp_path / "mlp.pth", tuple(f"net.{at}." for at in positions)
     shapes = [(6, 8), *[(6, 6)] * (len(keys) - 2), (1, 6)]
     state = stack(*((key, *shape) for key, shape in zip(keys, shapes, strict=True)))
@@ -389,15 +389,15 @@ class InForward(torch.nn.Module):
         return self.layers[1](torch.relu(self.layers[0](x)))
 
 
-def test_an_activation_in_forward_is_not_guessed_and_what_the_error_says_can_be_typed(tmp_path, monkeypatch):
+def test_activations_are_not_guessed_and_the_remedy_of_the_error_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     head = InForward()
     torch.save(head.state_dict(), "own.pth")
-    with pytest.raises(PredictorError, match="weights, which do not say it: say activation='relu' or") as told:
+    with pytest.raises(PredictorError, match="weights, which do not say it: say activation='relu' or") as caught:
         load_predictor("own.pth")
-    assert "as in predictor=load_predictor('own.pth', activation='relu'). " in str(told.value)
-    assert "load_predictor('own.pth', activation='relu').save('head.safetensors') writes" in str(told.value)
+    assert "as in predictor=load_predictor('own.pth', activation='relu'). " in str(caught.value)
+    assert "load_predictor('own.pth', activation='relu').save('head.safetensors') writes" in str(caught.value)
     said = load_predictor("own.pth", activation="relu")
     load_predictor("own.pth", activation="relu").save("head.safetensors")
     expected = head.double()(torch.from_numpy(units(8)).double()).detach().numpy()[:, 0]
@@ -431,7 +431,7 @@ def test_heads_as_people_write_them_score_like_their_module_or_are_refused(tmp_p
 
 @pytest.mark.parametrize("prefix", ["layers.", "", "module.mlp.", "fc"])
 @pytest.mark.parametrize("name", ["sac+logos+ava1-l14-linearMSE.pth", "ava+logos-l14-reluMSE.pth"])
-def test_published_heads_are_known_whatever_their_layers_are_called(shared, tmp_path, name, prefix):
+def test_published_heads_are_recognized_under_other_layer_names(shared, tmp_path, name, prefix):
     original = load_predictor(shared / "weights" / name)
     tensors = tensors_of(shared / "weights" / name)
     positions = sorted({int(key.split(".")[1]) for key in tensors})
@@ -445,7 +445,7 @@ def test_published_heads_are_known_whatever_their_layers_are_called(shared, tmp_
         assert (found.info, found.token) == (original.info, original.token)
 
 
-def test_what_is_said_against_a_published_head_is_refused(shared):
+def test_arguments_that_contradict_a_published_head_are_refused(shared):
     head = shared / "weights/sac+logos+ava1-l14-linearMSE.pth"
     assert load_predictor(head, activation="none", input_scale=1.0).info == load_predictor("laion-v2").info
     with pytest.raises(PredictorError, match=r"activation='none' for .* those of laion-v2, got 'relu'"):
@@ -457,7 +457,7 @@ def test_what_is_said_against_a_published_head_is_refused(shared):
 
 
 @pytest.mark.parametrize("said", [{"activation": "relu"}, {"input_scale": 2.0}])
-def test_nothing_is_said_of_a_predictor_that_is_known(said):
+def test_arguments_with_a_known_predictor_are_refused(said):
     with pytest.raises(PredictorError, match="expected no more to be said of 'laion-v2', a published predictor"):
         load_predictor("laion-v2", **said)
     with pytest.raises(PredictorError, match="a predictor that has been loaded, got"):
@@ -465,7 +465,7 @@ def test_nothing_is_said_of_a_predictor_that_is_known(said):
 
 
 @pytest.mark.parametrize("activation", ["none", "relu"])
-def test_a_saved_file_is_what_it_says_of_itself(tmp_path, activation):
+def test_saved_files_keep_their_activation(tmp_path, activation):
     torch.save(network(), tmp_path / "own.pth")
     load_predictor(tmp_path / "own.pth", activation=activation, input_scale=3.0).save(tmp_path / "saved.safetensors")
     with pytest.raises(PredictorError, match=r"expected input_scale=.* as it says of itself, got 2\.0: leave it out"):
@@ -571,7 +571,7 @@ def test_an_unknown_name_is_refused_with_those_that_are_known():
         load_predictor("foo")
 
 
-def test_a_name_whose_weights_do_not_ship_is_refused_with_its_file():
+def test_names_without_shipped_weights_are_refused_with_their_file():
     with pytest.raises(PredictorError, match=r"give the path of ava\+logos-l14-reluMSE\.pth from https://github.com/"):
         load_predictor("laion-v2-ava-relu")
 
@@ -654,7 +654,7 @@ def test_a_saved_file_whose_header_does_not_fit_is_refused(tmp_path, header, mes
 
 def test_different_predictors_have_different_tokens_and_equal_weights_equal_ones(tmp_path):
     path, made = tmp_path / "head.pth", {}
-    for name, state, told in [
+    for name, state, arguments in [
         ("one", stack(("", 1, 32)), {}),
         ("scaled", stack(("", 1, 32)), {"input_scale": 2.0}),
         ("network", network(), {"activation": "relu"}),
@@ -663,10 +663,10 @@ def test_different_predictors_have_different_tokens_and_equal_weights_equal_ones
         ("network else", network(1), {"activation": "relu"}),
     ]:
         torch.save(state, path)
-        made[name] = load_predictor(path, **told)
-        twin = shutil.copyfile(path, tmp_path / "twin.pt")
-        assert load_predictor(twin, **told).token == made[name].token
-        assert load_predictor(twin, **told) == made[name]
+        made[name] = load_predictor(path, **arguments)
+        copy = shutil.copyfile(path, tmp_path / "copy.pt")
+        assert load_predictor(copy, **arguments).token == made[name].token
+        assert load_predictor(copy, **arguments) == made[name]
     for name in list_predictors():
         made[name] = load_predictor(name)
     assert len({predictor.token for predictor in made.values()}) == len(made)

@@ -43,15 +43,15 @@ for line in sys.stdin:
 
 
 class Client:
-    """A process that loads predictors one after the other, warnings being errors."""
+    """A process that loads predictors one after the other, with warnings as errors."""
 
     def __init__(self, url: str, home: Path, vectors: Path, **settings: str):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
-        told = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        hub = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
         self.errors = home.with_suffix(".stderr").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", CLIENT, str(vectors)],
-            env=kept | told | settings,
+            env=kept | hub | settings,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -115,11 +115,11 @@ def online(hub, home, folder):
 
 @pytest.fixture(scope="module", autouse=True)
 def unreachable(folder):
-    """Clients of a hub that is down and of one that is not there; asked early, since they retry for half a minute."""
-    with serving() as server, socket.socket() as deaf:
+    """Clients of a failing hub and of a closed port, asked early, since they retry for half a minute."""
+    with serving() as server, socket.socket() as closed:
         server.answers["down/head"] = Answer(status=500)
-        deaf.bind(("127.0.0.1", 0))  # Bound and not listening: it refuses, and nobody else gets the port.
-        nowhere = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        closed.bind(("127.0.0.1", 0))  # Bound and not listening: connections are refused.
+        nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
         with (
             client(server.url, folder / "down", folder / "vectors.npy") as down,
             client(nowhere, folder / "refused", folder / "vectors.npy") as refused,
@@ -177,7 +177,7 @@ def test_an_id_with_a_revision_is_downloaded_once_and_scores_right(hub, online, 
     assert len(hub.requests) == asked + 2
 
 
-def test_a_sha256_that_is_asked_for_must_be_the_downloaded_files(hub, online, good):
+def test_a_given_sha256_is_compared_with_the_download(hub, online, good):
     body, expected = good
     hub.answers["someone/asked"] = Answer(body)
     sha256 = hashlib.sha256(body).hexdigest()
@@ -185,7 +185,7 @@ def test_a_sha256_that_is_asked_for_must_be_the_downloaded_files(hub, online, go
     assert_refused(online.load(f"someone/asked@{REVISION}", sha256="0" * 64), f"expected sha256 0{{64}} .*got {sha256}")
 
 
-def test_the_default_head_needs_no_revision_and_is_known_by_its_weights(hub, online, shared, vectors):
+def test_the_default_head_needs_no_revision_and_is_recognized_by_its_weights(hub, online, shared, vectors):
     import torch
 
     hub.answers[DEFAULT] = Answer((shared / "weights" / DEFAULT / "model.safetensors").read_bytes())
@@ -202,22 +202,20 @@ def test_the_default_head_needs_no_revision_and_is_known_by_its_weights(hub, onl
     assert_scores(answer, x[:, 0])
 
 
-def test_offline_the_cache_suffices_and_nothing_is_asked(hub, online, home, folder, good):
+def test_offline_the_cache_is_used_without_a_request(hub, online, home, folder, good):
     body, expected = good
     hub.answers["someone/cached"] = Answer(body)
     assert_scores(online.load(f"someone/cached@{REVISION}"), expected)
     asked = len(hub.requests)
     with client(hub.url, home, folder / "vectors.npy", HF_HUB_OFFLINE="1") as offline:
         assert_scores(offline.load(f"someone/cached@{REVISION}"), expected)
-        assert_refused(offline.load(f"someone/absent@{REVISION}"), "someone/absent at 0123.*offline mode is enabled")
-    with client(hub.url, folder / "empty", folder / "vectors.npy", HF_HUB_OFFLINE="1") as offline:
-        answer = offline.load(f"someone/cached@{REVISION}")
-        assert_refused(answer, "model.safetensors of someone/cached at 0123.*HF_HUB_OFFLINE.*set HF_HOME to a cache")
+        absent = "model.safetensors of someone/absent at 0123.*offline mode is enabled"
+        assert_refused(offline.load(f"someone/absent@{REVISION}"), f"{absent}.*set HF_HOME to a cache")
     assert len(hub.requests) == asked
 
 
 @pytest.mark.parametrize("revision", ["", "@main", "@v1.0", "@refs/pr/1", f"@{REVISION[:12]}", f"@{REVISION}0"])
-def test_what_is_no_full_revision_is_refused_before_anything_is_asked(hub, online, good, revision):
+def test_incomplete_revisions_are_refused_without_a_request(hub, online, good, revision):
     hub.answers["someone/loose"] = Answer(good[0])
     asked = len(hub.requests)
     given = revision[1:] or "none"
@@ -226,13 +224,13 @@ def test_what_is_no_full_revision_is_refused_before_anything_is_asked(hub, onlin
 
 
 @pytest.mark.parametrize("repo", ["some--one/head", "someone/head.git", "someone/" + "h" * 100, "-someone/head"])
-def test_what_cannot_be_a_repository_is_refused_before_anything_is_asked(hub, online, repo):
+def test_invalid_repository_names_are_refused_without_a_request(hub, online, repo):
     asked = len(hub.requests)
     assert_refused(online.load(f"{repo}@{REVISION}"), f"{repo} at 0123.*got: .*[Rr]epo")
     assert len(hub.requests) == asked
 
 
-def test_a_cache_that_was_altered_is_refused_until_the_file_that_is_named_is_deleted(hub, online, home, good):
+def test_an_altered_cache_is_refused_until_its_file_is_deleted(hub, online, home, good):
     body, expected = good
     hub.answers["someone/altered"] = Answer(body)
     assert_scores(online.load(f"someone/altered@{REVISION}"), expected)
@@ -244,7 +242,7 @@ def test_a_cache_that_was_altered_is_refused_until_the_file_that_is_named_is_del
     assert_scores(online.load(f"someone/altered@{REVISION}"), expected)
 
 
-def test_a_cache_that_shares_files_between_repositories_is_read_and_checked(hub, online, home, good):
+def test_a_cache_with_shared_blobs_is_read_and_checked(hub, online, home, good):
     """huggingface_hub 2 keeps what comes by Xet in such a store, under Xet's own hash."""
     body, expected = good
     hub.answers["someone/xet"] = Answer(body)
@@ -259,7 +257,7 @@ def test_a_cache_that_shares_files_between_repositories_is_read_and_checked(hub,
     assert_refused(online.load(f"someone/xet@{REVISION}"), "someone/xet with sha256")
 
 
-def test_a_cache_copied_without_its_links_is_read(hub, online, home, folder, good):
+def test_a_cache_without_symbolic_links_is_read(hub, online, home, folder, good):
     body, expected = good
     hub.answers["someone/copied"] = Answer(body)
     assert_scores(online.load(f"someone/copied@{REVISION}"), expected)
@@ -284,7 +282,7 @@ def test_a_cache_copied_without_its_links_is_read(hub, online, home, folder, goo
         ("mirror", Answer(status=404, is_hub=False), "model.safetensors of bad/mirror at 0123.*404"),
     ],
 )
-def test_an_answer_that_is_no_checkpoint_is_refused_and_not_kept(hub, online, good, kind, answer, message):
+def test_answers_without_a_checkpoint_are_refused_and_not_cached(hub, online, good, kind, answer, message):
     repo = f"bad/{kind}"
     hub.answers[repo] = answer
     for _ in range(2):
@@ -304,7 +302,7 @@ def test_an_answer_that_is_no_checkpoint_is_refused_and_not_kept(hub, online, go
         ("another", f"expected broken/another at {REVISION}, got f{{40}} from the hub"),
     ],
 )
-def test_a_download_that_breaks_is_refused_and_not_kept(hub, online, good, kind, message):
+def test_broken_downloads_are_refused_and_not_cached(hub, online, good, kind, message):
     body, expected = good
     repo = f"broken/{kind}"
     hub.answers[repo] = {
@@ -320,8 +318,8 @@ def test_a_download_that_breaks_is_refused_and_not_kept(hub, online, good, kind,
     assert_scores(online.load(f"{repo}@{REVISION}"), expected)
 
 
-def test_a_page_in_place_of_the_file_is_refused_and_soon_forgotten(hub, online, good):
-    """huggingface_hub before 1.0 goes on after the page's bytes once, which gives a file of another sha256."""
+def test_an_html_page_instead_of_the_file_is_refused_and_not_cached(hub, online, good):
+    """huggingface_hub before 1.0 resumes after the page's bytes once, which gives a file of another sha256."""
     body, expected = good
     hub.answers["broken/page"] = Answer(body, sent=PAGE)
     assert_refused(online.load(f"broken/page@{REVISION}"), "of broken/page at 0123.*Consistency check failed")
@@ -332,13 +330,13 @@ def test_a_page_in_place_of_the_file_is_refused_and_soon_forgotten(hub, online, 
     assert_scores(answers[1], expected)
 
 
-def test_a_hub_that_is_down_is_named_with_what_to_do_and_asked_again_later(unreachable, good):
+def test_a_failing_hub_is_refused_with_a_remedy_and_retried_later(unreachable, good):
     server, down, _ = unreachable
     assert_refused(down.answer(), "of down/head at 0123.* from the hub or its cache, got: .*500.*set HF_HOME")
     server.answers["down/head"] = Answer(good[0])
     assert_scores(down.load(f"down/head@{REVISION}"), good[1])
 
 
-def test_a_connection_that_is_refused_is_named_with_what_to_do(unreachable):
+def test_a_refused_connection_is_refused_with_a_remedy(unreachable):
     *_, refused = unreachable
     assert_refused(refused.answer(), "of refused/head at 0123.* hub or its cache, got: .*[Rr]efused.*set HF_HOME")
