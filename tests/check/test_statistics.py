@@ -1,0 +1,54 @@
+"""Histogram of norms and sample of duplicates against NumPy, for every partitioning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dask_aesthetic import hashing
+from dask_aesthetic.check.statistics import MAX_DISTINCT, DuplicateSample, NormHistogram
+from dask_aesthetic.hashing import splitmix64
+
+
+@pytest.mark.parametrize("norms", [[1.0], [1e-30, 1.0, 1e30], [0.995, 1.0, 1.02], list(np.geomspace(1e-3, 1e3, 4001))])
+def test_norm_histogram_equals_numpy(norms):
+    norms = np.random.default_rng(1).permutation(norms)
+    parts = [NormHistogram.of(part) for part in np.array_split(norms, 3)]
+    found = parts[2] + parts[0] + parts[1]
+    assert found == NormHistogram.of(norms)
+    assert (found.min, found.max, found.count) == (norms.min(), norms.max(), len(norms))
+    assert found.median == pytest.approx(np.sort(norms)[(len(norms) - 1) // 2], rel=1e-3)
+    assert found.unit == (np.abs(norms - 1) <= 0.01).sum()
+
+
+def test_duplicate_sample_has_exact_counts():
+    rng = np.random.default_rng(9)
+    rows = rng.integers(0, 1 << 30, (40_000, 2)).astype(np.float32)
+    rows = rows[np.concatenate([np.arange(40_000), rng.integers(0, 40_000, 20_000)])]
+    whole = DuplicateSample.of(torch.from_numpy(rows))
+    parts = [DuplicateSample.of(torch.from_numpy(part)) for part in np.array_split(rng.permutation(rows), 7)]
+    total = parts[6] + sum(parts[1:6], parts[0])
+    assert np.array_equal(total.hashes, whole.hashes)
+    assert np.array_equal(total.counts, whole.counts)
+    _, counts = np.unique(rows, axis=0, return_counts=True)
+    assert whole.distinct == MAX_DISTINCT
+    assert whole.share == pytest.approx(1 - len(counts) / len(rows), abs=0.01)
+
+
+def test_nearly_equal_vectors_are_no_duplicates():
+    one = np.random.default_rng(2).standard_normal(768).astype(np.float32)
+    rows = np.repeat(one[None], 2000, axis=0)
+    for at in range(1, 768):
+        rows[at, at] = np.nextafter(rows[at, at], np.float32(np.inf))
+    for at in range(768, 1536):
+        rows[at] = np.roll(one, at - 767)
+    found = DuplicateSample.of(torch.from_numpy(rows))
+    assert found.distinct == len(np.unique(rows, axis=0)) == 768 + 767
+    assert (found.rows, found.most) == (2000, 2000 - 768 - 767 + 1)
+
+
+def test_tensors_and_arrays_have_the_same_hash():
+    rows = torch.randn(100, 768)
+    block, factors = rows.numpy(), splitmix64(np.arange(1, 769, dtype=np.uint64)) | np.uint64(1)
+    assert np.array_equal(hashing._sum_bits(block, factors), hashing._sum_bits(rows, factors))
