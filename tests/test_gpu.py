@@ -1,4 +1,4 @@
-"""What only a GPU can show. Figures are printed: `pytest -m gpu -rP` tells them."""
+"""Tests that need a GPU. They print figures, which `pytest -m gpu -rP` shows."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def series_of(rows):
 
 
 def repeated(vectors: np.ndarray, rows: int) -> np.ndarray:
-    """The same vectors again and again, which are made faster than random ones."""
+    """Vectors repeated to `rows` rows, faster than random ones."""
     return np.tile(vectors, (-(-rows // len(vectors)), 1))[:rows]
 
 
 def on_cpu(column) -> tuple[np.ndarray, list[str]]:
-    """Scores and statuses of a cuDF column's rows, by the CPU."""
+    """Scores and statuses of a cuDF column's rows, computed on the CPU."""
     lists = column.to_arrow().cast(pa.list_(pa.float32()))  # cuDF gives lists that are all null as nulls.
     frame = pd.DataFrame({"image_embedding": pd.arrays.ArrowExtensionArray(pa.chunked_array([lists]))})
     return frame.aesthetic.score()["aesthetic_score"].to_numpy(), frame.aesthetic.status().tolist()
 
 
 def fresh(code: str, **settings: str) -> str:
-    """What code prints in a fresh interpreter with these settings."""
+    """Output of code in a fresh interpreter with environment variables."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env={**os.environ, **settings}
     )
@@ -48,7 +48,7 @@ def fresh(code: str, **settings: str) -> str:
 
 
 def script(folder: Path, code: str, *arguments: str) -> str:
-    """What code prints as a file, which workers that are spawned need."""
+    """Output of code in a script file, which spawned workers need."""
     file = folder / "script.py"
     file.write_text(code)
     done = subprocess.run([sys.executable, str(file), *arguments], capture_output=True, text=True, timeout=280)
@@ -154,7 +154,7 @@ def test_a_row_scores_the_same_bytes_in_any_position(vectors):
 
 
 def test_embeddings_are_read_once(vectors, recwarn):
-    """Triton compiles its pass here; without it scores would be right, but slower."""
+    """Triton compiles its kernel here; without it scores are right, but slower."""
     import torch
 
     from dask_aesthetic import kernels
@@ -281,9 +281,9 @@ print(f"{sys.argv[1]}: largest difference {worst:.1e}")
 """
 
 
-@pytest.mark.parametrize("way", ["managed", "proxies"])
-def test_managed_memory_and_the_proxies_that_take_it(tmp_path, way):
-    print(script(tmp_path, MANAGED, way))
+@pytest.mark.parametrize("memory", ["managed", "proxies"])
+def test_managed_memory_and_cudf_pandas_proxies(tmp_path, memory):
+    print(script(tmp_path, MANAGED, memory))
 
 
 # Streams
@@ -447,7 +447,7 @@ def test_read_and_score_reads_unusual_files(vectors, tmp_path, kind, index):
 
 
 def verbs(frame, folder: Path) -> dict[str, object]:
-    """What every verb but `score` and `status` tells of a frame with scores and ratings."""
+    """Results of every method but `score` and `status` on a frame with scores and ratings."""
     check, scores, fitted = frame.aesthetic.check(), frame.aesthetic.distribution(), frame.aesthetic.fit("rating")
     page = frame.aesthetic.report(folder / "page.html", key_column="key", samples=4)
     return {

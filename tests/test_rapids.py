@@ -1,4 +1,4 @@
-"""Against the real RAPIDS, as far as it goes without a GPU: each test in a fresh interpreter.
+"""Tests with the real RAPIDS packages that need no GPU, each in a fresh interpreter.
 
 Without a GPU cuDF can be imported and its dtypes made, but no column.
 """
@@ -28,7 +28,7 @@ KINDS = ("list", "object", "object_lists")
 
 @pytest.fixture
 def fresh():
-    """Run code in a fresh interpreter that takes warnings for errors."""
+    """Run code in a fresh interpreter with warnings as errors."""
 
     def run(code: str, *args: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

@@ -36,18 +36,18 @@ def load_predictor(
     activation: str | None = None,
     input_scale: float | None = None,
 ) -> Predictor:
-    """Load a predictor.
+    """Load a predictor by catalog name, checkpoint path or Hugging Face id.
 
     Parameters
     ----------
     predictor : str, path or Predictor
         A name of the `catalog`; a checkpoint's path (``.pth`` or ``.safetensors``, or a folder that holds
         ``model.safetensors``); a Hugging Face id ``owner/name@revision`` with 40 hex digits, which
-        ``ttj/sac-logos-ava1-l14-linearMSE`` alone may leave out; or a Predictor, which is returned as it is.
+        ``ttj/sac-logos-ava1-l14-linearMSE`` alone may leave out; or a Predictor, which is returned unchanged.
     sha256 : str, optional
         Expected sha256 of the file; for a name, that of the published file behind it.
     activation : {"none", "relu"}, optional
-        What lies between the layers of a checkpoint that is laid out like no published one; its weights do not say it.
+        Activation between the layers of an unpublished checkpoint; the weights do not contain it.
     input_scale : float, optional
         Factor of the unit vector; 1 unless the checkpoint is known to differ.
 
@@ -72,16 +72,16 @@ def load_predictor(
     >>> load_predictor("laion-v2").info.encoder
     'ViT-L-14-quickgelu (openai)'
     """
-    said = {"sha256": sha256, "activation": activation, "input_scale": input_scale}
+    arguments = {"sha256": sha256, "activation": activation, "input_scale": input_scale}
     if isinstance(predictor, Predictor):
-        _refuse_said(said, repr(predictor.info.name), "a predictor that has been loaded")
+        _refuse_arguments(arguments, repr(predictor.info.name), "a predictor that has been loaded")
         return predictor
     name = os.fspath(predictor)
     if name in BY_NAME:
-        _refuse_said({**said, "sha256": None}, repr(name), "a published predictor")
+        _refuse_arguments({**arguments, "sha256": None}, repr(name), "a published predictor")
         return _shipped(name, sha256)
     path = Path(name).expanduser()
-    origin = {"name": path.name or path.resolve().name}  # "." has a name too: nothing is known of scores without one.
+    origin = {"name": path.name or path.resolve().name}  # "." gets the name of its folder.
     if not path.exists() and not name.endswith(SUFFIXES) and is_hub_id(name):
         path, repo, revision = fetch(name)
         origin = {"name": repo, "source": f"https://huggingface.co/{repo}", "revision": revision}
@@ -130,17 +130,17 @@ def _from_file(
         raise PredictorError(f"expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     saved, values = from_header(header)
     layers = find_layers(tensors)
-    asked = {"activation": activation, "input_scale": input_scale}
+    requested = {"activation": activation, "input_scale": input_scale}
     if saved is not None:
         own = {"activation": values.get("activation"), "input_scale": values.get("input_scale", 1.0)}
-        _refuse_others(layers, own, asked, f"{path}, as it says of itself")
+        _refuse_contradiction(layers, own, requested, f"{path}, as it says of itself")
         stack = layers.stack(own["activation"] or activation, own["input_scale"], str(path))
         info = saved
     elif (published := _published(layers)) is not None:
         known, stack = published
         info = known.info
         own = {"activation": stack.activation, "input_scale": stack.input_scale}
-        _refuse_others(layers, own, asked, f"{path}, whose weights are those of {info.name}")
+        _refuse_contradiction(layers, own, requested, f"{path}, whose weights are those of {info.name}")
     else:
         stack = layers.stack(activation, input_scale, str(path))
         info = PredictorInfo(width=stack.width, sha256=digest, **origin)
@@ -152,24 +152,24 @@ def _from_file(
 def _published(layers: Layers) -> tuple[Known, Stack] | None:
     """Published head with these weights, whatever the names of its layers, and its stack; None if unknown."""
     for activation in ACTIVATIONS:
-        plain = Stack(layers.layers, activation)
-        known = BY_WEIGHTS.get(plain.digest)
+        stack = Stack(layers.layers, activation)
+        known = BY_WEIGHTS.get(stack.digest)
         if known is not None:
-            return known, replace(plain, input_scale=known.input_scale)
+            return known, replace(stack, input_scale=known.input_scale)
     return None
 
 
-def _refuse_others(layers: Layers, own: Mapping[str, Any], asked: Mapping[str, Any], where: str) -> None:
-    """Refuse an activation or a scale other than a file's own; one layer has no activation that could differ."""
-    for name, value in asked.items():
-        is_meant = own[name] is not None and (name != "activation" or len(layers.layers) > 1)
-        if is_meant and value is not None and value != own[name]:
+def _refuse_contradiction(layers: Layers, own: Mapping[str, Any], requested: Mapping[str, Any], where: str) -> None:
+    """Refuse an activation or input scale other than the file's own; a single layer has no activation."""
+    for name, value in requested.items():
+        is_fixed = own[name] is not None and (name != "activation" or len(layers.layers) > 1)
+        if is_fixed and value is not None and value != own[name]:
             raise PredictorError(f"expected {name}={own[name]!r} for {where}, got {value!r}: leave it out")
 
 
-def _refuse_said(said: dict[str, str | float | None], name: str, what: str) -> None:
-    given = [f"{argument}={value!r}" for argument, value in said.items() if value is not None]
+def _refuse_arguments(arguments: dict[str, str | float | None], name: str, what: str) -> None:
+    given = [f"{argument}={value!r}" for argument, value in arguments.items() if value is not None]
     if given:
         raise PredictorError(
-            f"expected no more to be said of {name}, {what}, got {', '.join(given)}: give the path of a checkpoint"
+            f"expected no other arguments with {name}, {what}, got {', '.join(given)}: give the path of a checkpoint"
         )

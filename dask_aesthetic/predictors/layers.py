@@ -87,16 +87,16 @@ class Stack:
 
 @dataclass(frozen=True)
 class Layers:
-    """Linear layers as they stand in a state dict, which does not say what lies between them.
+    """Linear layers of a state dict, which does not contain the activation between them.
 
     Attributes
     ----------
     layers : tuple of (weight, bias)
-        As of `Stack`.
+        As in `Stack`.
     positions : tuple of int
-        The numbers in their names.
+        Numbers in the names of the layers.
     prefix : str
-        What stands before these.
+        Part of the names before the numbers.
     """
 
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
@@ -104,17 +104,17 @@ class Layers:
     prefix: str
 
     def stack(self, activation: str | None, input_scale: float | None, origin: str = "path") -> Stack:
-        """The stack of these layers; what is not said follows from positions and prefix where they are known.
+        """Stack of these layers; positions and prefix give a missing activation and input scale where they are known.
 
-        Known are the published five-layer heads (Linear layers at 0, 2, 4, 6, 7: no activation; at 0, 3, 6, 9, 11:
-        ReLU) and one bare Linear. Between other layers an activation may lie, in a gap between their numbers or called
-        by ``forward`` alone, so they need `activation`; a head called ``linear``, as Simulacra's is, may scale its
-        input, so it needs `input_scale`.
+        The published five-layer heads (Linear layers at 0, 2, 4, 6, 7: no activation; at 0, 3, 6, 9, 11: ReLU) and a
+        single Linear are known. Other layers may have an activation, in a gap between their numbers or in ``forward``
+        only, so they need `activation`. A head named ``linear``, such as Simulacra's, may scale its input, so it needs
+        `input_scale`.
 
         Raises
         ------
         PredictorError
-            Nothing says what lies between the layers or what the input is multiplied by, or it is nothing known.
+            The activation or the input scale is unknown or invalid.
         """
         if activation is None:
             activation = "none" if len(self.layers) == 1 else PUBLISHED_STACKS.get(self.positions)
@@ -139,7 +139,7 @@ class Layers:
 
 
 def find_layers(tensors: Mapping[str, torch.Tensor]) -> Layers:
-    """The Linear layers of a state dict, by its structure.
+    """Linear layers of a state dict, found by its structure.
 
     Raises
     ------

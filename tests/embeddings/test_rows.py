@@ -117,9 +117,9 @@ def test_a_fixed_shape_tensor_column_is_its_storage(vectors):
 def test_object_rows_of_other_shapes_get_a_status(vectors):
     """One matrix, scalar, dict or word in the middle costs its own row alone."""
     rows = np.empty(10, dtype=object)
-    odd = {2: vectors[:1], 4: 3.5, 5: {"a": 1}, 6: "word", 7: float("nan"), 8: [1.0, "x"], 9: pd.NA}
+    invalid = {2: vectors[:1], 4: 3.5, 5: {"a": 1}, 6: "word", 7: float("nan"), 8: [1.0, "x"], 9: pd.NA}
     for at in range(10):
-        rows[at] = odd.get(at, vectors[at])
+        rows[at] = invalid.get(at, vectors[at])
     frame = pd.DataFrame({"image_embedding": pd.Series(rows)})
     expected = ["ok", "ok", "wrong_width", "ok", *["wrong_width"] * 3, "missing", "wrong_width", "missing"]
     assert frame.aesthetic.status().tolist() == expected

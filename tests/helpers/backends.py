@@ -1,4 +1,4 @@
-"""One table as a frame of each library, and its columns back as pandas. The GPU is two more names."""
+"""One table as a frame of each library, and results as pandas. GPU libraries are two more names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same rows as a column of each kind."""
+"""Rows as a column of each kind: Arrow lists and objects."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server does for a repository, or for a file of it that is not called ``model.safetensors``.
+    """Answer of the server for a repository, or for a file of it other than ``model.safetensors``.
 
     `body` is the file that the headers describe, `sent` the bytes that are sent instead, `cut` how the connection ends
-    half way; `commit` is the revision in the headers, where it is not the one asked for; `large` is a file that the hub
+    half way; `commit` is the revision in the headers, where it is not the requested one; `large` is a file that the hub
     keeps by its sha256, as it does with all safetensors files.
     """
 

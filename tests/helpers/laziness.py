@@ -1,4 +1,4 @@
-"""A guard against computing before it is asked for."""
+"""A scheduler that raises, to prove laziness."""
 
 from __future__ import annotations
 

@@ -458,7 +458,7 @@ def test_arguments_that_contradict_a_published_head_are_refused(shared):
 
 @pytest.mark.parametrize("said", [{"activation": "relu"}, {"input_scale": 2.0}])
 def test_arguments_with_a_known_predictor_are_refused(said):
-    with pytest.raises(PredictorError, match="expected no more to be said of 'laion-v2', a published predictor"):
+    with pytest.raises(PredictorError, match="expected no other arguments with 'laion-v2', a published predictor"):
         load_predictor("laion-v2", **said)
     with pytest.raises(PredictorError, match="a predictor that has been loaded, got"):
         load_predictor(load_predictor(), **said)
