@@ -42,6 +42,8 @@ READ = "read the column"
 SCORED = ("read_parquet and the accessor", "read_parquet, no scoring")
 DASK_CUDF = "Parquet files to scores, dask-cuDF"
 IMPORTS = ("import dask_aesthetic", "import dask.dataframe, torch")
+START = "dask.cli and click"
+DASK_HELP = ("dask --help", "dask --help without this package")
 PASS = ("one fused pass", "copy, read and written")
 THEIRS = ("frame.aesthetic.score()", "NeMo Curator 0.9.0's partition function")
 TARGETS = (
@@ -51,7 +53,11 @@ TARGETS = (
     Target("read_and_score, two threads: over reading the column", "pipeline", THREADS, "read_and_score", READ, 1.3),
     Target("a job, two threads: over reading the column", "pipeline", THREADS, "job", READ, 1.4),
     Target("a job, local cluster: over reading the column", "pipeline", CLUSTER, "job", f"{READ}, two threads", 1.6),
-    Target("the import: over dask.dataframe and torch", "import", "fresh interpreters", *IMPORTS, 1.1),
+    Target("the import: over dask.dataframe and torch", "import", "imports", *IMPORTS, 0.1),
+    Target("--help: over dask.cli and click", "import", "command line", "dask-aesthetic --help", START, 1.2),
+    Target("--version: over dask.cli and click", "import", "command line", "dask-aesthetic --version", START, 1.2),
+    Target("a usage error: over dask.cli and click", "import", "command line", "a usage error", START, 1.2),
+    Target("dask --help: over the same without this package", "import", "dask --help", *DASK_HELP, 1.2),
     # A copy moves everything twice, so 80 % of its bandwidth is 0.625 of its time.
     Target("GPU: one fused pass, over copying", "gpu", "arithmetic on the device", *PASS, 0.5 / 0.8),
     Target("GPU: a cuDF column, over NeMo Curator 0.9.0", "gpu", "a cuDF column", *THEIRS, 1 / 20),

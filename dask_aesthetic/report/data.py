@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dask
@@ -124,12 +125,7 @@ def _compute_first_pass(frame: Any, spec: ReportSpec) -> FirstPass:
     if not isinstance(frame, dd.DataFrame):
         return first_pass(frame, 0, spec)
     parts = [dask.delayed(first_pass)(part, number, spec) for number, part in enumerate(_partitions(frame))]
-    while len(parts) > 1:
-        parts = [
-            dask.delayed(add_first_passes)(parts[at : at + frames.FAN_IN], spec)
-            for at in range(0, len(parts), frames.FAN_IN)
-        ]
-    return parts[0].compute()
+    return frames.tree_reduce(parts, partial(add_first_passes, spec=spec)).compute()
 
 
 def _compute_second_pass(frame: Any, chosen: pd.DataFrame, spec: ReportSpec) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ def frame(vectors):
 
 
 @pytest.fixture(params=["pandas", "dask"])
-def asked(request, frame):
+def either(request, frame):
     """The frame as pandas, and as Dask before anything is computed."""
     return frame if request.param == "pandas" else dd.from_pandas(frame, npartitions=2)
 
@@ -44,9 +44,9 @@ def asked(request, frame):
         ("caption", "column 'caption', got strings .*convert-string.*Columns that would do: 'image_embedding'"),
     ],
 )
-def test_a_column_that_holds_no_embeddings_is_refused_with_those_that_do(asked, verb, column, message):
+def test_a_column_that_holds_no_embeddings_is_refused_with_those_that_do(either, verb, column, message):
     with pytest.raises(ColumnError, match=message):
-        getattr(asked.aesthetic, verb)(column)
+        getattr(either.aesthetic, verb)(column)
 
 
 def test_object_columns_that_dask_made_strings_are_refused_with_the_option_that_did_it(vectors):
@@ -100,12 +100,12 @@ UNPACKED = re.compile(r"frame\['emb'\]\.map\(.*?na_action='ignore'\)")
 def test_a_column_of_bytes_is_refused_with_what_unpacks_them(vectors, kind):
     rows = [row.tobytes() for row in vectors[:3]]
     if isinstance(kind, str):
-        column, told = pd.Series([None, *map(BYTES[kind], rows)], dtype=object), kind
+        column, dtype = pd.Series([None, *map(BYTES[kind], rows)], dtype=object), kind
     else:
         lists = pa.chunked_array([pa.array([None, *rows], kind)])
-        column, told = pd.Series(pd.arrays.ArrowExtensionArray(lists)), f"{kind}[pyarrow]"
+        column, dtype = pd.Series(pd.arrays.ArrowExtensionArray(lists)), f"{kind}[pyarrow]"
     frame = pd.DataFrame({"emb": column})
-    with pytest.raises(ColumnError, match=re.escape(f"column 'emb', got bytes ({told}).")) as refused:
+    with pytest.raises(ColumnError, match=re.escape(f"column 'emb', got bytes ({dtype}).")) as refused:
         frame.aesthetic.score("emb")
     assert "strings" not in str(refused.value)
     assert "whether they are float32, float16 or int8" in str(refused.value)
@@ -149,9 +149,9 @@ def test_two_columns_of_one_name_are_refused(frame):
         {"keep_column": "aesthetic_score"},
     ],
 )
-def test_added_columns_never_replace_the_embedding_or_each_other(asked, names):
+def test_added_columns_never_replace_the_embedding_or_each_other(either, names):
     with pytest.raises(ColumnError, match="the same name for both"):
-        asked.aesthetic.score(**names)
+        either.aesthetic.score(**names)
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,9 @@ def test_added_columns_never_replace_the_embedding_or_each_other(asked, names):
         ({"predictor": "simulacra-l14", "threshold": "high"}, "presets are set on laion-v2 scores"),
     ],
 )
-def test_a_threshold_of_another_scale_is_refused(asked, arguments, message):
+def test_a_threshold_of_another_scale_is_refused(either, arguments, message):
     with pytest.raises(ThresholdError, match=message):
-        asked.aesthetic.score(**arguments)
+        either.aesthetic.score(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_a_threshold_of_another_scale_is_refused(asked, arguments, message):
         ({"batch_size": -1}, "batch_size"),
     ],
 )
-def test_an_argument_outside_its_range_is_refused(asked, arguments, message):
+def test_an_argument_outside_its_range_is_refused(either, arguments, message):
     with pytest.raises(ArgumentError, match=message):
-        asked.aesthetic.score(**arguments)
+        either.aesthetic.score(**arguments)
 
 
 @pytest.mark.parametrize(("preset", "raw"), [("permissive", 3), ("standard", 5), ("high", 6), ("premium", 7)])

@@ -1,4 +1,4 @@
-"""The command as users run it, inside this process: starting another takes seconds."""
+"""The command as users run it, but inside this process: another one takes seconds to start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _APART = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).p
 
 
 class Ended(NamedTuple):
-    """Exit status, and what was printed where."""
+    """Exit status, standard output and standard error."""
 
     status: int
     out: str
@@ -29,7 +29,7 @@ def run(*arguments: object) -> Ended:
 
 
 def printed(*arguments: object) -> str:
-    """What a command prints on standard output, once it has done well."""
+    """Standard output of a command that ends with status 0."""
     ended = run(*arguments)
     assert ended.status == 0, ended
     return ended.out

@@ -1,4 +1,4 @@
-"""Fresh interpreters that are there at once: each is forked from one that has imported what takes seconds to."""
+"""Fresh interpreters that start at once: each is forked from one that has imported the slow libraries."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-# The child goes on after the loop, to its end as any script does.
+# The child continues after the loop, to its end as any script does.
 SERVER = """
 import importlib, json, os, sys
 
 import dask.dataframe, pandas, pyarrow, torch
 
 
-def asked():
+def request():
     for line in iter(sys.stdin.readline, ""):
         if (child := os.fork()) == 0:
             return json.loads(line)
@@ -35,12 +35,12 @@ def begin(code, env, argv, out, err):
     return compile(code, "<string>", "exec")
 
 
-exec(begin(**asked()), {"__name__": "__main__"})
+exec(begin(**request()), {"__name__": "__main__"})
 """
 
 
 class Interpreter:
-    """An interpreter that takes warnings for errors, forked for every piece of code."""
+    """An interpreter that raises warnings as errors, forked for every piece of code."""
 
     def __init__(self) -> None:
         self._server = subprocess.Popen(
@@ -56,8 +56,8 @@ class Interpreter:
             out, err = (Path(folder) / name for name in ("out", "err"))
             out.touch()
             err.touch()
-            asked = {"code": code, "argv": argv, "env": {**(os.environ if env is None else env)}}
-            print(json.dumps({**asked, "out": str(out), "err": str(err)}), file=self._server.stdin, flush=True)
+            request = {"code": code, "argv": argv, "env": {**(os.environ if env is None else env)}}
+            print(json.dumps({**request, "out": str(out), "err": str(err)}), file=self._server.stdin, flush=True)
             status = int(self._server.stdout.readline())
             return subprocess.CompletedProcess(argv, status, out.read_text(), err.read_text())
 
