@@ -1,4 +1,4 @@
-"""A local cluster: CUDA where there are GPUs and RAPIDS, CPU elsewhere. CUDA itself is not touched to find out."""
+"""Local Dask clusters: CUDA with GPUs and RAPIDS, CPU elsewhere; detection never touches CUDA."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def local_cluster(
     spill: bool = False,
     **options: Any,
 ) -> LocalCluster:
-    """Start a cluster on this machine, and say in one line on standard error what it is and why.
+    """Cluster on this machine: a worker per GPU or per CPU core, announced in one line on standard error.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def _why_no_gpus(missing: list[str]) -> str:
 
 @contextmanager
 def closed_in_time(cluster: LocalCluster, seconds: float = 20.0) -> Iterator[LocalCluster]:
-    """A cluster that is closed at the end, or after so many seconds left to die with this process.
+    """Context of a cluster that closes at the end, in bounded time.
 
     Dask before 2026.8 can wait for ever for a worker that was killed while it started.
     """
@@ -123,17 +123,17 @@ def closed_in_time(cluster: LocalCluster, seconds: float = 20.0) -> Iterator[Loc
 
 
 def usable_gpus() -> int:
-    """How many GPUs a local cluster takes: those that are visible, none without RAPIDS and a torch for CUDA."""
+    """Number of GPUs that a local cluster uses: the visible ones, 0 without RAPIDS and a torch for CUDA."""
     return 0 if missing_rapids() or torch.version.cuda is None else visible_gpus()
 
 
 def missing_rapids() -> list[str]:
-    """What of RAPIDS is not installed."""
+    """Names of the RAPIDS packages that are not installed."""
     return [name for name in RAPIDS if importlib.util.find_spec(name) is None]
 
 
 def visible_gpus() -> int:
-    """How many GPUs CUDA would show, by NVML and ``CUDA_VISIBLE_DEVICES`` alone."""
+    """Number of GPUs that CUDA would show, by NVML and ``CUDA_VISIBLE_DEVICES``."""
     if importlib.util.find_spec("pynvml") is None:
         return 0
     import pynvml
@@ -147,7 +147,7 @@ def visible_gpus() -> int:
 
 
 def shown_of(count: int, visible: str | None) -> int:
-    """How many of `count` GPUs a value of ``CUDA_VISIBLE_DEVICES`` shows; None is no value."""
+    """Number of `count` GPUs that a value of ``CUDA_VISIBLE_DEVICES`` shows; None is no value."""
     if visible is None:
         return count
     shown = 0

@@ -56,7 +56,7 @@ with local_cluster("cpu", dashboard_address=":0") as cluster:
 
 
 @NO_GPU
-def test_without_a_gpu_the_reason_for_cpu_workers_is_told(fresh):
+def test_without_a_gpu_the_reason_for_cpu_workers_is_reported(fresh):
     printed = fresh("""
 from dask_aesthetic.cluster import local_cluster
 cluster = local_cluster(n_workers=1, dashboard_address=":0")

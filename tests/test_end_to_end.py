@@ -1,4 +1,4 @@
-"""Pictures to kept tars through the command line, in small; ``tests/end_to_end.py`` does so at full size."""
+"""Images to kept tars through the command line, in small; ``helpers/end_to_end.py`` does so at full size."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def here(arguments: list[str]) -> str:
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_pictures_come_to_kept_tars_though_the_run_is_killed(tmp_path):
-    told = end_to_end.run(tmp_path, 64, ["--threads", "1"], here)
-    assert (told["rows"], told["failed"]) == (64, {"undecodable": 1})
+    result = end_to_end.run(tmp_path, 64, ["--threads", "1"], here)
+    assert (result["rows"], result["failed"]) == (64, {"undecodable": 1})
     assert all(rate > 0 for rate in end_to_end.stages(tmp_path, most=16).values())

@@ -65,7 +65,7 @@ def command(
     """
     from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
     from dask_aesthetic.filter import Copiers, summary
-    from dask_aesthetic.job.running import run_plan
+    from dask_aesthetic.job.runner import run_plan
 
     with usage_errors():
         plan = _plan(scores, source, output, **settings)

@@ -14,7 +14,7 @@ import click
 from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
 from dask_aesthetic.job import JobSummary, ScorePlan, open_executor, plan_dataset, run
-from dask_aesthetic.job.images import ImageSettings
+from dask_aesthetic.job.image_scoring import ImageSettings
 from dask_aesthetic.job.markers import FAILED
 
 FEW = 1_000_000  # Rows that threads score before the workers of a cluster have started.

@@ -33,14 +33,14 @@ Outcome = FilterMarker | AestheticError
 
 
 class Copiers(ThreadExecutor):
-    """Threads of this process, which write outputs side by side."""
+    """Threads of this process that write output tars side by side."""
 
     def submit(self, part: Any, settings: Any, store: Store, allow_unusable: bool) -> Any:  # noqa: ARG002
         return self._pool.submit(try_part, part, settings, store, self._stopped.is_set)
 
 
 def try_part(part: Part, settings: FilterSettings, store: Store, stopped: Callable[[], bool]) -> Outcome:
-    """`copy_part`, with what it raises on purpose as a value."""
+    """Result of `copy_part`, or its AestheticError as a value."""
     try:
         return copy_part(part, settings, store, stopped)
     except AestheticError as error:
@@ -48,12 +48,12 @@ def try_part(part: Part, settings: FilterSettings, store: Store, stopped: Callab
 
 
 def copy_part(part: Part, settings: FilterSettings, store: Store, stopped: Callable[[], bool]) -> FilterMarker:
-    """Write a tar and the Parquet file beside it, and last their marker.
+    """Marker of an output tar after the tar, its Parquet file and the marker itself are written.
 
     Raises
     ------
     InputError
-        A tar is not what it was when the run was planned.
+        A tar has changed since the job was planned.
     JobStoppedError
         `stopped` says so; nothing is left behind.
     """
@@ -88,7 +88,7 @@ def _done(part: Part, settings: FilterSettings, store: Store) -> FilterMarker | 
 
 
 def _write_tar(path: Path, part: Part, settings: FilterSettings, stopped: Callable[[], bool]) -> tuple[int, int]:
-    """Copy the members; how many there are, and how many JSON sidecars could not take the score."""
+    """Number of members after they are copied, and of JSON sidecars that take no score."""
     members = unchanged = 0
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, encoding="utf-8") as output:
         for piece in part.pieces:
@@ -107,7 +107,7 @@ def _write_tar(path: Path, part: Part, settings: FilterSettings, stopped: Callab
 def _copy(
     output: tarfile.TarFile, stream: IO[bytes], sample: Sample, settings: FilterSettings, score: np.float32
 ) -> tuple[int, int]:
-    """Copy a sample's members in their order; how many, and whether its JSON could not take the score."""
+    """Number of a sample's members after they are copied in order, and of its JSON sidecars that take no score."""
     members, unchanged = len(sample.members), 0
     for extension, member in sample.members.items():
         data = None
@@ -120,7 +120,7 @@ def _copy(
         else:
             output.addfile(_header(member, size=len(data)), io.BytesIO(data))
     if settings.score_in_json and "json" not in sample.members:
-        data = _dumped({settings.score_column: _plain(score)})
+        data = _dumped({settings.score_column: _as_json(score)})
         first = next(iter(sample.members.values()))
         output.addfile(_header(first, name=f"{sample.key}.json", size=len(data)), io.BytesIO(data))
         members += 1
@@ -128,39 +128,41 @@ def _copy(
 
 
 def _header(member: TarInfo, **changes: Any) -> TarInfo:
-    """A plain file of the member's name, size, time, owner and permissions."""
+    """Header of a regular file with the member's name, size, time, owner and permissions."""
     header = copy(member)
     header.type, header.linkname, header.mode = tarfile.REGTYPE, "", member.mode & 0o777
-    header.mtime = member.mtime if math.isfinite(member.mtime) else 0  # tarfile reads others, and cannot write them.
+    header.mtime = (
+        member.mtime if math.isfinite(member.mtime) else 0
+    )  # tarfile reads infinite times, and cannot write them.
     for name, value in changes.items():
         setattr(header, name, value)
     return header
 
 
 def _with_score(stream: IO[bytes], member: TarInfo, name: str, score: np.float32) -> bytes | None:
-    """A JSON object with the score in it; None if the member holds none."""
+    """JSON object of a member with the score added; None if the member holds no object."""
     if member.size > LARGEST:
         return None
     try:
-        told = json.loads(read_member(stream, member))
-        return _dumped({**told, name: _plain(score)}) if isinstance(told, dict) else None
+        values = json.loads(read_member(stream, member))
+        return _dumped({**values, name: _as_json(score)}) if isinstance(values, dict) else None
     except InputError:
         raise
     except (ValueError, RecursionError):
         return None
 
 
-def _dumped(told: dict[str, Any]) -> bytes:
-    return json.dumps(told).encode()
+def _dumped(values: dict[str, Any]) -> bytes:
+    return json.dumps(values).encode()
 
 
-def _plain(score: np.float32) -> float | None:
-    """The shortest number that is this float32."""
+def _as_json(score: np.float32) -> float | None:
+    """Shortest number that reads back as this float32."""
     return float(str(score)) if math.isfinite(score) else None
 
 
 def _write_table(path: Path, part: Part, settings: FilterSettings) -> int:
-    """Write keys, metadata and scores in the order of the tar; how many keys have several rows of metadata."""
+    """Number of keys with several rows of metadata, after keys, metadata and scores are written in the tar's order."""
     repeated = 0
     with pq.ParquetWriter(path, settings.schema) as output:
         for piece in part.pieces:
@@ -171,11 +173,11 @@ def _write_table(path: Path, part: Part, settings: FilterSettings) -> int:
 
 
 def _table(piece: Piece, settings: FilterSettings) -> tuple[pa.Table, int]:
-    carried, repeated = settings.carried, 0
+    passthrough, repeated = settings.passthrough, 0
     if piece.tar.metadata is None:
-        columns = [pa.nulls(len(piece), field.type) for field in carried]
+        columns = [pa.nulls(len(piece), field.type) for field in passthrough]
     else:
-        joined, several, _ = join(piece.tar.metadata, carried, piece.keys, piece.keys)
+        joined, several, _ = join(piece.tar.metadata, passthrough, piece.keys, piece.keys)
         columns, repeated = joined.columns, len(several)
     scores = pa.array(piece.scores, mask=~np.isfinite(piece.scores))
     source = pa.repeat(pa.scalar(piece.tar.name), len(piece))

@@ -10,20 +10,20 @@ from typing import Any
 import xxhash
 
 from dask_aesthetic.filter.scores import Counts, Piece
-from dask_aesthetic.filter.settings import FilterSettings
+from dask_aesthetic.filter.settings import SCHEMA_VERSION, FilterSettings
+from dask_aesthetic.job.job_plan import NEW, JobPlan, PreviousRun
 from dask_aesthetic.job.store import Store
-from dask_aesthetic.job.work import NEW, JobPlan, PreviousRun
 
 
 @dataclass(frozen=True)
 class Part:
-    """An output: a tar and the Parquet file beside it.
+    """Output of a filter job: a tar and the Parquet file beside it.
 
     Attributes
     ----------
     name : str
     pieces : tuple of Piece
-        What it is made from, in this order.
+        Its samples, in this order.
     """
 
     name: str
@@ -31,18 +31,18 @@ class Part:
 
     @property
     def rows(self) -> int:
-        """Samples in it."""
+        """Number of samples."""
         return sum(map(len, self.pieces))
 
     @property
     def inputs(self) -> list[list[Any]]:
-        """Size and stamp of each file that it is made from."""
+        """Size and version of each file that it is made from."""
         files = [file for piece in self.pieces for file in (piece.tar.file, piece.tar.metadata) if file is not None]
         return [[file.size, file.version] for file in files]
 
     @property
     def content(self) -> str:
-        """xxh3_128, in hexadecimal, of what is kept of which tar with which score."""
+        """xxh3_128, in hexadecimal, of the kept keys and scores of each tar."""
         state = xxhash.xxh3_128()
         for piece in self.pieces:
             keys = json.dumps([piece.tar.name, piece.tar.metadata is not None, piece.keys.to_pylist()])
@@ -53,7 +53,7 @@ class Part:
 
 @dataclass(frozen=True)
 class FilterMarker:
-    """What is known of an output that has been written.
+    """Marker of a written output.
 
     Attributes
     ----------
@@ -61,15 +61,15 @@ class FilterMarker:
     settings : str
         Fingerprint of the settings.
     inputs : list of [int, str]
-        Size and stamp of each file it was made from.
+        Size and version of each file it was made from.
     content : str
         As `Part.content`.
     rows, members : int
-        Samples and members in it.
+        Number of samples and members.
     output : dict of str to dict
         ``bytes`` and ``sha256`` of each file, by name.
     notes : dict of str to int
-        How many JSON sidecars could not take the score, and how many samples have several rows of metadata.
+        Number of JSON sidecars that take no score, and of samples with several rows of metadata.
     """
 
     shard: str
@@ -83,18 +83,18 @@ class FilterMarker:
 
     @property
     def failed(self) -> dict[str, int]:
-        """None: what is kept has a score."""
+        """Empty: a filter job has no failed rows."""
         return {}
 
     def made_from(self, part: Part, settings: FilterSettings) -> bool:
-        """Whether it is of these settings, files, keys and scores."""
+        """Whether settings, files, keys and scores are unchanged."""
         asked = (settings.fingerprint, part.inputs, part.content)
         return (self.settings, self.inputs, self.content) == asked
 
 
 @dataclass(frozen=True)
 class FilterPlan(JobPlan[FilterMarker]):
-    """A filtering that can start: all tars are whole.
+    """A filter job that can start.
 
     Attributes
     ----------
@@ -109,6 +109,7 @@ class FilterPlan(JobPlan[FilterMarker]):
 
     def manifest(self, done: Sequence[FilterMarker]) -> dict[str, Any]:
         return {
+            "schema_version": SCHEMA_VERSION,
             "settings": self.settings.as_config(),
             **asdict(self.counts),
             "shards": [
@@ -119,10 +120,10 @@ class FilterPlan(JobPlan[FilterMarker]):
 
     def table(self) -> str:
         counts = self.counts
-        odd = {"unscored": counts.unscored, "missing": counts.missing, **counts.left_out}
-        told = "".join(f", {count:,} {reason}" for reason, count in odd.items() if count)
+        others = {"unscored": counts.unscored, "missing": counts.missing, **counts.left_out}
+        reasons = "".join(f", {count:,} {reason}" for reason, count in others.items() if count)
         return self.listed(
-            f"{counts.kept:,} of {counts.samples:,} samples kept in {len(self.shards):,} shards{told}; to write: "
+            f"{counts.kept:,} of {counts.samples:,} samples kept in {len(self.shards):,} shards{reasons}; to write: "
             f"{len(self.why):,} shards"
         )
 
@@ -130,7 +131,7 @@ class FilterPlan(JobPlan[FilterMarker]):
 def plan_outputs(
     parts: Sequence[Part], counts: Counts, settings: FilterSettings, store: Store, overwrite: bool
 ) -> FilterPlan:
-    """Compare what is asked with what an earlier run has left.
+    """Plan of a filter job, compared with a previous run.
 
     Raises
     ------
@@ -145,10 +146,10 @@ def plan_outputs(
     return FilterPlan(settings, store, parts, done, why, left.beside(parts), counts)
 
 
-def cut(pieces: Sequence[Piece], samples_per_shard: int | None) -> list[Part]:
-    """The outputs: one per tar, or of so many samples each.
+def split_outputs(pieces: Sequence[Piece], samples_per_shard: int | None) -> list[Part]:
+    """Outputs of a filter job: one per tar, or `samples_per_shard` samples each.
 
-    An output of several tars ends early where the next sample has a key that it holds already.
+    An output of several tars ends early before a sample whose key it already holds.
     """
     if samples_per_shard is None:
         return [Part(piece.tar.name, (piece,)) for piece in pieces]
@@ -173,7 +174,7 @@ def _slice(piece: Piece, begin: int, end: int) -> Piece:
 
 
 def _why(part: Part, left: PreviousRun[FilterMarker], settings: FilterSettings) -> str:
-    """Why an output is to be written; nothing if it is done."""
+    """Reason to write an output; empty if it is done."""
     marker = left.markers.get(part.name)
     if marker is None:
         return NEW

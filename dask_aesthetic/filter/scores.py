@@ -1,4 +1,4 @@
-"""Which samples of which tars are kept, by the rows that were scored."""
+"""Join of scored rows with the samples of tars."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from dask_aesthetic.inputs.tar import read_index
 from dask_aesthetic.inputs.tars import Tar
 
 SHARD, KEY = "shard", "key"
-_TOLD = 3  # Keys named in an error.
+_SHOWN = 3  # Keys named in an error.
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Samples of a tar that are kept, in its order.
+    """Kept samples of a tar, in its order.
 
     Attributes
     ----------
@@ -42,21 +42,21 @@ class Piece:
 
 @dataclass
 class Counts:
-    """How scored rows and samples meet.
+    """Counts of the join of scored rows and samples.
 
     Attributes
     ----------
     samples : int
-        In the tars.
+        Samples in the tars.
     kept : int
-        Of them.
+        Samples to keep.
     unscored : int
         Samples without a row, which are not kept.
     missing : int
-        Rows to keep that no tar has a sample of.
+        Rows to keep without a sample in any tar.
     left_out : dict of str to int
-        What cannot be copied, by `sample_status`: members that are part of no sample, and samples to keep whose members
-        are there twice.
+        Members and samples that cannot be copied, by `sample_status`: members outside of samples, and samples to keep
+        with duplicate members.
     """
 
     samples: int = 0
@@ -68,12 +68,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows that say what is kept.
+    """Scored rows by key.
 
     Attributes
     ----------
     keys : pandas.Index of str
-        No two are the same.
+        Unique.
     scores : numpy.ndarray of float32
     keep : numpy.ndarray of bool
     """
@@ -84,13 +84,13 @@ class Scored:
 
     @classmethod
     def of(cls, table: pa.Table) -> Scored:
-        """The rows of a table that have a key."""
+        """Scored rows of a table, without those that have no key."""
         table = table.filter(pc.is_valid(table.column(KEY)))
         keys = pd.Index(table.column(KEY).to_numpy(), dtype=object)
         if not keys.is_unique:
-            told = ", ".join(map(repr, keys[keys.duplicated()].unique()[:_TOLD]))
+            duplicates = ", ".join(map(repr, keys[keys.duplicated()].unique()[:_SHOWN]))
             raise InputError(
-                f"expected a row per sample, got several of {told}: drop repeated rows; or, where tars share keys, "
+                f"expected a row per sample, got several of {duplicates}: drop repeated rows; or, if tars share keys, "
                 "score a frame of read_webdataset, whose column 'shard' keeps them apart"
             )
         scores = table.column("score").to_numpy().astype(np.float32)
@@ -98,27 +98,27 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class _Met:
-    """A tar's samples beside the scored rows: the position of each one's row, or -1."""
+class _JoinedTar:
+    """Samples of a tar with the position of each one's scored row, -1 for none."""
 
     keys: list[str]
     rows: np.ndarray
-    whole: np.ndarray
+    has_unique_members: np.ndarray
     faults: Counter[str]
 
 
-def score_table(frame: Any, score_column: str, keep_column: str, cut: float | None) -> pa.Table:
+def score_table(frame: Any, score_column: str, keep_column: str, threshold: float | None) -> pa.Table:
     """The columns shard (where there is one), key, score and keep of a frame that holds its rows, or a table.
 
     Parameters
     ----------
     frame : pandas.DataFrame, cudf.DataFrame or pyarrow.Table
     score_column, keep_column : str
-    cut : float or None
+    threshold : float or None
         The lowest score kept; what `keep_column` says if None.
     """
     names = [SHARD, KEY] if SHARD in _names(frame) else [KEY]
-    asked = [*names, score_column, *([keep_column] if cut is None else [])]
+    asked = [*names, score_column, *([keep_column] if threshold is None else [])]
     for name in asked:
         if name not in _names(frame):
             raise ColumnError(f"expected column {name!r} beside the scores, got {', '.join(map(str, _names(frame)))}")
@@ -130,30 +130,30 @@ def score_table(frame: Any, score_column: str, keep_column: str, cut: float | No
         table = pa.Table.from_pandas(frame[asked], preserve_index=False)
     texts = {name: _texts(table.column(name), name) for name in names}
     scores = _floats(table.column(score_column), score_column)
-    if cut is None:
+    if threshold is None:
         keep = table.column(keep_column)
         if not pa.types.is_boolean(keep.type) and len(keep) != keep.null_count:
             raise ColumnError(f"expected True or False in column {keep_column!r}, got {keep.type}")
         kept = pc.fill_null(keep.cast(pa.bool_()), False)
     else:
-        kept = pc.fill_null(pc.greater_equal(scores, pa.scalar(cut, pa.float32())), False)
+        kept = pc.fill_null(pc.greater_equal(scores, pa.scalar(threshold, pa.float32())), False)
     return pa.table({**texts, "score": scores, "keep": kept})
 
 
-def meet(table: pa.Table, tars: Sequence[Tar]) -> tuple[list[Piece], Counts]:
-    """Look every sample of the tars up among the scored rows; the headers of all tars are read.
+def join_scores(table: pa.Table, tars: Sequence[Tar]) -> tuple[list[Piece], Counts]:
+    """Kept samples of each tar, and counts, by a join of the tars' samples with the scored rows.
 
     Raises
     ------
     InputError
-        Tars are damaged, keys are ambiguous.
+        A tar is damaged, or a key is ambiguous.
     """
     by_shard = SHARD in table.column_names
     parts = _by_shard(table, tars) if by_shard else {"": Scored.of(table)}
-    met = inspect_all(tars, lambda tar: _meet(tar, parts[tar.name if by_shard else ""]))
+    joined = inspect_all(tars, lambda tar: _join_tar(tar, parts[tar.name if by_shard else ""]))
     pieces, counts = [], Counts()
     used = {name: np.zeros(len(scored.keys), bool) for name, scored in parts.items()}
-    for tar, its in zip(tars, met, strict=True):
+    for tar, its in zip(tars, joined, strict=True):
         name = tar.name if by_shard else ""
         scored, found = parts[name], its.rows >= 0
         rows = its.rows[found]
@@ -166,19 +166,19 @@ def meet(table: pa.Table, tars: Sequence[Tar]) -> tuple[list[Piece], Counts]:
         used[name][rows] = True
         asked = np.zeros(len(found), bool)
         asked[found] = scored.keep[rows]
-        kept = asked & its.whole
+        kept = asked & its.has_unique_members
         pieces.append(Piece(tar, pa.array(its.keys, pa.string()).filter(pa.array(kept)), scored.scores[its.rows[kept]]))
         counts.samples += len(found)
         counts.kept += int(kept.sum())
         counts.unscored += int((~found).sum())
-        its.faults["duplicate_member"] += int((asked & ~its.whole).sum())
+        its.faults["duplicate_member"] += int((asked & ~its.has_unique_members).sum())
         counts.left_out = dict(+(Counter(counts.left_out) + its.faults))
     there = sum(int((scored.keep & used[name]).sum()) for name, scored in parts.items())
     counts.missing = pc.sum(table.column("keep").cast(pa.int64()), min_count=0).as_py() - there
     return pieces, counts
 
 
-def _meet(tar: Tar, scored: Scored) -> _Met:
+def _join_tar(tar: Tar, scored: Scored) -> _JoinedTar:
     index = read_index(tar.file)
     if index.damage is not None:
         raise InputError(f"expected a whole tar, got {tar.file.path}, which is damaged {index.damage}")
@@ -186,11 +186,11 @@ def _meet(tar: Tar, scored: Scored) -> _Met:
     faults = Counter(sample.fault.status for sample in index.samples if sample.key is None and sample.fault)
     keys = [sample.key for sample in samples if sample.key is not None]
     rows = scored.keys.get_indexer(pd.Index(keys, dtype=object))
-    return _Met(keys, rows, np.array([not sample.repeated for sample in samples], bool), faults)
+    return _JoinedTar(keys, rows, np.array([not sample.repeated for sample in samples], bool), faults)
 
 
 def _by_shard(table: pa.Table, tars: Sequence[Tar]) -> dict[str, Scored]:
-    """The rows of each tar, none where it has none."""
+    """Scored rows of each tar."""
     shards = table.column(SHARD).combine_chunks().dictionary_encode()
     codes = pc.fill_null(shards.indices, -1).to_numpy(zero_copy_only=False)
     order = np.argsort(codes, kind="stable")
@@ -207,8 +207,8 @@ def _names(frame: Any) -> list[Any]:
 
 
 def _texts(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    plain = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if not (pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_null(plain)):
+    value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_string(value_type) or pa.types.is_large_string(value_type) or pa.types.is_null(value_type)):
         raise ColumnError(f"expected strings in column {name!r}, got {column.type}")
     return column.cast(pa.string())
 

@@ -1,4 +1,4 @@
-"""What is asked of a filtering, as far as it changes what is written."""
+"""Settings of a filter job that change its output, and their fingerprint."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 import pyarrow as pa
 
-LAYOUT = 1  # Of the output; another number is another layout, which is not gone on with.
+SCHEMA_VERSION = 1  # Of settings and manifest; a job of another version is not resumed.
 SOURCE_SHARD, KEEP = "source_shard", "keep"
 
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """What shapes every output.
+    """Settings that shape every output.
 
     Attributes
     ----------
     selection : str
-        What is kept, in words.
+        Condition of the kept rows, for people.
     score_column : str
     samples_per_shard : int or None
-        None keeps the shards.
+        None keeps the shards as they are.
     score_in_json : bool
     metadata : pyarrow.Schema
         Columns of the Parquet files beside the tars, but for the key.
@@ -36,25 +36,25 @@ class FilterSettings:
     metadata: pa.Schema
 
     @property
-    def carried(self) -> pa.Schema:
-        """The columns of the Parquet files that are carried over; those of an earlier filtering are replaced."""
+    def passthrough(self) -> pa.Schema:
+        """Columns of the Parquet files in the output; those that a filter job adds are replaced."""
         added = (SOURCE_SHARD, self.score_column, KEEP)
         return pa.schema([field for field in self.metadata if field.name not in added])
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the Parquet files that are written."""
+        """Schema of the Parquet files in the output."""
         added = [
             pa.field(SOURCE_SHARD, pa.string()),
             pa.field(self.score_column, pa.float32()),
             pa.field(KEEP, pa.bool_()),
         ]
-        return pa.schema([pa.field("key", pa.string()), *self.carried, *added])
+        return pa.schema([pa.field("key", pa.string()), *self.passthrough, *added])
 
     def as_config(self) -> dict[str, Any]:
-        """All of it in plain words."""
+        """Settings as JSON values."""
         return {
-            "layout": LAYOUT,
+            "schema_version": SCHEMA_VERSION,
             "kept": self.selection,
             "score_column": self.score_column,
             "samples_per_shard": self.samples_per_shard,
@@ -64,5 +64,5 @@ class FilterSettings:
 
     @property
     def fingerprint(self) -> str:
-        """Differs where anything of `as_config` does."""
+        """sha256 of `as_config`."""
         return hashlib.sha256(json.dumps(self.as_config(), sort_keys=True).encode()).hexdigest()

@@ -11,13 +11,13 @@ import dask.dataframe as dd
 
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.filter.copying import Copiers
-from dask_aesthetic.filter.plan import FilterMarker, FilterPlan, cut, plan_outputs
-from dask_aesthetic.filter.scores import KEY, SHARD, Counts, meet, score_table
+from dask_aesthetic.filter.plan import FilterMarker, FilterPlan, plan_outputs, split_outputs
+from dask_aesthetic.filter.scores import KEY, SHARD, Counts, join_scores, score_table
 from dask_aesthetic.filter.settings import FilterSettings
 from dask_aesthetic.inputs.files import Source, list_files
 from dask_aesthetic.inputs.tars import find_tars, metadata_schema
-from dask_aesthetic.job.mixing import refuse_mixing
-from dask_aesthetic.job.running import run_plan
+from dask_aesthetic.job.overlap import refuse_overlap
+from dask_aesthetic.job.runner import run_plan
 from dask_aesthetic.job.store import Store
 from dask_aesthetic.thresholds import Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
@@ -25,7 +25,7 @@ from dask_aesthetic.validation import check_integer
 
 @dataclass(frozen=True)
 class FilterSummary:
-    """What a filtering wrote.
+    """Counts of a filter job's output.
 
     Attributes
     ----------
@@ -33,18 +33,18 @@ class FilterSummary:
     shards : int
         Tars, each with a Parquet file.
     samples, kept : int
-        In all tars that were read, and in those that were written.
+        Samples in the tars that were read, and in those that were written.
     members, bytes : int
-        Members that were written, and bytes of the tars and Parquet files.
+        Members written, and bytes of the tars and Parquet files.
     unscored : int
-        Samples that no row was of, which are not kept.
+        Samples without a row, which are not kept.
     missing : int
-        Rows to keep that no sample was of.
+        Rows to keep without a sample.
     left_out : dict of str to int
-        What could not be copied, by `sample_status` of `read_webdataset`: ``duplicate_member`` counts samples to keep;
-        the others count members that are part of no sample.
+        Members and samples that cannot be copied, by `sample_status` of `read_webdataset`: ``duplicate_member`` counts
+        samples to keep; the others count members outside of samples.
     notes : dict of str to int
-        ``json_unchanged``: JSON sidecars that are no object, so that they could not take the score;
+        ``json_unchanged``: JSON sidecars that are no object and so take no score;
         ``duplicate_row``: samples with several rows of metadata, whose columns are null.
     """
 
@@ -68,20 +68,53 @@ def filter_dataset(
     tars: Source,
     threads: int | None = None,
     progress: Callable[[FilterMarker], None] | None = None,
-    **options: Any,
+    threshold: float | str | Threshold | None = None,
+    scale: str = "raw",
+    score_column: str = "aesthetic_score",
+    samples_per_shard: int | None = None,
+    score_in_json: bool = False,
+    metadata: bool = True,
+    allow_unmatched: bool = False,
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    output_options: Mapping[str, Any] | None = None,
 ) -> FilterSummary:
-    """Copy the samples to keep out of tars into tars; the same call goes on where an earlier one was stopped.
+    """Copy the samples to keep from tars into new tars, durably; the same call resumes a run that was stopped.
 
     Parameters
     ----------
-    frame, output, where, tars
-        As in `plan_filter`.
+    frame : dask.dataframe.DataFrame, pandas.DataFrame, cudf.DataFrame or pyarrow.Table
+        Scored rows: ``key``, the score, `where`, and ``shard`` if the tars share keys, as `read_webdataset` gives it.
+        Of a Dask frame only these columns are computed and held: about 50 bytes a row.
+    output : str or path
+        Folder for the tars, or an fsspec URL; made if it is not there.
+    where : str
+        Column of True and False; null is not kept.
+    tars : str, path, or list of them
+        As `path` of `read_webdataset`.
+    threshold : float, str or Threshold, optional
+        Lowest score to keep, on `scale`; replaces `where`.
+    scale : {"raw", "unit"}
+        Scale of the scores.
+    score_column : str
+        Column of the scores.
+    samples_per_shard : int, optional
+        Samples per output tar, 00000.tar and so on; by default each tar keeps its name. A tar ends early before a
+        sample whose key it already holds.
+    score_in_json : bool
+        Add the score to each sample's JSON sidecar, which is rewritten; a sample without one gets one.
+    metadata : bool
+        Pass through the columns of the Parquet files beside the tars.
+    allow_unmatched : bool
+        Allow rows to keep without a sample in the tars, and samples without a row; both are counted.
+    overwrite : bool
+        Replace outputs of other settings, and files in the way.
+    storage_options, output_options : mapping, optional
+        For fsspec, of `tars` and of `output`; the second is the first if not given.
     threads : int, optional
-        How many threads of this process copy; one per CPU core if not said.
+        Threads of this process that copy; by default one per CPU core.
     progress : callable, optional
         Called with the `FilterMarker` of every output that is done.
-    **options
-        As in `plan_filter`.
 
     Returns
     -------
@@ -90,20 +123,24 @@ def filter_dataset(
 
     Raises
     ------
-    ColumnError, InputError, ThresholdError, ArgumentError
-        As in `plan_filter`, before anything is written.
+    ColumnError
+        A column is missing, or of another type.
+    InputError
+        Tars are damaged, keys are ambiguous or do not match, or the output has files that the run would replace.
+    ThresholdError, ArgumentError
+        An argument is not usable. All of these are found before anything is written.
     JobError
         A tar has changed meanwhile, or the disk is full. What is done stays.
 
     Notes
     -----
-    Members are copied byte for byte in the order of the tar, with name, time, owner and permissions, all sidecars of a
-    sample beside it. Into the JSON sidecar goes the score only if asked. Beside each tar lies a Parquet file with a row
-    per sample: ``key``, the columns of the Parquet file beside the source, ``source_shard``, the score and ``keep``.
-    An output appears under its name when it is whole and on disk; then a marker says that it is done. ``_SUCCESS``, the
+    Members are copied byte for byte in the order of the tar, with name, time, owner and permissions, and with all
+    sidecars of a sample. The score goes into the JSON sidecar only with `score_in_json`. A Parquet file beside each tar
+    has a row per sample: ``key``, the columns of the Parquet file beside the source, ``source_shard``, the score and
+    ``keep``. An output appears under its name when it is whole and on disk; its marker follows. ``_SUCCESS``, the
     manifest, is written last. The bytes do not depend on threads, or on how often the run was stopped.
 
-    Nothing in a tar becomes the name of a file. What has an unsafe name, or is a link or device, is counted alone.
+    No name in a tar becomes the name of a file. Members with unsafe names, links and devices are only counted.
 
     Examples
     --------
@@ -111,7 +148,22 @@ def filter_dataset(
     >>> scored = read_webdataset("cc3m/").aesthetic.embed_and_score()  # doctest: +SKIP
     >>> filter_dataset(scored, "kept/", tars="cc3m/", samples_per_shard=10_000)  # doctest: +SKIP
     """
-    plan = plan_filter(frame, output, where, tars=tars, **options)
+    plan = plan_filter(
+        frame,
+        output,
+        where,
+        tars=tars,
+        threshold=threshold,
+        scale=scale,
+        score_column=score_column,
+        samples_per_shard=samples_per_shard,
+        score_in_json=score_in_json,
+        metadata=metadata,
+        allow_unmatched=allow_unmatched,
+        overwrite=overwrite,
+        storage_options=storage_options,
+        output_options=output_options,
+    )
     with Copiers(threads) as executor:
         markers = run_plan(plan, executor, progress=progress)
     return summary(plan, markers)
@@ -134,37 +186,12 @@ def plan_filter(
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
 ) -> FilterPlan:
-    """Look up which samples of the tars are kept, and refuse what cannot be written; nothing is written.
+    """Plan of a filter job: the samples of the tars to keep; nothing is written.
 
     Parameters
     ----------
-    frame : dask.dataframe.DataFrame, pandas.DataFrame, cudf.DataFrame or pyarrow.Table
-        Scored rows: ``key``, the score, `where`, and ``shard`` if the tars share keys, as `read_webdataset` gives it.
-        Of a Dask frame these columns alone are computed and held: about 50 bytes a row.
-    output : str or path
-        Folder for the tars, or an fsspec URL; made if it is not there.
-    where : str
-        Column of True and False; null is not kept.
-    tars : str, path, or list of them
-        As `path` of `read_webdataset`.
-    threshold : float, str or Threshold, optional
-        Keep by the score in place of `where`, on `scale`.
-    scale : {"raw", "unit"}
-        Of the scores.
-    score_column : str
-    samples_per_shard : int, optional
-        Write tars of so many samples, 00000.tar and on; each tar by its own name if not given. A tar ends early where
-        the next sample has a key that it holds already.
-    score_in_json : bool
-        Put the score into each sample's JSON sidecar, which is written anew; a sample without one gets one.
-    metadata : bool
-        Carry over the columns of the Parquet files beside the tars.
-    allow_unmatched : bool
-        Go on where rows to keep have no sample in the tars, or samples no row; both are counted.
-    overwrite : bool
-        Replace what an earlier run made with other settings, and files in the way.
-    storage_options, output_options : mapping, optional
-        For fsspec, of `tars` and of `output`; the second is the first if not given.
+    frame, output, where, tars and all others
+        As in `filter_dataset`.
 
     Returns
     -------
@@ -172,34 +199,32 @@ def plan_filter(
 
     Raises
     ------
-    ColumnError
-        A column is not there, or of another type.
-    InputError
-        Tars are damaged, keys are ambiguous or do not match, or the output has what the run would replace.
-    ThresholdError, ArgumentError
+    ColumnError, InputError, ThresholdError, ArgumentError
+        As in `filter_dataset`.
     """
     if samples_per_shard is not None:
         check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
-    cut_at = None if threshold is None else find_threshold(threshold, scale, "unknown")
-    table = score_table(_held(frame, where, score_column, cut_at), score_column, where, cut_at.cut if cut_at else None)
+    lowest = None if threshold is None else find_threshold(threshold, scale, "unknown")
+    computed = _computed(frame, where, score_column, lowest)
+    table = score_table(computed, score_column, where, lowest.cut if lowest else None)
     found = find_tars(list_files(tars, storage_options), tars, metadata)
     store = Store.of(output, storage_options if output_options is None else output_options)
-    refuse_mixing(tars, [tar.file for tar in found], store)
+    refuse_overlap(tars, [tar.file for tar in found], store)
     settings = FilterSettings(
-        f"{where} is true" if cut_at is None else f"{cut_at.scale} {score_column} >= {cut_at.value:g}",
+        f"{where} is true" if lowest is None else f"{lowest.scale} {score_column} >= {lowest.value:g}",
         score_column,
         samples_per_shard,
         score_in_json,
         metadata_schema(found),
     )
-    pieces, counts = meet(table, found)
+    pieces, counts = join_scores(table, found)
     if not allow_unmatched:
         _refuse_unmatched(counts)
-    return plan_outputs(cut(pieces, samples_per_shard), counts, settings, store, overwrite)
+    return plan_outputs(split_outputs(pieces, samples_per_shard), counts, settings, store, overwrite)
 
 
 def summary(plan: FilterPlan, markers: Mapping[str, FilterMarker]) -> FilterSummary:
-    """What the outputs of a plan hold together."""
+    """Summary of all outputs of a plan."""
     done = [markers[part.name] for part in plan.shards]
     notes = {name: sum(marker.notes.get(name, 0) for marker in done) for marker in done for name in marker.notes}
     counts = plan.counts
@@ -217,11 +242,13 @@ def summary(plan: FilterPlan, markers: Mapping[str, FilterMarker]) -> FilterSumm
     )
 
 
-def _held(frame: Any, where: str, score_column: str, cut: Threshold | None) -> Any:
-    """The columns that count of a Dask frame, computed."""
+def _computed(frame: Any, where: str, score_column: str, threshold: Threshold | None) -> Any:
+    """Needed columns of a Dask frame, computed; another frame as it is."""
     if not isinstance(frame, dd.DataFrame):
         return frame
-    names = [name for name in (SHARD, KEY, score_column, *([where] if cut is None else [])) if name in frame.columns]
+    names = [
+        name for name in (SHARD, KEY, score_column, *([where] if threshold is None else [])) if name in frame.columns
+    ]
     return frame[names].compute()
 
 

@@ -1,4 +1,4 @@
-"""Who scores the shards: threads of this process, or the workers of a Dask cluster."""
+"""Executors of shards: threads of this process, or the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from dask.system import CPU_COUNT
 
 from dask_aesthetic.inputs.shards import Shard
+from dask_aesthetic.job.score_shard import Outcome, try_shard
 from dask_aesthetic.job.settings import ScoreSettings
-from dask_aesthetic.job.shard import Outcome, try_shard
 from dask_aesthetic.job.store import Store
 
 if TYPE_CHECKING:
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 
 class Executor(ABC):
-    """Scores shards side by side. Close it, or use it in a ``with`` statement."""
+    """Runs shards side by side. Close it, or use it in a ``with`` statement."""
 
     @abstractmethod
     def submit(self, shard: Shard, settings: ScoreSettings, store: Store, allow_unusable: bool) -> Future[Outcome]:
-        """Have a shard scored."""
+        """Future of a submitted shard's marker."""
 
     @abstractmethod
-    def slots(self) -> int:
-        """How many shards it scores side by side, at present."""
+    def capacity(self) -> int:
+        """Number of shards that run side by side at present."""
 
-    def mend(self) -> None:  # noqa: B027
-        """See to it that whoever is gone for good is replaced, where that is possible."""
+    def restart_workers(self) -> None:  # noqa: B027
+        """Replace workers that are lost for good, where that is possible."""
 
-    def lost(self, error: Exception) -> bool:  # noqa: ARG002
-        """Whether a shard failed since whoever scored it is gone."""
+    def is_worker_lost(self, error: Exception) -> bool:  # noqa: ARG002
+        """Whether an error means that the worker was lost, rather than that the task failed."""
         return False
 
     @abstractmethod
     def stop(self) -> None:
-        """Score no more, and give up what is begun where that is possible; threads of this process write no more."""
+        """Cancel waiting shards and, where possible, running ones; threads of this process write no more."""
 
     @abstractmethod
     def close(self) -> None:
-        """Wait for what is begun."""
+        """Wait for running shards."""
 
     def __enter__(self) -> Executor:
         return self
@@ -54,7 +54,7 @@ class Executor(ABC):
 
 
 class ThreadExecutor(Executor):
-    """Threads of this process; as many as CPU cores that it may use, if not said."""
+    """Threads of this process, by default one per CPU core that it may use."""
 
     def __init__(self, count: int | None = None) -> None:
         self._count = count or CPU_COUNT
@@ -64,7 +64,7 @@ class ThreadExecutor(Executor):
     def submit(self, shard: Shard, settings: ScoreSettings, store: Store, allow_unusable: bool) -> Future[Outcome]:
         return self._pool.submit(try_shard, shard, settings, store, allow_unusable, self._stopped.is_set)
 
-    def slots(self) -> int:
+    def capacity(self) -> int:
         return self._count
 
     def stop(self) -> None:
@@ -76,37 +76,36 @@ class ThreadExecutor(Executor):
 
 
 class ClusterExecutor(Executor):
-    """The workers of a Dask cluster, which stays the caller's."""
+    """Workers of a Dask cluster, which the caller starts and closes."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        # Not pure: each submission is a task of its own, also that of a shard which is tried again.
+        # Not pure: each submission is a task of its own, a retried shard included.
         self._pool = client.get_executor(pure=False)
 
     def submit(self, shard: Shard, settings: ScoreSettings, store: Store, allow_unusable: bool) -> Future[Outcome]:
         future: Future[Outcome] = self._pool.submit(try_shard, shard, settings, store, allow_unusable)
         return future
 
-    def slots(self) -> int:
+    def capacity(self) -> int:
         return sum(self._client.nthreads().values())
 
-    def mend(self) -> None:
+    def restart_workers(self) -> None:
         from distributed import LocalCluster
 
         cluster = self._client.cluster
-        # Dask restarts a worker that is killed, but not one that is killed while it starts: it forgets that one after
-        # a while, and starts another when it is asked to scale.
+        # Dask restarts a killed worker, but not one that is killed while it starts: scaling starts another.
         if isinstance(cluster, LocalCluster) and len(cluster.workers) < len(cluster.worker_spec):
             cluster.scale(len(cluster.worker_spec))
 
-    def lost(self, error: Exception) -> bool:
+    def is_worker_lost(self, error: Exception) -> bool:
         from distributed import KilledWorker
         from distributed.comm import CommClosedError
 
         return isinstance(error, KilledWorker | CommClosedError)
 
     def stop(self) -> None:
-        self._pool.shutdown(wait=False)  # Futures of what is cancelled may never be done: Dask loses some.
+        self._pool.shutdown(wait=False)  # Futures of cancelled tasks may never be done: Dask loses some.
 
     def close(self) -> None:
         self._pool.shutdown(wait=False)

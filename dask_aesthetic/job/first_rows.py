@@ -1,4 +1,4 @@
-"""A look at the first rows: another width is refused before anything is written, another encoder cautioned of."""
+"""Checks of a job's first rows: another width is an error before anything is written, another encoder a caution."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refuse_other_widths(shards: Sequence[Shard], predictor: Predictor, embedding
             raise width_error([shard.width], predictor, embedding_column, f" in shard {shard.name}")
 
 
-def look_at_first_rows(
+def check_first_rows(
     shards: Sequence[Shard], predictor: Predictor, embedding_column: str, allow_unusable: bool
 ) -> str | None:
     """A caution if the first rows look like texts' embeddings or another encoder's; None if there is none.

@@ -1,4 +1,4 @@
-"""What is known of a shard that has been written: the sign by which a later run leaves it alone."""
+"""Markers of written shards, by which a later run skips them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dask_aesthetic.inputs.shards import Shard
 from dask_aesthetic.job.store import JOB_FOLDER, Store
 from dask_aesthetic.job.summary import JobSummary
 
-# Readers of Parquet folders leave names with an underscore out, but Dask goes by the suffix alone, so the files in the
-# folder of failures have none of Parquet's.
+# Readers of Parquet folders skip names with an underscore, but Dask goes by the suffix alone, so the files in the
+# folder of failures have another one.
 MARKERS, FAILED = f"{JOB_FOLDER}/markers", "_failed.parquet"
 Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
 class ShardMarker:
-    """A shard's counts, and what its output was made from.
+    """Counts of a shard, and the inputs and settings that its output was made from.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class ShardMarker:
     settings : str
         Fingerprint of the settings.
     inputs : list of [int, str]
-        Size and stamp of each file it was read from.
+        Size and version of each file it was read from.
     content : str
-        Digest of what was read from them.
+        Digest of the content that was read.
     rows, scored, kept : int
     failed : dict of str to int
         Rows without a score, by reason.
@@ -63,20 +63,20 @@ class ShardMarker:
 
     @property
     def summary(self) -> JobSummary:
-        """Its counts, to add up."""
+        """Summary of the shard alone."""
         return JobSummary(self.kept, 1, ScoreDistribution.from_json(self.distribution))
 
     def made_from(self, shard: Shard) -> bool:
-        """Whether the shard's files look as they did, by size and time stamp."""
+        """Whether size and version of the shard's files are unchanged."""
         return self.inputs == shard.versions
 
     def write(self, store: Store) -> None:
-        """Say that the shard is done. Its output must be in place."""
+        """Write the marker; the output must be in place."""
         store.write(marker_name(self.shard), json.dumps(asdict(self), sort_keys=True).encode())
 
 
 def read_markers(store: Store, names: Iterable[str], kind: type[Kind]) -> dict[str, Kind]:
-    """The markers of a kind among the files of a store, by shard; what is none is left out."""
+    """Markers of a kind by shard; damaged ones are skipped."""
     wanted = [name for name in names if name.startswith(f"{MARKERS}/") and name.endswith(".json")]
     with ThreadPoolExecutor(32) as threads:
         found = [_parsed(content, kind) for content in threads.map(store.read, wanted)]
@@ -85,24 +85,24 @@ def read_markers(store: Store, names: Iterable[str], kind: type[Kind]) -> dict[s
 
 
 def read_marker(store: Store, shard: str, kind: type[Kind]) -> Kind | None:
-    """The marker of a shard, None if it has none."""
+    """Marker of a shard, None if it has none."""
     return _parsed(store.read(marker_name(shard)), kind)
 
 
 def content_of(shard: Shard, columns: Sequence[str]) -> str:
-    """What tells a shard's content: a digest of what is read of files here, the store's own stamps of others."""
+    """Identity of a shard's content: a digest for local files, the store's versions for others."""
     if all(file.is_local for file in shard.files):
         return shard.digest(columns)
     return " ".join(f"{size} {version}" for size, version in shard.versions)
 
 
 def marker_name(shard: str) -> str:
-    """Where a shard's marker lies."""
+    """File name of a shard's marker."""
     return f"{MARKERS}/{shard}.json"
 
 
 def output_name(shard: str) -> str:
-    """Where a shard's scores lie: under its name, with `%5F` or `%2E` for what readers of folders take as hidden.
+    """File name of a shard's scores; `%5F` and `%2E` stand for first characters that readers of folders take as hidden.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def output_name(shard: str) -> str:
 
 
 def failures_name(shard: str) -> str:
-    """Where the list of a shard's failed rows lies, if it has any."""
+    """File name of the list of a shard's failed rows."""
     return f"{FAILED}/{shard}.rows"
 
 

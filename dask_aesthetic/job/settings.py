@@ -1,4 +1,4 @@
-"""What is asked of a job, as far as it changes what is written; and what an earlier run was asked."""
+"""Settings of a scoring job that change its output, their fingerprint, and the provenance in its files."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from dask_aesthetic.scoring import ScoreSpec, score_array
 from dask_aesthetic.status import STATUSES
 from dask_aesthetic.version import __version__
 
-LAYOUT = 1  # Of the output; another number is another layout, which is not gone on with.
+SCHEMA_VERSION = 1  # Of settings, manifest and provenance; a job of another version is not resumed.
 STATUS_COLUMN = "status"
-Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Carried columns, scores, statuses.
+Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Passthrough columns, scores, statuses.
 
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """What shapes the output of every shard, and the way from its rows to scores.
+    """Settings that shape the output of every shard, and the scoring of its rows.
 
     Attributes
     ----------
     spec : ScoreSpec
     embedding_column : str
-    carried : pyarrow.Schema
-        Columns that are carried over.
+    passthrough : pyarrow.Schema
+        Columns that are passthrough over.
     keep_only : bool
-        Write the rows to keep alone.
+        Write only the rows to keep.
     rows_per_shard : int
-        Larger files are cut, and the shards are named after the cuts.
+        Larger files are split into shards, which are named after the parts.
     statuses : tuple of str
         By their codes.
     harmless : frozenset of str
-        Reasons to fail that do not hint at the wrong column or model, though every row of a shard has one.
+        Statuses that all rows of a shard may have without hinting at a wrong column or model.
     threads : int or None
-        How many threads score where nobody says; None for one per CPU core.
+        Default number of threads; None for one per CPU core.
     patience : float
-        Seconds that the first shards may take before one is called stuck, at least.
+        Seconds that the first shards may take before one counts as stuck.
     """
 
     statuses: ClassVar[tuple[str, ...]] = STATUSES
@@ -52,17 +52,17 @@ class ScoreSettings:
 
     spec: ScoreSpec
     embedding_column: str
-    carried: pa.Schema
+    passthrough: pa.Schema
     keep_only: bool
     rows_per_shard: int
 
     @property
     def column(self) -> str:
-        """The column that is scored."""
+        """Name of the scored column."""
         return self.embedding_column
 
     def scored(self, batches: Batches, shard: str) -> Iterator[Scored]:
-        """Score a shard's rows.
+        """Scored batches of a shard.
 
         Raises
         ------
@@ -70,28 +70,30 @@ class ScoreSettings:
             Under ``on_invalid="raise"``.
         """
         read = 0
-        for carried, lists in batches:
+        for passthrough, lists in batches:
             scores, status = score_array(lists, self.spec, self.embedding_column, f"shard {shard}", read)
-            yield self.with_embedding(carried, lists), scores, status
+            yield self.with_embedding(passthrough, lists), scores, status
             read += len(scores)
 
     @property
     def read(self) -> list[str]:
-        """The columns to read beside the one that is scored."""
-        return [name for name in self.carried.names if name != self.embedding_column]
+        """Names of the columns to read beside the scored one."""
+        return [name for name in self.passthrough.names if name != self.embedding_column]
 
-    def with_embedding(self, carried: pa.RecordBatch, lists: pa.Array) -> pa.RecordBatch:
-        """What is carried over, with the embedding in its place if it is asked for."""
-        if self.embedding_column not in self.carried.names:
-            return carried
-        columns = [lists if name == self.embedding_column else carried.column(name) for name in self.carried.names]
-        return pa.RecordBatch.from_arrays(columns, self.carried.names)
+    def with_embedding(self, passthrough: pa.RecordBatch, lists: pa.Array) -> pa.RecordBatch:
+        """Passthrough columns, with the embedding in its place if it is among them."""
+        if self.embedding_column not in self.passthrough.names:
+            return passthrough
+        columns = [
+            lists if name == self.embedding_column else passthrough.column(name) for name in self.passthrough.names
+        ]
+        return pa.RecordBatch.from_arrays(columns, self.passthrough.names)
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the output, with its provenance in the metadata."""
+        """Schema of the output, with the provenance in its metadata."""
         fields = [
-            *self.carried,
+            *self.passthrough,
             pa.field(self.spec.score_column, pa.float32()),
             pa.field(self.spec.keep_column, pa.bool_()),
             pa.field(STATUS_COLUMN, status_type()),
@@ -100,9 +102,14 @@ class ScoreSettings:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What made the scores, for whoever reads them."""
+        """Provenance of the scores: JSON under the schema metadata key ``dask_aesthetic``.
+
+        Keys: ``schema_version``, ``predictor`` (its `PredictorInfo`), ``weights_sha256``, ``scale``, ``threshold`` and
+        ``version`` (of this package).
+        """
         spec = self.spec
         return {
+            "schema_version": SCHEMA_VERSION,
             "predictor": asdict(spec.predictor.info),
             "weights_sha256": spec.predictor.token,
             "scale": spec.threshold.scale,
@@ -111,17 +118,17 @@ class ScoreSettings:
         }
 
     def as_config(self) -> dict[str, Any]:
-        """All of it in plain words; the version is left out, since a newer one may go on with a job."""
+        """Settings as JSON values; the package's version is not among them, since a newer one may resume a job."""
         spec = self.spec
         return {
-            "layout": LAYOUT,
+            "schema_version": SCHEMA_VERSION,
             "embedding_column": self.embedding_column,
             "predictor": spec.predictor.info.name,
             "weights_sha256": spec.predictor.token,
             "scale": spec.threshold.scale,
             "threshold": spec.threshold.value,
             "threshold_name": spec.threshold.name,
-            "columns": {field.name: str(field.type) for field in self.carried},
+            "columns": {field.name: str(field.type) for field in self.passthrough},
             "score_column": spec.score_column,
             "keep_column": spec.keep_column,
             "keep_only": self.keep_only,
@@ -130,18 +137,18 @@ class ScoreSettings:
 
     @property
     def fingerprint(self) -> str:
-        """Differs where anything of `as_config` does."""
+        """sha256 of `as_config`."""
         return hashlib.sha256(json.dumps(self.as_config(), sort_keys=True).encode()).hexdigest()
 
 
 def differences(earlier: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """Where two `as_config` differ, in words."""
+    """Differences of two `as_config`, for an error."""
     names = [name for name in {**earlier, **asked} if earlier.get(name) != asked.get(name)]
     return [f"{name} was {_short(earlier.get(name))} and now is {_short(asked.get(name))}" for name in names]
 
 
 def status_type() -> pa.DataType:
-    """The type of the column of statuses."""
+    """Arrow type of the status column."""
     return pa.dictionary(pa.int8(), pa.string())
 
 

@@ -1,4 +1,4 @@
-"""Where a job writes: a folder here or behind an fsspec URL, in which a file is whole or not there."""
+"""Output folder of a job, local or behind an fsspec URL, in which a file is whole or absent."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from fsspec.implementations.local import LocalFileSystem
 from dask_aesthetic.atomic import replace_durably
 from dask_aesthetic.errors import InputError
 
-JOB_FOLDER = "_dask_aesthetic"  # What the job keeps for itself. Readers of Parquet folders leave such names out.
+JOB_FOLDER = "_dask_aesthetic"  # Markers and settings. Readers of Parquet folders skip such names.
 TEMPORARY = ".dask-aesthetic-"
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder that files are put into as wholes, under names relative to it.
+    """Folder whose files appear as wholes, under names relative to it.
 
     Attributes
     ----------
     url : str
         An absolute path, or a URL.
     options : mapping
-        Storage options of fsspec; they may hold secrets, so they are told to nobody.
+        Storage options of fsspec; they may hold secrets, so they are neither compared nor printed.
     """
 
     url: str
@@ -39,7 +39,7 @@ class Store:
 
     @classmethod
     def of(cls, url: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Store:
-        """A store from what a user may give."""
+        """Store of a path or URL."""
         fs, path = url_to_fs(os.fspath(url), **(options or {}))
         if isinstance(fs, LocalFileSystem):
             return cls(os.path.abspath(path))
@@ -47,12 +47,12 @@ class Store:
 
     @property
     def folder(self) -> Path | None:
-        """The folder, if it is on this machine."""
+        """Local folder, None behind a URL."""
         return None if "://" in self.url else Path(self.url)
 
     @contextmanager
     def temporary(self, name: str) -> Iterator[Path]:
-        """A path on this machine to write to before `place`; what is there afterwards is removed."""
+        """Local path to write to before `place`; a file left there is removed."""
         if self.folder is not None:
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ class Store:
                 yield Path(folder) / "file"
 
     def place(self, temporary: Path, name: str) -> dict[str, Any]:
-        """Put a file under its name, at once and for good; its size and sha256."""
+        """Size and sha256 of a file after its durable rename."""
         with temporary.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             size = os.fstat(stream.fileno()).st_size
@@ -78,7 +78,7 @@ class Store:
         return {"bytes": size, "sha256": sha256}
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a few bytes under a name, at once and for good."""
+        """Write a small file durably."""
         if self.folder is None:
             fs, root = self._remote()
             fs.pipe_file(f"{root}/{name}", content)
@@ -88,7 +88,7 @@ class Store:
             self.place(path, name)
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, None if it is not there."""
+        """Content of a file, None if it is absent."""
         try:
             if self.folder is not None:
                 return (self.folder / name).read_bytes()
@@ -98,14 +98,14 @@ class Store:
             return None
 
     def open(self, name: str) -> IO[bytes]:
-        """A file to read and seek in."""
+        """Binary stream of a file, with seek."""
         if self.folder is not None:
             return (self.folder / name).open("rb")
         fs, root = self._remote()
         return cast("IO[bytes]", fs.open(f"{root}/{name}", "rb"))
 
     def sha256(self, name: str) -> str:
-        """Of the content of a file."""
+        """sha256 of the content of a file."""
         with self.open(name) as stream:
             digest = hashlib.sha256()
             while block := stream.read(1 << 20):
@@ -113,7 +113,7 @@ class Store:
         return digest.hexdigest()
 
     def sizes(self) -> dict[str, int]:
-        """All files by name, temporary ones left out."""
+        """Sizes of all files by name, without temporary ones."""
         if self.folder is not None:
             return {
                 path.relative_to(self.folder).as_posix(): path.stat().st_size
@@ -129,7 +129,7 @@ class Store:
         return {path[len(root) + 1 :]: int(info["size"]) for path, info in found.items()}
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         with suppress(FileNotFoundError):
             if self.folder is not None:
                 (self.folder / name).unlink()
@@ -139,7 +139,7 @@ class Store:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Hold the folder against other runs on this machine and on shared disks that know locks.
+        """Lock the folder against other runs on this machine and on shared disks with locks.
 
         Raises
         ------
@@ -163,7 +163,7 @@ class Store:
             self._clean()
 
     def _clean(self) -> None:
-        """Remove what killed runs and workers have left under temporary names; nobody else may be writing."""
+        """Remove temporary files of killed runs and workers; no other run may be writing."""
         for path in self.folder.rglob(f"{TEMPORARY}*") if self.folder else []:
             path.unlink(missing_ok=True)
 
@@ -183,5 +183,5 @@ def _lock(stream: IO[str], url: str) -> None:
         raise InputError(
             f"expected to be the only run that writes to {url}, got another one at work there: wait for it or stop it"
         ) from error
-    except OSError:  # A disk without locks; files are still placed as wholes.
+    except OSError:  # A disk without locks; files still appear as wholes.
         return

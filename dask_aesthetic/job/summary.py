@@ -1,4 +1,4 @@
-"""What a run did: rows, failures by reason, what is kept, and how the scores lie."""
+"""Summary of a scoring job: rows, failures by status, kept rows and the distribution of scores."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class JobSummary:
 
     @property
     def rows(self) -> int:
-        """All rows."""
+        """Number of rows."""
         return self.distribution.rows
 
     @property
     def scored(self) -> int:
-        """Rows with a score."""
+        """Number of rows with a score."""
         return self.distribution.count
 
     @property
     def failed(self) -> dict[str, int]:
-        """Rows without a score, by reason."""
+        """Number of rows without a score, by status."""
         reasons = self.distribution.reasons
         known = {reason: reasons[reason] for reason in (*STATUSES, *reasons) if reason in reasons}
         rest = self.distribution.missing - sum(known.values())  # The embedding is usable, and the score not finite.
@@ -50,13 +50,13 @@ class JobSummary:
     def count(
         self, scores: np.ndarray, raw: np.ndarray, status: np.ndarray, statuses: Sequence[str], cut: float
     ) -> None:
-        """Take in a batch: scores on the asked scale, the same raw, and codes of statuses."""
+        """Count a batch: scores on the requested scale, raw scores, and status codes."""
         self.kept += int(np.count_nonzero(scores >= cut))
         reasons = pd.Categorical.from_codes(status, dtype=pd.CategoricalDtype(list(statuses))) if status.any() else None
         self.distribution += ScoreDistribution.of(raw, status=reasons)
 
     def quantile(self, q: float) -> float:
-        """Raw score that a share `q` of the scored rows does not exceed, to 0.01; NaN if none is scored."""
+        """Raw score at quantile `q` of the scored rows, to 0.01; NaN without scored rows."""
         return self.distribution.quantile(q)
 
     def __add__(self, other: JobSummary) -> JobSummary:

@@ -173,12 +173,12 @@ def test_the_score_goes_into_the_json_if_asked_and_nothing_else_changes(tmp_path
     path = tmp_path / "tars/0.tar"
     made = [
         *samples(1), member("bare.png", b"x", mtime=5), member("list.jpg", b"x"), member("list.JSON", b"[1]"),
-        member("spoilt.jpg", b"x"), member("spoilt.json", b"{"),
+        member("failed_shards.jpg", b"x"), member("failed_shards.json", b"{"),
         member("deep.jpg", b"x"), member("deep.json", b"[" * 100_000),
         member("upper.jpg", b"x"), member("upper.JSON", '{"ä": 1e400, "b": 12345678901234567890}'.encode()),
     ]  # fmt: skip
     write(path, *made)
-    keys = ["00000", "bare", "list", "spoilt", "deep", "upper"]
+    keys = ["00000", "bare", "list", "failed_shards", "deep", "upper"]
     scores = np.array([4.1, 5.2, 6, 6, 6, 0.1], np.float32)
     frame = pd.DataFrame({"key": keys, "aesthetic_score": scores, "keep": True})
     done = filter_dataset(frame, tmp_path / "out", tars=path, score_in_json=True)
@@ -270,15 +270,15 @@ def test_ambiguous_keys_are_refused(shared, tars, scored, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "result"),
     [
         ({"key": 1}, "strings in column 'key'"),
         ({"keep": "yes"}, "True or False in column 'keep'"),
         ({"aesthetic_score": "6"}, "a column of floats, in 'aesthetic_score'"),
     ],
 )
-def test_columns_of_other_types_are_refused(tars, scored, tmp_path, change, told):
-    with pytest.raises(ColumnError, match=told):
+def test_columns_of_other_types_are_refused(tars, scored, tmp_path, change, result):
+    with pytest.raises(ColumnError, match=result):
         filter_dataset(scored.assign(**change), tmp_path / "out", tars=tars)
 
 
@@ -339,7 +339,7 @@ def filter_and_die(scored: pd.DataFrame, tars: Path, output: Path, at: int, afte
     filter_dataset(scored, output, tars=tars, threads=1)
 
 
-def test_a_run_killed_at_any_commit_goes_on_to_the_same_bytes(tars, scored, tmp_path):
+def test_a_run_killed_at_any_commit_resumes_to_the_same_bytes(tars, scored, tmp_path):
     calm = tmp_path / "calm"
     filter_dataset(scored, calm, tars=tars, threads=1)
     expected = chaos.content(calm)
@@ -384,7 +384,7 @@ def test_what_has_changed_is_written_again_alone(tars, scored, tmp_path):
     assert rewritten(output, other, output, tars=tars) == ["00000"]
     (output / "00002.tar").unlink()
     assert rewritten(output, other, output, tars=tars) == ["00002"]
-    (output / "00001.parquet").write_bytes(b"spoilt")
+    (output / "00001.parquet").write_bytes(b"failed_shards")
     assert rewritten(output, other, output, tars=tars) == ["00001"]
     filter_dataset(other, tmp_path / "calm", tars=tars)
     assert chaos.content(output) == chaos.content(tmp_path / "calm")
@@ -419,7 +419,7 @@ def test_a_tar_that_changes_on_the_way_is_left_out_and_the_others_are_done(tars,
     write(tars / "00000.tar", *samples(1, first=99))
     copying.read_index.cache_clear()
     monkeypatch.setattr("dask_aesthetic.filter.writing.plan_filter", lambda *_, **__: plan)
-    with pytest.raises(JobError, match="1 of 3 shards could not be done: 00000"):
+    with pytest.raises(JobError, match="1 of 3 shards failed: 00000"):
         filter_dataset(scored, tmp_path / "out", tars=tars)
     assert not (tmp_path / "out/_SUCCESS").exists()
     assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == ["00001.tar", "00002.tar"]
@@ -431,9 +431,9 @@ def test_the_manifest_tells_every_file(tars, scored, tmp_path):
     assert (manifest["samples"], manifest["kept"], len(manifest["shards"])) == (15, 6, 3)
     for shard in manifest["shards"]:
         assert set(shard["files"]) == {f"{shard['name']}.tar", f"{shard['name']}.parquet"}
-        for name, told in shard["files"].items():
+        for name, result in shard["files"].items():
             data = (tmp_path / "out" / name).read_bytes()
-            assert told == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            assert result == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def test_from_and_to_a_store_elsewhere(tars, scored, tmp_path, s3):
@@ -459,11 +459,11 @@ def test_the_command_filters_what_a_job_has_scored(tars, tmp_path, vectors):
         pq.write_table(table, tmp_path / f"embeddings/{at}.parquet")
     score_dataset(tmp_path / "embeddings", tmp_path / "scored", threshold=5.2)
     scored = pq.read_table(tmp_path / "scored").to_pandas()
-    told = json.loads(command(tmp_path / "scored", tmp_path / "out", "--tars", tars, "--json"))
+    result = json.loads(command(tmp_path / "scored", tmp_path / "out", "--tars", tars, "--json"))
     names = {f"{key}.{end}" for key in scored.loc[scored["keep"], "key"] for end in ("jpg", "txt", "json")}
     assert 0 < len(names) < 45
     assert {name for _, name in kept(tmp_path / "out")} == names
-    assert (told["kept"], told["samples"], told["members"]) == (len(names) // 3, 15, len(names))
+    assert (result["kept"], result["samples"], result["members"]) == (len(names) // 3, 15, len(names))
     arguments = [
         tmp_path / "scored",
         tmp_path / "standard",

@@ -65,7 +65,7 @@ def committed(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def check(output: Path, calm: dict[str, bytes], rows: int, summary: JobSummary) -> None:
-    """What must hold after any mishap and a resume."""
+    """Invariants after any failure and a resume."""
     got = content(output)
     assert got.keys() == calm.keys(), got.keys() ^ calm.keys()
     assert [name for name in calm if got[name] != calm[name]] == []

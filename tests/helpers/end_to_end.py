@@ -1,6 +1,6 @@
-"""Pictures to kept tars through the command line: generated, embedded, scored, killed half-way, resumed, filtered.
+"""Images to kept tars through the command line: generated, embedded, scored, killed half-way, resumed, filtered.
 
-``python tests/end_to_end.py --pictures 2000`` does so on a cluster of two workers, and tells images per second.
+``python -m helpers.end_to_end --images 2000`` does so on a cluster of two workers, and tells images per second.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ BROKEN = (
 )
 
 
-def picture(chance: np.random.Generator) -> Image.Image:
+def image(chance: np.random.Generator) -> Image.Image:
     """Colors at every scale, the finer the fainter, as in photographs."""
     width, height = SIZES[chance.integers(len(SIZES))]
     total = np.zeros((height, width, 3), np.float32)
@@ -54,7 +54,7 @@ def picture(chance: np.random.Generator) -> Image.Image:
 
 
 def write_tars(folder: Path, count: int, seed: int = 0) -> dict[str, str]:
-    """Tars of pictures, captions and JSON; the keys of those that are broken, which is every hundredth."""
+    """Tars of images, captions and JSON; the keys of those that are broken, which is every hundredth."""
     chance = np.random.default_rng(seed)
     broken = {}
     for shard in range(SHARDS):
@@ -62,14 +62,14 @@ def write_tars(folder: Path, count: int, seed: int = 0) -> dict[str, str]:
         for at in range(shard * count // SHARDS, (shard + 1) * count // SHARDS):
             ending = chance.choice(list(KINDS), p=[0.8, 0.1, 0.1])
             file = BytesIO()
-            picture(chance).save(file, KINDS[ending])
+            image(chance).save(file, KINDS[ending])
             data = file.getvalue()
             if at % 100 == 50:
                 data = BROKEN[at // 100 % len(BROKEN)](data)
                 broken[f"{at:06d}"] = "undecodable"
             members += [
                 member(f"{at:06d}.{ending}", data),
-                member(f"{at:06d}.txt", f"picture {at}".encode()),
+                member(f"{at:06d}.txt", f"image {at}".encode()),
                 member(f"{at:06d}.json", json.dumps({"at": at}).encode()),
             ]
         write(folder / f"{shard:05d}.tar", *members)
@@ -100,7 +100,7 @@ def finished(arguments: list[str]) -> str:
 def run(
     folder: Path, count: int, executor: list[str], finished: Callable[[list[str]], str] = finished
 ) -> dict[str, object]:
-    """All of it, with what must hold checked on the way; what the calm run told of itself."""
+    """All of it, with what must hold checked on the way; what the calm run result of itself."""
     broken, models = write_tars(folder / "in", count), write_models(folder / "models")
     source = folder / "in"
 
@@ -108,9 +108,9 @@ def run(
         return ["score", str(source), str(folder / output), *models, *executor, "--json", "--quiet"]
 
     print("$ dask-aesthetic", shlex.join(score("scored")), flush=True)
-    told = json.loads(finished(score("calm")))
-    assert told["rows"] == count == told["scored"] + sum(told["failed"].values())
-    assert told["failed"] == ({"undecodable": len(broken)} if broken else {})
+    result = json.loads(finished(score("calm")))
+    assert result["rows"] == count == result["scored"] + sum(result["failed"].values())
+    assert result["failed"] == ({"undecodable": len(broken)} if broken else {})
     failed = {row["key"]: row["status"] for row in pq.read_table(folder / "calm/_failed.parquet").to_pylist()}
     assert failed == broken
 
@@ -128,23 +128,23 @@ def run(
     where = [str(folder / "kept"), "--tars", str(source), "--threshold", repr(cut), "--quiet"]
     finished(["filter", str(folder / "scored"), *where])
     check_kept(source, folder / "kept", set(rows.loc[rows["aesthetic_score"] >= np.float32(cut), "key"]))
-    return told
+    return result
 
 
 def check_loose(folder: Path, arguments: list[str], finished: Callable[[list[str]], str]) -> None:
-    """The same pictures as files of their own get the same scores."""
+    """The same images as files of their own get the same scores."""
     for path in (folder / "in").glob("*.tar"):
         (folder / "files" / path.stem).mkdir(parents=True)
         for name, data in content(path).items():
             (folder / "files" / path.stem / name).write_bytes(data)
-    told = json.loads(finished(["score", str(folder / "files"), *arguments[2:]]))
+    result = json.loads(finished(["score", str(folder / "files"), *arguments[2:]]))
     got, expected = (pq.read_table(folder / name).to_pandas() for name in ("loose", "scored"))
-    assert told["rows"] == len(expected)
+    assert result["rows"] == len(expected)
     assert [Path(path).stem for path in got["image_path"]] == expected["key"].tolist()
     assert got["status"].tolist() == expected["status"].tolist()
     difference = np.abs(got["aesthetic_score"] - expected["aesthetic_score"]).max()
     assert difference < 1e-5
-    print(f"the same pictures as {len(got):,} files: statuses equal, scores within {difference:.1g}", flush=True)
+    print(f"the same images as {len(got):,} files: statuses equal, scores within {difference:.1g}", flush=True)
 
 
 def kill_half_way(arguments: list[str], output: Path) -> dict[str, tuple[int, int]]:
@@ -179,7 +179,7 @@ def check_kept(source: Path, kept: Path, keys: set[str]) -> None:
 
 
 def stages(folder: Path, most: int = 400) -> dict[str, float]:
-    """Images per second of each stage alone, over the same pictures, on one core."""
+    """Images per second of each stage alone, over the same images, on one core."""
     encoder = Encoder(EncoderSpec.of(MODEL, folder / "models/encoder.pt", "float32"))
     files = [
         data
@@ -220,17 +220,17 @@ def _digests(path: Path) -> dict[str, str]:
 
 
 @click.command()
-@click.option("--pictures", type=click.IntRange(min=100), default=2000, show_default=True)
+@click.option("--images", type=click.IntRange(min=100), default=2000, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), help="New folder for what is made; else a temporary one.")
-def main(pictures: int, folder: Path | None) -> None:
-    """From pictures to kept tars on two workers."""
+def main(images: int, folder: Path | None) -> None:
+    """From images to kept tars on two workers."""
     with TemporaryDirectory(prefix="end-to-end-") as temporary:
         place = folder or Path(temporary)
-        told = run(place, pictures, ["--workers", "2"])
+        result = run(place, images, ["--workers", "2"])
         for stage, rate in stages(place).items():
             print(f"{stage:>10}  {rate:8,.0f} images/s, alone on one core")
-        seconds = told["seconds"]
-        rate = pictures / seconds
+        seconds = result["seconds"]
+        rate = images / seconds
         print(f"{'whole':>10}  {rate:8,.0f} images/s, two workers, {seconds:.1f} s with their start")
     print("all checks passed")
 

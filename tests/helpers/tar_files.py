@@ -32,7 +32,7 @@ def write(path: Path, *members: Member, packed: bool = False, kind: int = tarfil
 
 
 def samples(count: int, first: int = 0, shard: str = "", size: int = 2000) -> list[Member]:
-    """Pictures that are none, captions and JSON, of different sizes."""
+    """Images that are none, captions and JSON, of different sizes."""
     made = []
     for at in range(first, first + count):
         key = f"{shard}{at:05d}"

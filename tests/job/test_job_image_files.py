@@ -1,4 +1,4 @@
-"""Durable jobs over pictures that lie in files of their own."""
+"""Durable jobs over images that lie in files of their own."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ pytest.importorskip("open_clip", reason="needs open_clip: pip install 'dask-aest
 
 from dask_aesthetic import InputError, score_dataset
 from dask_aesthetic.job import plan_dataset
-from dask_aesthetic.job.shard import score_shard
+from dask_aesthetic.job.score_shard import score_shard
 from helpers import image_files
 
-# Of what the folder holds besides, nothing is a picture.
+# Of what the folder holds besides, nothing is a image.
 FILES = {
     "b.png": image_files.image(0),
     "a.JPG": image_files.image(1),
@@ -171,9 +171,9 @@ def test_formats_of_photographers_are_decoded(tmp_path, score):
     from PIL import Image
 
     (tmp_path / "in").mkdir()
-    picture = Image.open(io.BytesIO(image_files.image(0))).convert("RGB")
+    image = Image.open(io.BytesIO(image_files.image(0))).convert("RGB")
     for name in ("a.jp2", "b.ppm", "c.tif", "d.bmp"):
-        picture.save(tmp_path / "in" / name)
+        image.save(tmp_path / "in" / name)
     score(tmp_path / "in", tmp_path / "out")
     rows = written(tmp_path / "out")
     assert rows["status"].tolist() == ["ok"] * 4

@@ -1,4 +1,4 @@
-"""Durable jobs over pictures: tars and Parquet files in, scores and statuses of every row out."""
+"""Durable jobs over images: tars and Parquet files in, scores and statuses of every row out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from dask_aesthetic.errors import EncoderError, InvalidImageError, JobStoppedErr
 from dask_aesthetic.images import encoder
 from dask_aesthetic.inputs import image_shards
 from dask_aesthetic.job import plan_dataset
-from dask_aesthetic.job.shard import score_shard
+from dask_aesthetic.job.score_shard import score_shard
 from dask_aesthetic.predictors.checkpoint import read_tensors
 from helpers import (
     image_files,
@@ -53,7 +53,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def options(weights) -> dict:
-    """What makes scores of pictures with the small model."""
+    """What makes scores of images with the small model."""
     return {**image_files.scoring(weights), "threshold": CUT}
 
 
@@ -152,7 +152,7 @@ def test_scores_of_parquet_files_are_those_of_a_frame(score, options, tmp_path, 
     assert got["status"].tolist()[11:] == ["missing", "unreadable" if kind == "path" else "undecodable"]
 
 
-def test_every_odd_picture_is_told_and_its_neighbours_are_as_they_were(score, options, tmp_path):
+def test_every_odd_picture_is_reported_and_its_neighbours_are_as_they_were(score, options, tmp_path):
     odd = image_files.invalid_images()
     members, due = [], {}
     for at, (data, status) in enumerate(odd.values()):
@@ -209,11 +209,11 @@ def test_a_tar_that_is_cut_off_is_scored_up_to_there_and_stops_no_other(tars, sc
 
 def test_the_output_says_what_made_it(tars, score, weights, tmp_path):
     score(tars, tmp_path / "out", precision="float32")
-    told = json.loads(pq.read_schema(tmp_path / "out/00000.parquet").metadata[b"dask_aesthetic"])["encoder"]
-    assert (told["model"], told["precision"], told["pooling"]) == (image_files.MODEL, "float32", None)
-    assert told["pretrained"] == f"sha256 {encoder.sha256_of(weights)}"
+    result = json.loads(pq.read_schema(tmp_path / "out/00000.parquet").metadata[b"dask_aesthetic"])["encoder"]
+    assert (result["model"], result["precision"], result["pooling"]) == (image_files.MODEL, "float32", None)
+    assert result["pretrained"] == f"sha256 {encoder.sha256_of(weights)}"
     manifest = json.loads((tmp_path / "out/_SUCCESS").read_text())
-    assert told.items() <= manifest["settings"].items()
+    assert result.items() <= manifest["settings"].items()
     assert manifest["rows"] == ROWS
 
 
@@ -280,7 +280,7 @@ def score_with(weights: Path, source: Path, output: Path, **executor):
         torch.set_num_threads(before)
 
 
-def test_a_driver_killed_at_a_commit_goes_on(tars, weights, tmp_path):
+def test_a_driver_killed_at_a_commit_resumes(tars, weights, tmp_path):
     (tars / "00000.tar").unlink()
     calm, score = tmp_path / "calm", partial(score_with, weights)
     assert score(tars, calm, threads=1).rows == 2 * PER_TAR + 1
@@ -310,14 +310,14 @@ def test_other_settings_are_refused_unless_they_overwrite(tars, score, weights, 
     torch.save({key: tensor * 2 for key, tensor in read_tensors(weights)[0].items()}, other)
     copy = tmp_path / "copy.pt"
     copy.write_bytes(weights.read_bytes())
-    for changed, told in (
+    for changed, result in (
         ({"pretrained": other}, "pretrained was 'sha256 [0-9a-f]{64}' and now is 'sha256 [0-9a-f]{64}'"),
         ({"precision": "bfloat16"}, "precision was 'auto' and now is 'bfloat16'"),
-        ({"pooling": "mean"}, "several was None and now is 'mean'"),
+        ({"pooling": "mean"}, "pooling was None and now is 'mean'"),
         ({"exif_orientation": True}, "exif_orientation was False and now is True"),
         ({"threshold": 6}, r"threshold was 3\.3 and now is 6\.0"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=result):
             score(tars, tmp_path / "out", **changed)
     assert score(tars, tmp_path / "out", pretrained=copy).rows == ROWS
     assert chaos.content(tmp_path / "out") == calm
@@ -334,16 +334,16 @@ def test_other_settings_are_refused_unless_they_overwrite(tars, score, weights, 
         ({"predictor": "laion-v2"}, EncoderError, r"768 floats.*'laion-v2' takes, got tiny-clip \("),
         ({"pretrained": "nowhere.pt"}, EncoderError, "a checkpoint at nowhere.pt"),
         (
-            {"image_column": "picture"},
+            {"image_column": "photo"},
             ColumnError,
-            "image_column='picture' to be a column; the file has 'key', 'number', 'image'.*: 'key', 'image' \\(in",
+            "image_column='photo' to be a column; the file has 'key', 'number', 'image'.*: 'key', 'image' \\(in",
         ),
         ({"image_column": "number"}, ColumnError, "expected an image per row in column 'number'"),
         ({"columns": ["image"]}, ColumnError, "expected column 'image' to pass through, the file has key, number"),
         ({"score_column": "image"}, ColumnError, "score_column='image' to differ from the image column"),
         ({"format": "npy"}, ArgumentError, "format to be one of 'auto', 'parquet', 'webdataset', 'images', got 'npy'"),
-        ({"pooling": "min"}, ArgumentError, "several to be one of"),
-        ({"batch_size": 0}, ArgumentError, "batch_size to be a whole number of pictures"),
+        ({"pooling": "min"}, ArgumentError, "pooling to be one of"),
+        ({"batch_size": 0}, ArgumentError, "batch_size to be a whole number of images"),
         ({"rows_per_shard": 0}, ArgumentError, "rows_per_shard to be a whole number"),
         ({"embed": False}, ArgumentError, r"expected embed=True \(--embed\) with model='tiny-clip', pretrained="),
     ],
@@ -411,19 +411,19 @@ def command(*arguments: object, code: int = 0) -> str:
 
 def test_the_command_scores_and_filter_takes_what_it_writes(tars, weights, tmp_path):
     asked = image_files.scoring(weights)
-    told = json.loads(
+    result = json.loads(
         command(
             *("score", tars, tmp_path / "scored", "--embed", "--threshold", CUT, "--json", "--quiet"),
             *(part for name, value in asked.items() for part in (f"--{name}", value)),
         )
     )
-    assert (told["rows"], told["failed"]) == (ROWS, {"not_in_tar": 1, "undecodable": 3})
-    assert told["settings"]["rows_per_shard"] == 10_000
+    assert (result["rows"], result["failed"]) == (ROWS, {"not_in_tar": 1, "undecodable": 3})
+    assert result["settings"]["rows_per_shard"] == 10_000
     command("filter", tmp_path / "scored", tmp_path / "kept", "--tars", tars, "--quiet")
     rows = pq.read_table(tmp_path / "scored").to_pandas()
     keys = set(rows.loc[rows["keep"], "key"])
     kept = {name: data for path in (tmp_path / "kept").glob("*.tar") for name, data in tar_files.content(path).items()}
     whole = {name: data for path in tars.glob("*.tar") for name, data in tar_files.content(path).items()}
     assert kept == {name: data for name, data in whole.items() if name.partition(".")[0] in keys}
-    assert len(kept) == 2 * told["kept"] > 0
+    assert len(kept) == 2 * result["kept"] > 0
     assert "expected embed=True (--embed) with model='x'" in command("score", tars, tmp_path, "--model", "x", code=2)

@@ -29,16 +29,16 @@ def lay(folder: Path, form: str, rows: np.ndarray, metadata: pa.Table, kind: str
     for name in ("img_emb", "metadata"):
         (folder / name if form == "clip-retrieval" else folder).mkdir(parents=True, exist_ok=True)
     for at, (start, stop) in enumerate(cuts):
-        part, told = rows[start:stop], metadata.slice(start, stop - start)
+        part, result = rows[start:stop], metadata.slice(start, stop - start)
         if form == "parquet":
             embeddings = columns.array(part, kind, str(part.dtype))
-            pq.write_table(told.append_column("image_embedding", embeddings), folder / f"{at}.parquet")
+            pq.write_table(result.append_column("image_embedding", embeddings), folder / f"{at}.parquet")
         elif form == "clip-retrieval":
             np.save(folder / f"img_emb/img_emb_{at}.npy", part)
-            pq.write_table(told, folder / f"metadata/metadata_{at}.parquet")
+            pq.write_table(result, folder / f"metadata/metadata_{at}.parquet")
         elif form == "datacomp":
             np.savez(folder / f"{at}.npz", l14_img=part)
-            pq.write_table(told, folder / f"{at}.parquet")
+            pq.write_table(result, folder / f"{at}.parquet")
         else:
             np.save(folder / f"{at}.npy", part)
     return folder
@@ -130,7 +130,7 @@ def outputs(folder: Path) -> dict[str, bytes]:
     return {name: data for name, data in chaos.content(folder).items() if not name.startswith(("_SUCCESS", "_dask"))}
 
 
-def test_a_job_on_an_object_store_is_killed_and_goes_on(tmp_path, s3):
+def test_a_job_on_an_object_store_is_killed_and_resumes(tmp_path, s3):
     local = chaos.write_shards(tmp_path / "in", shards=8, rows=400)
     score_dataset(local, tmp_path / "local")
     s3.put(tmp_path)
@@ -211,7 +211,7 @@ def test_a_matrix_with_bytes_after_it_ends_the_job_before_it_begins(tmp_path, ve
         np.save(file, vectors[200:])
     ended = commands.run("score", tmp_path / "twice.npy", tmp_path / "out")
     assert ended.status == 2
-    assert f"twice.npy to end after its matrix of 200 x 768 float32, got {128 + 3072 * 100:,} bytes more" in ended.err
+    assert f"twice.npy to end after its matrix of 200 x 768 float32, got {128 + 3072 * 100:,} more bytes" in ended.err
     assert not (tmp_path / "out").exists()
 
 
@@ -270,7 +270,7 @@ def test_columns_of_the_input_are_replaced_only_if_that_is_said(tmp_path, vector
         assert f"='{name}' to be a new column" in ended.err
         assert "--replace-columns" in ended.err
     assert not (tmp_path / "out").exists()
-    score_dataset(source, tmp_path / "ids")  # What is not carried over is not replaced.
+    score_dataset(source, tmp_path / "ids")  # What is not passthrough over is not replaced.
     commands.printed("score", source, tmp_path / "out", "--columns", "all", "--replace-columns", "--quiet")
     for output in ("ids", "out"):
         table = pq.read_table(tmp_path / output)

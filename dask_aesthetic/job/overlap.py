@@ -1,4 +1,4 @@
-"""Inputs and outputs are kept apart."""
+"""Check that the output and the input of a job do not overlap."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dask_aesthetic.inputs.files import File, Source, source_paths
 from dask_aesthetic.job.store import Store
 
 
-def refuse_mixing(source: Source, files: Iterable[File], store: Store) -> None:
-    """Refuse an output that the next run would read as input, and one that holds the input."""
+def refuse_overlap(source: Source, files: Iterable[File], store: Store) -> None:
+    """Refuse an output folder inside the input, and one that holds the input."""
     for path in source_paths(source):
         if _inside(store.url, path):
             raise InputError(f"expected an output folder outside of the input, got {store.url} in {path}")

@@ -1,4 +1,4 @@
-"""Jobs over pictures: what is asked beside the scoring, and the way from a shard's pictures to scores."""
+"""Jobs over images: options of the encoder, and the scoring of a shard's images."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, ScoreSettings
 from dask_aesthetic.scoring import ScoreSpec
 from dask_aesthetic.status import IMAGE_STATUSES, SAMPLE_FAULTS, ImageStatus
 
-TOGETHER = 128  # Batches that are embedded in one go: in between the encoder waits for the first pictures of the next.
+TOGETHER = 128  # Batches embedded in one call: between calls the encoder waits for the first images of the next.
 
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How pictures are embedded, as the user says it; None for what ``.aesthetic.embed_and_score`` does."""
+    """Options of the encoder as the user gives them; None for the default of ``.aesthetic.embed_and_score``."""
 
     image_column: str | None = None
     model: str | None = None
@@ -44,11 +44,11 @@ class ImageOptions:
 
     @property
     def column(self) -> str:
-        """The column of pictures."""
+        """Name of the image column."""
         return self.image_column or IMAGE_COLUMN
 
     def refuse(self) -> None:
-        """Refuse what is said of pictures where none are embedded."""
+        """Refuse image options of a job that embeds no images."""
         said = [f"{name}={value!r}" for name, value in asdict(self).items() if value]
         if said:
             raise ArgumentError(f"expected embed=True (--embed) with {', '.join(said)}, got embed=False")
@@ -56,7 +56,7 @@ class ImageOptions:
     def spec(
         self, score_spec: ScoreSpec, embedding_column: str, batch_size: Any, options: Mapping[str, Any] | None
     ) -> EmbedSpec:
-        """Check them; nothing is downloaded.
+        """Checked options; nothing is downloaded.
 
         Raises
         ------
@@ -86,14 +86,14 @@ class ImageOptions:
 
 @dataclass(frozen=True)
 class ImageSettings(ScoreSettings):
-    """What shapes the output of every shard of pictures.
+    """Settings that shape the output of every shard of images.
 
     Attributes
     ----------
     image_column : str
     embed : EmbedSpec
     weights : str
-        What tells the encoder's weights from others.
+        Identity of the encoder's weights.
     """
 
     image_column: str
@@ -101,17 +101,17 @@ class ImageSettings(ScoreSettings):
     weights: str
 
     statuses: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*IMAGE_STATUSES, *SAMPLE_FAULTS)))
-    # Whole tars of downloads that failed are nothing odd.
+    # All downloads of a tar may have failed.
     harmless: ClassVar[frozenset[str]] = frozenset(SAMPLE_FAULTS)
     threads: ClassVar[int | None] = 1  # Decoder and encoder take all cores as it is.
-    patience: ClassVar[float] = 6 * 3600.0  # A CPU may embed a picture per second.
+    patience: ClassVar[float] = 6 * 3600.0  # A CPU may embed one image per second.
 
     @property
     def column(self) -> str:
         return self.image_column
 
     def scored(self, batches: Batches, shard: str) -> Iterator[Scored]:
-        """Embed and score a shard's pictures; they are taken from `batches` one by one, as they are decoded.
+        """Scored batches of a shard's images, which are read from `batches` one by one as they are decoded.
 
         Raises
         ------
@@ -124,8 +124,8 @@ class ImageSettings(ScoreSettings):
         for first in batches:
             taken: list[tuple[pa.RecordBatch, int]] = []
             faults: dict[int, str] = {}
-            pictures = _pictures(chain([first], islice(batches, TOGETHER - 1)), taken, faults)
-            embeddings, status = embed_images(pictures, self.embed)
+            decoded_images = _images_of(chain([first], islice(batches, TOGETHER - 1)), taken, faults)
+            embeddings, status = embed_images(decoded_images, self.embed)
             codes = status.numpy().copy()
             for at, reason in faults.items():
                 codes[at] = self.statuses.index(reason)
@@ -134,9 +134,9 @@ class ImageSettings(ScoreSettings):
             scores = score_embeddings(embeddings, status, self.spec)
             read += len(codes)
             at = 0
-            for carried, rows in taken:
+            for passthrough, rows in taken:
                 here = slice(at, at + rows)
-                yield self.with_embedding(carried, lists[here]), scores[here], codes[here]
+                yield self.with_embedding(passthrough, lists[here]), scores[here], codes[here]
                 at += rows
 
     def _refuse(self, codes: np.ndarray, shard: str, start: int) -> None:
@@ -153,7 +153,7 @@ class ImageSettings(ScoreSettings):
         return {**super().as_config(), "image_column": self.image_column, **self._encoder()}
 
     def _encoder(self) -> dict[str, Any]:
-        """What makes the embeddings, in plain words."""
+        """Encoder settings as JSON values."""
         return {
             "model": self.embed.encoder.model,
             "pretrained": self.weights,
@@ -164,11 +164,11 @@ class ImageSettings(ScoreSettings):
         }
 
 
-def _pictures(batches: Batches, taken: list[tuple[pa.RecordBatch, int]], faults: dict[int, str]) -> Iterator[Any]:
-    """The pictures of batches, None where there is a fault; notes what is carried over of how many rows, and faults."""
+def _images_of(batches: Batches, taken: list[tuple[pa.RecordBatch, int]], faults: dict[int, str]) -> Iterator[Any]:
+    """Images of batches, None where there is a fault; appends the passthrough columns and faults of the rows."""
     start = 0
-    for carried, values in batches:
-        taken.append((carried, len(values)))
+    for passthrough, values in batches:
+        taken.append((passthrough, len(values)))
         for at, row in enumerate(rows_of(values), start):
             if isinstance(row, Fault):
                 faults[at] = row.status

@@ -1,4 +1,4 @@
-"""What a run has to do: every shard, and whether an earlier run has done it."""
+"""Plan of a scoring job: its shards, and the reason to score each one that is not done."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from functools import partial
 from typing import Any
 
 from dask_aesthetic.inputs.shards import Shard
+from dask_aesthetic.job.job_plan import NEW, JobPlan, PreviousRun
 from dask_aesthetic.job.markers import ShardMarker, content_of, failures_name, output_name
-from dask_aesthetic.job.settings import ScoreSettings
+from dask_aesthetic.job.settings import SCHEMA_VERSION, ScoreSettings
 from dask_aesthetic.job.store import Store
-from dask_aesthetic.job.work import NEW, JobPlan, PreviousRun
 
 
 @dataclass(frozen=True)
 class ScorePlan(JobPlan[ShardMarker]):
-    """A scoring that can start.
+    """A scoring job that can start.
 
     Attributes
     ----------
     notes : list of str
-        What is to be said before it does: files that are not read, and doubts about the first rows.
+        Cautions to print first: files that are not read, and doubts about the first rows.
     """
 
     notes: Sequence[str] = ()
@@ -32,7 +32,7 @@ class ScorePlan(JobPlan[ShardMarker]):
         return output_name(shard), failures_name(shard)
 
     def manifest(self, done: Sequence[ShardMarker]) -> dict[str, Any]:
-        """What is told of the whole output.
+        """Content of the manifest.
 
         Raises
         ------
@@ -43,6 +43,7 @@ class ScorePlan(JobPlan[ShardMarker]):
         if rows != self.rows:
             raise AssertionError(f"expected {self.rows:,} rows in the output, got {rows:,}")
         return {
+            "schema_version": SCHEMA_VERSION,
             "settings": self.settings.as_config(),
             "rows": rows,
             "scored": sum(marker.scored for marker in done),
@@ -77,17 +78,17 @@ def plan_run(
     verify: bool = False,
     notes: Sequence[str] = (),
 ) -> ScorePlan:
-    """Compare what is asked with what an earlier run has left.
+    """Plan of a scoring job, compared with a previous run.
 
     Parameters
     ----------
     shards, settings, store
     overwrite : bool
-        Replace what was made with other settings, and what is in the way.
+        Replace outputs of other settings, and files in the way.
     verify : bool
-        Read all inputs and outputs of finished shards again, in place of trusting sizes and time stamps.
+        Read inputs and outputs of finished shards again instead of trusting sizes and versions.
     notes : list of str
-        What is to be said of the inputs.
+        Cautions about the inputs.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def plan_run(
 
 
 def _why(shard: Shard, left: PreviousRun[ShardMarker], settings: ScoreSettings, verify: bool) -> str:
-    """Why a shard is to be scored; nothing if it is done."""
+    """Reason to score a shard; empty if it is done."""
     marker = left.markers.get(shard.name)
     if marker is None:
         return NEW
@@ -117,8 +118,8 @@ def _why(shard: Shard, left: PreviousRun[ShardMarker], settings: ScoreSettings, 
     if look and (marker.rows != shard.rows or marker.content != content_of(shard, settings.read)):
         return "input changed"
     files = zip(ScorePlan.outputs(shard.name), (marker.output, marker.failures), strict=True)
-    written = {name: told for name, told in files if told}
+    written = {name: file for name, file in files if file}
     changed = left.why_write(written)
-    if not changed and verify and any(left.store.sha256(name) != told["sha256"] for name, told in written.items()):
+    if not changed and verify and any(left.store.sha256(name) != file["sha256"] for name, file in written.items()):
         return "output changed"
     return changed

@@ -1,4 +1,4 @@
-"""Durable work: what is to be written, what an earlier run has left of it, and how it begins and ends."""
+"""Plans of durable jobs: the shards to write, and the results of a previous run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Done = TypeVar("Done")
 
 
 class Asked(Protocol):
-    """What shapes every output."""
+    """Settings that shape every output."""
 
     def as_config(self) -> dict[str, Any]: ...
 
@@ -29,7 +29,7 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class JobPlan(ABC, Generic[Done]):
-    """Work that can start: its inputs have been found readable, and no output is in the way.
+    """A job that can start: its inputs are readable, and no output is in the way.
 
     Attributes
     ----------
@@ -38,11 +38,11 @@ class JobPlan(ABC, Generic[Done]):
     shards : list of Shard or Part
         Each has a name and a number of rows.
     done : dict of str to ShardMarker
-        Those that an earlier run has done, by name.
+        Markers of the shards that a previous run has done, by name.
     why : dict of str to str
-        The reason why each other one is to be done.
+        Reason to run each other shard.
     leftovers : list of str
-        Those of an earlier run that are no longer asked for.
+        Shards of a previous run that the inputs no longer have.
     """
 
     settings: Any
@@ -55,43 +55,43 @@ class JobPlan(ABC, Generic[Done]):
     @staticmethod
     @abstractmethod
     def outputs(shard: str) -> tuple[str, ...]:
-        """The files that a shard of this name may have."""
+        """File names that a shard of this name may have."""
 
     @abstractmethod
     def manifest(self, done: Sequence[Done]) -> dict[str, Any]:
-        """What is told of the whole output, by the markers of all shards."""
+        """Content of the manifest, from the markers of all shards."""
 
     @abstractmethod
     def table(self) -> str:
-        """A line per shard, for people to read."""
+        """Listing of the shards, a line each."""
 
     @property
     def todo(self) -> list[Any]:
-        """The shards to do."""
+        """Shards to run."""
         return [shard for shard in self.shards if shard.name in self.why]
 
     @property
     def rows(self) -> int:
-        """In all shards."""
+        """Number of rows in all shards."""
         return sum(shard.rows for shard in self.shards)
 
     @property
     def rows_done(self) -> int:
-        """In the shards that are done."""
+        """Number of rows in the shards that are done."""
         return sum(shard.rows for shard in self.shards if shard.name in self.done)
 
     @property
     def finished(self) -> bool:
-        """Whether an earlier run has done everything."""
+        """Whether a previous run has finished the job."""
         return not self.why and not self.leftovers and self.store.read(SUCCESS) is not None
 
     def listed(self, total: str) -> str:
-        """A line per shard, and the total."""
+        """Listing of the shards, a line each, and a last line."""
         lines = [f"{shard.rows:>14,}  {self.why.get(shard.name, 'done')}\t{shard.name}" for shard in self.shards]
         return "\n".join([*lines, total]).expandtabs(40)
 
     def prepare(self) -> None:
-        """Take back what no longer holds: from now on a marker means that its shard is done."""
+        """Remove markers and outputs that no longer hold: afterwards a marker means that its shard is done."""
         self.store.remove(SUCCESS)
         self.store.write(SETTINGS, _json(self.settings.as_config()))
         for shard in [*self.leftovers, *(shard for shard, why in self.why.items() if why != NEW)]:
@@ -101,13 +101,13 @@ class JobPlan(ABC, Generic[Done]):
                 self.store.remove(name)
 
     def succeed(self, markers: Mapping[str, Done]) -> None:
-        """Write the manifest, last of all."""
+        """Write the manifest, the last file of a job."""
         self.store.write(SUCCESS, _json(self.manifest([markers[shard.name] for shard in self.shards])))
 
 
 @dataclass(frozen=True)
 class PreviousRun(Generic[Done]):
-    """What an earlier run has left.
+    """Files of a previous run.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class PreviousRun(Generic[Done]):
     sizes : dict of str to int
         Of all files.
     settings : dict or None
-        As its settings were told.
+        Its settings, as `as_config` gave them.
     markers : dict of str to ShardMarker
         By shard.
     """
@@ -127,16 +127,16 @@ class PreviousRun(Generic[Done]):
 
     @classmethod
     def of(cls, store: Store, kind: type[Done]) -> PreviousRun[Done]:
-        """Of what lies in a store; `kind` is what its markers are."""
-        sizes, told = store.sizes(), store.read(SETTINGS)
-        return cls(store, sizes, None if told is None else json.loads(told), read_markers(store, sizes, kind))
+        """Previous run in a store, whose markers are of a kind."""
+        sizes, settings = store.sizes(), store.read(SETTINGS)
+        return cls(store, sizes, None if settings is None else json.loads(settings), read_markers(store, sizes, kind))
 
     def beside(self, shards: Iterable[Any]) -> list[str]:
-        """The shards that are done and are none of these."""
+        """Names of the shards that are done and not among these."""
         return sorted(self.markers.keys() - {shard.name for shard in shards})
 
     def refuse(self, settings: Asked, shards: Iterable[Any], outputs: Callable[[str], Sequence[str]]) -> None:
-        """Refuse other settings, shards that are no longer asked for, and files that are not of such a run.
+        """Refuse other settings, shards that the inputs no longer have, and files that no job wrote.
 
         Raises
         ------
@@ -165,12 +165,12 @@ class PreviousRun(Generic[Done]):
             )
 
     def why_write(self, written: Mapping[str, Mapping[str, Any]]) -> str:
-        """Why files that were written, by name, must be so again; nothing if they are there."""
-        for name, told in written.items():
-            if self.sizes.get(name) != told["bytes"]:
+        """Reason to write files again, by name; empty if they are there."""
+        for name, file in written.items():
+            if self.sizes.get(name) != file["bytes"]:
                 return "output changed" if name in self.sizes else "output missing"
         return ""
 
 
-def _json(told: dict[str, Any]) -> bytes:
-    return json.dumps(told, indent=1).encode()
+def _json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, indent=1).encode()

@@ -1,4 +1,4 @@
-"""One shard: read a batch, score it, drop the embedding, write what is left; then say that it is done."""
+"""Scoring of one shard: batches are read, scored and written without their embeddings; the marker comes last."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def score_shard(
     allow_unusable: bool = False,
     stopped: Callable[[], bool] | None = None,
 ) -> ShardMarker:
-    """Score a shard and write its output, the list of its failed rows, and last its marker.
+    """Marker of a shard after its output, the list of its failed rows and the marker itself are written.
 
     Raises
     ------
     InputError
-        Its files are damaged, or not what they were.
+        Its files are damaged or have changed.
     UnusableError
-        No row of it has a usable embedding or picture, and `allow_unusable` does not allow that.
+        No row has a usable embedding or image, and `allow_unusable` does not allow that.
     InvalidEmbeddingError, InvalidImageError
         Under ``on_invalid="raise"``.
     JobStoppedError
         `stopped` says so; nothing is left behind.
     """
     done = _done(shard, settings, store)
-    if done is not None:  # By a worker that was lost before it could say so.
+    if done is not None:  # By a worker that was lost before it could answer.
         return done
     output, failures = output_name(shard.name), failures_name(shard.name)
     content = content_of(shard, settings.read)
@@ -60,7 +60,7 @@ def score_shard(
         if not summary.scored and not allow_unusable and not settings.harmless.issuperset(summary.failed):
             raise UnusableError(shard.name, settings.column, summary.rows, summary.failed)
         done = _done(shard, settings, store)
-        if done is not None:  # Meanwhile, by a worker that was given up too early.
+        if done is not None:  # Meanwhile, by another task of the same shard.
             return done
         if writer.failed:
             path = stack.enter_context(store.temporary(failures))
@@ -93,7 +93,7 @@ def try_shard(
     allow_unusable: bool = False,
     stopped: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """`score_shard`, with what it raises on purpose as a value: a cluster would print each as a failure of its own."""
+    """Result of `score_shard`, or its AestheticError as a value: a cluster would print a raised one as a failure."""
     try:
         return score_shard(shard, settings, store, allow_unusable, stopped)
     except AestheticError as error:
@@ -101,7 +101,7 @@ def try_shard(
 
 
 def _done(shard: Shard, settings: ScoreSettings, store: Store) -> ShardMarker | None:
-    """The shard's marker, if it is of these settings and files."""
+    """Marker of the shard if it is of these settings and files, else None."""
     marker = read_marker(store, shard.name, ShardMarker)
     if marker is None or marker.settings != settings.fingerprint or not marker.made_from(shard):
         return None
@@ -109,12 +109,12 @@ def _done(shard: Shard, settings: ScoreSettings, store: Store) -> ShardMarker | 
 
 
 def _groups(shard: Shard, settings: ScoreSettings, stopped: Callable[[], bool] | None) -> Iterator[list[Scored]]:
-    """A shard's rows, scored, in parts of `ROW_GROUP`; one empty part if it has none."""
+    """Scored rows of a shard, a list of batches per row group; one empty list if there are no rows."""
     waiting: list[Scored] = []
     read = ready = 0
     batches = shard.batches(settings.read, access="mapped")  # The digest has just read them.
-    for carried, scores, status in settings.scored(_until(stopped, batches), shard.name):
-        waiting.append((carried, scores, status))
+    for passthrough, scores, status in settings.scored(_until(stopped, batches), shard.name):
+        waiting.append((passthrough, scores, status))
         read += len(scores)
         ready += len(scores)
         if ready >= ROW_GROUP:
@@ -132,15 +132,15 @@ def _until(stopped: Callable[[], bool] | None, batches: Batches) -> Batches:
 
 
 class _Writer:
-    """An output being written, and the counts of what went into it."""
+    """Writer of a shard's output, which also counts its rows."""
 
     def __init__(self, path: Path, settings: ScoreSettings) -> None:
         self.settings, self.schema = settings, settings.schema
         self.summary = JobSummary(files=1)
         self.failed: list[pa.Table] = []
         self._rows = 0
-        self._key = find_id_column(settings.carried.names)
-        # Keys and scores hardly repeat, so dictionaries of them cost time and space.
+        self._key = find_id_column(settings.passthrough.names)
+        # Keys and scores hardly repeat, so dictionaries cost time and space.
         unique = {*ID_COLUMNS, settings.spec.score_column.lower()}
         repeating = [name for name in self.schema.names if name.lower() not in unique]
         self._file = pq.ParquetWriter(path, self.schema, use_dictionary=repeating)
@@ -152,20 +152,20 @@ class _Writer:
         self._file.close()
 
     def write(self, group: list[Scored]) -> None:
-        """Write a row group, and count it: counting has a price per call, so it is not done batch by batch."""
+        """Write and count a row group; counting costs per call, so it is not done batch by batch."""
         cut, scale = self.settings.spec.threshold.cut, self.settings.spec.threshold.scale
         scores = np.concatenate([np.empty(0, np.float32), *(part for _, part, _ in group)])
         status = np.concatenate([np.empty(0, np.uint8), *(part for _, _, part in group)])
         scored = np.isfinite(scores)
         self.summary.count(scores, scores * SCALES[scale], status, self.settings.statuses, cut)
-        carried = pa.Table.from_batches([batch for batch, _, _ in group], _like(group, self.settings.carried))
+        passthrough = pa.Table.from_batches([batch for batch, _, _ in group], _like(group, self.settings.passthrough))
         keep = pa.array(scored & (scores >= cut))
         added = [
             pa.array(scores, mask=~scored),
             keep,
             pa.DictionaryArray.from_arrays(pa.array(status.astype(np.int8)), pa.array(self.settings.statuses)),
         ]
-        columns = [*carried.cast(self.settings.carried).columns, *added]
+        columns = [*passthrough.cast(self.settings.passthrough).columns, *added]
         table = pa.table(columns, schema=self.schema)
         self._note_failures(table, scored)
         self._file.write_table(table.filter(keep) if self.settings.keep_only else table)
@@ -182,12 +182,12 @@ class _Writer:
         )
 
     def failures(self, shard: str) -> pa.Table:
-        """The failed rows of all that was written."""
+        """Table of the failed rows that were written."""
         rows = pa.concat_tables(self.failed)
         name = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), np.int32)), pa.array([shard]))
         return pa.table([name, *rows.columns], schema=FAILED_SCHEMA)
 
 
 def _like(group: list[Scored], schema: pa.Schema) -> pa.Schema:
-    """The schema that a group's batches have, which may differ from the output's in a column without values."""
+    """Schema of a group's batches, which may differ from the output's in an all-null column."""
     return group[0][0].schema if group else schema

@@ -1,0 +1,375 @@
+"""Scoring of files into Parquet files of the same names, durably."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from dask_aesthetic.defaults import IMAGES_PER_SHARD, PREDICTOR, ROWS_PER_SHARD, STYLES
+from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.inputs import parquet
+from dask_aesthetic.inputs.files import ListedFile, list_files, skipped_files
+from dask_aesthetic.inputs.image_shards import find_image_shards
+from dask_aesthetic.inputs.layouts import text_matrices
+from dask_aesthetic.inputs.pairs import LOCATION
+from dask_aesthetic.inputs.shards import Shard, find_shards
+from dask_aesthetic.job.executors import ClusterExecutor, Executor, ThreadExecutor
+from dask_aesthetic.job.first_rows import check_first_rows, refuse_other_widths
+from dask_aesthetic.job.image_scoring import ImageOptions, ImageSettings
+from dask_aesthetic.job.markers import ShardMarker
+from dask_aesthetic.job.overlap import refuse_overlap
+from dask_aesthetic.job.runner import failures_allowed, run
+from dask_aesthetic.job.score_plan import ScorePlan, plan_run
+from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings
+from dask_aesthetic.job.store import Store
+from dask_aesthetic.job.summary import JobSummary
+from dask_aesthetic.scoring import ScoreSpec, refuse_replacing
+from dask_aesthetic.thresholds import Threshold
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+SHOWN = 3  # Names of files that are not read.
+
+
+def score_dataset(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    client: Client | None = None,
+    threads: int | None = None,
+    max_failed: float | None = None,
+    progress: Callable[[ShardMarker], None] | None = None,
+    format: str = "auto",  # noqa: A002
+    embedding_column: str = "image_embedding",
+    matrix_key: str = "l14_img",
+    predictor: Any = PREDICTOR,
+    threshold: float | str | Threshold = "standard",
+    scale: str = "raw",
+    columns: str | Sequence[str] = "ids",
+    style: str = "default",
+    score_column: str | None = None,
+    keep_column: str = "keep",
+    keep_only: bool = False,
+    on_invalid: str = "null",
+    batch_size: int | None = None,
+    rows_per_shard: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    output_options: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    verify: bool = False,
+    allow_unusable: bool = False,
+    embed: bool = False,
+    image_column: str | None = None,
+    model: str | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
+    precision: str | None = None,
+    pooling: str | None = None,
+    exif_orientation: bool = False,
+    replace_columns: bool = False,
+) -> JobSummary:
+    """Score a data set on disk into Parquet files, durably; the same call resumes a run that was stopped.
+
+    Parameters
+    ----------
+    source : str, path or list of them
+        A file, a folder (searched through), a glob, or a name with braces such as ``{00000..00099}.tar``; a local path
+        or any URL that fsspec knows.
+    output : str or path
+        Folder for the scored files, or an fsspec URL; created if it is missing.
+    client : distributed.Client, optional
+        Dask cluster whose workers score; they must reach `source` and `output` under the same names.
+    threads : int, optional
+        Threads of this process that score without a client: by default one per CPU core, and one for images, whose
+        decoders and encoder use all cores.
+    max_failed : int or float, optional
+        End the run when more rows have no usable embedding: an integer is a count, a float a fraction of all rows.
+    progress : callable, optional
+        Called with the `ShardMarker` of every shard that is done.
+    format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy", "webdataset", "images"}
+        Layout of `source`, by default recognized by the names of the files. With `embed` it is "parquet", "webdataset",
+        or "images": files of one image each, where every folder is a shard.
+    embedding_column : str
+        Column of Parquet files with a list of floats per row; with `embed` the name of the embedding.
+    matrix_key : str
+        Matrix of DataComp's .npz files, as `key` of `read_datacomp`.
+    predictor, threshold, scale, keep_column, on_invalid, batch_size
+        As in ``.aesthetic.score``. With `embed`, `batch_size` counts images encoded together.
+    columns : {"ids", "all"} or list of str
+        Passthrough columns: those named key, uid, url, hash, id or image_path in any case; all but the embedding; or
+        these names. "ids" of bare matrices are ``shard`` and ``row``; ``shard`` and ``key`` of tars, and ``image_path``
+        of image files, always come first. The embedding is kept if it is named, images never.
+    style : {"default", "laion", "coyo"}
+        Name of the score as in published data sets: ``aesthetic_score``, ``aesthetic`` or ``aesthetic_score_laion_v2``.
+    score_column : str, optional
+        Another name of the score.
+    keep_only : bool
+        Write only the rows to keep.
+    rows_per_shard : int, optional
+        Files with more rows are split, Parquet files between row groups, into shards with an output each; by default
+        1,000,000, and 10,000 for images. Folders of images are split alike; tars are not.
+    storage_options, output_options : mapping, optional
+        fsspec options of `source` and of `output`; the second defaults to the first.
+    overwrite : bool
+        Replace outputs of other settings, and files in the way. Shards done with these settings stay.
+    verify : bool
+        Read inputs and outputs of finished shards again instead of trusting sizes and time stamps.
+    allow_unusable : bool
+        Accept shards in which no row has a usable embedding; otherwise they end the run.
+    embed : bool
+        Embed the images of `source` by open_clip.
+    image_column, model, pretrained, precision, pooling, exif_orientation
+        As in ``.aesthetic.embed_and_score``, whose defaults hold.
+    replace_columns : bool
+        Replace passthrough columns that are named as the score, ``keep`` or ``status``; otherwise they are an error.
+
+    Returns
+    -------
+    JobSummary
+        Counts of all shards, those of earlier runs included.
+
+    Raises
+    ------
+    InputError
+        `source` has nothing to read, files are damaged or do not match, the output has files that the run would
+        replace, or another run is writing to `output`; found before anything is written.
+    ColumnError, ArgumentError, ThresholdError, PredictorError
+        An argument is not usable; found before anything is written.
+    EncoderError, MissingDependencyError
+        The model or its weights are unknown, do not fit the predictor, or need a package that is not installed.
+    UnusableError, InvalidEmbeddingError, InvalidImageError
+        A shard without any usable embedding or image; a row without one under ``on_invalid="raise"``.
+    JobError
+        Shards are damaged, the disk is full, or more than `max_failed` rows failed. Finished shards stay.
+
+    Notes
+    -----
+    The output holds one Parquet file per shard with the passthrough columns, the score (null where a row has no usable
+    embedding), ``keep`` and ``status``. A file appears under its name when it is complete and on disk; then a marker
+    says that the shard is done. ``_SUCCESS``, the manifest, is written last. ``_failed.parquet``, a folder with a file
+    per shard with failed rows, lists the rows without a score; ``pandas.read_parquet`` and Arrow read it as one.
+
+    Shards with a marker are skipped as long as settings, inputs (by size and time stamp, and where these differ by
+    content) and output are unchanged. The bytes of the output depend neither on the executor nor on how often the run
+    was stopped. (Scores of images depend on the kind of device and its number of threads, by about 1e-5 in float32.)
+
+    Images come from tars, such as img2dataset writes, from a column of Parquet files, or from image files; they are
+    decoded and embedded as by ``.aesthetic.embed_and_score``, and dropped. A tar has one output, with ``shard`` and
+    ``key`` as in `read_webdataset`, so that ``dask-aesthetic filter`` takes it. Statuses are those of `embed`, and of
+    `read_webdataset` for a row of a tar without an image (``damaged``, ``duplicate_member``, ``no_image``,
+    ``several_images``, ``too_large``, ``not_in_tar``, ``unsafe_name``, ``not_a_file``, ``no_key``). A truncated tar is
+    scored up to there: the last sample and the rest are ``damaged``. Faults of sidecars fail no row; the columns
+    ``sample_status`` and ``sample_error`` show them. Files behind a column of paths or URLs are not checked again once
+    their shard is done.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from dask_aesthetic import score_dataset
+    >>> from dask_aesthetic.synthetic import write_demo
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> source = write_demo(folder / "embeddings", rows=1000)
+    >>> summary = score_dataset(source, folder / "scores")
+    >>> summary.rows, summary.scored, summary.failed
+    (1000, 984, {'missing': 4, 'wrong_width': 4, 'not_finite': 4, 'zero': 4})
+    >>> score_dataset("cc3m/", "scores/", embed=True, columns=["url"], threshold=5.5)  # doctest: +SKIP
+    """
+    plan = plan_dataset(
+        source,
+        output,
+        format=format,
+        embedding_column=embedding_column,
+        matrix_key=matrix_key,
+        predictor=predictor,
+        threshold=threshold,
+        scale=scale,
+        columns=columns,
+        style=style,
+        score_column=score_column,
+        keep_column=keep_column,
+        keep_only=keep_only,
+        on_invalid=on_invalid,
+        batch_size=batch_size,
+        rows_per_shard=rows_per_shard,
+        storage_options=storage_options,
+        output_options=output_options,
+        overwrite=overwrite,
+        verify=verify,
+        allow_unusable=allow_unusable,
+        embed=embed,
+        image_column=image_column,
+        model=model,
+        pretrained=pretrained,
+        precision=precision,
+        pooling=pooling,
+        exif_orientation=exif_orientation,
+        replace_columns=replace_columns,
+    )
+    failures_allowed(max_failed, plan.rows)
+    with open_executor(client, threads or plan.settings.threads) as executor:
+        return run(plan, executor, max_failed=max_failed, allow_unusable=allow_unusable, progress=progress)
+
+
+def plan_dataset(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    format: str = "auto",  # noqa: A002
+    embedding_column: str = "image_embedding",
+    matrix_key: str = "l14_img",
+    predictor: Any = PREDICTOR,
+    threshold: float | str | Threshold = "standard",
+    scale: str = "raw",
+    columns: str | Sequence[str] = "ids",
+    style: str = "default",
+    score_column: str | None = None,
+    keep_column: str = "keep",
+    keep_only: bool = False,
+    on_invalid: str = "null",
+    batch_size: int | None = None,
+    rows_per_shard: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    output_options: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    verify: bool = False,
+    allow_unusable: bool = False,
+    embed: bool = False,
+    image_column: str | None = None,
+    model: str | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
+    precision: str | None = None,
+    pooling: str | None = None,
+    exif_orientation: bool = False,
+    replace_columns: bool = False,
+) -> ScorePlan:
+    """Plan of a scoring job: its shards, and the ones that an earlier run has done; nothing is written.
+
+    Parameters
+    ----------
+    source, output and all others
+        As in `score_dataset`.
+
+    Returns
+    -------
+    ScorePlan
+
+    Raises
+    ------
+    InputError, ColumnError, ArgumentError, ThresholdError, PredictorError, EncoderError, MissingDependencyError
+        As in `score_dataset`.
+    """
+    if style not in STYLES:
+        raise ArgumentError.choice("style", style, STYLES)
+    spec = ScoreSpec.of(
+        embedding_column,
+        predictor,
+        threshold,
+        scale,
+        STYLES[style] if score_column is None else score_column,
+        keep_column,
+        on_invalid,
+        None if embed else batch_size,
+    )
+    images = ImageOptions(image_column, model, pretrained, precision, pooling, exif_orientation)
+    if rows_per_shard is None:
+        rows_per_shard = IMAGES_PER_SHARD if embed else ROWS_PER_SHARD
+    for role, column in spec.added.items():
+        if column == STATUS_COLUMN:
+            raise ColumnError.clash(role, column, "the column of statuses")
+    embed_spec = images.spec(spec, embedding_column, batch_size, storage_options) if embed else None
+    found = list_files(source, storage_options)
+    if embed:
+        shards = find_image_shards(
+            source,
+            format=format,
+            image_column=images.column,
+            pooling=pooling,
+            rows_per_shard=rows_per_shard,
+            storage_options=storage_options,
+            found=found,
+        )
+    else:
+        images.refuse()
+        shards = find_shards(
+            source,
+            format=format,
+            embedding_column=embedding_column,
+            key=matrix_key,
+            rows_per_shard=rows_per_shard,
+            storage_options=storage_options,
+            found=found,
+        )
+    notes = _left_out(found, shards)
+    store = Store.of(output, storage_options if output_options is None else output_options)
+    refuse_overlap(source, [file for shard in shards for file in shard.files], store)
+    dtype = pa.list_(pa.float32()) if embed_spec else None
+    passthrough = _passthrough_schema(shards, columns, embedding_column, dtype, spec, replace_columns)
+    if embed_spec:
+        weights = embed_spec.encoder.weights()
+        settings: ScoreSettings = ImageSettings(
+            spec, embedding_column, passthrough, keep_only, rows_per_shard, images.column, embed_spec, weights
+        )
+    else:
+        settings = ScoreSettings(spec, embedding_column, passthrough, keep_only, rows_per_shard)
+        if not allow_unusable:
+            refuse_other_widths(shards, spec.predictor, embedding_column)
+        caution = check_first_rows(shards, spec.predictor, embedding_column, allow_unusable)
+        notes += [caution] if caution else []
+    return plan_run(shards, settings, store, overwrite, verify, notes)
+
+
+def open_executor(client: Client | None, threads: int | None) -> Executor:
+    """Executor of a job: a cluster's workers, or threads of this process."""
+    return ThreadExecutor(threads) if client is None else ClusterExecutor(client)
+
+
+def _left_out(found: Sequence[ListedFile], shards: Sequence[Shard]) -> list[str]:
+    """Cautions about files that are not read: their number, and the names of the first."""
+    names = skipped_files(found, (file for shard in shards for file in shard.files))
+    texts = [one.name for one in text_matrices(found) if one.name in set(names)]
+    others = [name for name in names if name not in set(texts)]
+    notes = []
+    if texts:
+        notes.append(f"left out: {_named(texts)}, embeddings of texts by their names, beside those of images")
+    if others:
+        notes.append(f"not read: {_named(others)}, of other kinds or with an underscore first")
+    return notes
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, sorted(names)[:SHOWN]))
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{len(names):,} {'file' if len(names) == 1 else 'files'} ({shown}{more})"
+
+
+def _passthrough_schema(
+    shards: Sequence[Shard],
+    columns: str | Sequence[str],
+    embedding_column: str,
+    embedding_type: pa.DataType | None,
+    spec: ScoreSpec,
+    replace_columns: bool,
+) -> pa.Schema:
+    """Schema of the passthrough columns of every output; new embeddings replace earlier ones."""
+    schemas = [
+        pa.schema([field for field in shard.schema if field.name != embedding_column]).append(
+            pa.field(embedding_column, embedding_type or shard.scored_type)
+        )
+        for shard in shards
+    ]
+    if columns == "ids" and shards[0].schema.names == LOCATION.names:
+        columns = LOCATION.names
+    chosen = parquet.choose_columns(schemas[0], columns, embedding_column)
+    added = {**spec.added, "status_column": STATUS_COLUMN}
+    # Readers find a row by these columns, and the output's folders repeat the input's.
+    refuse_replacing([*shards[0].location_columns, *shards[0].partitions], added, replace_columns=False)
+    refuse_replacing(chosen, added, replace_columns)
+    left_out = [*added.values(), *(shards[0].partitions if columns == "all" else ())]
+    names = [name for name in dict.fromkeys([*shards[0].location_columns, *chosen]) if name not in left_out]
+    return parquet.common_schema(
+        ((shard.files[-1], schema) for shard, schema in zip(shards, schemas, strict=True)), names
+    )
