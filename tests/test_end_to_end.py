@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from click.testing import CliRunner
 
 pytest.importorskip("open_clip", reason="needs open_clip: pip install 'dask-aesthetic[embed]'")
 
-from dask_aesthetic.cli import main
-from helpers import end_to_end
+from helpers import commands, end_to_end
 
 
 @pytest.fixture
@@ -22,9 +20,7 @@ def one_thread():
 
 def here(arguments: list[str]) -> str:
     """What the command says inside this process; starting another takes seconds."""
-    done = CliRunner().invoke(main, arguments, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.stdout
+    return commands.printed(*arguments)
 
 
 @pytest.mark.slow

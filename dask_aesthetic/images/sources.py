@@ -86,6 +86,28 @@ def images_of(row: Any, pooling: str | None) -> Sequence[Any]:
     return row[:1] if pooling == "first" else row
 
 
+def parse_image(image: Any) -> bytes | str | ImageStatus:
+    """Encoded bytes of an image, or its path or URL, or the status that says why it has neither.
+
+    Parameters
+    ----------
+    image : bytes, struct of bytes and path, str, path or None
+    """
+    if isinstance(image, dict):
+        data = image.get("bytes")
+        image = image.get("path") if is_missing(data) else data
+    if is_missing(image) or (isinstance(image, str) and not image):
+        return ImageStatus.MISSING
+    if isinstance(image, str | os.PathLike):
+        return os.fspath(image)
+    if _is_bytes(image) or isinstance(image, list):  # Lists of uint8 in a struct.
+        try:
+            return bytes(image)
+        except (TypeError, ValueError):
+            return ImageStatus.UNREADABLE
+    return ImageStatus.UNREADABLE
+
+
 def read_image(image: Any, options: Mapping[str, Any]) -> bytes | ImageStatus:
     """Encoded bytes of an image, or the status that says why there are no bytes.
 
@@ -95,19 +117,8 @@ def read_image(image: Any, options: Mapping[str, Any]) -> bytes | ImageStatus:
     options : mapping
         fsspec's storage options, for URLs.
     """
-    if isinstance(image, dict):
-        data = image.get("bytes")
-        image = image.get("path") if is_missing(data) else data
-    if is_missing(image) or (isinstance(image, str) and not image):
-        return ImageStatus.MISSING
-    if isinstance(image, str | os.PathLike):
-        return _read(os.fspath(image), options)
-    if _is_bytes(image) or isinstance(image, list):  # Lists of uint8 in a struct.
-        try:
-            return bytes(image)
-        except (TypeError, ValueError):
-            return ImageStatus.UNREADABLE
-    return ImageStatus.UNREADABLE
+    source = parse_image(image)
+    return _read(source, options) if isinstance(source, str) else source
 
 
 def _read(place: str, options: Mapping[str, Any]) -> bytes | ImageStatus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,15 @@ def _shipped(name: str, sha256: str | None) -> Predictor:
             f"expected a checkpoint for {name!r}, whose ReLU layers do not fold and so do not ship with the package: "
             f"give the path of {known.file} from {known.info.source}"
         )
+    return _read_folded(name)
+
+
+@cache
+def _read_folded(name: str) -> AffinePredictor:
+    """Predictor of a folded file in the package, which is read once per process."""
     with as_file(files(__package__) / "folded" / f"{name}.safetensors") as path:
         tensors, _ = read_tensors(path)
-    return AffinePredictor(tensors["weight"][0].numpy(), tensors["bias"].item(), known.info)
+    return AffinePredictor(tensors["weight"][0].numpy(), tensors["bias"].item(), BY_NAME[name].info)
 
 
 def _from_file(

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, cast
 
 from dask_aesthetic.errors import first_line
 from dask_aesthetic.images.decode import FORMATS
+from dask_aesthetic.images.sources import images_of, parse_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -84,20 +84,16 @@ def _open(value: Any) -> Image:
 
 
 def _source(value: Any) -> BytesIO | str:
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    if not isinstance(value, str | bytes) and hasattr(value, "__len__"):
-        integers = len(value) and isinstance(value[0], Integral)  # Bytes as a list or an array of uint8.
-        value = bytes(value) if integers else value[0] if len(value) else None
-    if isinstance(value, bytes | bytearray | memoryview) and len(value):
-        return BytesIO(value)
-    if not isinstance(value, str) or not value:
+    source = parse_image(images_of(value, "first")[0])
+    if isinstance(source, bytes) and source:
+        return BytesIO(source)
+    if not isinstance(source, str):
         raise _RefusedError("no image")
-    if "://" in value:
+    if "://" in source:
         raise _RefusedError("a URL, which is not loaded: give the column as url_column")
-    if not stat.S_ISREG(os.stat(value).st_mode):  # A pipe may never end.
+    if not stat.S_ISREG(os.stat(source).st_mode):  # A pipe may never end.
         raise _RefusedError("not a file")
-    return value
+    return source
 
 
 def _downscale(image: Image) -> Image:

@@ -12,12 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
 from dask_aesthetic import ArgumentError, Check, ColumnError, embeddings, load_predictor
 from dask_aesthetic.check import check_spec, measure_partition, slice_column
-from dask_aesthetic.cli import main
-from helpers import columns
+from helpers import columns, commands
 from helpers.parquet_files import spoil
 
 RELU = "ava+logos-l14-reluMSE.pth"
@@ -395,17 +393,17 @@ def write(path: Path, rows, dtype: str = "float32", **options) -> Path:
     return path
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(main, ["check", *map(str, arguments)])
+def run(*arguments: object) -> commands.Ended:
+    return commands.run("check", *arguments)
 
 
 def test_command_equals_method(tmp_path, vectors):
     file = write(tmp_path / "a.parquet", vectors, use_dictionary=False)
     done = run(file)
-    assert done.exit_code == 0, done.output
-    assert done.output.startswith("Check of 'image_embedding' for laion-v2: usable, with 1 caution\n")
-    assert "dictionary" not in done.output
-    read = json.loads(run(file, "--json").output)
+    assert done.status == 0, done
+    assert done.out.startswith("Check of 'image_embedding' for laion-v2: usable, with 1 caution\n")
+    assert "dictionary" not in done.out
+    read = json.loads(run(file, "--json").out)
     expected = json.loads(json.dumps(comparable(check(vectors))))
     assert {name: value for name, value in read.items() if name != "seconds"} == expected
 
@@ -413,9 +411,9 @@ def test_command_equals_method(tmp_path, vectors):
 def test_command_exits_with_1_if_not_usable(tmp_path, vectors):
     file = write(tmp_path / "a.parquet", vectors[:, :512])
     done = run(file, "--json")
-    assert done.exit_code == 1, done.output
-    assert json.loads(done.output)["usable"] is False
-    assert run(file, "--predictor", "laion-v1-b32").exit_code == 0
+    assert done.status == 1, done
+    assert json.loads(done.out)["usable"] is False
+    assert run(file, "--predictor", "laion-v1-b32").status == 0
 
 
 @pytest.mark.parametrize(
@@ -423,32 +421,32 @@ def test_command_exits_with_1_if_not_usable(tmp_path, vectors):
 )
 def test_command_exits_with_2_on_bad_usage(tmp_path, vectors, arguments):
     done = run(write(tmp_path / "a.parquet", vectors), *arguments)
-    assert done.exit_code == 2, done.output
-    assert done.output.strip().splitlines()[-1].startswith("Error: ")
-    assert run(tmp_path / "nowhere").exit_code == 2
+    assert done.status == 2, done
+    assert done.err.strip().splitlines()[-1].startswith("Error: ")
+    assert run(tmp_path / "nowhere").status == 2
 
 
 def test_command_reports_a_damaged_file(tmp_path, vectors):
     file = write(tmp_path / "a.parquet", vectors)
     spoil(str(tmp_path), {"image_embedding"})
     done = run(file)
-    assert done.exit_code == 1, done.output
-    assert done.output.strip().splitlines()[-1].startswith("Error: ")
+    assert done.status == 1, done
+    assert done.err.strip().splitlines()[-1].startswith("Error: ")
 
 
 def test_command_reads_clip_retrieval(shared):
     done = run(shared / "data/clip_retrieval_b32", "--predictor", "laion-v1-b32")
-    assert done.exit_code == 0, done.output
-    assert "9" in done.output.splitlines()[1]
-    assert run(shared / "data/clip_retrieval_b32", "--format", "clip-retrieval").exit_code == 1
+    assert done.status == 0, done
+    assert "9" in done.out.splitlines()[1]
+    assert run(shared / "data/clip_retrieval_b32", "--format", "clip-retrieval").status == 1
 
 
 def test_command_advises_on_dictionaries(tmp_path, vectors):
     done = run(write(tmp_path / "a.parquet", vectors, "float16"))
-    assert done.exit_code == 0, done.output
-    assert "use_dictionary=False" in done.output
+    assert done.status == 0, done
+    assert "use_dictionary=False" in done.out
     plain = run(write(tmp_path / "b.parquet", vectors, "float16", use_dictionary=["key"]))
-    assert "use_dictionary" not in plain.output
+    assert "use_dictionary" not in plain.out
 
 
 def with_nulls_alone(vectors, kind, good: int, bad: int) -> pd.DataFrame:

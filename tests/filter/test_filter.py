@@ -14,7 +14,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
 from dask_aesthetic import (
     ArgumentError,
@@ -25,11 +24,10 @@ from dask_aesthetic import (
     read_webdataset,
     score_dataset,
 )
-from dask_aesthetic.cli import main
 from dask_aesthetic.errors import JobError
 from dask_aesthetic.filter import copying, plan_filter, writing
 from dask_aesthetic.inputs.files import ListedFile, list_files
-from helpers import chaos, tar_files
+from helpers import chaos, commands, tar_files
 from helpers.tar_files import content, member, samples, write
 
 FIELDS = ("name", "size", "mtime", "mode", "uid", "gid", "uname", "gname", "type")
@@ -72,9 +70,7 @@ def kept(folder: Path) -> dict[tuple[str, str], bytes]:
 
 
 def command(*arguments: object) -> str:
-    done = CliRunner().invoke(main, ["filter", *map(str, arguments)], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
+    return commands.printed("filter", *arguments)
 
 
 # What is written
@@ -481,10 +477,7 @@ def test_the_command_filters_what_a_job_has_scored(tars, tmp_path, vectors):
         got["aesthetic_score"].tolist()
     )
     for wrong in (["--threshold", "0.5"], ["--scale", "unit"], ["--where", "absent"]):
-        done = CliRunner().invoke(
-            main, ["filter", *map(str, [tmp_path / "scored", tmp_path / "x", "--tars", tars, *wrong])]
-        )
-        assert done.exit_code == 2, done.output
+        assert commands.run("filter", tmp_path / "scored", tmp_path / "x", "--tars", tars, *wrong).status == 2
     assert not (tmp_path / "x").exists()
 
 

@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from click.testing import CliRunner
 
-from helpers import chaos
+from helpers import chaos, commands
 
 open_clip = pytest.importorskip("open_clip", reason="needs open_clip: pip install 'dask-aesthetic[embed]'")
 
@@ -28,7 +27,6 @@ from dask_aesthetic import (
     read_webdataset,
     score_dataset,
 )
-from dask_aesthetic.cli import main
 from dask_aesthetic.errors import EncoderError, InvalidImageError, JobStoppedError
 from dask_aesthetic.images import encoder
 from dask_aesthetic.inputs import image_shards
@@ -404,9 +402,9 @@ def test_a_shard_of_no_pictures_ends_the_run_unless_allowed_and_one_of_failed_do
 
 
 def command(*arguments: object, code: int = 0) -> str:
-    done = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert done.exit_code == code, done.output
-    return done.output
+    ended = commands.run(*arguments)
+    assert ended.status == code, ended
+    return ended.out + ended.err
 
 
 def test_the_command_scores_and_filter_takes_what_it_writes(tars, weights, tmp_path):

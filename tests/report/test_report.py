@@ -18,11 +18,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
 from dask_aesthetic import ArgumentError, ColumnError, InputError, MissingDependencyError, ScoreDistribution, Threshold
-from dask_aesthetic.cli import main
-from helpers import columns
+from helpers import columns, commands
 from helpers.hostile import page as hostile_page
 from helpers.hostile import strings
 
@@ -506,8 +504,8 @@ def write_files(scored, folder, **metadata_changes) -> Path:
 
 
 def command(*arguments) -> tuple[int, str]:
-    done = CliRunner().invoke(main, ["report", *map(str, arguments)])
-    return done.exit_code, done.output
+    ended = commands.run("report", *arguments)
+    return ended.status, ended.out + ended.err
 
 
 def test_the_command_takes_threshold_and_provenance_from_the_files(scored, tmp_path):
