@@ -19,7 +19,7 @@ def one_thread():
 
 
 def here(arguments: list[str]) -> str:
-    """What the command says inside this process; starting another takes seconds."""
+    """Standard output of a command in this process; starting another takes seconds."""
     return commands.printed(*arguments)
 
 

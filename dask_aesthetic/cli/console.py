@@ -93,6 +93,7 @@ class Progress(logging.Handler):
     def print(self, text: str) -> None:
         """Print a line above the bar."""
         tqdm.write(text, file=sys.stderr)
+        sys.stderr.flush()  # A pipe shows the line at once.
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a warning of the job, on a quiet run too."""

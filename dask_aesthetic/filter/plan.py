@@ -1,4 +1,4 @@
-"""What a filtering has to write: every output, and whether an earlier run has done it."""
+"""Plan of a filter job: its outputs, and the reason to write each one that is not done."""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ def _check_single(file: File, footer: Footer) -> None:
     last = footer.metadata.row_group(groups - 1)
     ends = [_chunk_start(last.column(at)) + last.column(at).total_compressed_size for at in range(last.num_columns)]
     before = file.size - footer.length - max(ends, default=file.size)
-    if before >= 12 and file.read(before - 4, 8) == b"PAR1PAR1":
+    # Some writers repeat metadata or write indexes after the data, so the last file begins somewhat earlier.
+    begin = max(before - _FOOTER, 0)
+    if before >= 12 and b"PAR1PAR1" in file.read(begin, before + 4 - begin):
         raise InputError(
             f"expected one Parquet file in {file.path}, got several, one after another, but only the last one's "
             "rows would count: write each into a file of its own"

@@ -1,4 +1,4 @@
-"""What is refused, and what the message says at night."""
+"""Refused arguments and their messages."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ BINARY = [pa.binary(), pa.large_binary(), pa.binary(3072)]
 
 
 def follow(call: str, frame):
-    """What the message's own code gives."""
+    """Result of the code in the message."""
     return eval(call, {"frame": frame, "np": np})  # noqa: S307
 
 

@@ -1,1 +1,1 @@
-"""What several tests use: frames, files and commands by name."""
+"""Frames, files, servers and commands that several tests use."""

@@ -91,7 +91,7 @@ def write_models(folder: Path) -> list[str]:
 
 
 def finished(arguments: list[str]) -> str:
-    """What the command says, in a process of its own."""
+    """Standard output of the command in a process of its own."""
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=3600, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -132,7 +132,7 @@ def run(
 
 
 def check_loose(folder: Path, arguments: list[str], finished: Callable[[list[str]], str]) -> None:
-    """The same images as files of their own get the same scores."""
+    """Check that the same images in files of their own get the same scores."""
     for path in (folder / "in").glob("*.tar"):
         (folder / "files" / path.stem).mkdir(parents=True)
         for name, data in content(path).items():

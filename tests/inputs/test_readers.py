@@ -32,8 +32,9 @@ def test_suffixes_match_in_any_case(tmp_path, vectors):
     (tmp_path / "npz/a.npz").rename(tmp_path / "npz/a.NPZ")
     pq.write_table(metadata_table(0, 300), tmp_path / "npz/a.PARQUET")
     assert len(read_datacomp(tmp_path / "npz").compute()) == 300
-    columns.frame(vectors, "list").to_parquet(tmp_path / "parquet/x.PARQUET")
-    columns.frame(vectors, "list").to_parquet(tmp_path / "parquet/y.Parquet")
+    for name in ("x.PARQUET", "y.Parquet"):
+        table = metadata_table(0, 300).append_column("image_embedding", columns.array(vectors, "list"))
+        pq.write_table(table, tmp_path / "parquet" / name)
     assert len(read_and_score(tmp_path / "parquet").compute()) == 600
     assert len(read_frame(tmp_path / "parquet").compute()) == 600
     shutil.copy(tmp_path / "parquet/x.PARQUET", tmp_path / "parquet/x.parquet")

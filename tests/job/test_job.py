@@ -38,7 +38,7 @@ def command(*arguments: object) -> tuple[int, str]:
 
 
 def here(*arguments: object) -> str:
-    """What the command said, once it has done well."""
+    """Standard output of a successful command."""
     return commands.printed("score", *arguments)
 
 

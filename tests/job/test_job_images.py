@@ -51,7 +51,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def options(weights) -> dict:
-    """What makes scores of images with the small model."""
+    """Arguments that score images with the small model."""
     return {**image_files.scoring(weights), "threshold": CUT}
 
 

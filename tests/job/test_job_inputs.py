@@ -126,7 +126,7 @@ def job(source: str, output: str, options: dict, threads: int = 2) -> None:
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """What a job has written, without what tells where from."""
+    """Files that a job wrote, without those that name their source."""
     return {name: data for name, data in chaos.content(folder).items() if not name.startswith(("_SUCCESS", "_dask"))}
 
 
