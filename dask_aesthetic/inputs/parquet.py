@@ -65,11 +65,10 @@ def read_footer(file: File) -> Footer:
 def _check_single(file: File, footer: Footer) -> None:
     """Raise InputError for concatenated files: the last footer's offsets would point into the first file."""
     groups = footer.metadata.num_row_groups
-    if not groups:
-        return
-    last = footer.metadata.row_group(groups - 1)
-    ends = [_chunk_start(last.column(at)) + last.column(at).total_compressed_size for at in range(last.num_columns)]
-    before = file.size - footer.length - max(ends, default=file.size)
+    last = footer.metadata.row_group(groups - 1) if groups else None
+    chunks = [last.column(at) for at in range(last.num_columns)] if last is not None else []
+    end = max((_chunk_start(chunk) + chunk.total_compressed_size for chunk in chunks), default=len(b"PAR1"))
+    before = file.size - footer.length - end
     # Some writers repeat metadata or write indexes after the data, so the last file begins somewhat earlier.
     begin = max(before - _FOOTER, 0)
     if before >= 12 and b"PAR1PAR1" in file.read(begin, before + 4 - begin):

@@ -178,13 +178,16 @@ def test_scores_round_trip_through_parquet(parquet, tmp_path):
     assert back["aesthetic_score"].tolist() == scored["aesthetic_score"].compute().tolist()
 
 
+@pytest.mark.parametrize("last", [150, 1, 0])
+@pytest.mark.parametrize("index", [False, True])
 @pytest.mark.parametrize("compression", ["none", "snappy"])
-def test_concatenated_parquet_files_are_refused(tmp_path, vectors, compression):
+def test_concatenated_parquet_files_are_refused(tmp_path, vectors, compression, index, last):
     parts = []
-    for at, rows in enumerate((vectors[:150], vectors[150:])):
-        keys = [f"{at}-{row:03d}" for row in range(150)]
+    for at, rows in enumerate((vectors[:150], vectors[150 : 150 + last])):
+        keys = pa.array([f"{at}-{row:03d}" for row in range(len(rows))], pa.string())
         part = pa.table({"key": keys, "image_embedding": columns.array(rows, "list")})
-        pq.write_table(part, tmp_path / "part", use_dictionary=False, compression=compression)
+        options = {"use_dictionary": False, "compression": compression, "write_page_index": index}
+        pq.write_table(part, tmp_path / "part", **options)
         parts.append((tmp_path / "part").read_bytes())
     (tmp_path / "both.parquet").write_bytes(b"".join(parts))
     with pytest.raises(InputError, match=r"one Parquet file in .*both\.parquet, got several, one after another"):
