@@ -21,6 +21,7 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 # zipfile raises RuntimeError for encryption and for unknown compressions.
 _DAMAGED = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _PARSING = Lock()  # numpy parses headers by `ast`, which is not thread-safe before Python 3.12.
+_END_RECORD = 22  # Bytes at the end of a zip file before its comment.
 _LOCAL_HEADER = 30  # Bytes before the name of a zip member; they end with the lengths of name and extra field.
 
 
@@ -155,6 +156,7 @@ def open_matrix(file: File, key: str | None = None) -> Matrix:
             stream.seek(0)
             return _parse_header(file, None, stream, size, 0, None)
         with zipfile.ZipFile(stream) as archive:
+            _check_whole(file, stream, archive)
             names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
             if key not in names:
                 raise InputError(f"expected a matrix {key!r} in {file.path}, got {', '.join(names) or 'none'}")
@@ -196,6 +198,17 @@ def _parse_header(
         )
     offset = begin + head if compressed_size is None else begin
     return Matrix(file, key, shape[0], shape[1], dtype.name, fortran, offset, compressed_size)
+
+
+def _check_whole(file: File, stream: IO[bytes], archive: zipfile.ZipFile) -> None:
+    """Raise InputError for bytes before or after an archive, such as a second one, which zipfile skips."""
+    begin = min((info.header_offset for info in archive.infolist()), default=0)
+    stream.seek(-(_END_RECORD + len(archive.comment)), io.SEEK_END)
+    if begin or stream.read(4) != b"PK\x05\x06":
+        raise InputError(
+            f"expected one .npz file in {file.path}, got more bytes before or after it, as several files one after "
+            "another leave: write each into a file of its own"
+        )
 
 
 def _member_offset(stream: IO[bytes], info: zipfile.ZipInfo) -> int:

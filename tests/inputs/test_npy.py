@@ -92,6 +92,20 @@ def test_two_matrices_of_one_name_are_refused(tmp_path, vectors):
         read_matrix(tmp_path / "twice.npz")
 
 
+@pytest.mark.parametrize("make", [np.savez, np.savez_compressed])
+def test_npz_files_one_after_another_are_refused(tmp_path, vectors, make):
+    make(tmp_path / "a.npz", l14_img=vectors[:100])
+    np.save(tmp_path / "b.npy", vectors[:2])
+    whole, matrix = (tmp_path / "a.npz").read_bytes(), (tmp_path / "b.npy").read_bytes()
+    for data in (whole + whole, matrix + whole, whole + matrix):
+        (tmp_path / "both.npz").write_bytes(data)
+        with pytest.raises(InputError, match=r"one \.npz file in .*both\.npz, got more bytes before or after it"):
+            read_matrix(tmp_path / "both.npz")
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.comment = b"made by hand"
+    assert len(read_matrix(tmp_path / "a.npz")) == 100
+
+
 def read_matrix(path):
     matrix = open_matrix(local_file(str(path)), "l14_img")
     return matrix.read(0, matrix.rows)
