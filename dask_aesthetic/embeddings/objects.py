@@ -94,6 +94,8 @@ def _stack_uniform(values: np.ndarray, width: int) -> np.ndarray | None:
 
 
 _DTYPES = [np.dtype(name).str for name in ("f2", "f4", "f8")]
+# Values that numpy turns into floats: the text of a number, a complex number's real part, ticks of a clock.
+_NO_FLOATS = (str, bytes, complex, np.complexfloating, np.datetime64, np.timedelta64)
 _NOTHING = np.empty(0, dtype=np.float32)
 _NO_VECTOR = np.empty((1, 1), dtype=np.float32)
 
@@ -137,6 +139,8 @@ def _of_array(value: Any) -> Row:
 
 def _of_values(values: Any) -> Row:
     """Row of a list, a tuple or an array of Python floats."""
+    if any(issubclass(kind, _NO_FLOATS) for kind in set(map(type, values))):
+        return _NO_VECTOR, None
     try:
         # None becomes NaN, so only a row of NaN alone needs a search for nulls.
         vector = np.asarray(values, dtype=np.float64)
