@@ -30,6 +30,7 @@ __all__ = [
     "format_source",
     "sibling",
     "files_with_suffix",
+    "refuse_repeated",
 ]
 _HIDDEN = "."  # Prefix of files that operating systems, editors and unfinished jobs leave.
 _UNDERSCORE = "_"  # Prefix of files that other programs write beside data; but cameras use it for images, too.
@@ -126,7 +127,7 @@ def files_with_suffix(found: Iterable[ListedFile], suffix: str, source: Source) 
     Raises
     ------
     InputError
-        No file has the suffix, or two have the same name.
+        No file has the suffix, two have the same name, or the source holds one twice.
     """
     by_name: dict[str, File] = {}
     for one in sorted(found, key=lambda one: one.name):
@@ -140,7 +141,22 @@ def files_with_suffix(found: Iterable[ListedFile], suffix: str, source: Source) 
     if not by_name:
         kind = _KINDS.get(suffix, suffix)
         raise InputError(f"expected {kind} files (*{suffix}) in {format_source(source)}, got none")
+    refuse_repeated(by_name.values(), source)
     return sorted(((file, name) for name, file in by_name.items()), key=lambda pair: pair[1])
+
+
+def refuse_repeated(files: Iterable[File], source: Source) -> None:
+    """Refuse a source that holds a file twice, as a folder and a folder inside it do: its rows would count twice.
+
+    Raises
+    ------
+    InputError
+    """
+    seen: set[str] = set()
+    for file in files:
+        if file.path in seen:
+            raise InputError(f"expected each file once, got {file.path} twice in {format_source(source)}: name it once")
+        seen.add(file.path)
 
 
 def match_suffix(name: str, suffixes: Iterable[str]) -> str:

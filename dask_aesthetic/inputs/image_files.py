@@ -15,7 +15,7 @@ from dask_aesthetic.errors import InputError
 from dask_aesthetic.images import image_suffixes
 from dask_aesthetic.inputs import split
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import ListedFile, Source, format_source, match_suffix
+from dask_aesthetic.inputs.files import ListedFile, Source, format_source, match_suffix, refuse_repeated
 from dask_aesthetic.inputs.partitions import split_evenly
 from dask_aesthetic.inputs.shards import Batches, Shard, combine_digests
 
@@ -61,7 +61,7 @@ def find_image_files(found: Iterable[ListedFile], source: Source, rows_per_shard
     Raises
     ------
     InputError
-        No image files exist.
+        No image files exist, or the source holds one twice.
     """
     folders: dict[str, list[File]] = {}
     suffixes = image_suffixes()
@@ -71,6 +71,7 @@ def find_image_files(found: Iterable[ListedFile], source: Source, rows_per_shard
             folders.setdefault(_TOP if folder == "." else folder, []).append(one.file)
     if not folders:
         raise InputError(f"expected image files ({', '.join(image_suffixes())}) in {format_source(source)}, got none")
+    refuse_repeated((file for files in folders.values() for file in files), source)
     schema = pa.schema({PATH: pa.string()})
     return [
         ImageFilesShard(name, stop - start, start, schema, tuple(folders[folder][start:stop]))

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.file import File
-from dask_aesthetic.inputs.files import ListedFile, Source, format_source, match_suffix, sibling
+from dask_aesthetic.inputs.files import ListedFile, Source, format_source, match_suffix, refuse_repeated, sibling
 from dask_aesthetic.inputs.layouts import inspect_all
 from dask_aesthetic.inputs.samples import unsafe_reason
 from dask_aesthetic.inputs.tar import check_tar
@@ -43,7 +43,7 @@ def find_tars(found: Iterable[ListedFile], source: Source, metadata: bool = True
     Raises
     ------
     InputError
-        No tars exist, two have the same name, or files are not tars.
+        No tars exist, two have the same name, the source holds one twice, or files are not tars.
     """
     by_name: dict[str, File] = {}
     for one in sorted(found, key=lambda one: one.name):
@@ -58,6 +58,7 @@ def find_tars(found: Iterable[ListedFile], source: Source, metadata: bool = True
         by_name[name] = one.file
     if not by_name:
         raise InputError(f"expected tars ({', '.join(SUFFIXES)}) in {format_source(source)}, got none")
+    refuse_repeated(by_name.values(), source)
 
     def open_named(name: str) -> Tar:
         file = by_name[name]

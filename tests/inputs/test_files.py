@@ -134,6 +134,11 @@ def test_a_list_of_sources_makes_one_sorted_list(tree):
         find_files([f"{tree.url}/lang=en", f"{tree.url}/lang=fr"], ".parquet", tree.options)
 
 
+def test_a_file_that_two_paths_of_a_list_hold_is_refused(tree):
+    with pytest.raises(InputError, match=r"each file once, got .*lang=en/0\.parquet twice in .*: name it once"):
+        find_files([f"{tree.url}/lang=en", tree.url], ".parquet", tree.options)
+
+
 def test_a_file_that_is_named_needs_no_suffix(tree):
     assert names(tree.find("/notes.txt")) == ["notes.txt"]
     assert names(tree.find("/n*.txt")) == ["notes.txt"]

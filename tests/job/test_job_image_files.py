@@ -20,6 +20,7 @@ from helpers import chaos
 pytest.importorskip("open_clip", reason="needs open_clip: pip install 'dask-aesthetic[embed]'")
 
 from dask_aesthetic import InputError, score_dataset
+from dask_aesthetic.inputs.image_shards import find_image_shards
 from dask_aesthetic.job import plan_dataset
 from dask_aesthetic.job.score_shard import score_shard
 from helpers import image_files
@@ -64,6 +65,14 @@ def written(output: Path) -> pd.DataFrame:
     return pa.concat_tables(
         [pq.read_table(path) for path in sorted(output.rglob("*.parquet")) if path.is_file()]
     ).to_pandas()
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.tar"])
+def test_an_image_or_tar_that_two_paths_hold_is_refused(tmp_path, name):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=r"expected each file once, got .* twice"):
+        find_image_shards([tmp_path, tmp_path / "b"])
 
 
 def test_every_picture_is_a_row_and_every_folder_a_shard(folder, score, options, tmp_path):
