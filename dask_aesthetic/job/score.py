@@ -366,7 +366,8 @@ def _passthrough_schema(
     chosen = parquet.choose_columns(schemas[0], columns, embedding_column)
     added = {**spec.added, "status_column": STATUS_COLUMN}
     # Readers find a row by these columns, and the output's folders repeat the input's.
-    refuse_replacing([*shards[0].location_columns, *shards[0].partitions], added, replace_columns=False)
+    folders = {name for shard in shards for name in shard.partitions}
+    refuse_replacing([*shards[0].location_columns, *folders], added, replace_columns=False)
     refuse_replacing(chosen, added, replace_columns)
     left_out = [*added.values(), *(shards[0].partitions if columns == "all" else ())]
     names = [name for name in dict.fromkeys([*shards[0].location_columns, *chosen]) if name not in left_out]

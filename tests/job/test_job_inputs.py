@@ -290,6 +290,9 @@ def test_a_score_takes_the_name_of_no_id_place_folder_or_status(tmp_path, vector
     shutil.move(source, tmp_path / "hive/keep=1")
     with pytest.raises(ColumnError, match="keep_column='keep' to be a new column"):
         score_dataset(tmp_path / "hive", tmp_path / "out", replace_columns=True)
+    shutil.copy(tmp_path / "hive/keep=1/0.parquet", tmp_path / "hive/0.parquet")  # In no such folder, and first.
+    with pytest.raises(ColumnError, match="keep_column='keep' to be a new column"):
+        score_dataset(tmp_path / "hive", tmp_path / "out")
     score_dataset(tmp_path / "hive", tmp_path / "out", keep_column="kept")
 
 
