@@ -5,6 +5,7 @@ from __future__ import annotations
 EMBEDDING_COLUMN, SCORE_COLUMN, KEEP_COLUMN = "image_embedding", "aesthetic_score", "keep"
 CAPTION_COLUMN = "caption"
 IMAGE_COLUMN, IMAGE_STATUS_COLUMN = "image", "image_status"
+MATRIX_KEY = "l14_img"  # In DataComp's .npz files.
 
 PREDICTOR = "laion-v2"
 MODEL, PRETRAINED = "ViT-L-14-quickgelu", "openai"  # The encoder, as open_clip names it.

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dask_aesthetic.defaults import IMAGES_PER_SHARD, PREDICTOR, ROWS_PER_SHARD, STYLES
+from dask_aesthetic.defaults import IMAGES_PER_SHARD, MATRIX_KEY, PREDICTOR, ROWS_PER_SHARD, STYLES
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.inputs import parquet
 from dask_aesthetic.inputs.files import ListedFile, list_files, skipped_files
 from dask_aesthetic.inputs.image_shards import find_image_shards
 from dask_aesthetic.inputs.layouts import text_matrices
 from dask_aesthetic.inputs.pairs import LOCATION
-from dask_aesthetic.inputs.shards import Shard, find_shards
+from dask_aesthetic.inputs.shards import MatrixShard, Shard, find_shards
 from dask_aesthetic.job.executors import ClusterExecutor, Executor, ThreadExecutor
 from dask_aesthetic.job.first_rows import check_first_rows, refuse_other_widths
 from dask_aesthetic.job.image_scoring import ImageOptions, ImageSettings
@@ -45,7 +45,7 @@ def score_dataset(
     progress: Callable[[ShardMarker], None] | None = None,
     format: str = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
-    matrix_key: str = "l14_img",
+    matrix_key: str = MATRIX_KEY,
     predictor: Any = PREDICTOR,
     threshold: float | str | Threshold = "standard",
     scale: str = "raw",
@@ -220,7 +220,7 @@ def plan_dataset(
     *,
     format: str = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
-    matrix_key: str = "l14_img",
+    matrix_key: str = MATRIX_KEY,
     predictor: Any = PREDICTOR,
     threshold: float | str | Threshold = "standard",
     scale: str = "raw",
@@ -311,10 +311,12 @@ def plan_dataset(
     if embed_spec:
         weights = embed_spec.encoder.weights()
         settings: ScoreSettings = ImageSettings(
-            spec, embedding_column, passthrough, keep_only, rows_per_shard, images.column, embed_spec, weights
+            spec, embedding_column, passthrough, keep_only, rows_per_shard, None, images.column, embed_spec, weights
         )
     else:
-        settings = ScoreSettings(spec, embedding_column, passthrough, keep_only, rows_per_shard)
+        key = shards[0].pair.matrix.key if isinstance(shards[0], MatrixShard) else None
+        key = None if key == MATRIX_KEY else key
+        settings = ScoreSettings(spec, embedding_column, passthrough, keep_only, rows_per_shard, key)
         if not allow_unusable:
             refuse_other_widths(shards, spec.predictor, embedding_column)
         caution = check_first_rows(shards, spec.predictor, embedding_column, allow_unusable)

@@ -35,6 +35,8 @@ class ScoreSettings:
         Write only the rows to keep.
     rows_per_shard : int
         Larger files are split into shards, which are named after the parts.
+    matrix_key : str or None
+        Matrix in .npz files, if it is another than DataComp's own.
     statuses : tuple of str
         By their codes.
     harmless : frozenset of str
@@ -55,6 +57,7 @@ class ScoreSettings:
     passthrough: pa.Schema
     keep_only: bool
     rows_per_shard: int
+    matrix_key: str | None
 
     @property
     def column(self) -> str:
@@ -133,6 +136,7 @@ class ScoreSettings:
             "keep_column": spec.keep_column,
             "keep_only": self.keep_only,
             "rows_per_shard": self.rows_per_shard,
+            **({"matrix_key": self.matrix_key} if self.matrix_key is not None else {}),
         }
 
     @property

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dask_aesthetic import score_dataset
-from dask_aesthetic.errors import ColumnError
+from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.job import plan_dataset
 from dask_aesthetic.job.store import Store
 from helpers import chaos, columns, commands
@@ -294,6 +294,19 @@ def test_a_score_takes_the_name_of_no_id_place_folder_or_status(tmp_path, vector
     with pytest.raises(ColumnError, match="keep_column='keep' to be a new column"):
         score_dataset(tmp_path / "hive", tmp_path / "out")
     score_dataset(tmp_path / "hive", tmp_path / "out", keep_column="kept")
+
+
+def test_a_job_does_not_resume_with_another_matrix(tmp_path, vectors):
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in/0.npz", l14_img=vectors, other=vectors[::-1])
+    pq.write_table(pa.table({"key": [f"k{at}" for at in range(300)]}), tmp_path / "in/0.parquet")
+    score_dataset(tmp_path / "in", tmp_path / "out")
+    assert plan_dataset(tmp_path / "in", tmp_path / "out", matrix_key="l14_img").finished
+    with pytest.raises(InputError, match="others: matrix_key was None and now is 'other'"):
+        score_dataset(tmp_path / "in", tmp_path / "out", matrix_key="other")
+    score_dataset(tmp_path / "in", tmp_path / "out", matrix_key="other", overwrite=True)
+    score_dataset(tmp_path / "in", tmp_path / "fresh", matrix_key="other")
+    assert (tmp_path / "out/0.parquet").read_bytes() == (tmp_path / "fresh/0.parquet").read_bytes()
 
 
 def test_suffixes_of_files_are_taken_in_any_case(tmp_path, vectors):
