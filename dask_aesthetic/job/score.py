@@ -304,6 +304,8 @@ def plan_dataset(
             found=found,
         )
     notes = _left_out(found, shards)
+    if isinstance(columns, str):
+        notes += _other_columns(shards, columns, embedding_column)
     store = Store.of(output, storage_options if output_options is None else output_options)
     refuse_overlap(source, [file for shard in shards for file in shard.files], store)
     dtype = pa.list_(pa.float32()) if embed_spec else None
@@ -337,9 +339,22 @@ def _left_out(found: Sequence[ListedFile], shards: Sequence[Shard]) -> list[str]
     notes = []
     if texts:
         notes.append(f"left out: {_named(texts)}, embeddings of texts by their names, beside those of images")
+    if any("_delta_log" in one.name.split("/")[:-1] for one in found):
+        notes.append("a Delta table's log is not read: rows that the table has removed or replaced are scored, too")
     if others:
         notes.append(f"not read: {_named(others)}, of other kinds or with an underscore first")
     return notes
+
+
+def _other_columns(shards: Sequence[Shard], columns: str, embedding_column: str) -> list[str]:
+    """A caution about columns of later files that the first one lacks, which do not pass through."""
+    first = set(shards[0].schema.names)
+    others = dict.fromkeys(name for shard in shards for name in shard.schema.names if name not in first)
+    lost = pa.schema([(name, pa.null()) for name in others])
+    names = parquet.choose_columns(lost, columns, embedding_column) if columns in ("all", "ids") else []
+    if not names:
+        return []
+    return [f"left out: columns {', '.join(map(repr, names[:SHOWN]))}, which shard {shards[0].name} does not have"]
 
 
 def _named(names: Sequence[str]) -> str:

@@ -309,6 +309,30 @@ def test_a_job_does_not_resume_with_another_matrix(tmp_path, vectors):
     assert (tmp_path / "out/0.parquet").read_bytes() == (tmp_path / "fresh/0.parquet").read_bytes()
 
 
+def test_columns_that_only_later_files_have_are_named(tmp_path, vectors):
+    source = tmp_path / "in"
+    source.mkdir()
+    for at, more in enumerate([{}, {"url": ["u"] * 300, "words": list(range(300))}]):
+        table = {"key": [f"k{row}" for row in range(300)], **more, "image_embedding": columns.array(vectors, "list")}
+        pq.write_table(pa.table(table), source / f"{at}.parquet")
+    for chosen, names in (("all", "'url', 'words'"), ("ids", "'url'")):
+        caution = f"left out: columns {names}, which shard 0 does not have"
+        assert caution in plan_dataset(source, tmp_path / "out", columns=chosen).notes
+    for of, chosen in ((source, ["key"]), (source / "1.parquet", "all")):
+        assert "left out" not in str(plan_dataset(of, tmp_path / "out", columns=chosen).notes)
+
+
+def test_a_delta_table_is_cautioned_of(tmp_path, vectors):
+    source = tmp_path / "in"
+    source.mkdir()
+    columns.frame(vectors, "list").to_parquet(source / "part-0.parquet")
+    assert "Delta" not in str(plan_dataset(source, tmp_path / "out").notes)
+    (source / "_delta_log").mkdir()
+    (source / "_delta_log/00000000000000000000.json").write_text("{}")
+    caution = "a Delta table's log is not read: rows that the table has removed or replaced are scored, too"
+    assert caution in plan_dataset(source, tmp_path / "out").notes
+
+
 def test_suffixes_of_files_are_taken_in_any_case(tmp_path, vectors):
     metadata = pa.table({"key": [f"k{at}" for at in range(300)]})
     for form in FORMS:
