@@ -1,4 +1,4 @@
-"""Files that appear under their names as wholes, and stay through a loss of power."""
+"""Atomic and durable file writes: a file appears complete, and survives a loss of power."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file; until it is whole and on disk, its name holds what it held before.
+    """Write a file atomically; readers see the previous file until the new one is complete and on disk.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def replace_durably(temporary: Path, target: Path) -> None:
-    """Rename a whole file over another of the same folder, both on disk before this returns."""
+    """Rename a complete file over another of the same folder; file and folder are on disk on return."""
     with temporary.open("rb") as stream:
         os.fsync(stream.fileno())
     os.replace(temporary, target)

@@ -1,4 +1,4 @@
-"""One output: copy the members of kept samples, write the scores beside them; then say that it is done."""
+"""Copying of one output: members of the kept samples into a tar, their scores into a Parquet file, then its marker."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dask_aesthetic.errors import AestheticError, InputError, JobStoppedError
-from dask_aesthetic.filter.plan import FilterMarker, FilterPlan, Part
-from dask_aesthetic.filter.scores import Piece
+from dask_aesthetic.filter.plan import FilterMarker, FilterPlan, OutputShard
+from dask_aesthetic.filter.scores import KeptSamples
 from dask_aesthetic.filter.settings import FilterSettings
 from dask_aesthetic.inputs.samples import LARGEST, Sample
 from dask_aesthetic.inputs.tar import open_tar, read_index, read_member
@@ -35,19 +35,21 @@ Outcome = FilterMarker | AestheticError
 class Copiers(ThreadExecutor):
     """Threads of this process that write output tars side by side."""
 
-    def submit(self, part: Any, settings: Any, store: Store, allow_unusable: bool) -> Any:  # noqa: ARG002
-        return self._pool.submit(try_part, part, settings, store, self._stopped.is_set)
+    def submit(self, shard: Any, settings: Any, store: Store, allow_unusable: bool) -> Any:  # noqa: ARG002
+        return self._pool.submit(try_output, shard, settings, store, self._stopped.is_set)
 
 
-def try_part(part: Part, settings: FilterSettings, store: Store, stopped: Callable[[], bool]) -> Outcome:
-    """Result of `copy_part`, or its AestheticError as a value."""
+def try_output(shard: OutputShard, settings: FilterSettings, store: Store, stopped: Callable[[], bool]) -> Outcome:
+    """Result of `copy_output`, or its AestheticError as a value."""
     try:
-        return copy_part(part, settings, store, stopped)
+        return copy_output(shard, settings, store, stopped)
     except AestheticError as error:
         return error
 
 
-def copy_part(part: Part, settings: FilterSettings, store: Store, stopped: Callable[[], bool]) -> FilterMarker:
+def copy_output(
+    shard: OutputShard, settings: FilterSettings, store: Store, stopped: Callable[[], bool]
+) -> FilterMarker:
     """Marker of an output tar after the tar, its Parquet file and the marker itself are written.
 
     Raises
@@ -57,48 +59,50 @@ def copy_part(part: Part, settings: FilterSettings, store: Store, stopped: Calla
     JobStoppedError
         `stopped` says so; nothing is left behind.
     """
-    done = _done(part, settings, store)
+    done = _done(shard, settings, store)
     if done is not None:
         return done
-    tar, table = FilterPlan.outputs(part.name)
+    tar, table = FilterPlan.outputs(shard.name)
     with store.temporary(table) as table_path, store.temporary(tar) as tar_path:
-        notes = _write_table(table_path, part, settings)
-        members, unchanged = _write_tar(tar_path, part, settings, stopped)
-        done = _done(part, settings, store)
-        if done is not None:  # Meanwhile, by a thread that was given up too early.
+        notes = _write_table(table_path, shard, settings)
+        members, unchanged = _write_tar(tar_path, shard, settings, stopped)
+        done = _done(shard, settings, store)
+        if done is not None:  # Meanwhile, by another task of the same output.
             return done
         written = {table: store.place(table_path, table), tar: store.place(tar_path, tar)}
     marker = FilterMarker(
-        shard=part.name,
+        shard=shard.name,
         settings=settings.fingerprint,
-        inputs=part.inputs,
-        content=part.content,
-        rows=part.rows,
+        inputs=shard.inputs,
+        content=shard.content,
+        rows=shard.rows,
         members=members,
         output=written,
         notes=dict(+Counter({"json_unchanged": unchanged, "duplicate_row": notes})),
     )
-    store.write(marker_name(part.name), json.dumps(asdict(marker), sort_keys=True).encode())
+    store.write(marker_name(shard.name), json.dumps(asdict(marker), sort_keys=True).encode())
     return marker
 
 
-def _done(part: Part, settings: FilterSettings, store: Store) -> FilterMarker | None:
-    marker = read_marker(store, part.name, FilterMarker)
-    return marker if marker is not None and marker.made_from(part, settings) else None
+def _done(shard: OutputShard, settings: FilterSettings, store: Store) -> FilterMarker | None:
+    marker = read_marker(store, shard.name, FilterMarker)
+    return marker if marker is not None and marker.made_from(shard, settings) else None
 
 
-def _write_tar(path: Path, part: Part, settings: FilterSettings, stopped: Callable[[], bool]) -> tuple[int, int]:
+def _write_tar(
+    path: Path, shard: OutputShard, settings: FilterSettings, stopped: Callable[[], bool]
+) -> tuple[int, int]:
     """Number of members after they are copied, and of JSON sidecars that take no score."""
     members = unchanged = 0
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, encoding="utf-8") as output:
-        for piece in part.pieces:
-            samples = {sample.key: sample for sample in read_index(piece.tar.file).samples}
-            with open_tar(piece.tar.file) as stream:
-                for key, score in zip(piece.keys.to_pylist(), piece.scores, strict=True):
+        for kept in shard.kept_samples:
+            samples = {sample.key: sample for sample in read_index(kept.tar.file).samples}
+            with open_tar(kept.tar.file) as stream:
+                for key, score in zip(kept.keys.to_pylist(), kept.scores, strict=True):
                     if stopped():
                         raise JobStoppedError
                     if key not in samples:
-                        raise InputError(f"expected sample {key!r} in {piece.tar.file.path}, got none: it has changed")
+                        raise InputError(f"expected sample {key!r} in {kept.tar.file.path}, got none: it has changed")
                     its, left = _copy(output, stream, samples[key], settings, score)
                     members, unchanged = members + its, unchanged + left
     return members, unchanged
@@ -131,9 +135,8 @@ def _header(member: TarInfo, **changes: Any) -> TarInfo:
     """Header of a regular file with the member's name, size, time, owner and permissions."""
     header = copy(member)
     header.type, header.linkname, header.mode = tarfile.REGTYPE, "", member.mode & 0o777
-    header.mtime = (
-        member.mtime if math.isfinite(member.mtime) else 0
-    )  # tarfile reads infinite times, and cannot write them.
+    # tarfile reads infinite times, and cannot write them.
+    header.mtime = member.mtime if math.isfinite(member.mtime) else 0
     for name, value in changes.items():
         setattr(header, name, value)
     return header
@@ -161,25 +164,25 @@ def _as_json(score: np.float32) -> float | None:
     return float(str(score)) if math.isfinite(score) else None
 
 
-def _write_table(path: Path, part: Part, settings: FilterSettings) -> int:
+def _write_table(path: Path, shard: OutputShard, settings: FilterSettings) -> int:
     """Number of keys with several rows of metadata, after keys, metadata and scores are written in the tar's order."""
     repeated = 0
     with pq.ParquetWriter(path, settings.schema) as output:
-        for piece in part.pieces:
-            table, several = _table(piece, settings)
+        for kept in shard.kept_samples:
+            table, several = _table(kept, settings)
             output.write_table(table)
             repeated += several
     return repeated
 
 
-def _table(piece: Piece, settings: FilterSettings) -> tuple[pa.Table, int]:
+def _table(kept: KeptSamples, settings: FilterSettings) -> tuple[pa.Table, int]:
     passthrough, repeated = settings.passthrough, 0
-    if piece.tar.metadata is None:
-        columns = [pa.nulls(len(piece), field.type) for field in passthrough]
+    if kept.tar.metadata is None:
+        columns = [pa.nulls(len(kept), field.type) for field in passthrough]
     else:
-        joined, several, _ = join(piece.tar.metadata, passthrough, piece.keys, piece.keys)
+        joined, several, _ = join(kept.tar.metadata, passthrough, kept.keys, kept.keys)
         columns, repeated = joined.columns, len(several)
-    scores = pa.array(piece.scores, mask=~np.isfinite(piece.scores))
-    source = pa.repeat(pa.scalar(piece.tar.name), len(piece))
-    keep = pa.repeat(pa.scalar(True), len(piece))
-    return pa.table([piece.keys, *columns, source, scores, keep], schema=settings.schema), repeated
+    scores = pa.array(kept.scores, mask=~np.isfinite(kept.scores))
+    source = pa.repeat(pa.scalar(kept.tar.name), len(kept))
+    keep = pa.repeat(pa.scalar(True), len(kept))
+    return pa.table([kept.keys, *columns, source, scores, keep], schema=settings.schema), repeated

@@ -9,45 +9,45 @@ from typing import Any
 
 import xxhash
 
-from dask_aesthetic.filter.scores import Counts, Piece
+from dask_aesthetic.filter.scores import Counts, KeptSamples
 from dask_aesthetic.filter.settings import SCHEMA_VERSION, FilterSettings
 from dask_aesthetic.job.job_plan import NEW, JobPlan, PreviousRun
 from dask_aesthetic.job.store import Store
 
 
 @dataclass(frozen=True)
-class Part:
+class OutputShard:
     """Output of a filter job: a tar and the Parquet file beside it.
 
     Attributes
     ----------
     name : str
-    pieces : tuple of Piece
+    kept_samples : tuple of KeptSamples
         Its samples, in this order.
     """
 
     name: str
-    pieces: tuple[Piece, ...]
+    kept_samples: tuple[KeptSamples, ...]
 
     @property
     def rows(self) -> int:
         """Number of samples."""
-        return sum(map(len, self.pieces))
+        return sum(map(len, self.kept_samples))
 
     @property
     def inputs(self) -> list[list[Any]]:
         """Size and version of each file that it is made from."""
-        files = [file for piece in self.pieces for file in (piece.tar.file, piece.tar.metadata) if file is not None]
+        files = [file for kept in self.kept_samples for file in (kept.tar.file, kept.tar.metadata) if file is not None]
         return [[file.size, file.version] for file in files]
 
     @property
     def content(self) -> str:
         """xxh3_128, in hexadecimal, of the kept keys and scores of each tar."""
         state = xxhash.xxh3_128()
-        for piece in self.pieces:
-            keys = json.dumps([piece.tar.name, piece.tar.metadata is not None, piece.keys.to_pylist()])
+        for kept in self.kept_samples:
+            keys = json.dumps([kept.tar.name, kept.tar.metadata is not None, kept.keys.to_pylist()])
             state.update(keys.encode())
-            state.update(piece.scores.tobytes())
+            state.update(kept.scores.tobytes())
         return state.hexdigest()
 
 
@@ -63,7 +63,7 @@ class FilterMarker:
     inputs : list of [int, str]
         Size and version of each file it was made from.
     content : str
-        As `Part.content`.
+        As `OutputShard.content`.
     rows, members : int
         Number of samples and members.
     output : dict of str to dict
@@ -86,9 +86,9 @@ class FilterMarker:
         """Empty: a filter job has no failed rows."""
         return {}
 
-    def made_from(self, part: Part, settings: FilterSettings) -> bool:
+    def made_from(self, shard: OutputShard, settings: FilterSettings) -> bool:
         """Whether settings, files, keys and scores are unchanged."""
-        asked = (settings.fingerprint, part.inputs, part.content)
+        asked = (settings.fingerprint, shard.inputs, shard.content)
         return (self.settings, self.inputs, self.content) == asked
 
 
@@ -129,7 +129,7 @@ class FilterPlan(JobPlan[FilterMarker]):
 
 
 def plan_outputs(
-    parts: Sequence[Part], counts: Counts, settings: FilterSettings, store: Store, overwrite: bool
+    shards: Sequence[OutputShard], counts: Counts, settings: FilterSettings, store: Store, overwrite: bool
 ) -> FilterPlan:
     """Plan of a filter job, compared with a previous run.
 
@@ -140,44 +140,44 @@ def plan_outputs(
     """
     left = PreviousRun.of(store, FilterMarker)
     if not overwrite:
-        left.refuse(settings, parts, FilterPlan.outputs)
-    why = {part.name: reason for part in parts if (reason := _why(part, left, settings))}
-    done = {part.name: left.markers[part.name] for part in parts if part.name not in why}
-    return FilterPlan(settings, store, parts, done, why, left.beside(parts), counts)
+        left.refuse(settings, shards, FilterPlan.outputs)
+    why = {shard.name: reason for shard in shards if (reason := _why(shard, left, settings))}
+    done = {shard.name: left.markers[shard.name] for shard in shards if shard.name not in why}
+    return FilterPlan(settings, store, shards, done, why, left.beside(shards), counts)
 
 
-def split_outputs(pieces: Sequence[Piece], samples_per_shard: int | None) -> list[Part]:
+def split_outputs(kept_samples: Sequence[KeptSamples], samples_per_shard: int | None) -> list[OutputShard]:
     """Outputs of a filter job: one per tar, or `samples_per_shard` samples each.
 
     An output of several tars ends early before a sample whose key it already holds.
     """
     if samples_per_shard is None:
-        return [Part(piece.tar.name, (piece,)) for piece in pieces]
-    outputs: list[list[Piece]] = []
+        return [OutputShard(kept.tar.name, (kept,)) for kept in kept_samples]
+    outputs: list[list[KeptSamples]] = []
     held: set[str] = set()
-    for piece in pieces:
-        begin, keys = 0, piece.keys.to_pylist()
+    for kept in kept_samples:
+        begin, keys = 0, kept.keys.to_pylist()
         for at, key in enumerate(keys):
             if not outputs or len(held) == samples_per_shard or key in held:
                 if at > begin:
-                    outputs[-1].append(_slice(piece, begin, at))
+                    outputs[-1].append(_slice(kept, begin, at))
                 outputs.append([])
                 begin, held = at, set()
             held.add(key)
         if len(keys) > begin:
-            outputs[-1].append(_slice(piece, begin, len(keys)))
-    return [Part(f"{number:05d}", tuple(its)) for number, its in enumerate(outputs)]
+            outputs[-1].append(_slice(kept, begin, len(keys)))
+    return [OutputShard(f"{number:05d}", tuple(its)) for number, its in enumerate(outputs)]
 
 
-def _slice(piece: Piece, begin: int, end: int) -> Piece:
-    return Piece(piece.tar, piece.keys.slice(begin, end - begin), piece.scores[begin:end])
+def _slice(kept: KeptSamples, begin: int, end: int) -> KeptSamples:
+    return KeptSamples(kept.tar, kept.keys.slice(begin, end - begin), kept.scores[begin:end])
 
 
-def _why(part: Part, left: PreviousRun[FilterMarker], settings: FilterSettings) -> str:
+def _why(shard: OutputShard, left: PreviousRun[FilterMarker], settings: FilterSettings) -> str:
     """Reason to write an output; empty if it is done."""
-    marker = left.markers.get(part.name)
+    marker = left.markers.get(shard.name)
     if marker is None:
         return NEW
     if marker.settings != settings.fingerprint:
         return "settings changed"
-    return left.why_write(marker.output) if marker.made_from(part, settings) else "input changed"
+    return left.why_write(marker.output) if marker.made_from(shard, settings) else "input changed"

@@ -22,7 +22,7 @@ _SHOWN = 3  # Keys named in an error.
 
 
 @dataclass(frozen=True)
-class Piece:
+class KeptSamples:
     """Kept samples of a tar, in its order.
 
     Attributes
@@ -108,14 +108,14 @@ class _JoinedTar:
 
 
 def score_table(frame: Any, score_column: str, keep_column: str, threshold: float | None) -> pa.Table:
-    """The columns shard (where there is one), key, score and keep of a frame that holds its rows, or a table.
+    """Table of the columns shard (if there is one), key, score and keep of scored rows.
 
     Parameters
     ----------
     frame : pandas.DataFrame, cudf.DataFrame or pyarrow.Table
     score_column, keep_column : str
     threshold : float or None
-        The lowest score kept; what `keep_column` says if None.
+        Lowest score to keep; None to keep by `keep_column`.
     """
     names = [SHARD, KEY] if SHARD in _names(frame) else [KEY]
     asked = [*names, score_column, *([keep_column] if threshold is None else [])]
@@ -140,7 +140,7 @@ def score_table(frame: Any, score_column: str, keep_column: str, threshold: floa
     return pa.table({**texts, "score": scores, "keep": kept})
 
 
-def join_scores(table: pa.Table, tars: Sequence[Tar]) -> tuple[list[Piece], Counts]:
+def join_scores(table: pa.Table, tars: Sequence[Tar]) -> tuple[list[KeptSamples], Counts]:
     """Kept samples of each tar, and counts, by a join of the tars' samples with the scored rows.
 
     Raises
@@ -149,33 +149,35 @@ def join_scores(table: pa.Table, tars: Sequence[Tar]) -> tuple[list[Piece], Coun
         A tar is damaged, or a key is ambiguous.
     """
     by_shard = SHARD in table.column_names
-    parts = _by_shard(table, tars) if by_shard else {"": Scored.of(table)}
-    joined = inspect_all(tars, lambda tar: _join_tar(tar, parts[tar.name if by_shard else ""]))
-    pieces, counts = [], Counts()
-    used = {name: np.zeros(len(scored.keys), bool) for name, scored in parts.items()}
+    scored_by_tar = _by_shard(table, tars) if by_shard else {"": Scored.of(table)}
+    joined = inspect_all(tars, lambda tar: _join_tar(tar, scored_by_tar[tar.name if by_shard else ""]))
+    kept_samples, counts = [], Counts()
+    used = {name: np.zeros(len(scored.keys), bool) for name, scored in scored_by_tar.items()}
     for tar, its in zip(tars, joined, strict=True):
         name = tar.name if by_shard else ""
-        scored, found = parts[name], its.rows >= 0
+        scored, found = scored_by_tar[name], its.rows >= 0
         rows = its.rows[found]
         if used[name][rows].any():
-            twice = scored.keys[rows[used[name][rows]][0]]
+            duplicate = scored.keys[rows[used[name][rows]][0]]
             raise InputError(
-                f"expected each key in one tar, got {twice!r} in {tar.file.path} and in another: score a frame of "
+                f"expected each key in one tar, got {duplicate!r} in {tar.file.path} and in another: score a frame of "
                 "read_webdataset, whose column 'shard' keeps them apart"
             )
         used[name][rows] = True
         asked = np.zeros(len(found), bool)
         asked[found] = scored.keep[rows]
         kept = asked & its.has_unique_members
-        pieces.append(Piece(tar, pa.array(its.keys, pa.string()).filter(pa.array(kept)), scored.scores[its.rows[kept]]))
+        kept_samples.append(
+            KeptSamples(tar, pa.array(its.keys, pa.string()).filter(pa.array(kept)), scored.scores[its.rows[kept]])
+        )
         counts.samples += len(found)
         counts.kept += int(kept.sum())
         counts.unscored += int((~found).sum())
         its.faults["duplicate_member"] += int((asked & ~its.has_unique_members).sum())
         counts.left_out = dict(+(Counter(counts.left_out) + its.faults))
-    there = sum(int((scored.keep & used[name]).sum()) for name, scored in parts.items())
+    there = sum(int((scored.keep & used[name]).sum()) for name, scored in scored_by_tar.items())
     counts.missing = pc.sum(table.column("keep").cast(pa.int64()), min_count=0).as_py() - there
-    return pieces, counts
+    return kept_samples, counts
 
 
 def _join_tar(tar: Tar, scored: Scored) -> _JoinedTar:

@@ -1,4 +1,4 @@
-"""Kept samples out of tars into tars, durably."""
+"""Filtering of tars: kept samples are copied into new tars, durably."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def filter_dataset(
         Scored rows: ``key``, the score, `where`, and ``shard`` if the tars share keys, as `read_webdataset` gives it.
         Of a Dask frame only these columns are computed and held: about 50 bytes a row.
     output : str or path
-        Folder for the tars, or an fsspec URL; made if it is not there.
+        Folder for the tars, or an fsspec URL; created if it is missing.
     where : str
         Column of True and False; null is not kept.
     tars : str, path, or list of them
@@ -110,7 +110,7 @@ def filter_dataset(
     overwrite : bool
         Replace outputs of other settings, and files in the way.
     storage_options, output_options : mapping, optional
-        For fsspec, of `tars` and of `output`; the second is the first if not given.
+        fsspec options of `tars` and of `output`; the second defaults to the first.
     threads : int, optional
         Threads of this process that copy; by default one per CPU core.
     progress : callable, optional
@@ -119,7 +119,7 @@ def filter_dataset(
     Returns
     -------
     FilterSummary
-        Counts of all outputs, those of earlier runs too.
+        Counts of all outputs, those of earlier runs included.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def filter_dataset(
     ThresholdError, ArgumentError
         An argument is not usable. All of these are found before anything is written.
     JobError
-        A tar has changed meanwhile, or the disk is full. What is done stays.
+        A tar has changed meanwhile, or the disk is full. Finished outputs stay.
 
     Notes
     -----
@@ -217,15 +217,15 @@ def plan_filter(
         score_in_json,
         metadata_schema(found),
     )
-    pieces, counts = join_scores(table, found)
+    kept_samples, counts = join_scores(table, found)
     if not allow_unmatched:
         _refuse_unmatched(counts)
-    return plan_outputs(split_outputs(pieces, samples_per_shard), counts, settings, store, overwrite)
+    return plan_outputs(split_outputs(kept_samples, samples_per_shard), counts, settings, store, overwrite)
 
 
 def summary(plan: FilterPlan, markers: Mapping[str, FilterMarker]) -> FilterSummary:
     """Summary of all outputs of a plan."""
-    done = [markers[part.name] for part in plan.shards]
+    done = [markers[shard.name] for shard in plan.shards]
     notes = {name: sum(marker.notes.get(name, 0) for marker in done) for marker in done for name in marker.notes}
     counts = plan.counts
     return FilterSummary(

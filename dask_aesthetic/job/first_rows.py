@@ -50,6 +50,6 @@ def check_first_rows(
 
 
 def _lengths(lists: pa.Array) -> list[int]:
-    """The different numbers of floats in rows that are not null."""
+    """Distinct lengths of the lists that are not null."""
     storage = lists.storage if isinstance(lists, pa.ExtensionArray) else lists
     return sorted(pc.unique(pc.list_value_length(storage)).drop_null().to_pylist())

@@ -102,9 +102,9 @@ class ImageSettings(ScoreSettings):
 
     statuses: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*IMAGE_STATUSES, *SAMPLE_FAULTS)))
     # All downloads of a tar may have failed.
-    harmless: ClassVar[frozenset[str]] = frozenset(SAMPLE_FAULTS)
+    benign_statuses: ClassVar[frozenset[str]] = frozenset(SAMPLE_FAULTS)
     threads: ClassVar[int | None] = 1  # Decoder and encoder take all cores as it is.
-    patience: ClassVar[float] = 6 * 3600.0  # A CPU may embed one image per second.
+    first_timeout: ClassVar[float] = 6 * 3600.0  # A CPU may embed one image per second.
 
     @property
     def column(self) -> str:

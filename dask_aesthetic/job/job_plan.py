@@ -35,7 +35,7 @@ class JobPlan(ABC, Generic[Done]):
     ----------
     settings : ScoreSettings
     store : Store
-    shards : list of Shard or Part
+    shards : list of Shard or OutputShard
         Each has a name and a number of rows.
     done : dict of str to ShardMarker
         Markers of the shards that a previous run has done, by name.

@@ -1,4 +1,4 @@
-"""The runner of a job: submit shards, collect markers, retry lost ones, and end in order."""
+"""Runner of a job: submits shards, collects markers, retries lost shards, and stops in order."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run(
         allow_unusable=allow_unusable,
         progress=progress,
         stop=stop,
-        patience=plan.settings.patience,
+        first_timeout=plan.settings.first_timeout,
     )
     return sum((marker.summary for marker in markers.values()), JobSummary())
 
@@ -75,9 +75,9 @@ def run_plan(
     allow_unusable: bool = False,
     progress: Callable[[Any], None] | None = None,
     stop: Callable[[], bool] | None = None,
-    patience: float = 0.0,
+    first_timeout: float = 0.0,
 ) -> dict[str, Done]:
-    """Have a executor do every shard that is not done, and write the manifest; the marker of each shard by name.
+    """Markers of all shards by name, after an executor has run the ones that are not done and the manifest is written.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def run_plan(
     """
     with plan.store.owned():
         markers = dict(plan.done)
-        loop = _ShardLoop(plan, executor, markers, max_failed, allow_unusable, progress, stop, patience)
+        loop = _ShardLoop(plan, executor, markers, max_failed, allow_unusable, progress, stop, first_timeout)
         if not plan.finished:
             plan.prepare()
             try:
@@ -107,6 +107,8 @@ def run_plan(
 
 
 class _ShardLoop:
+    """Loop that submits the shards of a plan and collects their markers until all are done or have failed."""
+
     def __init__(
         self,
         plan: JobPlan[Any],
@@ -116,10 +118,10 @@ class _ShardLoop:
         allow_unusable: bool,
         progress: Callable[[Any], None] | None,
         stop: Callable[[], bool] | None,
-        patience: float,
+        first_timeout: float,
     ) -> None:
         self.plan, self.executor, self.markers = plan, executor, markers
-        self.limit, self.patience = failures_allowed(max_failed, plan.rows), patience
+        self.limit, self.first_timeout = failures_allowed(max_failed, plan.rows), first_timeout
         self.allow_unusable, self.progress, self.stop = allow_unusable, progress, stop
         self.waiting = deque((shard, 1) for shard in plan.todo)
         self.in_flight: dict[Future[Outcome], RunningTask] = {}
@@ -235,9 +237,9 @@ class _ShardLoop:
 
     def _check_stuck(self) -> None:
         now = time.monotonic()
-        patience = max(STUCK, USUAL * median(self.seconds) if self.seconds else self.patience)
+        timeout = max(STUCK, USUAL * median(self.seconds) if self.seconds else self.first_timeout)
         for task in list(self.in_flight.values()):
-            if now - task.since > max(patience, 2 * task.warned):
+            if now - task.since > max(timeout, 2 * task.warned):
                 # Its worker may hang, or the answer was lost. A speculative task scores it, or finds it done.
                 if not task.warned and task.attempt < ATTEMPTS:
                     self._submit(task.shard, task.attempt + 1)

@@ -98,9 +98,9 @@ def plan_run(
     left = PreviousRun.of(store, ShardMarker)
     if not overwrite:
         left.refuse(settings, shards, ScorePlan.outputs)
-    look = partial(_why, left=left, settings=settings, verify=verify)
+    find_reason = partial(_why, left=left, settings=settings, verify=verify)
     with ThreadPoolExecutor(32) as threads:
-        reasons = dict(zip([shard.name for shard in shards], threads.map(look, shards), strict=True))
+        reasons = dict(zip([shard.name for shard in shards], threads.map(find_reason, shards), strict=True))
     why = {name: reason for name, reason in reasons.items() if reason}
     done = {name: left.markers[name] for name in reasons if name not in why}
     return ScorePlan(settings, store, shards, done, why, left.beside(shards), notes)
@@ -114,8 +114,8 @@ def _why(shard: Shard, left: PreviousRun[ShardMarker], settings: ScoreSettings, 
     if marker.settings != settings.fingerprint:
         return "settings changed"
     # Another time stamp may be that of a copy, so the content decides.
-    look = verify or not marker.made_from(shard)
-    if look and (marker.rows != shard.rows or marker.content != content_of(shard, settings.read)):
+    compare = verify or not marker.made_from(shard)
+    if compare and (marker.rows != shard.rows or marker.content != content_of(shard, settings.read)):
         return "input changed"
     files = zip(ScorePlan.outputs(shard.name), (marker.output, marker.failures), strict=True)
     written = {name: file for name, file in files if file}

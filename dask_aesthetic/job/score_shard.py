@@ -57,7 +57,7 @@ def score_shard(
             for group in _groups(shard, settings, stopped):
                 writer.write(group)
         summary, listed = writer.summary, None
-        if not summary.scored and not allow_unusable and not settings.harmless.issuperset(summary.failed):
+        if not summary.scored and not allow_unusable and not settings.benign_statuses.issuperset(summary.failed):
             raise UnusableError(shard.name, settings.column, summary.rows, summary.failed)
         done = _done(shard, settings, store)
         if done is not None:  # Meanwhile, by another task of the same shard.

@@ -30,27 +30,27 @@ class ScoreSettings:
     spec : ScoreSpec
     embedding_column : str
     passthrough : pyarrow.Schema
-        Columns that are passthrough over.
+        Columns that pass through from the input to the output.
     keep_only : bool
         Write only the rows to keep.
     rows_per_shard : int
-        Larger files are split into shards, which are named after the parts.
+        Rows after which a file is split into shards; their names hold the number of the part.
     matrix_key : str or None
         Matrix in .npz files, if it is another than DataComp's own.
     statuses : tuple of str
         By their codes.
-    harmless : frozenset of str
+    benign_statuses : frozenset of str
         Statuses that all rows of a shard may have without hinting at a wrong column or model.
     threads : int or None
         Default number of threads; None for one per CPU core.
-    patience : float
+    first_timeout : float
         Seconds that the first shards may take before one counts as stuck.
     """
 
     statuses: ClassVar[tuple[str, ...]] = STATUSES
-    harmless: ClassVar[frozenset[str]] = frozenset()
+    benign_statuses: ClassVar[frozenset[str]] = frozenset()
     threads: ClassVar[int | None] = None
-    patience: ClassVar[float] = 0.0
+    first_timeout: ClassVar[float] = 0.0
 
     spec: ScoreSpec
     embedding_column: str
