@@ -1,4 +1,4 @@
-"""Local clusters of CPU workers, and how GPUs are looked for."""
+"""Local clusters of CPU workers, and the detection of GPUs."""
 
 from __future__ import annotations
 
@@ -112,11 +112,11 @@ def test_a_cluster_scores_as_pandas_does_byte_for_byte(vectors, capfd):
     frame = columns.frame(vectors[:200], "list")
     expected = frame.aesthetic.score(threshold=5.0)
     assert 0 < expected["keep"].sum() < 200
-    with local_cluster("cpu", n_workers=2, dashboard_address=":0") as cluster, cluster.get_client():
+    with local_cluster("cpu", n_workers=1, dashboard_address=":0") as cluster, cluster.get_client():
         partitioned = dd.from_pandas(frame, npartitions=5)
         assert partitioned.npartitions == 5
         scored, kept = (
-            way.compute() for way in (partitioned.aesthetic.score(), partitioned.aesthetic.filter(threshold=5.0))
+            lazy.compute() for lazy in (partitioned.aesthetic.score(), partitioned.aesthetic.filter(threshold=5.0))
         )
     assert scored["aesthetic_score"].dtype == np.float32
     assert scored["aesthetic_score"].to_numpy().tobytes() == expected["aesthetic_score"].to_numpy().tobytes()
@@ -151,7 +151,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_looking_for_gpus_starts_no_cuda_and_loads_no_driver(fresh):
+def test_detecting_gpus_starts_no_cuda_and_loads_no_driver(fresh):
     fresh("""
 import pathlib
 import torch

@@ -25,7 +25,7 @@ def here(arguments: list[str]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_pictures_come_to_kept_tars_though_the_run_is_killed(tmp_path):
+def test_images_come_to_kept_tars_though_the_run_is_killed(tmp_path):
     result = end_to_end.run(tmp_path, 64, ["--threads", "1"], here)
     assert (result["rows"], result["failed"]) == (64, {"undecodable": 1})
     assert all(rate > 0 for rate in end_to_end.stages(tmp_path, most=16).values())

@@ -1,4 +1,4 @@
-"""Kept samples out of tars into tars: every member as it was, nothing lost, whatever stopped the run."""
+"""Filter jobs: kept samples are copied unchanged and completely, also after an interrupted run."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_whatever_holds_the_rows_the_bytes_are_the_same(tars, scored, tmp_path, 
     assert chaos.content(tmp_path / "out") == chaos.content(tmp_path / "calm")
 
 
-def test_a_dask_frame_is_computed_without_a_picture(tars, scored, tmp_path):
+def test_a_dask_frame_is_computed_without_images(tars, scored, tmp_path):
     frame = read_webdataset(tars)
     scores = scored.set_index(["shard", "key"])["aesthetic_score"].to_dict()
 
@@ -298,14 +298,14 @@ def test_nothing_hostile_is_written(tmp_path):
     trap = tmp_path / "trap"
     corpus = tar_files.hostile(trap)
     twice = [member("twice.jpg", b"1"), member("twice.jpg", b"2")]
-    odd = [
+    unusual = [
         member("owner.jpg", b"x", uname="\udcff" * 40, mode=0o7777, uid=-5, gid=2**40),
         *(
             member(f"o{time}.jpg", b"x", pax_headers={"mtime": time})
             for time in ("nan", "inf", "-inf", "1e300", "-5.5")
         ),
     ]
-    made = [*samples(2), *(one for one, _ in corpus), *twice, *odd]
+    made = [*samples(2), *(one for one, _ in corpus), *twice, *unusual]
     write(tmp_path / "in/0.tar", *made)
     frame = read_webdataset(tmp_path / "in")[["shard", "key", "sample_status"]].compute()
     frame = frame.assign(aesthetic_score=np.float32(6), keep=frame["key"].notna())
@@ -313,7 +313,7 @@ def test_nothing_hostile_is_written(tmp_path):
     done = filter_dataset(frame, tmp_path / "out", tars=tmp_path / "in")
     assert {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - before} == {"out"}
     assert not trap.exists()
-    assert list(content(tmp_path / "out/0.tar")) == [info.name for info, _ in [*samples(2), *odd]]
+    assert list(content(tmp_path / "out/0.tar")) == [info.name for info, _ in [*samples(2), *unusual]]
     with tarfile.open(tmp_path / "out/0.tar") as tar:
         assert {(info.type, info.linkname, info.mode & ~0o777) for info in tar} == {(tarfile.REGTYPE, "", 0)}
     assert done.left_out == {"unsafe_name": 12, "not_a_file": 6, "no_key": 5, "duplicate_member": 1}
@@ -339,7 +339,7 @@ def test_a_run_killed_at_any_commit_resumes_to_the_same_bytes(tars, scored, tmp_
     calm = tmp_path / "calm"
     filter_dataset(scored, calm, tars=tars, threads=1)
     expected = chaos.content(calm)
-    assert len(expected) == 1 + 3 * 3 + 1  # FilterSettings; two files and a marker each; the manifest.
+    assert len(expected) == 1 + 3 * 3 + 1  # Settings; two files and a marker each; the manifest.
     processes = chaos.fork_server()
     # The settings, each file of the first shard, the first of the second, and the manifest.
     for at in (1, 2, 3, 4, 5, len(expected)):
@@ -371,7 +371,7 @@ def rewritten(output: Path, *arguments, **options) -> list[str]:
     return sorted(path.stem for path in output.glob("*.tar") if path.stat().st_ino != before.get(path.name))
 
 
-def test_what_has_changed_is_written_again_alone(tars, scored, tmp_path):
+def test_only_changed_outputs_are_written_again(tars, scored, tmp_path):
     output = tmp_path / "out"
     filter_dataset(scored, output, tars=tars)
     assert rewritten(output, scored, output, tars=tars) == []
@@ -422,7 +422,7 @@ def test_a_tar_that_changes_on_the_way_is_left_out_and_the_others_are_done(tars,
     assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == ["00001.tar", "00002.tar"]
 
 
-def test_the_manifest_tells_every_file(tars, scored, tmp_path):
+def test_the_manifest_lists_every_file(tars, scored, tmp_path):
     filter_dataset(scored, tmp_path / "out", tars=tars)
     manifest = json.loads((tmp_path / "out/_SUCCESS").read_text())
     assert (manifest["samples"], manifest["kept"], len(manifest["shards"])) == (15, 6, 3)

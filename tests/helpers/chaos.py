@@ -1,4 +1,4 @@
-"""Jobs that are killed: what is done to them, and what must hold afterwards.
+"""Chaos tests of jobs: runs that are killed and resumed, and the invariants afterwards.
 
 Run as a script, it does so at full size: ``python -m helpers.chaos`` in tests/, or ``make chaos``.
 """
@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from distributed import Client, LocalCluster
 
+from dask_aesthetic.cli import main as main_command
 from dask_aesthetic.cluster import closed_in_time
 from dask_aesthetic.job import JobSummary, plan_dataset, score_dataset
 from dask_aesthetic.synthetic import synthetic_embeddings
@@ -73,7 +75,7 @@ def check(output: Path, calm: dict[str, bytes], rows: int, summary: JobSummary) 
 
 
 def die(at: int, after: bool) -> None:
-    """Have this process killed just before or after the file number `at` gets its name."""
+    """Kill this process just before or after the file number `at` is renamed into place."""
     replace, placed = os.replace, 0
 
     def counted(*arguments: object) -> None:
@@ -95,10 +97,10 @@ def score_and_die(score: Score, source: Path, output: Path, at: int, after: bool
 
 
 def killed_at_every_commit(source: Path, calm: Path, folder: Path, every: int = 1, score: Score = score_dataset) -> int:
-    """Kill the driver before and after each file gets its name, and resume; how often that was."""
+    """Number of kills of the driver, before and after each rename of a file; each is resumed and checked."""
     processes = fork_server()
     expected, boundaries = content(calm), 0
-    # ScoreSettings, then per shard the list of failures if it has any, the output and the marker; then the manifest.
+    # Settings, then per shard the list of failures if it has any, the output and the marker; then the manifest.
     total = len(expected)
     for at in range(1, total + 1, every):
         for after in (False, True):
@@ -113,7 +115,7 @@ def killed_at_every_commit(source: Path, calm: Path, folder: Path, every: int = 
 
 
 def killed_at_random(source: Path, calm: Path, folder: Path, times: int, seed: int) -> int:
-    """Kill the driver at random moments, and resume; how often it was still at work."""
+    """Number of random kills that found the driver running; each is resumed and checked."""
     processes, moments = fork_server(), random.Random(seed)  # noqa: S311
     expected, hit = content(calm), 0
     seconds = 0.5
@@ -133,7 +135,7 @@ def killed_at_random(source: Path, calm: Path, folder: Path, times: int, seed: i
 
 
 def workers_killed(source: Path, calm: Path, output: Path, kills: int, seed: int) -> int:
-    """Kill a random worker of two whenever some more shards are done; how often that was."""
+    """Number of kills of a random worker of two, at random counts of finished shards."""
     expected = content(calm)
     shards = len(list(source.iterdir()))
     moments = random.Random(seed)  # noqa: S311
@@ -183,6 +185,14 @@ def _resume_and_check(score: Score, source: Path, output: Path, expected: dict[s
     check(output, expected, json.loads(expected["_SUCCESS"])["rows"], summary)
 
 
+def run_command(arguments: list[str], out: Path, err: Path) -> None:
+    """Run ``dask-aesthetic`` in a session of its own, with its output in files; target of a process."""
+    os.setsid()
+    for path, stream in ((out, sys.stdout), (err, sys.stderr)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), stream.fileno())
+    main_command(arguments)
+
+
 def fork_server() -> multiprocessing.context.ForkServerContext:
     """Processes that have the package imported from the start."""
     context = multiprocessing.get_context("forkserver")
@@ -194,21 +204,21 @@ def main(seeds: int = 10, shards: int = 200, kills: int = 20, moments: int = 50)
     """Everything, at full size."""
     begin = time.monotonic()
 
-    def tell(text: str) -> None:
+    def report(text: str) -> None:
         print(f"{time.monotonic() - begin:6.0f} s  {text}", flush=True)
 
     with TemporaryDirectory(prefix="chaos-") as temporary:
         folder = Path(temporary)
         source, calm = write_shards(folder / "in", shards, 4000), folder / "calm"
-        tell(f"calm run: {score_dataset(source, calm).rows:,} rows in {shards} shards")
+        report(f"calm run: {score_dataset(source, calm).rows:,} rows in {shards} shards")
         for seed in range(seeds):
             killed = workers_killed(source, calm, folder / f"workers-{seed}", kills, seed)
-            tell(f"seed {seed}: {killed} workers killed, output as of the calm run, no shard written twice")
+            report(f"seed {seed}: {killed} workers killed, output as of the calm run, no shard written twice")
         few, quiet = write_shards(folder / "few", 20, 2000), folder / "quiet"
         score_dataset(few, quiet, threads=1)
-        tell(f"driver killed at {killed_at_every_commit(few, quiet, folder / 'commits')} commit boundaries, resumed")
+        report(f"driver killed at {killed_at_every_commit(few, quiet, folder / 'commits')} commit boundaries, resumed")
         hit = killed_at_random(few, quiet, folder / "moments", moments, seed=0)
-        tell(f"driver killed at {moments} random moments, {hit} times at work, resumed")
+        report(f"driver killed at {moments} random moments, {hit} times at work, resumed")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Images to kept tars through the command line: generated, embedded, scored, killed half-way, resumed, filtered.
 
-``python -m helpers.end_to_end --images 2000`` does so on a cluster of two workers, and tells images per second.
+``python -m helpers.end_to_end --images 2000`` does so on a cluster of two workers, and prints images per second.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def finished(arguments: list[str]) -> str:
 def run(
     folder: Path, count: int, executor: list[str], finished: Callable[[list[str]], str] = finished
 ) -> dict[str, object]:
-    """All of it, with what must hold checked on the way; what the calm run result of itself."""
+    """Summary of an undisturbed run, after the whole pipeline has run and its invariants are checked."""
     broken, models = write_tars(folder / "in", count), write_models(folder / "models")
     source = folder / "in"
 
@@ -122,23 +122,23 @@ def run(
     assert chaos.content(folder / "scored") == chaos.content(folder / "calm"), "not as of the calm run"
     print(f"killed after {len(done)} of {SHARDS} shards and resumed: byte for byte as of a calm run", flush=True)
 
-    check_loose(folder, score("loose"), finished)
+    check_files(folder, score("files-scored"), finished)
     rows = pq.read_table(folder / "scored").to_pandas()
-    cut = float(rows["aesthetic_score"].median())
-    where = [str(folder / "kept"), "--tars", str(source), "--threshold", repr(cut), "--quiet"]
+    threshold = float(rows["aesthetic_score"].median())
+    where = [str(folder / "kept"), "--tars", str(source), "--threshold", repr(threshold), "--quiet"]
     finished(["filter", str(folder / "scored"), *where])
-    check_kept(source, folder / "kept", set(rows.loc[rows["aesthetic_score"] >= np.float32(cut), "key"]))
+    check_kept(source, folder / "kept", set(rows.loc[rows["aesthetic_score"] >= np.float32(threshold), "key"]))
     return result
 
 
-def check_loose(folder: Path, arguments: list[str], finished: Callable[[list[str]], str]) -> None:
+def check_files(folder: Path, arguments: list[str], finished: Callable[[list[str]], str]) -> None:
     """Check that the same images in files of their own get the same scores."""
     for path in (folder / "in").glob("*.tar"):
         (folder / "files" / path.stem).mkdir(parents=True)
         for name, data in content(path).items():
             (folder / "files" / path.stem / name).write_bytes(data)
     result = json.loads(finished(["score", str(folder / "files"), *arguments[2:]]))
-    got, expected = (pq.read_table(folder / name).to_pandas() for name in ("loose", "scored"))
+    got, expected = (pq.read_table(folder / name).to_pandas() for name in ("files-scored", "scored"))
     assert result["rows"] == len(expected)
     assert [Path(path).stem for path in got["image_path"]] == expected["key"].tolist()
     assert got["status"].tolist() == expected["status"].tolist()
@@ -179,7 +179,7 @@ def check_kept(source: Path, kept: Path, keys: set[str]) -> None:
 
 
 def stages(folder: Path, most: int = 400) -> dict[str, float]:
-    """Images per second of each stage alone, over the same images, on one core."""
+    """Images per second of each single stage, over the same images, on one core."""
     encoder = Encoder(EncoderSpec.of(MODEL, folder / "models/encoder.pt", "float32"))
     files = [
         data
@@ -228,7 +228,7 @@ def main(images: int, folder: Path | None) -> None:
         place = folder or Path(temporary)
         result = run(place, images, ["--workers", "2"])
         for stage, rate in stages(place).items():
-            print(f"{stage:>10}  {rate:8,.0f} images/s, alone on one core")
+            print(f"{stage:>10}  {rate:8,.0f} images/s on one core")
         seconds = result["seconds"]
         rate = images / seconds
         print(f"{'whole':>10}  {rate:8,.0f} images/s, two workers, {seconds:.1f} s with their start")

@@ -1,4 +1,4 @@
-"""Tars that the tests make: of samples, and of what people put into tars to harm whoever unpacks them."""
+"""Tars for the tests: samples, and hostile members."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write(path: Path, *members: Member, packed: bool = False, kind: int = tarfil
 
 
 def samples(count: int, first: int = 0, shard: str = "", size: int = 2000) -> list[Member]:
-    """Images that are none, captions and JSON, of different sizes."""
+    """Members of samples: bytes in place of images, captions and JSON, of different sizes."""
     made = []
     for at in range(first, first + count):
         key = f"{shard}{at:05d}"

@@ -1,4 +1,4 @@
-"""Durable jobs: what is left out, what is done again, what is refused, and what a failure leaves."""
+"""Durable jobs: skipped and repeated shards, refused inputs, and files after a failure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -32,7 +31,7 @@ from helpers import chaos, columns, commands
 
 
 def command(*arguments: object) -> tuple[int, str]:
-    """Exit status of the command and what it said, inside this process; starting another takes seconds."""
+    """Exit status and output of the command inside this process; starting another takes seconds."""
     ended = commands.run("score", *arguments)
     return ended.status, ended.out + ended.err
 
@@ -128,7 +127,7 @@ def test_a_lost_worker_after_its_commit_does_not_score_again(source, scored):
     assert marker == plan.done[plan.shards[0].name]
 
 
-def test_a_worker_that_was_given_up_too_early_leaves_the_commit_of_another(source, tmp_path):
+def test_a_slow_task_leaves_the_commit_of_a_speculative_one(source, tmp_path):
     plan = plan_dataset(source, tmp_path / "out")
     plan.prepare()
     shard, meanwhile = plan.shards[0], []
@@ -164,24 +163,23 @@ def many(tmp_path_factory):
     [
         (["--threads", "1"], signal.SIGINT, 130),
         (["--threads", "1"], signal.SIGTERM, 143),
-        (["--workers", "2"], signal.SIGINT, 130),
+        (["--workers", "1"], signal.SIGINT, 130),
     ],
 )
 def test_signals_stop_in_order_and_say_how_to_resume(many, tmp_path, number, status, executor):
     output = tmp_path / "out"
     # A session of its own: Ctrl-C on a terminal reaches the workers of a cluster too.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dask_aesthetic", "score", str(many), str(output), *executor],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    process = chaos.fork_server().Process(
+        target=chaos.run_command,
+        args=(["score", str(many), str(output), *executor], tmp_path / "stdout", tmp_path / "stderr"),
     )
-    while len(chaos.committed(output)) < 2 and process.poll() is None:
+    process.start()
+    while len(chaos.committed(output)) < 2 and process.is_alive():
         time.sleep(0.005)
-    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == status, err
+    os.killpg(process.pid, number) if number == signal.SIGINT else os.kill(process.pid, number)
+    process.join(60)
+    out, err = (tmp_path / "stdout").read_text(), (tmp_path / "stderr").read_text()
+    assert process.exitcode == status, err
     assert "stopped after" in err
     assert "The same call resumes there" in err
     assert "Traceback" not in err
@@ -239,7 +237,7 @@ def test_a_byte_that_is_not_read_and_a_new_time_stamp_score_nothing_again(source
     assert rewritten(source, scored, columns=[]) == []
 
 
-def test_a_lost_output_and_a_spoilt_one_are_made_again(source, scored):
+def test_missing_and_changed_outputs_are_written_again(source, scored):
     calm = chaos.content(scored)
     (scored / "part-0001.parquet").unlink()
     (scored / "_failed.parquet/part-0005.rows").unlink()
@@ -315,33 +313,23 @@ def test_input_and_output_are_kept_apart(source, scored):
         score_dataset(source / "part-0000.parquet", source)
 
 
-def test_a_second_driver_is_refused_while_the_first_is_at_work(source, scored):
+def test_a_second_driver_is_refused_while_the_first_is_at_work(source, scored, tmp_path):
     with Store.of(scored).owned():
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-W",
-                "error",
-                "-m",
-                "dask_aesthetic",
-                "score",
-                str(source),
-                str(scored),
-                "--threads",
-                "1",
-            ],
-            stderr=subprocess.PIPE,
-            text=True,
+        process = chaos.fork_server().Process(
+            target=chaos.run_command,
+            args=(["score", str(source), str(scored), "--threads", "1"], tmp_path / "stdout", tmp_path / "stderr"),
         )
-        assert done.returncode == 1
-        assert "another one at work there" in done.stderr
+        process.start()
+        process.join(60)
+        assert process.exitcode == 1
+        assert "another one at work there" in (tmp_path / "stderr").read_text()
     assert command(source, scored, "--threads", 1)[0] == 0
 
 
 # What goes wrong
 
 
-def test_a_spoilt_shard_stops_none_of_the_others(source, tmp_path):
+def test_a_failed_shard_stops_no_other(source, tmp_path):
     file = source / "part-0003.parquet"
     chunk = pq.read_metadata(file).row_group(0).column(1)
     good = file.read_bytes()
@@ -393,7 +381,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(tmp_path, small_disk):
+def test_a_full_disk_ends_the_run_and_a_larger_one_resumes_it(tmp_path, small_disk):
     source = chaos.write_shards(tmp_path / "in", shards=12, rows=3000)
     output = small_disk / "out"
     status, result = command(source, output, "--threads", 2)
@@ -481,28 +469,24 @@ def test_a_worker_that_hangs_is_named(source, tmp_path, cluster, monkeypatch, ca
     assert "has been running for" in caplog.text
 
 
-def test_a_shard_whose_worker_hangs_is_scored_by_another(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "STUCK", 2.0)
+def test_a_shard_whose_worker_hangs_is_scored_by_another(source, tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(runner, "STUCK", 1.0)
     monkeypatch.setattr(runner, "USUAL", 0.0)
     score_dataset(source, tmp_path / "calm")
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        pid = cluster.workers[0].pid
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            summary = score_dataset(source, tmp_path / "out", client=client)
-        finally:
-            os.kill(pid, signal.SIGCONT)
-    chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
+    pid = next(iter(cluster.run(os.getpid).values()))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        summary = score_dataset(source, tmp_path / "out", client=cluster)
+        chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
-def test_an_answer_that_is_lost_is_asked_for_again(source, tmp_path, monkeypatch):
+def test_a_lost_result_is_retried(source, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "STUCK", 0.5)
 
     class Forgetful(ThreadExecutor):
-        """Scores the first shard, and never says so."""
+        """Scores the first shard, and loses its result."""
 
         lost = None
 
@@ -520,16 +504,16 @@ def test_an_answer_that_is_lost_is_asked_for_again(source, tmp_path, monkeypatch
 
 
 @pytest.mark.timeout(60)
-def test_a_twin_that_fails_is_tried_again_while_the_first_hangs(source, tmp_path, monkeypatch):
+def test_a_failed_speculative_task_is_retried_while_the_first_hangs(source, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "STUCK", 0.5)
-    handed_out = []
+    submitted_names = []
 
     class Unlucky(ThreadExecutor):
         """Never answers for the first shard at first, then cannot reach its file, then scores it."""
 
         def submit(self, shard, *arguments):
-            handed_out.append(shard.name)
-            times = handed_out.count(handed_out[0]) if shard.name == handed_out[0] else 3
+            submitted_names.append(shard.name)
+            times = submitted_names.count(submitted_names[0]) if shard.name == submitted_names[0] else 3
             if times < 3:
                 future = Future()
                 if times == 2:
@@ -541,15 +525,15 @@ def test_a_twin_that_fails_is_tried_again_while_the_first_hangs(source, tmp_path
     with Unlucky(2) as executor:
         summary = runner.run(plan_dataset(source, tmp_path / "out"), executor)
     chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
-    assert handed_out.count(handed_out[0]) == 3
+    assert submitted_names.count(submitted_names[0]) == 3
 
 
 @pytest.mark.timeout(60)
 def test_a_run_of_threads_stops_with_shards_still_waiting(source, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "IN_FLIGHT", 6)
-    looks = iter([False])
+    polls = iter([False])
     with ThreadExecutor(1) as executor, pytest.raises(JobStoppedError, match="of 6 shards done"):
-        runner.run(plan_dataset(source, tmp_path / "out"), executor, stop=lambda: next(looks, True))
+        runner.run(plan_dataset(source, tmp_path / "out"), executor, stop=lambda: next(polls, True))
     assert score_dataset(source, tmp_path / "out").rows == 1200
 
 
@@ -560,7 +544,7 @@ def test_shards_that_wait_for_a_worker_are_not_called_stuck(source, tmp_path, mo
     submitted = []
 
     class Nobody(ThreadExecutor):
-        """A queue that gives no worker."""
+        """Executor without workers."""
 
         def capacity(self):
             return 0
@@ -574,7 +558,7 @@ def test_shards_that_wait_for_a_worker_are_not_called_stuck(source, tmp_path, mo
             plan_dataset(source, tmp_path / "out"), executor, stop=lambda: "there has been no worker" in caplog.text
         )
     assert len(submitted) == 1
-    assert "at work" not in caplog.text
+    assert "has been running" not in caplog.text
 
 
 # What is written
@@ -594,16 +578,16 @@ def test_readers_of_the_output_see_the_scores_alone(scored):
     assert (dd.read_parquet(scored).compute()["status"] == "missing").sum() == 2
 
 
-def test_a_large_file_is_cut_between_row_groups_and_is_the_same_together(tmp_path, vectors):
+def test_a_large_file_is_split_between_row_groups_into_the_same_rows(tmp_path, vectors):
     many = np.concatenate([vectors] * 10)
     table = pa.table({"key": [str(at) for at in range(3000)], "image_embedding": columns.array(many, "list")})
     (tmp_path / "in").mkdir()
     pq.write_table(table, tmp_path / "in/big.parquet", row_group_size=250)
     score_dataset(tmp_path / "in", tmp_path / "whole")
-    score_dataset(tmp_path / "in", tmp_path / "cut", rows_per_shard=1000)
+    score_dataset(tmp_path / "in", tmp_path / "split", rows_per_shard=1000)
     names = [f"big.{at:05d}-of-00003.parquet" for at in range(3)]
-    assert sorted(path.name for path in (tmp_path / "cut").glob("*.parquet")) == names
-    together = pa.concat_tables([pq.read_table(tmp_path / "cut" / name) for name in names])
+    assert sorted(path.name for path in (tmp_path / "split").glob("*.parquet")) == names
+    together = pa.concat_tables([pq.read_table(tmp_path / "split" / name) for name in names])
     assert together.equals(pq.read_table(tmp_path / "whole/big.parquet"))
 
 
@@ -658,7 +642,7 @@ def test_the_summary_as_json(source, tmp_path):
     assert json.loads(here(source, tmp_path / "out", "--json"))["shards_done_before"] == 6
 
 
-def test_the_manifest_tells_every_output(source, scored):
+def test_the_manifest_lists_every_output(source, scored):
     import hashlib
 
     manifest = json.loads((scored / "_SUCCESS").read_text())

@@ -1,4 +1,4 @@
-"""Durable jobs over images that lie in files of their own."""
+"""Durable jobs over image files and folders."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_image_or_tar_that_two_paths_hold_is_refused(tmp_path, name):
         find_image_shards([tmp_path, tmp_path / "b"])
 
 
-def test_every_picture_is_a_row_and_every_folder_a_shard(folder, score, options, tmp_path):
+def test_every_image_is_a_row_and_every_folder_a_shard(folder, score, options, tmp_path):
     summary = score(folder, tmp_path / "out")
     assert (summary.rows, summary.scored, summary.failed) == (7, 4, {"undecodable": 3})
     assert sorted(chaos.committed(tmp_path / "out")) == ["cats", "cats/deep", "images"]
@@ -89,7 +89,7 @@ def test_every_picture_is_a_row_and_every_folder_a_shard(folder, score, options,
     assert np.isnan(got["aesthetic_score"]).tolist() == np.isnan(expected).tolist()
 
 
-def test_folders_of_many_are_cut_and_what_changes_is_scored_again_alone(folder, score, tmp_path):
+def test_large_folders_are_split_and_only_changed_shards_are_scored_again(folder, score, tmp_path):
     score = partial(score, folder, tmp_path / "out", rows_per_shard=2, allow_unusable=True)
     assert score().rows == 7
     before = chaos.committed(tmp_path / "out")
@@ -131,7 +131,7 @@ def test_urls_are_read_through_fsspec(score, tmp_path):
         store.rm("/loose", recursive=True)
 
 
-def test_of_parquet_and_pictures_the_user_says_which(folder, score, tmp_path):
+def test_a_folder_of_parquet_and_image_files_needs_a_format(folder, score, tmp_path):
     table = pa.table({"key": ["a"], "image": [image_files.image(0)]})
     pq.write_table(table, folder / "more.parquet")
     with pytest.raises(InputError, match=r"expected \.parquet files or image files in .*, got both: say format="):
@@ -140,7 +140,7 @@ def test_of_parquet_and_pictures_the_user_says_which(folder, score, tmp_path):
     assert score(folder, tmp_path / "files", format="images").rows == 7
 
 
-def test_no_pictures_are_refused(score, tmp_path):
+def test_a_source_without_images_is_refused(score, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_text("a cat")
     with pytest.raises(InputError, match=r"expected image files \(\.apng, .*\.jpg, .*\) in .*, got none"):

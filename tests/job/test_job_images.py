@@ -150,24 +150,24 @@ def test_scores_of_parquet_files_are_those_of_a_frame(score, options, tmp_path, 
     assert got["status"].tolist()[11:] == ["missing", "unreadable" if kind == "path" else "undecodable"]
 
 
-def test_every_odd_picture_is_reported_and_its_neighbours_are_as_they_were(score, options, tmp_path):
-    odd = image_files.invalid_images()
+def test_every_invalid_image_has_a_status_and_its_neighbors_keep_their_scores(score, options, tmp_path):
+    invalid = image_files.invalid_images()
     members, due = [], {}
-    for at, (data, status) in enumerate(odd.values()):
-        members += [member(f"odd{at:03d}.jpg", data), member(f"good{at:03d}.jpg", image_files.image(at))]
-        due[f"odd{at:03d}"] = status
+    for at, (data, status) in enumerate(invalid.values()):
+        members += [member(f"invalid{at:03d}.jpg", data), member(f"good{at:03d}.jpg", image_files.image(at))]
+        due[f"invalid{at:03d}"] = status
     write(tmp_path / "in/0.tar", *members)
     summary = score(tmp_path / "in", tmp_path / "out")
     assert dict(failures(tmp_path / "out").values()) == due
-    assert (summary.rows, summary.scored) == (2 * len(odd), len(odd))
-    good = by_frame(pa.array(image_files.images(len(odd))), options)["aesthetic_score"]
+    assert (summary.rows, summary.scored) == (2 * len(invalid), len(invalid))
+    good = by_frame(pa.array(image_files.images(len(invalid))), options)["aesthetic_score"]
     got = pq.read_table(tmp_path / "out").to_pandas().set_index("key")["aesthetic_score"]
-    assert np.abs(got[[f"good{at:03d}" for at in range(len(odd))]].to_numpy() - good.to_numpy()).max() < 1e-5
+    assert np.abs(got[[f"good{at:03d}" for at in range(len(invalid))]].to_numpy() - good.to_numpy()).max() < 1e-5
 
 
-def test_what_is_no_sample_of_a_tar_has_a_row_with_its_status(score, tmp_path):
+def test_members_outside_of_samples_have_rows_with_their_status(score, tmp_path):
     hostile = tar_files.hostile(tmp_path / "trap")
-    odd = [
+    invalid = [
         (member("twice.jpg", image_files.image(1)), None),
         (member("twice.jpg", image_files.image(2)), "duplicate_member"),
         (member("text.txt", b"alone"), "no_image"),
@@ -175,10 +175,10 @@ def test_what_is_no_sample_of_a_tar_has_a_row_with_its_status(score, tmp_path):
         (member("both.png", image_files.image(3, "PNG")), "several_images"),
     ]
     good = [member("good.jpg", image_files.image(4)), member("good.txt", b"\xff"), member("good.txt", b"again")]
-    write(tmp_path / "in/0.tar", *(one for one, _ in hostile), *(one for one, _ in odd), *good)
+    write(tmp_path / "in/0.tar", *(one for one, _ in hostile), *(one for one, _ in invalid), *good)
     score(tmp_path / "in", tmp_path / "out", columns=["sample_status"])
     rows = pq.read_table(tmp_path / "out").to_pylist()
-    due = [status for _, status in [*hostile, *odd] if status is not None]
+    due = [status for _, status in [*hostile, *invalid] if status is not None]
     assert [row["status"] for row in rows] == [*due, "ok"]
     assert [row["key"] for row in rows[-4:]] == ["twice", "text", "both", "good"]
     assert rows[-1]["sample_status"] == "duplicate_member"
@@ -187,25 +187,25 @@ def test_what_is_no_sample_of_a_tar_has_a_row_with_its_status(score, tmp_path):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_tar_that_is_cut_off_is_scored_up_to_there_and_stops_no_other(tars, score, tmp_path, packed):
+def test_a_truncated_tar_is_scored_up_to_there_and_stops_no_other(tars, score, tmp_path, packed):
     score(tars, tmp_path / "calm")
     victim = tars / f"0000{int(packed)}.tar"
     victim.write_bytes(image_files.truncate(victim.read_bytes(), 55))
     summary = score(tars, tmp_path / "out")
     assert summary.failed["damaged"] == 2
-    whole, cut = (pq.read_table(tmp_path / folder / f"{victim.stem}.parquet") for folder in ("calm", "out"))
-    before = cut.num_rows - 2
+    whole, truncated = (pq.read_table(tmp_path / folder / f"{victim.stem}.parquet") for folder in ("calm", "out"))
+    before = truncated.num_rows - 2
     assert 0 < before < PER_TAR - 1
-    assert cut["key"].to_pylist() == [*whole["key"].to_pylist()[: before + 1], None]
-    assert cut["status"].to_pylist()[before:] == ["damaged", "damaged"]
-    difference = cut["aesthetic_score"].to_numpy()[:before] - whole["aesthetic_score"].to_numpy()[:before]
+    assert truncated["key"].to_pylist() == [*whole["key"].to_pylist()[: before + 1], None]
+    assert truncated["status"].to_pylist()[before:] == ["damaged", "damaged"]
+    difference = truncated["aesthetic_score"].to_numpy()[:before] - whole["aesthetic_score"].to_numpy()[:before]
     assert np.nanmax(np.abs(difference)) < 1e-5
     other = f"0000{1 - int(packed)}.parquet"
     assert (tmp_path / "out" / other).read_bytes() == (tmp_path / "calm" / other).read_bytes()
     assert summary.rows == summary.scored + sum(summary.failed.values())
 
 
-def test_the_output_says_what_made_it(tars, score, weights, tmp_path):
+def test_the_output_names_encoder_and_predictor(tars, score, weights, tmp_path):
     score(tars, tmp_path / "out", precision="float32")
     result = json.loads(pq.read_schema(tmp_path / "out/00000.parquet").metadata[b"dask_aesthetic"])["encoder"]
     assert (result["model"], result["precision"], result["pooling"]) == (image_files.MODEL, "float32", None)
@@ -215,7 +215,7 @@ def test_the_output_says_what_made_it(tars, score, weights, tmp_path):
     assert manifest["rows"] == ROWS
 
 
-def test_no_rows_are_an_output_of_none(score, tmp_path):
+def test_zero_rows_are_an_output_of_zero_rows(score, tmp_path):
     write(tmp_path / "tars/0.tar")
     write_parquet(tmp_path / "files/a.parquet", pa.array([], pa.binary()))
     for source in ("tars", "files"):
@@ -226,7 +226,7 @@ def test_no_rows_are_an_output_of_none(score, tmp_path):
 # Memory, threads and clusters
 
 
-def test_pictures_are_read_as_they_are_decoded(score, options, tmp_path, monkeypatch):
+def test_images_are_read_as_they_are_decoded(score, options, tmp_path, monkeypatch):
     write(tmp_path / "in/0.tar", *(member(f"{at:03d}.jpg", image_files.image(at % 5)) for at in range(150)))
     read, encoded = [], []
     read_member, encode = image_shards.read_member, encoder.Encoder.encode
@@ -356,7 +356,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(options, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
-def test_lists_of_pictures_want_a_word_on_which(score, tmp_path):
+def test_lists_of_images_need_pooling(score, tmp_path):
     write_parquet(tmp_path / "in/a.parquet", pa.array([[image_files.image(1)]]))
     with pytest.raises(ArgumentError, match="pooling='first', 'mean' or 'max'"):
         score(tmp_path / "in", tmp_path / "out")
@@ -378,7 +378,7 @@ def test_nothing_to_embed_is_refused(score, tmp_path):
         score(tmp_path / "in", tmp_path / "out")
 
 
-def test_a_row_without_a_picture_ends_the_run_if_asked(tars, score, tmp_path):
+def test_a_row_without_an_image_ends_the_run_under_on_invalid_raise(tars, score, tmp_path):
     for name in ("00000.tar", "00002.tar", "00002.parquet"):
         (tars / name).unlink()
     with pytest.raises(InvalidImageError, match="'image'; shard 00001, row 1 is undecodable") as caught:
@@ -386,7 +386,7 @@ def test_a_row_without_a_picture_ends_the_run_if_asked(tars, score, tmp_path):
     assert (caught.value.partition, caught.value.row, caught.value.reason) == ("shard 00001", 1, "undecodable")
 
 
-def test_a_shard_of_no_pictures_ends_the_run_unless_allowed_and_one_of_failed_downloads_does_not(
+def test_a_shard_without_images_ends_the_run_unless_allowed_and_one_of_failed_downloads_does_not(
     score, options, tmp_path
 ):
     write_parquet(tmp_path / "in/a.parquet", pa.array(["https://", "nowhere"]))

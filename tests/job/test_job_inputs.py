@@ -1,9 +1,8 @@
-"""Jobs over what the field has on disk, here and on an object store."""
+"""Jobs over published layouts of embeddings, local and on an object store."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 import time
 from pathlib import Path
@@ -108,7 +107,7 @@ def test_genuine_img2dataset_metadata_as_ids(shared, tmp_path):
     assert failed["key"].tolist() == downloads.loc[downloads["status"] != "success", "key"].tolist()
 
 
-def test_carried_embeddings_are_the_inputs(tmp_path, vectors):
+def test_passthrough_embeddings_are_the_inputs(tmp_path, vectors):
     metadata = pa.table({"key": [str(at) for at in range(300)]})
     for form in ("parquet", "clip-retrieval"):
         lay(tmp_path / form, form, vectors, metadata)
@@ -137,7 +136,7 @@ def test_a_job_on_an_object_store_is_killed_and_resumes(tmp_path, s3):
     score_dataset(f"{s3.url}/in", tmp_path / "calm", storage_options=s3.options)
     assert outputs(tmp_path / "calm") == outputs(tmp_path / "local")
     fs, output = s3.fs, f"{s3.url}/out"
-    processes = multiprocessing.get_context("spawn")
+    processes = chaos.fork_server()
     process = processes.Process(target=job, args=(f"{s3.url}/in", output, s3.options, 1))
     process.start()
     markers = f"{output}/_dask_aesthetic/markers"
