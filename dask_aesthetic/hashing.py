@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
-from dask_aesthetic.kernels import CPU_ROWS, blocks
+from dask_aesthetic.kernels import Vectors, blocks
 
+CPU_ROWS = 512  # Few enough to stay in the cache.
 GPU_ROWS = 1 << 14  # The bits of so many rows, as int64, take 100 MB.
 
 
@@ -32,7 +31,7 @@ def splitmix64(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def hash_rows(vectors: torch.Tensor, seed: int = 0) -> np.ndarray:
+def hash_rows(vectors: Vectors, seed: int = 0) -> np.ndarray:
     """Hash of each row of vectors: float32 bits times random odd numbers, summed modulo 2**64 and mixed.
 
     Parameters
@@ -54,10 +53,10 @@ def hash_rows(vectors: torch.Tensor, seed: int = 0) -> np.ndarray:
     return splitmix64(hashes)
 
 
-def _sum_bits(block: Any, factors: np.ndarray) -> np.ndarray:
-    block = block + np.float32(0)  # -0 becomes 0.
-    if isinstance(block, np.ndarray):
-        return np.vecdot(block.view(np.uint32).astype(np.uint64), factors)
+def _sum_bits(block: torch.Tensor, factors: np.ndarray) -> np.ndarray:
+    block = block + 0.0  # -0 becomes 0.
+    if block.device.type == "cpu":
+        return np.vecdot(block.numpy().view(np.uint32).astype(np.uint64), factors)
     bits = block.contiguous().view(torch.int32).to(torch.int64) & 0xFFFFFFFF
     signed = torch.from_numpy(factors.view(np.int64)).to(block.device)
     return (bits * signed).sum(dim=1).cpu().numpy().view(np.uint64)

@@ -12,15 +12,16 @@ import torch
 
 from dask_aesthetic import embeddings
 from dask_aesthetic.embeddings import Run
-from dask_aesthetic.embeddings.arrow import array_runs, contiguous
+from dask_aesthetic.embeddings.arrow import array_runs
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
-from dask_aesthetic.kernels import norms
+from dask_aesthetic.kernels import Vectors, back_off, norms
 from dask_aesthetic.predictors import Predictor, list_predictors, load_predictor
 from dask_aesthetic.status import STATUS_DTYPE, STATUSES, Status
 from dask_aesthetic.thresholds import SCALES, Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
 
 ON_INVALID = ("null", "raise")
+CPU_RECHECKED, GPU_RECHECKED = 1 << 10, 1 << 15  # Rows that are held in float64 at a time, a few times 6 KB each.
 
 
 @dataclass(frozen=True)
@@ -193,23 +194,11 @@ def score_array(
     InvalidEmbeddingError
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
-    vectors = contiguous(lists, spec.predictor.width)
-    quick = None if vectors is None else _score_contiguous(vectors, spec)
-    if quick is not None:
-        return quick, np.zeros(len(quick), np.uint8)
     scores, status = score_runs(array_runs(lists, spec.predictor.width), spec)
     row = _first_invalid(status) if spec.on_invalid == "raise" else None
     if row is not None:
         raise _invalid(embedding_column, file, start + row, None, status[row], spec)
     return scores.numpy(), status.numpy()
-
-
-def _score_contiguous(vectors: np.ndarray, spec: ScoreSpec) -> np.ndarray | None:
-    """Scores of valid float32 rows, as from `score_runs`, in an eighth of its calls; None where a norm is not safe."""
-    scores = None if spec.batch_size else spec.predictor.score_contiguous(vectors)
-    if scores is not None:
-        scores /= np.float32(SCALES[spec.threshold.scale])
-    return scores
 
 
 def _first_invalid(status: torch.Tensor) -> int | None:
@@ -229,35 +218,47 @@ def status_column(column: Any, width: int) -> Any:
     codes = []
     with embeddings.stream(column):
         for run in embeddings.runs(column, width):
-            status, _ = _recheck(run.vectors, embeddings.suspicious(norms(run.vectors)))
+            _, status = _recheck(run.vectors, embeddings.suspicious(norms(run.vectors)))
             codes.append(_merge_status(run, status))
     labels = pd.Categorical.from_codes(_concatenate(codes, torch.uint8).cpu().numpy(), dtype=STATUS_DTYPE)
     return type(column)(labels, index=column.index, name="status")
 
 
 def _score_run(run: Run, spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    if run.vectors.dtype == torch.float32 and run.vectors.device.type == "cpu" and run.all_valid:
-        quick = _score_contiguous(run.vectors.numpy(), spec)
-        if quick is not None:
-            return torch.from_numpy(quick), run.status
     scores, lengths = spec.predictor.score(run.vectors, spec.batch_size)
     rows = embeddings.suspicious(lengths)
     if not len(rows) and run.all_valid:
-        return scores.div_(SCALES[spec.threshold.scale]), run.status
-    status, units = _recheck(run.vectors, rows)
-    scores[rows] = spec.predictor.score_units(units)
-    scores /= SCALES[spec.threshold.scale]
+        return _to_scale(scores, spec), run.status
+    scores[rows], status = _recheck(run.vectors, rows, spec.predictor)
     status = _merge_status(run, status)
-    return torch.where(status == Status.OK, run.spread(scores, torch.nan), torch.nan), status
+    scores = run.spread(_to_scale(scores, spec), torch.nan)
+    return torch.where(status == Status.OK, scores, torch.nan), status
 
 
-def _recheck(vectors: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Status of every vector, and unit vectors of `rows`, whose float32 norm is not safe, from float64."""
+def _to_scale(scores: torch.Tensor, spec: ScoreSpec) -> torch.Tensor:
+    """Raw scores on the threshold's scale: one rounded quotient."""
+    divisor = SCALES[spec.threshold.scale]
+    # A tensor: torch divides a GPU's tensor by a number as it multiplies with its reciprocal, which has other bits.
+    return scores if divisor == 1 else scores.div_(torch.tensor(divisor, dtype=torch.float32, device=scores.device))
+
+
+def _recheck(
+    vectors: Vectors, rows: torch.Tensor, predictor: Predictor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores of `rows`, whose float32 norm is not safe, in float64, and the status of every vector."""
+    scores = torch.full((len(rows),), torch.nan, device=vectors.device)
     status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8, device=vectors.device)
-    if not len(rows):
-        return status, vectors[:0].to(torch.float64)
-    units, status[rows] = embeddings.unit_vectors(vectors[rows])
-    return status, units
+
+    def recheck(count: int) -> None:
+        for start in range(0, len(rows), count):
+            at = slice(start, start + count)
+            scaled, status[rows[at]] = embeddings.scale_rows(vectors[rows[at]])
+            if predictor is not None:
+                scores[at] = predictor.score_float64(scaled)
+
+    if len(rows):
+        back_off(recheck, CPU_RECHECKED if vectors.device.type == "cpu" else GPU_RECHECKED)
+    return scores, status
 
 
 def _merge_status(run: Run, status: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ from dask_aesthetic.check.statistics import (
 )
 from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.errors import ColumnError
-from dask_aesthetic.kernels import dots_and_norms, norms
+from dask_aesthetic.kernels import Heads, Vectors, norms, scores_and_norms
 from dask_aesthetic.predictors import Predictor, list_predictors
 from dask_aesthetic.scoring import ScoreSpec, score_runs
 from dask_aesthetic.status import STATUSES, Status
@@ -153,7 +153,7 @@ def _time_scoring(column: Any, spec: ScoreSpec) -> tuple[int, float]:
     return len(part), time.perf_counter() - start
 
 
-def measure_vectors(vectors: torch.Tensor, status: torch.Tensor, spec: ScoreSpec) -> Statistics:
+def measure_vectors(vectors: Vectors, status: torch.Tensor, spec: ScoreSpec) -> Statistics:
     """Statistics of vectors of one width, shape (n, width), with their status codes so far, shape (n,)."""
     lengths = norms(vectors)
     unusual = embeddings.suspicious(lengths)  # Zero, not finite, or beyond the range of float32.
@@ -185,18 +185,13 @@ def measure_vectors(vectors: torch.Tensor, status: torch.Tensor, spec: ScoreSpec
 
 def _float64_norms(vectors: torch.Tensor) -> torch.Tensor:
     """Norms in float64 of vectors whose norms overflow or underflow in float32, shape (n,)."""
-    wide = vectors.double()
-    largest = wide.abs().amax(dim=1)
-    return torch.linalg.vector_norm(wide / largest[:, None], dim=1) * largest
+    largest = vectors.double().abs().amax(dim=1)
+    return norms(vectors.double() / largest[:, None], np.float64) * largest
 
 
-def _cosines(vectors: torch.Tensor, unusual: torch.Tensor, units: torch.Tensor) -> np.ndarray:
+def _cosines(vectors: Vectors, unusual: torch.Tensor, units: torch.Tensor) -> np.ndarray:
     """Cosines with the signature's directions, shape (n, 2); those of the unusual vectors from their unit vectors."""
-    columns = []
-    for values in load_signature().directions:
-        direction = torch.from_numpy(values).to(vectors.device)
-        dots, lengths = dots_and_norms(vectors, direction)
-        cosines = dots / lengths
-        cosines[unusual] = (units @ direction.double()).float()
-        columns.append(cosines.cpu().numpy())
-    return np.stack(columns, axis=1)
+    directions = np.asarray(load_signature().directions)
+    cosines, _ = scores_and_norms(vectors, Heads.of(directions, np.zeros(len(directions)), np.float32))
+    cosines[:, unusual], _ = scores_and_norms(units, Heads.of(directions, np.zeros(len(directions)), np.float64))
+    return cosines.T.cpu().numpy()

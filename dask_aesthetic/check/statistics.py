@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.embeddings.objects import is_missing, list_length
 from dask_aesthetic.hashing import hash_rows
+from dask_aesthetic.kernels import Vectors
 
 MAX_WIDTH = 1 << 16  # Longer lists are counted together, so that counts stay few.
 OBJECTS = "objects"
@@ -187,7 +187,7 @@ class DuplicateSample:
     counts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     @classmethod
-    def of(cls, vectors: torch.Tensor) -> DuplicateSample:
+    def of(cls, vectors: Vectors) -> DuplicateSample:
         """Sample of vectors, shape (n, width); vectors that are equal as float32 are duplicates."""
         return cls(*_lowest(hash_rows(vectors), np.ones(len(vectors), np.int64)))
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from dask_aesthetic.embeddings import arrow, objects
-from dask_aesthetic.embeddings.rows import Run, suspicious, unit_vectors
+from dask_aesthetic.embeddings.rows import Run, scale_rows, suspicious, unit_vectors
 from dask_aesthetic.errors import ColumnError
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "check",
     "get_backend",
     "runs",
+    "scale_rows",
     "stream",
     "suspicious",
     "to_series",

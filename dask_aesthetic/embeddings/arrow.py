@@ -56,21 +56,13 @@ def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
     """Runs of rows of an Arrow array or chunked array."""
     for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
         lists = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
-        to_run = _fixed if pa.types.is_fixed_size_list(lists.type) else _variable
-        rows = len(lists) if _has_uniform_width(lists, width) else RUN_ROWS
-        for start in range(0, len(lists), rows or 1):
-            yield to_run(lists.slice(start, rows), width)
-
-
-def contiguous(lists: pa.Array, width: int) -> np.ndarray | None:
-    """View of the vectors of float32 lists, shape (n, width); None if a row is null or of another width."""
-    if not (pa.types.is_list(lists.type) and lists.type.value_type == pa.float32()) or lists.null_count:
-        return None
-    offsets = lists.offsets.to_numpy()
-    if (offsets[1:] - offsets[:-1] != width).any():
-        return None
-    leaves = lists.values.slice(int(offsets[0]), len(lists) * width)
-    return None if leaves.null_count else leaves.to_numpy().reshape(-1, width)
+        is_fixed = pa.types.is_fixed_size_list(lists.type)
+        leaves = _leaves_of_valid(lists, width, is_fixed)
+        if leaves is not None:
+            yield Run.of_valid(_tensor(leaves).view(len(lists), width))
+            continue
+        for start in range(0, len(lists), RUN_ROWS):
+            yield (_fixed if is_fixed else _variable)(lists.slice(start, RUN_ROWS), width)
 
 
 def to_series(values: torch.Tensor, like: pd.Series, name: Any) -> pd.Series:
@@ -78,17 +70,28 @@ def to_series(values: torch.Tensor, like: pd.Series, name: Any) -> pd.Series:
     return type(like)(values.numpy(), index=like.index, name=name, copy=False)
 
 
+def _leaves_of_valid(lists: Any, width: int, is_fixed: bool) -> Any:
+    """Leaves of lists that all have `width` floats without nulls, the common case; else None."""
+    if lists.null_count:
+        return None
+    if is_fixed:
+        first = lists.offset * width
+        is_uniform = lists.type.list_size == width
+    else:
+        offsets = lists.offsets.to_numpy()
+        first = int(offsets[0])
+        is_uniform = bool((offsets[1:] - offsets[:-1] == width).all())
+    if not is_uniform:
+        return None
+    leaves = lists.values.slice(first, len(lists) * width)
+    return None if leaves.null_count else leaves
+
+
 def _variable(lists: Any, width: int) -> Run:
     offsets = lists.offsets.to_numpy()
     lengths = np.diff(offsets)
     if lists.null_count:
         lengths[lists.is_null().to_numpy(zero_copy_only=False)] = 0
-    if bool((lengths == width).all()):  # The common case, at a tenth of the cost of the one below.
-        leaves = lists.values.slice(int(offsets[0]), len(lists) * width)
-        status = torch.zeros(len(lists), dtype=torch.uint8)
-        if leaves.null_count:
-            status = mark_null_leaves(status, _null_mask(leaves, width))
-        return Run(status, _tensor(leaves).view(len(lists), width))
     status = status_of_lengths(torch.from_numpy(lengths), width)
     present = status == Status.OK
     count = int(present.sum())
@@ -100,15 +103,6 @@ def _variable(lists: Any, width: int) -> Run:
     if leaves.null_count:
         status[present] = mark_null_leaves(status[present], _null_mask(leaves, width))
     return Run(status, _tensor(leaves).view(count, width), present)
-
-
-def _has_uniform_width(lists: Any, width: int) -> bool:
-    """Whether every row has `width` floats, without nulls."""
-    if lists.null_count or lists.flatten().null_count:
-        return False
-    if pa.types.is_fixed_size_list(lists.type):
-        return bool(lists.type.list_size == width)
-    return bool((np.diff(lists.offsets.to_numpy()) == width).all())
 
 
 def _fixed(lists: Any, width: int) -> Run:

@@ -70,13 +70,15 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
             column = column.iloc[_array(present.to(torch.uint8)).astype(bool)]
             pins.enter_context(_pinned(column))
             leaves = column.list.leaves
-        if leaves.has_nulls:
+        has_nulls = leaves.has_nulls
+        if has_nulls:
             nulls = _tensor(leaves.isna().values.view("uint8")).view(torch.bool).view(count, width)
             status[present] = mark_null_leaves(status[present], nulls)
             leaves = leaves.fillna(0)
         pins.enter_context(_pinned(leaves))
         vectors = _tensor(_floats(leaves)).view(count, width)
-        yield Run(status, vectors, present if count < len(present) else None)
+        are_all = count == len(present)
+        yield Run(status, vectors, None if are_all else present, all_valid=are_all and not has_nulls)
 
 
 def stream() -> AbstractContextManager[None]:

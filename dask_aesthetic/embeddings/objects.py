@@ -1,4 +1,4 @@
-"""Embeddings in object columns of pandas, an array or list per row; they are copied block by block."""
+"""Embeddings in object columns of pandas, an array or list per row; arrays are scored where they lie."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import torch
 
 from dask_aesthetic.embeddings.arrow import to_series
 from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
-from dask_aesthetic.kernels import CPU_ROWS
+from dask_aesthetic.kernels import DTYPES, ScatteredRows, Vectors, find_rows
 from dask_aesthetic.status import Status
 
 __all__ = ["holds_lists", "runs", "to_series"]
 
-RUN_ROWS = CPU_ROWS
+RUN_ROWS = 4096  # Rows that are no arrays become arrays, of 25 MB.
 FIRST_VALUES = 100
 
 
@@ -36,7 +36,7 @@ def first_values(column: pd.Series) -> list[Any]:
 
 
 def runs(column: pd.Series, width: int) -> Iterator[Run]:
-    """Runs of rows, each stacked into a matrix of its own.
+    """Runs of rows; those that are no contiguous arrays of floats are copied.
 
     Parameters
     ----------
@@ -53,14 +53,18 @@ def runs(column: pd.Series, width: int) -> Iterator[Run]:
     """
     values = column.to_numpy()
     for start in range(0, len(values), RUN_ROWS):
-        yield _run(values[start : start + RUN_ROWS], width)
+        # A copy of the references keeps the rows alive, whatever becomes of the column.
+        yield _run(values[start : start + RUN_ROWS].copy(), width)
 
 
 def _run(values: np.ndarray, width: int) -> Run:
-    matrix = _stack_uniform(values, width)
-    if matrix is not None:
-        return Run(torch.zeros(len(values), dtype=torch.uint8), torch.from_numpy(matrix))
-    rows = [(value, None) if type(value) is np.ndarray and value.dtype.kind == "f" else _row(value) for value in values]
+    found = find_rows(values, width)
+    kinds = np.full(len(values), -1, np.int8) if found is None else found[0]
+    if found is not None and kinds[0] >= 0 and (kinds == kinds[0]).all():
+        return Run.of_valid(ScatteredRows(values, DTYPES[kinds[0]], width, found[1]))
+    if found is None and (matrix := _stack_uniform(values, width)) is not None:
+        return Run.of_valid(torch.from_numpy(matrix))
+    rows = [(value, None) if kind >= 0 else _row(value) for value, kind in zip(values, kinds, strict=True)]
     # Values that are no flat list, such as a matrix, count as lists of another width.
     lengths = torch.tensor([-1 if vector.ndim != 1 else len(vector) for vector, _ in rows])
     status = status_of_lengths(lengths, width)
@@ -68,13 +72,22 @@ def _run(values: np.ndarray, width: int) -> Run:
     good = [row for row, length in zip(rows, lengths.tolist(), strict=True) if length == width]
     if not good:
         return Run(status, torch.empty(0, width, dtype=torch.float32), present)
-    dtype = max({vector.dtype for vector, _ in good}, key=lambda dtype: dtype.itemsize)
-    matrix = np.empty((len(good), width), dtype=f"f{min(dtype.itemsize, 8)}")
-    np.stack([vector for vector, _ in good], out=matrix)
     if any(nulls is not None for _, nulls in good):
         masks = np.stack([np.zeros(width, dtype=bool) if nulls is None else nulls for _, nulls in good])
         status[present] = mark_null_leaves(status[present], torch.from_numpy(masks))
-    return Run(status, torch.from_numpy(matrix), present if len(good) < len(values) else None)
+    return Run(status, _vectors([vector for vector, _ in good], width), present if len(good) < len(values) else None)
+
+
+def _vectors(rows: list[np.ndarray], width: int) -> Vectors:
+    """Vectors of one dtype, the largest of theirs, copied where they have another one or are not contiguous."""
+    largest = max((row.dtype for row in rows), key=lambda dtype: dtype.itemsize)
+    dtype = np.dtype(f"f{min(largest.itemsize, 8)}")
+    vectors = np.empty(len(rows), object)
+    vectors[:] = [np.ascontiguousarray(row, dtype) for row in rows]
+    found = find_rows(vectors, width)
+    if found is None:
+        return torch.from_numpy(np.stack(vectors.tolist()))
+    return ScatteredRows(vectors, dtype, width, found[1])
 
 
 def _stack_uniform(values: np.ndarray, width: int) -> np.ndarray | None:
@@ -82,7 +95,7 @@ def _stack_uniform(values: np.ndarray, width: int) -> np.ndarray | None:
     rows = values.tolist()  # Lists iterate faster.
     first = rows[0]
     # Subclasses do not qualify: concatenation would drop the mask of a masked array.
-    if set(map(type, rows)) != {np.ndarray} or first.ndim != 1 or first.dtype.str not in _DTYPES:
+    if set(map(type, rows)) != {np.ndarray} or first.ndim != 1 or first.dtype not in DTYPES:
         return None
     try:
         if set(map(len, rows)) != {width}:
@@ -93,7 +106,6 @@ def _stack_uniform(values: np.ndarray, width: int) -> np.ndarray | None:
         return None
 
 
-_DTYPES = [np.dtype(name).str for name in ("f2", "f4", "f8")]
 # Values that numpy turns into floats: the text of a number, a complex number's real part, ticks of a clock.
 _NO_FLOATS = (str, bytes, complex, np.complexfloating, np.datetime64, np.timedelta64)
 _NOTHING = np.empty(0, dtype=np.float32)

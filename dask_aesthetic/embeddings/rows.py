@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from dask_aesthetic.kernels import SAFE_NORM, row_dots
+from dask_aesthetic.kernels import SAFE_NORM, Vectors, norms
 from dask_aesthetic.status import Status
 
 
@@ -22,21 +23,25 @@ class Run:
     ----------
     status : torch.Tensor, shape (n,), uint8
         `Status` of every row, as far as it follows from lengths and nulls.
-    vectors : torch.Tensor, shape (m, width), float16, float32 or float64
-        The leaves, on the column's own device; a view of its memory where that is possible. Read only.
+    vectors : torch.Tensor, shape (m, width), or ScatteredRows
+        The leaves, float16, bfloat16, float32 or float64, on the column's own device; its own memory where that is
+        possible. Read only.
     present : torch.Tensor, shape (n,), bool, or None
         Rows with a vector in `vectors`, in order; None where all n have one. Such a row counts only if its status is
         OK: a fixed-size list has leaves under its null rows as well.
+    all_valid : bool
+        Whether every row is known to have a vector and status OK.
     """
 
     status: torch.Tensor
-    vectors: torch.Tensor
+    vectors: Vectors
     present: torch.Tensor | None = None
+    all_valid: bool = False
 
-    @property
-    def all_valid(self) -> bool:
-        """Whether every row has a vector and status OK."""
-        return self.present is None and not bool(self.status.any())
+    @classmethod
+    def of_valid(cls, vectors: Vectors) -> Run:
+        """Run of rows that all have a vector and status OK."""
+        return cls(torch.zeros(len(vectors), dtype=torch.uint8, device=vectors.device), vectors, all_valid=True)
 
     def spread(self, values: torch.Tensor, fill: float) -> torch.Tensor:
         """Per-row values, shape (n,), from per-vector values; `fill` where a row has no vector."""
@@ -66,24 +71,24 @@ def mark_null_leaves(status: torch.Tensor, nulls: torch.Tensor) -> torch.Tensor:
     return status
 
 
-def suspicious(norms: torch.Tensor) -> torch.Tensor:
+def suspicious(lengths: torch.Tensor) -> torch.Tensor:
     """Positions of rows whose float32 norm is not safe: NaN, infinite, zero, or outside `SAFE_NORM`."""
     low, high = SAFE_NORM
-    if len(norms):
-        least, most = torch.aminmax(norms)  # Both are NaN where one norm is.
+    if len(lengths):
+        least, most = torch.aminmax(lengths)  # Both are NaN where one norm is.
         if float(least) >= low and float(most) <= high:
-            return torch.empty(0, dtype=torch.int64, device=norms.device)
-    safe = (norms >= low) & (norms <= high)
+            return torch.empty(0, dtype=torch.int64, device=lengths.device)
+    safe = (lengths >= low) & (lengths <= high)
     return torch.nonzero(~safe).flatten()
 
 
-def unit_vectors(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit vectors in float64 and their status; division by the largest entry first avoids overflow.
+def scale_rows(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vectors divided by their largest entry, which cannot overflow any more, and their status.
 
     Returns
     -------
-    units : torch.Tensor, shape (n, width), float64
-        Unit vectors; meaningless where the status is not OK.
+    scaled : torch.Tensor, shape (n, width), float64
+        Meaningless where the status is not OK.
     status : torch.Tensor, shape (n,), uint8
         OK, NOT_FINITE or ZERO.
     """
@@ -92,5 +97,11 @@ def unit_vectors(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     status = torch.full_like(largest, Status.OK, dtype=torch.uint8)
     status[largest == 0] = Status.ZERO
     status[~torch.isfinite(largest)] = Status.NOT_FINITE
-    x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0) / torch.where(status == Status.OK, largest, 1.0)[:, None]
-    return x / row_dots(x, x).sqrt()[:, None], status
+    x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+    return x / torch.where(status == Status.OK, largest, 1.0)[:, None], status
+
+
+def unit_vectors(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit vectors, shape (n, width), float64, and status, both as from `scale_rows`."""
+    scaled, status = scale_rows(vectors)
+    return scaled / norms(scaled, np.float64)[:, None], status

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from dask_aesthetic.kernels import contiguous_dots_and_norms, dots_and_norms, row_dots
+from dask_aesthetic.kernels import Heads, Vectors, scores_and_norms
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, to_header
 
 # Longer weights take float64 dot products. A float32 dot product errs by up to about |w| * 3e-8: 8e-7 for LAION's
@@ -41,40 +41,34 @@ class AffinePredictor(Predictor):
         self.weight.setflags(write=False)
         self.bias = float(bias)
         self.info = info
-        self._cast = _cast(self.weight)
         self.token = hashlib.sha256(self.weight.tobytes() + np.float64(bias).tobytes()).hexdigest()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        weights, biases = self.weight[None], np.array([self.bias])
+        self._float64 = Heads.of(weights, biases, np.float64)
+        is_large = np.linalg.norm(self.weight) >= LARGE_WEIGHT
+        self._heads = self._float64 if is_large else Heads.of(weights, biases, np.float32)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Making the cast tensor anew is faster than pickling it.
-        return {name: value for name, value in self.__dict__.items() if name != "_cast"}
+        # Padding the weight anew is faster than pickling it.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_heads", "_float64")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _cast=_cast(state["weight"]))
+        self.__dict__.update(state)
+        self._prepare()
 
-    def score(self, vectors: torch.Tensor, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        dots, norms = dots_and_norms(vectors, self._cast.to(vectors.device), batch_size)
-        return dots.div_(norms).add_(self.bias).to(torch.float32), norms.to(torch.float32)
+    def score(
+        self,
+        vectors: Vectors,
+        batch_size: int | None = None,  # noqa: ARG002 (it copies no rows)
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        scores, norms = scores_and_norms(vectors, self._heads)
+        return scores[0], norms.to(torch.float32)
 
-    def score_contiguous(self, vectors: np.ndarray) -> np.ndarray | None:
-        if self._cast.dtype != torch.float32:
-            return None
-        found = contiguous_dots_and_norms(vectors, self._cast.numpy())
-        if found is None:
-            return None
-        scores, norms = found
-        scores /= norms
-        scores += np.float32(self.bias)
-        return scores
-
-    def score_units(self, units: torch.Tensor) -> torch.Tensor:
-        weight = torch.tensor(self.weight, device=units.device)
-        return (row_dots(units, weight) + self.bias).to(torch.float32)
+    def score_float64(self, vectors: torch.Tensor) -> torch.Tensor:
+        return scores_and_norms(vectors, self._float64)[0][0]
 
     def save(self, path: str | Path, **more: Any) -> None:
         tensors = {"weight": torch.tensor(self.weight)[None], "bias": torch.tensor([self.bias], dtype=torch.float64)}
         save_file(tensors, str(path), to_header(self.info, **more))
-
-
-def _cast(weight: np.ndarray) -> torch.Tensor:
-    """Weight in the precision of its dot products."""
-    return torch.tensor(weight, dtype=torch.float32 if np.linalg.norm(weight) < LARGE_WEIGHT else torch.float64)

@@ -9,10 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dask_aesthetic.errors import PredictorError
+from dask_aesthetic.kernels import Vectors
 
 HEADER = "dask_aesthetic"
 
@@ -66,13 +66,13 @@ class Predictor(ABC):
         return self.info.width
 
     @abstractmethod
-    def score(self, vectors: torch.Tensor, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def score(self, vectors: Vectors, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores and norms of vectors of any length.
 
         Parameters
         ----------
-        vectors : torch.Tensor, shape (n, width), float16, float32 or float64
-            Not normalized yet. Read only.
+        vectors : torch.Tensor, shape (n, width), or ScatteredRows
+            float16, bfloat16, float32 or float64; not normalized yet. Read only.
         batch_size : int, optional
             Most rows in work at a time; it changes memory and speed, never a score.
 
@@ -84,12 +84,8 @@ class Predictor(ABC):
         """
 
     @abstractmethod
-    def score_units(self, units: torch.Tensor) -> torch.Tensor:
-        """Scores of float64 unit vectors, shape (n, width), for rows that float32 cannot normalize."""
-
-    def score_contiguous(self, vectors: np.ndarray) -> np.ndarray | None:  # noqa: ARG002
-        """Scores of float32 vectors, shape (n, width), the same bytes in fewer calls; None where not supported."""
-        return None
+    def score_float64(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Scores, shape (n,), float32, of float64 vectors of moderate norm, for rows that float32 cannot normalize."""
 
     @abstractmethod
     def save(self, path: str | Path) -> None:

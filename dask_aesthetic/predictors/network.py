@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dask_aesthetic.kernels import back_off, blocks, norms
+from dask_aesthetic.kernels import Vectors, back_off, blocks, norms
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, to_header
 from dask_aesthetic.predictors.layers import Stack
 
@@ -33,22 +33,22 @@ class NetworkPredictor(Predictor):
         self.info = info
         self.token = stack.digest
 
-    def score(self, vectors: torch.Tensor, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def score(self, vectors: Vectors, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         module = _module(self.stack, self.token, vectors.device)
         on_cpu = vectors.device.type == "cpu"
-        lengths = norms(vectors, batch_size)
+        lengths = norms(vectors)
         scores = torch.empty_like(lengths)
 
         def fill(rows: int) -> None:
             for at, block in blocks(vectors, rows):
-                units = torch.as_tensor(block) / lengths[at, None]
+                units = block / lengths[at, None]
                 scores[at] = _forward(module, units * self.stack.input_scale, rows if on_cpu else 0)
 
         back_off(fill, CPU_BATCH if on_cpu else min(batch_size or GPU_BATCH, GPU_BATCH))
         return scores, lengths
 
-    def score_units(self, units: torch.Tensor) -> torch.Tensor:
-        return self.score(units)[0]
+    def score_float64(self, vectors: torch.Tensor) -> torch.Tensor:
+        return self.score(vectors)[0]
 
     def save(self, path: str | Path) -> None:
         tensors = {}

@@ -111,16 +111,25 @@ def test_scoring_does_not_change_the_embeddings(vectors, kind):
         assert all(np.array_equal(a, b) for a, b in zip(before, frame["image_embedding"], strict=True))
 
 
-@pytest.mark.parametrize("start", [0, 2])
-def test_contiguous_lists_reach_numpy_without_a_copy(vectors, start):
-    array = columns.array(vectors[:40], "list").slice(start)
-    found = arrow.contiguous(array, WIDTH)
-    assert found.ctypes.data == leaf_address(array, 0)
-    assert found.shape == (40 - start, WIDTH)
-    rows = list(vectors[:5])
-    for other in (None, [], vectors[0][:512].tolist(), [*vectors[0][1:].tolist(), None]):
-        array_with_other = pa.array([*(row.tolist() for row in rows), other], pa.list_(pa.float32()))
-        assert arrow.contiguous(array_with_other, WIDTH) is None
-    for kind, dtype in (("large_list", "float32"), ("fixed_size_list", "float32"), ("list", "float16")):
-        assert arrow.contiguous(columns.array(rows, kind, dtype), WIDTH) is None
-    assert arrow.contiguous(columns.array(rows, "list"), 512) is None
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_arrays_in_an_object_column_are_scored_where_they_lie(vectors, dtype):
+    """Arrays of a column of one dtype, and the few among lists, nulls and other shapes that need no conversion."""
+    arrays = [row.astype(dtype) for row in vectors[:5]]
+    (run,) = embeddings.runs(pd.Series([*arrays], dtype=object), WIDTH)
+    assert run.vectors.addresses.tolist() == [array.ctypes.data for array in arrays]
+    assert run.vectors.dtype == getattr(torch, dtype)
+    mixed = [None, arrays[0], vectors[9][:5], np.repeat(arrays[1], 2)[::2], arrays[2].astype(">f8").astype(dtype)]
+    (run,) = embeddings.runs(pd.Series(mixed, dtype=object), WIDTH)
+    assert run.status.tolist() == [Status.MISSING, 0, Status.WRONG_WIDTH, 0, 0]
+    assert run.vectors.addresses[[0, 2]].tolist() == [arrays[0].ctypes.data, mixed[4].ctypes.data]
+    assert torch.equal(run.vectors[:], torch.from_numpy(np.stack([arrays[0], arrays[1], arrays[2]])))
+
+
+def test_arrays_outlive_the_column(vectors):
+    """A run keeps the arrays of an object column alive."""
+    column = pd.Series([row.copy() for row in vectors], dtype=object)
+    (run,) = embeddings.runs(column, WIDTH)
+    column[:] = None
+    filler = [np.full(WIDTH, 9, np.float32) for _ in range(len(vectors))]
+    assert np.array_equal(run.vectors[:].numpy(), vectors)
+    assert len(filler) == len(vectors)

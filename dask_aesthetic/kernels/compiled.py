@@ -1,0 +1,167 @@
+"""Scores of rows in a CPU's memory, compiled by numba: one pass over the rows, without the GIL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from dask_aesthetic.kernels.lanes_ir import FLOAT, I64, Row, build_row
+
+# Types of the first two arguments of `score_rows`, which say what values and which working precision a call has.
+_STORED = {types.int16: "float16", types.uint16: "bfloat16", types.float32: "float32", types.float64: "float64"}
+STORED = {
+    torch.float16: np.int16(0),
+    torch.bfloat16: np.uint16(0),
+    torch.float32: np.float32(0),
+    torch.float64: np.float64(0),
+}
+
+
+def _compile(function: Any) -> Any:
+    """Compiled function, made at its first call and cached on disk where one of numba's folders can be written."""
+    try:
+        return njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # numba found no folder.
+        return njit(nogil=True, error_model="numpy")(function)
+
+
+@intrinsic
+def _score_row(
+    typing: Any,  # noqa: ARG001
+    stored: Any,
+    working: Any,
+    values: Any,  # noqa: ARG001
+    ahead: Any,  # noqa: ARG001
+    width: Any,  # noqa: ARG001
+    weights: Any,
+    biases: Any,
+    scores: Any,  # noqa: ARG001
+    stride: Any,  # noqa: ARG001
+    norm: Any,  # noqa: ARG001
+) -> Any:
+    """Store the scores of one row and its norm."""
+    address = types.intp
+    signature = types.void(stored, working, address, address, address, weights, biases, address, address, address)
+
+    def generate(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> ir.Value:
+        _, _, values, ahead, width, weights_, biases_, scores, stride, norm = arguments
+        heads = range(len(weights))
+        row = Row(
+            values,
+            ahead,
+            width,
+            [builder.extract_value(weights_, head) for head in heads],
+            [builder.extract_value(biases_, head) for head in heads],
+        )
+        triple, _, features = context.codegen().magic_tuple()
+        has_half = not triple.startswith(("x86", "i")) or "+f16c" in features.split(",")
+        found, length = build_row(builder, row, _STORED[stored], str(working), has_half=has_half)
+        for head, score in enumerate(found):
+            at = builder.add(scores, builder.mul(stride, I64(head)))
+            builder.store(score, builder.inttoptr(at, FLOAT.as_pointer()))
+        builder.store(length, builder.inttoptr(norm, length.type.as_pointer()))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _load_word(typing: Any, address: Any) -> Any:  # noqa: ARG001
+    """The 64-bit integer at an address."""
+
+    def generate(_: Any, builder: ir.IRBuilder, __: Any, arguments: Any) -> ir.Value:
+        return builder.load(builder.inttoptr(arguments[0], I64.as_pointer()))
+
+    return types.intp(types.intp), generate
+
+
+@_compile
+def score_rows(  # type: ignore[no-untyped-def]
+    stored,
+    working,
+    rows,
+    start,
+    stride,
+    addresses,
+    ahead,
+    width,
+    weights,
+    biases,
+    scores,
+    scores_stride,
+    norms,
+    norm_size,
+):
+    """Scores and norms of rows.
+
+    Parameters
+    ----------
+    stored : scalar of a dtype in `STORED`
+        Kind of the values.
+    working : numpy.float32 or numpy.float64
+        Working precision, by its type.
+    rows : int
+    start, stride : int
+        Address of the first row, and bytes from one to the next; not used where there are `addresses`.
+    addresses : int
+        Address of an array of the rows' addresses, or 0.
+    ahead : int
+        Rows that are fetched into the cache before their turn.
+    width : int
+    weights : tuple of int
+        Addresses of padded weights.
+    biases : tuple of numbers of the working precision
+    scores, scores_stride : int
+        Address of float32 scores, and bytes from one head to the next.
+    norms, norm_size : int
+        Address of norms of the working precision, and bytes of one.
+    """
+    for i in range(rows):
+        near = min(i + ahead, rows - 1)
+        if addresses != 0:
+            values, later = _load_word(addresses + 8 * i), _load_word(addresses + 8 * near)
+        else:
+            values, later = start + stride * i, start + stride * near
+        score, norm = scores + 4 * i, norms + norm_size * i
+        _score_row(stored, working, values, later, width, weights, biases, score, scores_stride, norm)
+
+
+@_compile
+def find_arrays(objects, rows, head, array_type, dtypes, width, found, addresses):  # type: ignore[no-untyped-def]
+    """Find the objects that are contiguous vectors of one width, by numpy's C structure, which its ABI fixes.
+
+    Parameters
+    ----------
+    objects, rows : int
+        Address of an array of the addresses of Python objects, and their number.
+    head : int
+        Size of the part that every Python object begins with; the address of its type is the last word of it.
+    array_type : int
+        Address of the type `numpy.ndarray`.
+    dtypes : numpy.ndarray, shape (d,), int64
+        Addresses of the dtypes that count.
+    width : int
+    found : numpy.ndarray, shape (n,), int8
+        Set to the position of the dtype in `dtypes`, -1 for all other objects.
+    addresses : numpy.ndarray, shape (n,), int64
+        Set to the address of the vector's values.
+    """
+    for i in range(rows):
+        at = _load_word(objects + 8 * i)
+        found[i] = -1
+        if at == 0 or _load_word(at + head - 8) != array_type:
+            continue
+        dimensions, item = _load_word(at + head + 8) & 0xFFFFFFFF, 2
+        if dimensions != 1 or _load_word(_load_word(at + head + 16)) != width:
+            continue
+        dtype, step = _load_word(at + head + 40), _load_word(_load_word(at + head + 24))
+        for kind in range(len(dtypes)):
+            if dtype == dtypes[kind] and (step == item or width == 1):
+                found[i] = kind
+                addresses[i] = _load_word(at + head)
+            item *= 2

@@ -1,0 +1,25 @@
+"""The compiled kernels, imported when the first score is asked for."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any
+
+from dask_aesthetic.errors import first_line
+
+
+@cache
+def get_compiled() -> Any:
+    """Module of the compiled kernels; None, after one warning, where numba does not run."""
+    try:
+        from dask_aesthetic.kernels import compiled
+    except Exception as error:  # numba raises errors of several kinds for versions that it does not know.
+        warnings.warn(
+            "scores are computed by numpy, with the same bits and many times slower: numba does not run here "
+            f"({type(error).__name__}: {first_line(error)})",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return compiled
