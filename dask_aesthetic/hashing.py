@@ -48,15 +48,18 @@ def hash_rows(vectors: Vectors, seed: int = 0) -> np.ndarray:
     start = splitmix64(np.array([seed % 2**64], np.uint64)) if seed else np.zeros(1, np.uint64)
     factors = splitmix64(np.arange(1, vectors.shape[1] + 1, dtype=np.uint64) + start) | np.uint64(1)
     hashes = np.empty(len(vectors), np.uint64)
-    for at, block in blocks(vectors, CPU_ROWS if vectors.device.type == "cpu" else GPU_ROWS):
-        hashes[at] = _sum_bits(block, factors)
+    on_cpu = vectors.device.type == "cpu"
+    for at, block in blocks(vectors, CPU_ROWS if on_cpu else GPU_ROWS):
+        block = block + 0.0  # -0 becomes 0.
+        hashes[at] = _sum_on_cpu(block, factors) if on_cpu else _sum_on_gpu(block, factors)
     return splitmix64(hashes)
 
 
-def _sum_bits(block: torch.Tensor, factors: np.ndarray) -> np.ndarray:
-    block = block + 0.0  # -0 becomes 0.
-    if block.device.type == "cpu":
-        return np.vecdot(block.numpy().view(np.uint32).astype(np.uint64), factors)
+def _sum_on_cpu(block: torch.Tensor, factors: np.ndarray) -> np.ndarray:
+    return np.vecdot(block.numpy().view(np.uint32).astype(np.uint64), factors)
+
+
+def _sum_on_gpu(block: torch.Tensor, factors: np.ndarray) -> np.ndarray:
     bits = block.contiguous().view(torch.int32).to(torch.int64) & 0xFFFFFFFF
     signed = torch.from_numpy(factors.view(np.int64)).to(block.device)
     return (bits * signed).sum(dim=1).cpu().numpy().view(np.uint64)

@@ -6,22 +6,21 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
+import torch
 
 from dask_aesthetic.errors import PredictorError
-from dask_aesthetic.predictors import Predictor, load_predictor
+from dask_aesthetic.kernels import lanes
+from dask_aesthetic.predictors import AffinePredictor, load_predictor
 from dask_aesthetic.predictors.catalog import KNOWN
-from dask_aesthetic.predictors.checkpoint import read_tensors
 from dask_aesthetic.predictors.golden import golden_vectors
-from dask_aesthetic.predictors.layers import find_layers
 
 FOLDED = Path(__file__).parents[1] / "dask_aesthetic/predictors/folded"
 
 
-def fold_predictors(checkpoints: Path, folded: Path = FOLDED) -> list[Predictor]:
+def fold_predictors(checkpoints: Path, folded: Path = FOLDED) -> list[AffinePredictor]:
     """Fold the published checkpoints, each checked against its sha256, and save the affine predictors.
 
-    ``golden.json`` beside them holds the scores of `golden_vectors`, computed layer by layer in float64.
+    ``golden.json`` beside them holds the scores of `golden_vectors`, computed lane by lane in numpy.
 
     Parameters
     ----------
@@ -32,22 +31,19 @@ def fold_predictors(checkpoints: Path, folded: Path = FOLDED) -> list[Predictor]
 
     Returns
     -------
-    list of Predictor
+    list of AffinePredictor
     """
-    predictors: list[Predictor] = []
+    predictors: list[AffinePredictor] = []
     golden: dict[str, list[float]] = {}
     for known in KNOWN:
         if known.folded:
             predictor = load_predictor(checkpoints / known.file, sha256=known.info.sha256)
-            if predictor.info != known.info:
+            if not isinstance(predictor, AffinePredictor) or predictor.info != known.info:
                 raise PredictorError(f"expected the weights of {known.info.name} in {known.file}, got others")
             predictor.save(folded / f"{known.info.name}.safetensors")
             predictors.append(predictor)
-            tensors, _ = read_tensors(checkpoints / known.file)
-            layers = find_layers(tensors).stack(None, known.input_scale)
-            units = golden_vectors(known.info.width).astype(np.float64)
-            units /= np.linalg.norm(units, axis=1, keepdims=True)
-            golden[known.info.name] = layers(units).round(9).tolist()
+            vectors = torch.from_numpy(golden_vectors(known.info.width))
+            golden[known.info.name] = lanes.scores_and_norms(vectors, predictor.heads)[0][0].tolist()
     (folded / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
     return predictors
 

@@ -27,6 +27,11 @@ class AffinePredictor(Predictor):
     bias : float
     info : PredictorInfo
 
+    Attributes
+    ----------
+    heads : Heads
+        Weight and bias in the working precision of the scores.
+
     Examples
     --------
     >>> import numpy as np, torch
@@ -48,11 +53,11 @@ class AffinePredictor(Predictor):
         weights, biases = self.weight[None], np.array([self.bias])
         self._float64 = Heads.of(weights, biases, np.float64)
         is_large = np.linalg.norm(self.weight) >= LARGE_WEIGHT
-        self._heads = self._float64 if is_large else Heads.of(weights, biases, np.float32)
+        self.heads = self._float64 if is_large else Heads.of(weights, biases, np.float32)
 
     def __getstate__(self) -> dict[str, Any]:
         # Padding the weight anew is faster than pickling it.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_heads", "_float64")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("heads", "_float64")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -63,7 +68,7 @@ class AffinePredictor(Predictor):
         vectors: Vectors,
         batch_size: int | None = None,  # noqa: ARG002 (it copies no rows)
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scores, norms = scores_and_norms(vectors, self._heads)
+        scores, norms = scores_and_norms(vectors, self.heads)
         return scores[0], norms.to(torch.float32)
 
     def score_float64(self, vectors: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Golden vectors, equal on every machine, and their scores under the published layers."""
+"""Golden vectors and their scores, both the same on every machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def golden_vectors(width: int) -> np.ndarray:
 
 
 def golden_scores(name: str) -> list[float]:
-    """Raw scores of `golden_vectors` under a predictor of the catalog, computed layer by layer in float64."""
+    """Raw scores of `golden_vectors` under a predictor of the catalog, float32, the same bits on every machine."""
     text = (files(__package__) / "folded" / "golden.json").read_text()
     scores: list[float] = json.loads(text)[name]
     return scores

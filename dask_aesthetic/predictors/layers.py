@@ -58,22 +58,25 @@ class Stack:
     def fold(self) -> tuple[np.ndarray, float]:
         """Weight vector, shape (width,), and bias of an affine stack, in float64.
 
-        ``W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2)``, checked on random unit vectors against the layers.
+        ``W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2)``, checked on random unit vectors against the layers. Products
+        are added one after the other, from the last layer to the first, so that every machine folds to the same bits.
 
         Raises
         ------
         PredictorError
             The folded map differs from the layers by more than 1e-9.
         """
-        weight, bias = np.eye(self.width) * self.input_scale, np.zeros(self.width)
-        for w, b in self.layers:
-            weight, bias = w.astype(np.float64) @ weight, w.astype(np.float64) @ bias + b
+        weight, bias = np.ones(1), 0.0
+        for w, b in reversed(self.layers):
+            bias += _add_products(weight, b.astype(np.float64)[:, None])[0]
+            weight = _add_products(weight, w.astype(np.float64))
+        weight = weight * self.input_scale
         probe = np.random.default_rng(0).standard_normal((8, self.width))
         probe /= np.linalg.norm(probe, axis=1, keepdims=True)
-        error = float(np.abs(probe @ weight[0] + bias[0] - self(probe)).max())
+        error = float(np.abs(probe @ weight + bias - self(probe)).max())
         if not error <= 1e-9:
             raise PredictorError(f"expected the folded predictor to equal its layers, got a difference of {error:g}")
-        return weight[0], float(bias[0])
+        return weight, float(bias)
 
     def __call__(self, units: np.ndarray) -> np.ndarray:
         """Scores of unit vectors, layer by layer in float64: the slow reference of all other implementations."""
@@ -136,6 +139,14 @@ class Layers:
         if isinstance(input_scale, bool) or not isinstance(input_scale, Real) or not 0 < input_scale < inf:
             raise PredictorError(f"expected input_scale to be a positive, finite number, got {input_scale!r}")
         return Stack(self.layers, activation, float(input_scale))
+
+
+def _add_products(factors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Vector times matrix, added row by row; a BLAS adds in another order on another processor."""
+    total = np.zeros(rows.shape[1])
+    for factor, row in zip(factors, rows, strict=True):
+        total += factor * row
+    return total
 
 
 def find_layers(tensors: Mapping[str, torch.Tensor]) -> Layers:
