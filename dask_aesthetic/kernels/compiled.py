@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,21 @@ STORED = {
 
 
 def _compile(function: Any) -> Any:
-    """Compiled function, made at its first call and cached on disk where one of numba's folders can be written."""
+    """Function that is compiled at its first call and cached on disk where one of numba's folders can be written."""
     try:
-        return njit(nogil=True, cache=True, error_model="numpy")(function)
+        compiled = njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:  # numba found no folder.
         return njit(nogil=True, error_model="numpy")(function)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except OSError:  # The disk of the cache is full; the compiled code is there.
+            return compiled(*arguments)
+
+    call.dispatcher = compiled  # type: ignore[attr-defined]
+    return call
 
 
 @intrinsic

@@ -25,3 +25,14 @@ def scores_and_norms(x: np.ndarray, weight: np.ndarray, bias: float) -> tuple[np
     dot, square = dots_and_squares(x, weight)
     norm = np.sqrt(square)
     return (dot / norm + weight.dtype.type(bias)).astype(np.float32), norm
+
+
+def assert_same_bits(found: np.ndarray, expected: np.ndarray) -> None:
+    """Assert the same numbers bit by bit, the sign of zeros included; one NaN is as good as another."""
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    word = f"u{found.itemsize}"
+    np.testing.assert_array_equal(
+        np.where(np.isnan(found), 0, found).astype(found.dtype).view(word),
+        np.where(np.isnan(expected), 0, expected).astype(found.dtype).view(word),
+    )
