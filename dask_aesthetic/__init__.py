@@ -23,6 +23,7 @@ from dask_aesthetic.version import __version__
 
 if TYPE_CHECKING:
     from dask_aesthetic.accessor import AestheticAccessor
+    from dask_aesthetic.arrays import score_embeddings
     from dask_aesthetic.check import Check
     from dask_aesthetic.distribution import ScoreDistribution
     from dask_aesthetic.errors import (
@@ -80,10 +81,12 @@ __all__ = [
     "read_npy",
     "read_webdataset",
     "score_dataset",
+    "score_embeddings",
 ]
 
 _MODULES = {
     "accessor": ("AestheticAccessor",),
+    "arrays": ("score_embeddings",),
     "check": ("Check",),
     "distribution": ("ScoreDistribution",),
     "errors": (

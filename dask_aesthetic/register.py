@@ -28,7 +28,7 @@ def register() -> None:
         if not any(_is_hook(finder, name) for finder in sys.meta_path):
             sys.meta_path.insert(0, _ImportHook(name))
         module = sys.modules.get(name)
-        if _is_initializing(module):
+        if _is_initializing(module) or (module is None and _is_locked(name)):
             module = import_module(name)  # Another thread imports it: wait for the end.
         if not _is_initializing(module):
             _register_on(name, module)
@@ -36,6 +36,11 @@ def register() -> None:
 
 def _is_initializing(module: Any) -> bool:
     return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
+def _is_locked(name: str) -> bool:
+    """Whether a thread has begun to import a module, maybe by finders that it listed before the hook was there."""
+    return name in getattr(importlib._bootstrap, "_module_locks", ())
 
 
 def _is_hook(finder: Any, name: str) -> bool:

@@ -80,6 +80,12 @@ class ScoreSpec:
         found = find_threshold(threshold, scale, loaded.info.scale, loaded.info.name)
         return cls(loaded, found, score_column, keep_column, on_invalid, batch_size)
 
+    def invalid(
+        self, column: object, place: int | str | None, row: int, label: object, status: Any
+    ) -> InvalidEmbeddingError:
+        """Error for a row without a usable embedding."""
+        return InvalidEmbeddingError(column, place, row, label, STATUSES[int(status)], self.predictor.width)
+
 
 def refuse_replacing(columns: Iterable[object], added: Mapping[str, str], replace_columns: bool) -> None:
     """Refuse to add columns that the frame has already, unless `replace_columns` is true.
@@ -151,9 +157,9 @@ def score_column(
     """
     with embeddings.stream(column):
         scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
-        row = _first_invalid(status) if spec.on_invalid == "raise" else None
+        row = first_invalid(status) if spec.on_invalid == "raise" else None
         if row is not None:
-            raise _invalid(column.name, partition, row, column.index[row], status[row], spec)
+            raise spec.invalid(column.name, partition, row, column.index[row], status[row])
         if seen is not None:
             seen(status)
         return embeddings.to_series(scores, column, spec.score_column)
@@ -195,22 +201,16 @@ def score_array(
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
     scores, status = score_runs(array_runs(lists, spec.predictor.width), spec)
-    row = _first_invalid(status) if spec.on_invalid == "raise" else None
+    row = first_invalid(status) if spec.on_invalid == "raise" else None
     if row is not None:
-        raise _invalid(embedding_column, file, start + row, None, status[row], spec)
+        raise spec.invalid(embedding_column, file, start + row, None, status[row])
     return scores.numpy(), status.numpy()
 
 
-def _first_invalid(status: torch.Tensor) -> int | None:
+def first_invalid(status: torch.Tensor) -> int | None:
     """Position of the first row without a usable embedding, None if all have one."""
     invalid = torch.nonzero(status != Status.OK)
     return int(invalid[0, 0]) if len(invalid) else None
-
-
-def _invalid(
-    column: object, place: int | str | None, row: int, label: object, status: torch.Tensor, spec: ScoreSpec
-) -> InvalidEmbeddingError:
-    return InvalidEmbeddingError(column, place, row, label, STATUSES[int(status)], spec.predictor.width)
 
 
 def status_column(column: Any, width: int) -> Any:

@@ -59,7 +59,7 @@ def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
         is_fixed = pa.types.is_fixed_size_list(lists.type)
         leaves = _leaves_of_valid(lists, width, is_fixed)
         if leaves is not None:
-            yield Run.of_valid(_tensor(leaves).view(len(lists), width))
+            yield Run.of_valid(share_memory(leaves).view(len(lists), width))
             continue
         for start in range(0, len(lists), RUN_ROWS):
             yield (_fixed if is_fixed else _variable)(lists.slice(start, RUN_ROWS), width)
@@ -68,6 +68,14 @@ def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
 def to_series(values: torch.Tensor, like: pd.Series, name: Any) -> pd.Series:
     """Series of per-row values with the column's index."""
     return type(like)(values.numpy(), index=like.index, name=name, copy=False)
+
+
+def share_memory(leaves: pa.Array) -> torch.Tensor:
+    """Tensor that shares the memory of the leaves; values under nulls are arbitrary."""
+    dtype, data = leaves.type, leaves.buffers()[1]
+    if not len(leaves):
+        return torch.empty(0, dtype=getattr(torch, f"float{dtype.bit_width}"))
+    return from_dlpack(pa.Array.from_buffers(dtype, len(leaves), [None, data], offset=leaves.offset))
 
 
 def _leaves_of_valid(lists: Any, width: int, is_fixed: bool) -> Any:
@@ -102,7 +110,7 @@ def _variable(lists: Any, width: int) -> Run:
         leaves = lists.filter(pa.array(present.numpy())).flatten()
     if leaves.null_count:
         status[present] = mark_null_leaves(status[present], _null_mask(leaves, width))
-    return Run(status, _tensor(leaves).view(count, width), present)
+    return Run(status, share_memory(leaves).view(count, width), present)
 
 
 def _fixed(lists: Any, width: int) -> Run:
@@ -116,19 +124,11 @@ def _fixed(lists: Any, width: int) -> Run:
     leaves = lists.values.slice(lists.offset * width, len(lists) * width)
     if leaves.null_count:
         status = mark_null_leaves(status, _null_mask(leaves, width))
-    return Run(status, _tensor(leaves).view(len(lists), width))
+    return Run(status, share_memory(leaves).view(len(lists), width))
 
 
 def _null_mask(leaves: pa.Array, width: int) -> torch.Tensor:
     return torch.from_numpy(leaves.is_null().to_numpy(zero_copy_only=False)).view(-1, width)
-
-
-def _tensor(leaves: pa.Array) -> torch.Tensor:
-    """Tensor that shares the memory of the leaves; values under nulls are arbitrary."""
-    dtype, data = leaves.type, leaves.buffers()[1]
-    if not len(leaves):
-        return torch.empty(0, dtype=getattr(torch, f"float{dtype.bit_width}"))
-    return from_dlpack(pa.Array.from_buffers(dtype, len(leaves), [None, data], offset=leaves.offset))
 
 
 def _storage(dtype: pa.DataType) -> pa.DataType:

@@ -82,8 +82,7 @@ def _vectors(rows: list[np.ndarray], width: int) -> Vectors:
     """Vectors of one dtype, the largest of theirs, copied where they have another one or are not contiguous."""
     largest = max((row.dtype for row in rows), key=lambda dtype: dtype.itemsize)
     dtype = np.dtype(f"f{min(largest.itemsize, 8)}")
-    vectors = np.empty(len(rows), object)
-    vectors[:] = [np.ascontiguousarray(row, dtype) for row in rows]
+    vectors = np.fromiter((np.ascontiguousarray(row, dtype) for row in rows), object, len(rows))
     found = find_rows(vectors, width)
     if found is None:
         return torch.from_numpy(np.stack(vectors.tolist()))

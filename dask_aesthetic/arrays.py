@@ -1,0 +1,167 @@
+"""Scores of arrays, tensors and lists of embeddings, without a frame."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch.utils.dlpack import from_dlpack
+
+from dask_aesthetic import embeddings as columns
+from dask_aesthetic.defaults import KEEP_COLUMN, PREDICTOR, SCORE_COLUMN
+from dask_aesthetic.embeddings import Run
+from dask_aesthetic.embeddings.arrow import array_runs, is_float_list, share_memory, type_width
+from dask_aesthetic.embeddings.rows import mark_null_leaves
+from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.predictors import Predictor
+from dask_aesthetic.scoring import ScoreSpec, first_invalid, refuse_width, score_runs
+from dask_aesthetic.status import STATUSES, Status
+from dask_aesthetic.thresholds import Threshold
+
+NAME = "embeddings"  # Of the argument, for errors.
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def score_embeddings(
+    embeddings: Any,
+    predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
+    *,
+    scale: str = "raw",
+    on_invalid: str = "null",
+    batch_size: int | None = None,
+    return_status: bool = False,
+) -> Any:
+    """Aesthetic scores of embeddings in an array, the same bits as ``frame.aesthetic.score()`` gives them.
+
+    Parameters
+    ----------
+    embeddings : array, shape (n, width)
+        One of: a NumPy array (masked values are nulls) or torch tensor, on a CPU or GPU, of float16, bfloat16, float32
+        or float64, with any strides; another library's array with ``__dlpack__``, such as CuPy's; an Arrow array or
+        chunked array of lists of floats; a pandas or cuDF Series of lists; a list or object array of rows, each a list
+        or array of floats or None. `width` is what the predictor takes (`laion-v2`: 768). Read only, and not copied
+        where rows are contiguous. They are normalized first, so unnormalized ones score the same.
+    predictor : str, path or Predictor
+        Any that `load_predictor` accepts.
+    scale : {"raw", "unit"}
+        "raw" is the predictor's own, about 1..10; "unit" is raw / 10.
+    on_invalid : {"null", "raise"}
+        A row without a usable embedding gets NaN, or raises.
+    batch_size : int, optional
+        The most rows that a network scores at a time. It changes memory and speed, never a score.
+    return_status : bool
+        Return the status of every row as well.
+
+    Returns
+    -------
+    scores : numpy.ndarray or torch.Tensor, shape (n,), float32
+        NaN where a row has no usable embedding: missing, of another width, not finite, or zero. A tensor, on the same
+        device, for tensors and what lies on a GPU.
+    status : numpy.ndarray of str, shape (n,)
+        Only if `return_status`: "ok", "missing", "wrong_width", "not_finite" or "zero".
+
+    Raises
+    ------
+    ColumnError
+        The embeddings are no floats, or all of another width than the predictor takes by their type or shape.
+    ArgumentError
+        An argument is not usable, such as a single vector in place of a matrix.
+    PredictorError
+        The predictor is unknown or damaged.
+    InvalidEmbeddingError
+        Under ``on_invalid="raise"``, with row and reason.
+
+    See Also
+    --------
+    load_predictor : A predictor loaded once, for many calls.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.stack([np.full(768, 0.1), np.full(768, np.nan), np.full(768, 2.0)])
+    >>> scores, status = score_embeddings(rows, return_status=True)
+    >>> scores.astype(float).round(3).tolist(), status.tolist()
+    ([4.883, nan, 4.883], ['ok', 'not_finite', 'ok'])
+    """
+    spec = ScoreSpec.of(NAME, predictor, Threshold(0.0), scale, SCORE_COLUMN, KEEP_COLUMN, on_invalid, batch_size)
+    is_series = isinstance(embeddings, pd.Series) or type(embeddings).__module__.partition(".")[0] == "cudf"
+    with columns.stream(embeddings) if is_series else nullcontext():
+        scores, status = score_runs(_runs(embeddings, spec.predictor, is_series), spec)
+        codes = status.cpu().numpy()
+    row = first_invalid(status) if on_invalid == "raise" else None
+    if row is not None:
+        raise spec.invalid(NAME, None, row, None, codes[row])
+    is_tensor = isinstance(embeddings, torch.Tensor) or scores.device.type != "cpu"
+    found = scores if is_tensor else scores.numpy()
+    return (found, np.array(STATUSES)[codes]) if return_status else found
+
+
+def _runs(embeddings: Any, predictor: Predictor, is_series: bool) -> Iterator[Run]:
+    """Runs of rows of any kind of embeddings, refused where their type or shape is wrong."""
+    width = predictor.width
+    if is_series:
+        columns.check(embeddings)
+        refuse_width(columns.width(embeddings), predictor, NAME)
+        return columns.runs(embeddings, width)
+    if isinstance(embeddings, pa.Array | pa.ChunkedArray):
+        if not is_float_list(embeddings.type):
+            raise ColumnError.not_lists(NAME, embeddings.type)
+        refuse_width(type_width(embeddings.type), predictor, NAME)
+        return array_runs(embeddings, width)
+    if isinstance(embeddings, list | tuple) or getattr(embeddings, "dtype", None) == np.dtype(object):
+        rows = np.fromiter(embeddings, object, len(embeddings))
+        return columns.runs(pd.Series(rows, dtype=object, name=NAME), width)
+    masked = np.ma.getmaskarray(embeddings) if isinstance(embeddings, np.ma.MaskedArray) else None
+    vectors = _tensor(embeddings)
+    if vectors.ndim != 2:
+        raise ArgumentError(
+            f"expected embeddings of shape (n, {width}), got {tuple(vectors.shape)}"
+            + (": embeddings[None] is a matrix of one row" if vectors.ndim == 1 else "")
+        )
+    refuse_width(vectors.shape[1], predictor, NAME)
+    if masked is None:
+        return iter([Run.of_valid(vectors)])
+    status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8)
+    return iter([Run(mark_null_leaves(status, torch.from_numpy(masked)), vectors)])
+
+
+def _tensor(embeddings: Any) -> torch.Tensor:
+    """Tensor of an array's memory, or of a copy where torch cannot describe it."""
+    if isinstance(embeddings, np.ndarray):
+        return _of_numpy(np.asarray(embeddings))
+    if not isinstance(embeddings, torch.Tensor):
+        if not hasattr(embeddings, "__dlpack__"):
+            raise ArgumentError(
+                "expected embeddings in an array, tensor, Arrow array, Series or list of rows, got "
+                f"{type(embeddings).__name__}"
+            )
+        embeddings = from_dlpack(embeddings)
+    if embeddings.dtype not in FLOATS or embeddings.layout != torch.strided:
+        _refuse_dtype(f"{embeddings.dtype}, {embeddings.layout}")
+    return embeddings.detach()
+
+
+def _of_numpy(array: np.ndarray) -> torch.Tensor:
+    if array.dtype.kind != "f":
+        _refuse_dtype(str(array.dtype))
+    if array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if not array.flags.writeable and array.flags.c_contiguous and array.size:  # torch warns of it, Arrow does not.
+        flat = pa.Array.from_buffers(pa.from_numpy_dtype(array.dtype), array.size, [None, pa.py_buffer(array)])
+        return share_memory(flat).view(array.shape)
+    describable = array.flags.writeable and all(s >= 0 and s % array.itemsize == 0 for s in array.strides)
+    return torch.from_numpy(array if describable else array.copy())
+
+
+def _refuse_dtype(dtype: str) -> None:
+    raise ColumnError(
+        f"expected embeddings of float16, bfloat16, float32 or float64, got {dtype}: convert them, as by "
+        ".astype('float32')"
+    )

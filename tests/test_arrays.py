@@ -1,0 +1,171 @@
+"""`score_embeddings`: every kind of array gives the accessor's bits, or an error that says what was expected."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+
+from dask_aesthetic import (
+    ArgumentError,
+    ColumnError,
+    InvalidEmbeddingError,
+    PredictorError,
+    load_predictor,
+    score_embeddings,
+)
+from helpers import columns
+
+DTYPES = "float16", "float32", "float64"
+
+
+class Exported:
+    """An array of another library, which only DLPack describes."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor = tensor
+
+    def __dlpack__(self, **arguments):
+        return self._tensor.__dlpack__(**arguments)
+
+    def __dlpack_device__(self):
+        return self._tensor.__dlpack_device__()
+
+
+def forms(vectors: np.ndarray) -> dict[str, object]:
+    """The same vectors as arrays of every kind."""
+    read_only = vectors.copy()
+    read_only.setflags(write=False)
+    wide = np.repeat(vectors, 2, axis=1)
+    unaligned = np.zeros(vectors.nbytes + 1, np.uint8)[1:].view(vectors.dtype).reshape(vectors.shape)
+    unaligned[:] = vectors
+    record = np.zeros(len(vectors), np.dtype([("pad", "u1"), ("x", vectors.dtype, vectors.shape[1])]))
+    record["x"] = vectors
+    return {
+        "numpy": vectors,
+        "read only": read_only,
+        "part of a read only": np.frombuffer(np.concatenate([vectors[:1], vectors]).tobytes(), vectors.dtype)[
+            vectors.shape[1] :
+        ].reshape(vectors.shape),
+        "columns apart": wide[:, ::2],
+        "backwards": vectors[::-1].copy()[::-1],
+        "Fortran": np.asfortranarray(vectors),
+        "unaligned": unaligned,
+        "field of records": record["x"],
+        "other byte order": vectors.astype(vectors.dtype.newbyteorder()),
+        "masked without a mask": np.ma.masked_array(vectors),
+        "torch": torch.from_numpy(vectors),
+        "transposed": torch.from_numpy(vectors).T.contiguous().T,
+        "with a gradient": torch.from_numpy(vectors).requires_grad_(),
+        "DLPack": Exported(torch.from_numpy(vectors)),
+        "rows": [*vectors],
+        "tuples": [tuple(row.tolist()) for row in vectors],
+        "tensors": [*torch.from_numpy(vectors)],
+        "series": pd.Series([*vectors]),
+        **{kind: columns.array(vectors, kind, vectors.dtype.name) for kind in columns.ARROW},
+        "chunks": pa.chunked_array([columns.array(vectors[:5], "list", vectors.dtype.name),
+                                    columns.array(vectors[5:], "list", vectors.dtype.name)]),
+        "Arrow series": columns.frame(vectors, "list", vectors.dtype.name)["image_embedding"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["laion-v2", "simulacra-l14"])
+def test_every_kind_of_array_has_the_bits_of_the_accessor(vectors, dtype, name):
+    some = (vectors[:40] * 3).astype(dtype)
+    expected = columns.frame(some, "list", dtype).aesthetic.score(predictor=name, threshold=1)["aesthetic_score"]
+    for form, embeddings in forms(some).items():
+        scores, status = score_embeddings(embeddings, name, return_status=True)
+        is_tensor = isinstance(embeddings, torch.Tensor)
+        assert type(scores) is (torch.Tensor if is_tensor else np.ndarray), form
+        found = scores.numpy() if is_tensor else scores
+        assert found.dtype == np.float32
+        assert found.tobytes() == expected.to_numpy().tobytes(), form
+        assert status.tolist() == ["ok"] * 40
+
+
+def test_bfloat16_and_the_unit_scale(vectors):
+    x = torch.from_numpy(vectors).to(torch.bfloat16)
+    scores = score_embeddings(x)
+    assert torch.equal(scores, score_embeddings(x.float()))
+    assert torch.equal(score_embeddings(x, scale="unit"), scores / torch.tensor(10.0))
+    assert np.array_equal(score_embeddings(x.float().numpy(), load_predictor()), scores.numpy())
+
+
+def test_a_row_without_a_usable_embedding_has_a_status_and_no_score(vectors):
+    rows = vectors[:6].copy()
+    rows[1], rows[2, 7], rows[3] = 0, np.nan, 1e-30
+    scores, status = score_embeddings(rows, return_status=True)
+    assert status.tolist() == ["ok", "zero", "not_finite", "ok", "ok", "ok"]
+    assert np.flatnonzero(np.isnan(scores)).tolist() == [1, 2]
+    mixed = [vectors[0], None, vectors[1][:512], np.nan, "text", vectors[1].tolist()]
+    scores, status = score_embeddings(mixed, return_status=True)
+    assert status.tolist() == ["ok", "missing", "wrong_width", "missing", "wrong_width", "ok"]
+    assert scores[5] == score_embeddings(vectors[1:2])[0]
+    masked = np.ma.masked_array(vectors[:4], mask=np.zeros((4, 768), bool))
+    masked[1, 3] = masked[2] = np.ma.masked
+    scores, status = score_embeddings(masked, return_status=True)
+    assert status.tolist() == ["ok", "not_finite", "missing", "ok"]
+    assert np.flatnonzero(np.isnan(scores)).tolist() == [1, 2]
+    lists = pa.array([vectors[0].tolist(), None, []], pa.list_(pa.float32()))
+    assert score_embeddings(lists, return_status=True)[1].tolist() == ["ok", "missing", "missing"]
+
+
+def test_no_rows_have_no_scores():
+    for nothing in (np.empty((0, 768)), [], pa.array([], pa.list_(pa.float32())), pd.Series([], dtype=object)):
+        scores, status = score_embeddings(nothing, return_status=True)
+        assert scores.shape == status.shape == (0,)
+        assert scores.dtype == np.float32
+    assert score_embeddings(torch.empty(0, 768)).shape == (0,)
+
+
+def test_the_first_unusable_row_raises_if_asked(vectors):
+    rows = vectors[:4].copy()
+    rows[2] = 0
+    with pytest.raises(InvalidEmbeddingError, match="row 2 is zero") as raised:
+        score_embeddings(rows, on_invalid="raise")
+    assert raised.value.row == 2
+    assert np.array_equal(score_embeddings(rows[:2], on_invalid="raise"), score_embeddings(rows)[:2])
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "error", "message"),
+    [
+        (np.zeros(768), ArgumentError, r"shape \(n, 768\), got \(768,\): embeddings\[None\] is a matrix of one row"),
+        (np.zeros((2, 3, 768)), ArgumentError, r"got \(2, 3, 768\)"),
+        (np.zeros((3, 512)), ColumnError, r"expected 768 floats .*, got 512. Predictors that take such: laion-v1-b32"),
+        (np.zeros((3, 768), np.int8), ColumnError, "got int8: convert them"),
+        (np.zeros((3, 768), bool), ColumnError, "got bool"),
+        (np.zeros((3, 768), complex), ColumnError, "got complex128"),
+        (torch.zeros(3, 768, dtype=torch.uint8), ColumnError, "got torch.uint8"),
+        (torch.zeros(3, 768).to_sparse(), ColumnError, "torch.sparse_coo"),
+        (pa.array(["text"]), ColumnError, "got string"),
+        (pa.array([[1] * 768]), ColumnError, r"got list<.*int64"),
+        (pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, "f4")), 4), ColumnError, "expected 768 floats .*got 4"),
+        ("embeddings.npy", ArgumentError, "got str"),
+        (None, ArgumentError, "got NoneType"),
+        (pd.Series(["a"]), ColumnError, "got strings"),
+    ],
+)
+def test_what_is_no_matrix_of_floats_is_refused(embeddings, error, message):
+    with pytest.raises(error, match=message):
+        score_embeddings(embeddings)
+
+
+def test_arguments_are_checked(vectors):
+    with pytest.raises(PredictorError, match="expected a predictor among"):
+        score_embeddings(vectors, "laion")
+    with pytest.raises(ArgumentError, match="expected scale to be one of"):
+        score_embeddings(vectors, scale="percent")
+    with pytest.raises(ArgumentError, match="expected on_invalid to be one of"):
+        score_embeddings(vectors, on_invalid="skip")
+
+
+def test_nothing_is_changed(vectors):
+    before = vectors.copy()
+    score_embeddings(vectors)
+    score_embeddings(torch.from_numpy(vectors))
+    score_embeddings([*vectors])
+    assert np.array_equal(vectors, before)
