@@ -81,21 +81,14 @@ def report(results: dict[str, dict[str, Any]]) -> str:
 
 
 def _profile(rows: pd.DataFrame) -> list[str]:
-    """Text on where the time of scoring in memory goes."""
+    """Text on where the time of scoring goes."""
     summary = medians(rows).set_index(["case", "way"])["ratio"]
     lines = []
     for threads in ("1 thread", "2 threads"):
-        case = summary.get(f"float32 list, {threads}")
-        if case is not None:
-            one, both = case["numpy.vecdot with the weight"], case["numpy.vecdot with the weight and with itself"]
-            lines += [
-                "",
-                f"In memory, {threads}: a score needs two products of its row, with the weight and with itself. The "
-                f"first alone takes {one:.2f} of the bound, both take {both:.2f} although the second finds its rows in "
-                f"the cache, and `score()` as a whole {case['frame.aesthetic.score()']:.2f}. What is beyond the bound "
-                "is numpy's BLAS at 768 floats a call; a fused pass would need a compiled kernel of our own, and give "
-                "scores with other last bits.",
-            ]
+        heads = summary.get(f"several heads, {threads}")
+        if heads is not None:
+            each = ", ".join(f"{way} {ratio:.2f}" for way, ratio in heads.drop("numpy max").items())
+            lines += ["", f"In memory, {threads}, several heads in one pass over the rows: {each} of the bound."]
     case = summary.get("two threads")
     if case is not None:
         lines += [

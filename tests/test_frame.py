@@ -52,9 +52,11 @@ def test_scores_are_the_same_bytes_wherever_they_are_computed(
 
 
 @pytest.mark.parametrize("partitions", [1, 7])
-def test_real_embeddings_too(verite, cluster, partitions):
-    frame = columns.frame(verite, "large_list", "float16")
-    expected = frame.aesthetic.score()["aesthetic_score"].to_numpy().tobytes()
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_real_embeddings_too_in_any_dtype_that_holds_their_values(verite, cluster, partitions, dtype):
+    half = verite.astype(np.float16)
+    expected = columns.frame(half, "list", "float16").aesthetic.score()["aesthetic_score"].to_numpy().tobytes()
+    frame = columns.frame(half, "large_list", dtype)
     lazy = dd.from_pandas(frame, npartitions=partitions).aesthetic.score()["aesthetic_score"]
     assert lazy.npartitions == partitions
     assert lazy.compute(scheduler="threads").to_numpy().tobytes() == expected

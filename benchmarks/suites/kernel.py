@@ -17,6 +17,7 @@ from harness import Case, Run, Way
 from torch import nn
 
 import dask_aesthetic
+from dask_aesthetic import kernels
 
 ROWS = 300_000
 LAYERED_ROWS = 50_000
@@ -32,10 +33,11 @@ KINDS = {
 
 
 def cases() -> Iterator[Case]:
-    """A case per kind of column and number of threads."""
+    """A case per kind of column and number of threads, and several heads in one pass."""
     for threads in (1, 2):
         for kind in KINDS:
             yield Case(f"{kind}, {threads} thread{'s' * (threads > 1)}", partial(_ways, kind, threads))
+        yield Case(f"several heads, {threads} thread{'s' * (threads > 1)}", partial(_many_heads, threads))
 
 
 @contextmanager
@@ -45,26 +47,66 @@ def _ways(kind: str, threads: int) -> Iterator[list[Way]]:
     matrix = data.vectors(rows).astype(dtype, copy=False)
     parts = np.array_split(matrix, threads)
     frames = [data.frame(data.lists(part, arrow)) if arrow else _objects(part) for part in parts]
-    # numpy compares float16 in software; as int16 it reads at memory bandwidth.
-    scanned = parts if dtype == np.float32 else [part.view(np.int16) for part in parts]
     with ThreadPoolExecutor(threads) as pool:
-
-        def each(work, over) -> Run:
-            if threads == 1:
-                return lambda: work(over[0])
-            return lambda: list(pool.map(work, over))
-
+        each = partial(_each, pool, threads)
         ways = [
-            Way("numpy max", each(np.max, scanned), rows),
+            Way("numpy max", each(np.max, _scanned(parts)), rows),
             Way("frame.aesthetic.score()", each(lambda part: part.aesthetic.score(), frames), rows),
         ]
+        if arrow:
+            tensors = [torch.from_numpy(part) for part in parts]
+            ways.append(Way("the kernel alone", each(partial(_score, heads=_heads(1)), tensors), rows))
+        else:
+            lists = [data.frame(data.lists(part, pa.list_(pa.from_numpy_dtype(dtype)))) for part in parts]
+            score = each(lambda part: part.aesthetic.score(), lists)
+            ways.append(Way("the same rows in an Arrow column", score, rows))
         if kind == "float32 list":
+            layered = each(_layered(threads), [matrix[:LAYERED_ROWS]] * 1)
             ways += [
-                Way("numpy.vecdot with the weight", each(partial(_dots, norms=False), parts), rows),
-                Way("numpy.vecdot with the weight and with itself", each(_dots, parts), rows),
-                Way("layered network, torch", each(_layered(threads), [matrix[:LAYERED_ROWS]] * 1), LAYERED_ROWS),
+                Way("numpy.vecdot with the weight and with itself", each(_vecdot, parts), rows),
+                Way("layered network, torch", layered, LAYERED_ROWS),
             ]
         yield ways
+
+
+@contextmanager
+def _many_heads(threads: int) -> Iterator[list[Way]]:
+    parts = np.array_split(data.vectors(ROWS), threads)
+    tensors = [torch.from_numpy(part) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        each = partial(_each, pool, threads)
+        yield [
+            Way("numpy max", each(np.max, parts), ROWS),
+            *(
+                Way(_name(count), each(partial(_score, heads=_heads(count)), tensors), ROWS)
+                for count in (1, 2, 4, 8, 16)
+            ),
+        ]
+
+
+def _each(pool: ThreadPoolExecutor, threads: int, work, over) -> Run:
+    if threads == 1:
+        return lambda: work(over[0])
+    return lambda: list(pool.map(work, over))
+
+
+def _scanned(parts: list[np.ndarray]) -> list[np.ndarray]:
+    """Arrays to scan: numpy compares float16 in software; as int16 it reads at memory bandwidth."""
+    return [part.view(np.int16) if part.dtype == np.float16 else part for part in parts]
+
+
+def _name(heads: int) -> str:
+    return f"{heads} head{'s' * (heads > 1)}"
+
+
+def _heads(count: int) -> kernels.Heads:
+    """The default predictor's weight, `count` times."""
+    predictor = dask_aesthetic.load_predictor()
+    return kernels.Heads.of(np.tile(predictor.weight, (count, 1)), np.full(count, predictor.bias), np.float32)
+
+
+def _score(vectors: torch.Tensor, heads: kernels.Heads) -> None:
+    kernels.scores_and_norms(vectors, heads)
 
 
 def _objects(matrix: np.ndarray) -> pd.DataFrame:
@@ -72,15 +114,14 @@ def _objects(matrix: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"image_embedding": pd.Series([row.copy() for row in matrix], dtype=object)})
 
 
-def _dots(matrix: np.ndarray, norms: bool = True) -> None:
-    """The bare arithmetic: blocks stay in the cache between the two products."""
+def _vecdot(matrix: np.ndarray) -> None:
+    """Two products a row by numpy's BLAS; blocks stay in the cache between the two."""
     weight = dask_aesthetic.load_predictor().weight.astype(np.float32)
     out = np.empty(len(matrix), np.float32)
     for start in range(0, len(matrix), BLOCK):
         block = matrix[start : start + BLOCK]
         np.vecdot(block, weight, out=out[start : start + BLOCK])
-        if norms:
-            np.vecdot(block, block, out=out[start : start + BLOCK])
+        np.vecdot(block, block, out=out[start : start + BLOCK])
 
 
 def _layered(threads: int):

@@ -53,12 +53,14 @@ def test_repeated_rows_score_the_same_bit_for_bit(verite, kind):
 
 
 def test_all_kinds_and_float_widths_give_the_same_bytes(verite):
-    """float32 values are exact in float64, so how they are stored cannot matter."""
-    expected = columns.frame(verite, "list").aesthetic.score()["aesthetic_score"].to_numpy().tobytes()
-    for kind in columns.KINDS:
-        for dtype in ("float32", "float64"):
-            got = columns.frame(verite, kind, dtype).aesthetic.score()["aesthetic_score"]
-            assert got.to_numpy().tobytes() == expected, (kind, dtype)
+    """Values are exact in every wider float, so how they are stored cannot matter."""
+    for dtypes in (("float16", "float32", "float64"), ("float32", "float64")):
+        values = verite.astype(dtypes[0])
+        expected = columns.frame(values, "list", dtypes[0]).aesthetic.score()["aesthetic_score"].to_numpy().tobytes()
+        for kind in columns.KINDS:
+            for dtype in dtypes:
+                got = columns.frame(values, kind, dtype).aesthetic.score()["aesthetic_score"]
+                assert got.to_numpy().tobytes() == expected, (kind, dtype)
 
 
 @pytest.mark.parametrize("factor", [0.01, 13, 20, 1e-18, 1e15])

@@ -71,6 +71,10 @@ def test_every_form_gets_the_same_scores_to_the_bit(tmp_path, verite, reference,
         assert table.column_names == [*ids, "aesthetic_score", "keep", "status"], form
         if form != "npy":
             assert table["URL"].to_pylist() == genuine["URL"].to_pylist()
+    if dtype == "float16":  # A float32 copy of the same values, in a job and with the same bytes of every file.
+        score_dataset(lay(tmp_path / "copy", "parquet", rows.astype("f4"), genuine), tmp_path / "copy-out")
+        for name in ("0.parquet", "1.parquet"):
+            assert (tmp_path / "copy-out" / name).read_bytes() == (tmp_path / "parquet-out" / name).read_bytes()
     tolerance = 2e-6 if dtype == "float32" else 1e-3
     assert np.abs(by_frame - reference["sac+logos+ava1-l14-linearMSE"]).max() <= tolerance
 
