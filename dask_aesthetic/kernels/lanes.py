@@ -91,13 +91,11 @@ def scores_and_norms(vectors: torch.Tensor, heads: Heads) -> tuple[np.ndarray, n
 
 
 def _add_up(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Sum of ``a * b`` in every row, shape (n,), lane by lane; missing values of the last lanes are zeros."""
+    """Sum of ``a * b`` in every row, shape (n,), lane by lane; zeros behind a row would change no lane."""
     lanes = np.zeros((len(a), LANES), a.dtype)
     for start in range(0, a.shape[1], LANES):
         part = a[:, start : start + LANES]
         lanes[:, : part.shape[1]] += part * b[:, start : start + part.shape[1]]
-    if a.shape[1] % LANES:
-        lanes[:, a.shape[1] % LANES :] += a.dtype.type(0)  # A negative zero plus the padding's zero is zero.
     half = LANES // 2
     while half:
         lanes = lanes[:, :half] + lanes[:, half:]
