@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
@@ -49,9 +50,10 @@ class UnusableCounts:
         """Count rows, a Series or an Arrow array, by their `Status` codes."""
         if self.usable or not len(status):
             return
-        self.usable = bool((status == Status.OK).any())
+        codes = status.cpu().numpy()
+        self.usable = bool((codes == Status.OK).any())
         if not self.usable:
-            counts = torch.bincount(status.cpu(), minlength=len(STATUSES)).tolist()
+            counts = np.bincount(codes, minlength=len(STATUSES)).tolist()
             self.rows.update({name: count for name, count in zip(STATUSES, counts, strict=True) if count})
             if isinstance(values, pa.Array):
                 values = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([values])))

@@ -41,7 +41,9 @@ class Run:
     @classmethod
     def of_valid(cls, vectors: Vectors) -> Run:
         """Run of rows that all have a vector and status OK."""
-        return cls(torch.zeros(len(vectors), dtype=torch.uint8, device=vectors.device), vectors, all_valid=True)
+        # numpy's zeros: torch's own would wake its threads, for which cores may be busy.
+        status = torch.from_numpy(np.zeros(len(vectors), np.uint8)).to(vectors.device)
+        return cls(status, vectors, all_valid=True)
 
     def spread(self, values: torch.Tensor, fill: float) -> torch.Tensor:
         """Per-row values, shape (n,), from per-vector values; `fill` where a row has no vector."""
@@ -75,8 +77,9 @@ def suspicious(lengths: torch.Tensor) -> torch.Tensor:
     """Positions of rows whose float32 norm is not safe: NaN, infinite, zero, or outside `SAFE_NORM`."""
     low, high = SAFE_NORM
     if len(lengths):
-        least, most = torch.aminmax(lengths)  # Both are NaN where one norm is.
-        if float(least) >= low and float(most) <= high:
+        on_cpu = lengths.device.type == "cpu"
+        least, most = (lengths.numpy().min(), lengths.numpy().max()) if on_cpu else torch.aminmax(lengths)
+        if float(least) >= low and float(most) <= high:  # Both are NaN where one norm is.
             return torch.empty(0, dtype=torch.int64, device=lengths.device)
     safe = (lengths >= low) & (lengths <= high)
     return torch.nonzero(~safe).flatten()
