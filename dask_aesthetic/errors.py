@@ -192,6 +192,29 @@ class MissingDependencyError(AestheticError, ImportError):
         return type(self), (self.package, self.extra, self.purpose)
 
 
+class KernelError(AestheticError, RuntimeError):
+    """A GPU on which none of the kernels runs.
+
+    Attributes
+    ----------
+    device : str
+    causes : dict of str to str
+        Why not, by what would have compiled the kernel.
+    """
+
+    def __init__(self, device: str, causes: dict[str, str]) -> None:
+        self.device, self.causes = device, causes
+        tried = "; ".join(f"{name}: {cause}" for name, cause in causes.items())
+        super().__init__(
+            f"expected Triton or CuPy to compile the kernel for {device}, neither did ({tried}). Triton needs a C "
+            "compiler: install gcc or clang, or set CC to one. CuPy needs none: install cupy-cuda12x or cupy-cuda13x, "
+            "whichever fits torch's CUDA"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.device, self.causes)
+
+
 class AestheticWarning(UserWarning):
     """A finding that does not stop a run but probably needs attention."""
 

@@ -1,0 +1,95 @@
+"""The arithmetic of a score on a GPU: the kernel that runs there, and what follows it.
+
+Triton's kernel needs a C compiler for its launcher; where there is none, CuPy compiles one in CUDA C that has the same
+bits. Neither is imported before the first score on a GPU.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+
+import numpy as np
+import torch
+
+from dask_aesthetic.errors import KernelError, first_line
+
+COMPILERS = {"Triton": "triton_lanes", "CuPy": "cuda_lanes"}  # In order of preference; the modules have the same names.
+
+_Kernel = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+log = logging.getLogger(__name__)
+
+
+def dots_and_squares(vectors: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Dot product of every row with every weight, and every row's sum of squares, in the precision of `weights`.
+
+    Parameters
+    ----------
+    vectors : torch.Tensor, shape (n, width), float16, bfloat16, float32 or float64
+        On a CUDA device. Rows at any distance and alignment are read where they lie, if the floats of a row lie side by
+        side.
+    weights : torch.Tensor, shape (k, width), float32 or float64, on the same device
+        Up to four are computed in one pass; with none, the sums of squares alone are.
+
+    Returns
+    -------
+    tuple of torch.Tensor, shapes (k, n) and (n,), dtype of `weights`
+
+    Raises
+    ------
+    KernelError
+        If neither Triton nor CuPy compiles the kernel.
+    """
+    with torch.cuda.device(vectors.device):
+        return kernel(vectors.device)(vectors, weights)
+
+
+@cache
+def kernel(device: torch.device) -> _Kernel:
+    """``dots_and_squares`` of the first of `COMPILERS` that makes a kernel which runs on a CUDA device."""
+    causes = {}
+    for name, module in COMPILERS.items():
+        try:
+            made: _Kernel = import_module(f"dask_aesthetic.kernels.{module}").dots_and_squares
+            with torch.cuda.device(device):
+                made(torch.ones(1, 32, device=device), torch.ones(1, 32, device=device))
+                torch.cuda.synchronize(device)
+        except Exception as error:  # Compilers raise errors of any kind.
+            if is_full(error):
+                raise
+            causes[name] = f"{type(error).__name__}: {first_line(error)}"
+            log.debug("%s makes no kernel for %s", name, device, exc_info=True)
+        else:
+            log.debug("the kernel for %s is %s's", device, name)
+            return made
+    raise KernelError(str(device), causes)
+
+
+def finish(dots: torch.Tensor, squares: torch.Tensor, biases: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores and norms of rows: ``norm = sqrt(square)``, ``score = dot / norm + bias``, every step rounded.
+
+    Parameters
+    ----------
+    dots : torch.Tensor, shape (k, n), float32 or float64
+    squares : torch.Tensor, shape (n,), same dtype and device
+    biases : torch.Tensor, shape (k,), same dtype and device
+        A tensor, since torch multiplies by the reciprocal of a Python number where it should divide.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Scores, shape (k, n), rounded to float32 at the end, and norms, shape (n,), of the dtype of `squares`.
+    """
+    on_cpu = squares.device.type == "cpu"  # torch's square root is MKL's there, which is not always rounded correctly.
+    norms = torch.from_numpy(np.sqrt(squares.numpy())) if on_cpu else squares.sqrt()
+    scores = dots / norms
+    scores += biases[:, None]
+    return scores.float(), norms
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error means that a device is out of memory: torch's, RMM's, or RMM's as a RuntimeError of torch."""
+    messages = ("bad_alloc", "out of memory", "ALLOC_FAILED")  # Of RMM, CUDA and cuBLAS.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in messages)
