@@ -21,21 +21,9 @@ TESTS = ["tests/test_gpu.py", "tests/embeddings/test_backends.py", "tests/inputs
 STEPS = {
     "machine": (["nvidia-smi"], 60),
     "tests": ([*PYTEST, "-k", f"not ({SEPARATE})", *TESTS], 560),
-    "fused": (
-        [
-            PYTHON,
-            "-m",
-            "pytest",
-            "-v",
-            "--no-header",
-            "--tb=short",
-            "tests/kernels/test_fused.py",
-            "tests/kernels/test_kernels.py",
-        ],
-        200,
-    ),
+    "kernels": ([PYTHON, "-m", "pytest", "-v", "--no-header", "--tb=short", "-m", "not slow", "tests/kernels"], 200),
     "selftest": ([PYTHON, "-m", "dask_aesthetic", "selftest"], 120),
-    "shapes": ([PYTHON, "benchmarks/fused_shapes.py"], 300),
+    "shapes": ([PYTHON, "benchmarks/triton_shapes.py"], 300),
     "bench": ([PYTHON, "benchmarks/run.py", "gpu", "--write", "--results", RESULTS], 590),
     "clusters": ([*PYTEST, "-k", "cluster", "tests/test_gpu.py"], 590),
     # Last, since some machines fail on managed memory.

@@ -1,7 +1,7 @@
-"""Block shapes of the fused GPU kernel, compared with a copy of the same memory: `python benchmarks/fused_shapes.py`.
+"""Tile shapes of the Triton kernel, compared with a copy of the same memory: `python benchmarks/triton_shapes.py`.
 
-The fastest shape belongs in `dask_aesthetic/kernels/fused.py`. Another shape changes the last bits of scores, so the
-shape is fixed and not tuned at run time.
+The fastest shape belongs in `dask_aesthetic/kernels/triton_lanes.py`. No shape changes the bits of a score, which this
+asserts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from statistics import median
 import torch
 from machine import machine
 
-from dask_aesthetic.kernels import fused
+from dask_aesthetic.kernels import triton_lanes
 
 
 def milliseconds(run) -> float:
@@ -29,34 +29,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--weights", type=int, default=1)
+    parser.add_argument("--dtype", choices=["float16", "bfloat16", "float32", "float64"], default="float32")
     options = parser.parse_args()
     print(machine())
-    x = torch.randn(options.rows, 768, device="cuda")
-    target, weight = torch.empty_like(x), torch.randn(768, device="cuda")
-    here = fused.ROWS, fused.CHUNK, fused.WARPS
-    shapes = sorted(product((1, 2, 4, 8, 16, 32), (128, 256), (1, 2, 4, 8)), key=lambda shape: shape != here)
-    shapes = [shape for shape in shapes if 4 <= shape[0] * shape[1] / shape[2] / 32 <= 64]
+    x = torch.randn(options.rows, 768, device="cuda").to(getattr(torch, options.dtype))
+    target, weights = torch.empty_like(x), torch.randn(options.weights, 768, device="cuda")
+    here = triton_lanes.NARROW if x.element_size() == 2 else triton_lanes.WIDE
+    shapes = sorted(product((1, 2, 4, 8, 16, 32), (1, 2, 4, 8)), key=lambda shape: shape != here)
+    shapes = [
+        shape for shape in shapes if 1 <= shape[0] / shape[1] <= 16
+    ]  # Floats of a row at a time that a thread has.
 
     def shaped(shape):
-        fused.ROWS, fused.CHUNK, fused.WARPS = shape
-        return fused.dots_and_squares(x, weight)
+        triton_lanes.WIDE = triton_lanes.NARROW = shape
+        return triton_lanes.dots_and_squares(x, weights)
 
     times = {shape: [] for shape in shapes}
     expected = shaped(here)
+    for shape in shapes:
+        assert all(map(torch.equal, shaped(shape), expected)), f"{shape} gives other bits"
+    print(f"{len(shapes)} shapes give the same bits")
     copies = []
-    for number in range(options.rounds + 1):
+    for _ in range(options.rounds):
         copies.append(milliseconds(lambda: target.copy_(x)))
         for shape in shapes:
             times[shape].append(milliseconds(lambda shape=shape: shaped(shape)))
-            if not number:
-                for mine, other in zip(shaped(shape), expected, strict=True):
-                    torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-4)
-    copy = median(copies[1:])
+    copy = median(copies)
     print(f"copy: {2 * x.nbytes / copy / 1e6:,.0f} GB/s, read and written")
-    for shape in sorted(shapes, key=lambda shape: median(times[shape][1:])):
-        each = times[shape][1:]
+    for shape in sorted(shapes, key=lambda shape: median(times[shape])):
+        each = times[shape]
         print(
-            "{:>3} rows, {:>3} floats, {} warps".format(*shape),
+            "{:>3} rows, {} warps".format(*shape),
             f"{options.rows / median(each) / 1e3:8,.0f} M rows/s, {copy / median(each) / 2:.2f} of the bandwidth",
             f"({copy / max(each) / 2:.2f} to {copy / min(each) / 2:.2f}){', as it is' if shape == here else ''}",
         )

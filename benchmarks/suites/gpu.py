@@ -13,8 +13,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,7 +27,7 @@ from harness import Case, Way
 from torch import nn
 
 import dask_aesthetic
-from dask_aesthetic import kernels
+from dask_aesthetic.kernels import gpu
 
 DRY = bool(os.environ.get("DRY_RUN"))
 DEVICE = torch.device("cpu" if DRY else "cuda")
@@ -40,6 +41,11 @@ def cases() -> Iterator[Case]:
     if not DRY and not torch.cuda.is_available():
         sys.exit("expected a CUDA device, got none; DRY_RUN=1 goes through without one")
     yield Case("arithmetic on the device", _arithmetic, rounds=15)
+    if DRY:
+        print("left out: several weights: it needs a GPU", flush=True)
+    else:
+        for dtype in (torch.float32, torch.float16):
+            yield Case(f"several weights, {str(dtype)[6:]}", partial(_weights, dtype), rounds=9)
     yield Case("to the device", _transfer, rounds=9)
     for names, case in (
         (("cudf",), Case("a cuDF column", _column, rounds=15)),
@@ -96,13 +102,36 @@ def _arithmetic() -> Iterator[list[Way]]:
 
     runs = {
         "copy, read and written": lambda: target.copy_(x),
-        "one fused pass": lambda: kernels.dots_and_norms(x, weight),
         "predictor.score": lambda: predictor.score(x),
         "torch.mv and vector_norm, two passes": lambda: (torch.mv(x, weight), torch.linalg.vector_norm(x, dim=1)),
     }
+    for name, dots_and_squares in _kernels().items():
+        runs[f"1 weight, {name}"] = partial(dots_and_squares, x, weight[None])
     yield [Way(name, _timed(run), ROWS) for name, run in runs.items()] + [
         Way("layered network, float32", _timed(network), LAYERED)
     ]
+
+
+def _kernels() -> dict[str, Callable[..., object]]:
+    """The function of each kernel that could run here, by what compiles it."""
+    if DRY:
+        return {}
+    modules = {"Triton": "triton", "CuPy": "cupy"}
+    return {
+        name: import_module(f"dask_aesthetic.kernels.{gpu.COMPILERS[name]}").dots_and_squares
+        for name, module in modules.items()
+        if find_spec(module) is not None
+    }
+
+
+@contextmanager
+def _weights(dtype: torch.dtype) -> Iterator[list[Way]]:
+    x = torch.randn(ROWS, data.WIDTH, device=DEVICE).to(dtype)
+    target, weights = torch.empty_like(x), torch.randn(16, data.WIDTH, device=DEVICE)
+    ways = [Way("copy, read and written", _timed(lambda: target.copy_(x)), ROWS)]
+    for (name, dots_and_squares), k in product(_kernels().items(), (0, 1, 2, 4, 8, 16)):
+        ways.append(Way(f"{k} weights, {name}", _timed(partial(dots_and_squares, x, weights[:k])), ROWS))
+    yield ways
 
 
 def _layered() -> nn.Module:

@@ -36,7 +36,7 @@ from helpers.kernel_rows import assert_same_bits, placed, random_rows
 from dask_aesthetic.kernels.triton_lanes import dots_and_squares
 
 one_of = np.random.default_rng(0).choice
-for rows, weights in random_rows(count=17):
+for rows, weights in random_rows(count=10):
     assert_same_bits(dots_and_squares(rows, weights[:1]), rows, weights[:1])
     some = weights[: one_of((0, 2, 3, 5))]
     apart = placed(rows, begin=one_of((1, 2, 3)), gap=one_of((0, 1, 16)))
