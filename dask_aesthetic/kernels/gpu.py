@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from dask_aesthetic.errors import KernelError, first_line
+from dask_aesthetic.kernels import is_full
 
 COMPILERS = {"Triton": "triton_lanes", "CuPy": "cuda_lanes"}  # In order of preference; the modules have the same names.
 
@@ -87,9 +88,3 @@ def finish(dots: torch.Tensor, squares: torch.Tensor, biases: torch.Tensor) -> t
     scores = dots / norms
     scores += biases[:, None]
     return scores.float(), norms
-
-
-def is_full(error: Exception) -> bool:
-    """Whether an error means that a device is out of memory: torch's, RMM's, or RMM's as a RuntimeError of torch."""
-    messages = ("bad_alloc", "out of memory", "ALLOC_FAILED")  # Of RMM, CUDA and cuBLAS.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in messages)

@@ -39,13 +39,3 @@ def test_where_no_kernel_runs_the_error_names_both_compilers_and_what_they_need(
     assert caught.value.causes.keys() == {"Triton", "CuPy"}
     again = pickle.loads(pickle.dumps(caught.value))
     assert (str(again), again.device, again.causes) == (str(caught.value), "cuda:0", caught.value.causes)
-
-
-def test_a_full_device_is_told_from_a_kernel_that_does_not_run():
-    for error in (
-        torch.OutOfMemoryError("full"),
-        RuntimeError("CUDA error: out of memory"),
-        MemoryError("std::bad_alloc"),
-    ):
-        assert gpu.is_full(error)
-    assert not gpu.is_full(RuntimeError("Failed to find C compiler. Please specify via CC environment variable."))
