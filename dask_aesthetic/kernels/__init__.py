@@ -48,7 +48,7 @@ def scores_and_norms(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torc
         Meaningless where the norm is outside `SAFE_NORM`.
     norms : torch.Tensor, shape (n,), of the heads' dtype
     """
-    if vectors.device.type == "cpu":
+    if isinstance(vectors, ScatteredRows) or vectors.device.type == "cpu":
         return _on_cpu(vectors, heads)
     from dask_aesthetic.kernels import gpu
 
