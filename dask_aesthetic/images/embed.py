@@ -188,12 +188,12 @@ def embed_column(
     if keep_embedding:
         columns[spec.output_column] = embedding_lists(embeddings, status, spec.dtype, backend.FIXED_SIZE)
     if score_spec is not None:
-        columns[score_spec.score_column] = score_embeddings(embeddings, status, score_spec)
+        columns[score_spec.score_column] = score_images(embeddings, status, score_spec)
     columns[spec.status_column] = pd.Categorical.from_codes(status.numpy().astype(np.int8), dtype=IMAGE_STATUS_DTYPE)
     return backend.to_frame(columns, column.index)
 
 
-def score_embeddings(embeddings: torch.Tensor, status: torch.Tensor, spec: ScoreSpec) -> np.ndarray:
+def score_images(embeddings: torch.Tensor, status: torch.Tensor, spec: ScoreSpec) -> np.ndarray:
     """Scores of the embeddings that `embed_images` returns, float32, NaN where the status is not OK."""
     # Predictors know no image statuses: any failed image is a missing embedding.
     known = torch.where(status == ImageStatus.OK, Status.OK, Status.MISSING).to(embeddings.device, torch.uint8)

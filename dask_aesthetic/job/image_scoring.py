@@ -20,7 +20,7 @@ from dask_aesthetic.images import (
     embedding_lists,
     prepare_pillow,
     rows_of,
-    score_embeddings,
+    score_images,
 )
 from dask_aesthetic.inputs.samples import Fault
 from dask_aesthetic.inputs.shards import Batches
@@ -131,7 +131,7 @@ class ImageSettings(ScoreSettings):
                 codes[at] = self.statuses.index(reason)
             self._refuse(codes, shard, read)
             lists = embedding_lists(embeddings, status, self.embed.dtype, fixed_size=False)
-            scores = score_embeddings(embeddings, status, self.spec)
+            scores = score_images(embeddings, status, self.spec)
             read += len(codes)
             at = 0
             for passthrough, rows in taken:
