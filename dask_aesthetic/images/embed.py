@@ -45,7 +45,7 @@ class EmbedSpec:
     encoder : EncoderSpec
     output_column, status_column : str
     batch_size : int or None
-        Images per batch; None for the most that fit into memory.
+        Images per batch; None for the default of the device.
     dtype : {"float32", "float16"}
     pooling : {"first", "mean", "max"} or None
     exif_orientation : bool
@@ -230,7 +230,8 @@ def _embed_flat(images: Iterator[Any], spec: EmbedSpec) -> tuple[torch.Tensor, t
     rows: list[int] = []
 
     def encode() -> None:
-        encoded.append((encoder.encode(torch.from_numpy(np.stack(ready))), rows.copy()))
+        pixels = torch.from_numpy(np.stack(ready))
+        encoded.append((encoder.encode(pixels, encoder.batch_size(spec.batch_size)), rows.copy()))
         ready.clear()
         rows.clear()
 
