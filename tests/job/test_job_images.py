@@ -369,6 +369,21 @@ def test_a_cluster_is_planned_for_the_devices_of_its_workers(tars, options, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_the_command_plans_for_the_workers_of_its_scheduler(tars, weights, tmp_path, claims):
+    cluster, claim = claims
+    asked = (part for name, value in image_files.scoring(weights).items() for part in (f"--{name}", value))
+    arguments = [
+        *("score", tars, tmp_path / "out", "--embed", "--threshold", CUT, *asked),
+        *("--scheduler", cluster.scheduler_info()["address"], "--json", "--quiet"),
+    ]
+    settings = json.loads(commands.printed(*arguments))["settings"]
+    assert settings["precision"] == "float32"
+    claim(2)
+    for more in ((), ("--dry-run",)):
+        assert "precision was 'float32' and now is 'bfloat16'" in command(*arguments, *more, code=2)
+    assert "to score: 0 shards" in command(*arguments, "--dry-run", "--precision", "float32")
+
+
 def test_a_worker_that_would_compute_otherwise_ends_the_run(tars, options, tmp_path, claims):
     cluster, claim = claims
     claim(2)
@@ -395,7 +410,7 @@ def test_a_resumed_job_never_mixes_precisions(tars, score, tmp_path, monkeypatch
         score(tars, whole)
     settings.write_text(recorded)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(InputError, match="precision was 'float32' and now is 'bfloat16'; device was None and now is"):
+    with pytest.raises(InputError, match=r"precision was 'float32' and now is 'bfloat16'; .*Give the earlier ones"):
         score(tars, whole)
     with pytest.raises(InputError, match="got others: device was 'cpu' and now is 'cuda'"):
         score(tars, half, precision="bfloat16")
