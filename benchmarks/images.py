@@ -24,6 +24,7 @@ from io import BytesIO
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -185,10 +186,10 @@ def busy(large: bool) -> dict:
             alone = time.perf_counter() - start
             inside = 0.0
 
-            def timed(self: encoder.Encoder, batch: torch.Tensor) -> torch.Tensor:
+            def timed(self: encoder.Encoder, *batch: Any) -> torch.Tensor:
                 nonlocal inside
                 begun = time.perf_counter()
-                made = encode(self, batch)
+                made = encode(self, *batch)
                 inside += time.perf_counter() - begun
                 return made
 

@@ -247,6 +247,61 @@ def test_cpu_and_gpu_agree_on_a_million_rows():
     assert flips <= 20
 
 
+@pytest.fixture
+def tf32():
+    """TF32 allowed everywhere, as a user may set it."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_a_network_scores_the_same_bytes_in_any_position_without_tf32(vectors, tmp_path, tf32):
+    import torch
+
+    from dask_aesthetic.predictors import load_predictor, network
+
+    generator, tensors = torch.Generator().manual_seed(8), {}
+    for at, (rows, width) in {0: (1024, 768), 2: (128, 1024), 4: (1, 128)}.items():
+        tensors[f"{at}.weight"] = torch.randn(rows, width, generator=generator) / width**0.5
+        tensors[f"{at}.bias"] = torch.randn(rows, generator=generator)
+    torch.save(tensors, tmp_path / "relu.pth")
+    predictor = load_predictor(tmp_path / "relu.pth", activation="relu")
+    here = torch.from_numpy(repeated(vectors, 2 * network.GPU_BATCH + 100))
+    there = here.cuda()
+    whole = predictor.score(there)[0]
+    for start, stop in ((0, 1), (4095, 4098), (4097, 4099), (1, 8000), (8291, 8292)):
+        for batch_size in (None, 1000):
+            assert torch.equal(predictor.score(there[start:stop], batch_size)[0], whole[start:stop])
+    worst = (predictor.score(here)[0] - whole.cpu()).abs().max().item()
+    print(f"a network on CPU and GPU: largest difference {worst:.1e}")
+    assert worst <= 5e-6
+
+
+def test_images_in_float32_are_embedded_without_tf32_and_the_same_beside_any_images(tmp_path, tf32):
+    open_clip = pytest.importorskip("open_clip", reason="needs open_clip: pip install 'dask-aesthetic[embed]'")
+    import torch
+
+    from dask_aesthetic.images import EncoderSpec
+    from dask_aesthetic.images.encoder import load_encoder
+    from helpers import image_files
+
+    weights = image_files.small_model(tmp_path)
+    encoder = load_encoder(EncoderSpec.of(image_files.MODEL, weights, "float32"))
+    pixels = torch.randint(0, 256, (40, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    whole = encoder.encode(pixels, 64)
+    for start, stop in ((0, 1), (7, 9), (3, 40)):
+        assert torch.equal(encoder.encode(pixels[start:stop], 64), whole[start:stop])
+    model = open_clip.create_model(image_files.MODEL, str(weights)).visual.eval()
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(model(encoder.tensor(pixels).cpu()), dim=1)
+    worst = (torch.nn.functional.normalize(whole.cpu(), dim=1) - expected).abs().max().item()
+    print(f"images in float32 on CPU and GPU: largest difference {worst:.1e}")
+    assert worst < 1e-6
+
+
 # Memory
 
 

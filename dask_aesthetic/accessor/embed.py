@@ -61,10 +61,11 @@ class EmbedMethods:
             Hugging Face id ``owner/name@revision`` with 40 hex digits. Only the latter two are certain to be the same
             in the next run.
         batch_size : int or "auto"
-            Images encoded together. "auto" is 256 on GPUs and 16 elsewhere. It is halved while the device runs out of
-            memory.
+            Most images encoded together: "auto" is 256 on GPUs and 8 elsewhere, and no number is more. It is halved
+            while the device runs out of memory.
         precision : {"auto", "float32", "bfloat16", "float16"}
-            Precision in which the model computes; "auto" is bfloat16 on GPUs and float32 elsewhere.
+            Precision in which the model computes; "auto" is bfloat16 on GPUs and float32 elsewhere. On Dask frames each
+            worker decides for its own partitions: name a precision where some have a GPU and others have none.
         output_column, status_column : str
             Names of the added columns.
         dtype : {"float32", "float16"}
@@ -114,8 +115,10 @@ class EmbedMethods:
         differs: gray with 16 bits, which Pillow would turn white, keeps its upper 8, as colors with 16 bits do in
         Pillow. Wider numbers are ``undecodable``. A list fails where one of its images does.
 
-        The model is loaded once per worker process, and is in no graph. Batch size and partitioning change an
-        embedding by less than 1e-6 in float32.
+        The model is loaded once per worker process, and is in no graph. The last batch is padded, so on one kind of
+        machine an embedding is the same bytes in any partition. Smaller batch sizes, another number of threads, and
+        other machines change it by less than 1e-6 in float32, which is full float32 (no TF32) on GPUs too; bfloat16 and
+        float16 change by their rounding.
 
         Examples
         --------

@@ -6,8 +6,8 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
 from dask_aesthetic.job import JobSummary, ScorePlan, open_executor, plan_dataset, run
 from dask_aesthetic.job.image_scoring import ImageSettings
 from dask_aesthetic.job.markers import FAILED
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 FEW = 1_000_000  # Rows that threads score before the workers of a cluster have started.
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -36,20 +39,41 @@ def run_job(
     **options: Any,
 ) -> None:
     """Plan and run a scoring job, and print its summary."""
-    with usage_errors():
-        plan = plan_dataset(source, output, allow_unusable=allow_unusable, **options)
-    if dry_run:
-        click.echo(plan.table())
-        return
-    start = time.perf_counter()
+    with ExitStack() as stack:
+        # A job over images is planned for the devices of its workers.
+        remote = stack.enter_context(_connected(scheduler)) if scheduler and options.get("embed") else None
+        with usage_errors():
+            plan = plan_dataset(source, output, client=remote, allow_unusable=allow_unusable, **options)
+        if dry_run:
+            click.echo(plan.table())
+            return
+        start = time.perf_counter()
+        summary = _run(plan, remote, threads, scheduler, workers, max_failed, allow_unusable, quiet)
+        seconds = time.perf_counter() - start
+    if as_json:
+        click.echo(_format_json(summary, plan, seconds))
+    elif not quiet:
+        click.echo(_format_table(summary, plan, seconds))
+
+
+def _run(
+    plan: ScorePlan,
+    remote: Client | None,
+    threads: int | None,
+    scheduler: str | None,
+    workers: int | None,
+    max_failed: float | None,
+    allow_unusable: bool,
+    quiet: bool,
+) -> JobSummary:
     with (
         run_errors(),
-        _client(plan, threads, scheduler, workers) as client,
+        _client(plan, remote, threads, scheduler, workers) as client,
         open_executor(client, threads or plan.settings.threads) as executor,
         Progress(plan, quiet) as progress,
         stop_on_signal(progress) as signals,
     ):
-        summary = run(
+        return run(
             plan,
             executor,
             max_failed=max_failed,
@@ -57,15 +81,12 @@ def run_job(
             progress=progress.done,
             stop=lambda: bool(signals),
         )
-    seconds = time.perf_counter() - start
-    if as_json:
-        click.echo(_format_json(summary, plan, seconds))
-    elif not quiet:
-        click.echo(_format_table(summary, plan, seconds))
 
 
 @contextmanager
-def _client(plan: ScorePlan, threads: int | None, scheduler: str | None, workers: int | None) -> Iterator[Any]:
+def _client(
+    plan: ScorePlan, remote: Client | None, threads: int | None, scheduler: str | None, workers: int | None
+) -> Iterator[Client | None]:
     """Client of the requested scheduler, or of a cluster that this run owns; None to score in threads."""
     embeds = isinstance(plan.settings, ImageSettings)
     # One process can keep a GPU, or all cores, busy with an encoder.
@@ -73,17 +94,15 @@ def _client(plan: ScorePlan, threads: int | None, scheduler: str | None, workers
     if threads is not None or not plan.todo or (small and scheduler is None and workers is None):
         yield None
         return
-    from distributed import Client
-
+    if remote is not None:
+        yield remote
+        return
     if scheduler is not None:
-        try:
-            client = Client(scheduler, set_as_default=False, timeout=30)
-        except (OSError, ValueError) as error:
-            raise click.ClickException(f"expected a Dask scheduler at {scheduler}, got none: {error}") from error
-        with client:
-            click.echo(f"scheduler {scheduler} (dashboard {client.dashboard_link})", err=True)
+        with _connected(scheduler) as client:
             yield client
         return
+    from distributed import Client
+
     # Errors return as values; beside them, workers only log that they lose each other while the cluster closes.
     cluster = local_cluster(
         "auto" if embeds else "cpu",
@@ -92,6 +111,20 @@ def _client(plan: ScorePlan, threads: int | None, scheduler: str | None, workers
         silence_logs=logging.CRITICAL,
     )
     with closed_in_time(cluster), Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@contextmanager
+def _connected(scheduler: str) -> Iterator[Client]:
+    """Client of the scheduler at an address."""
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, set_as_default=False, timeout=30)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"expected a Dask scheduler at {scheduler}, got none: {error}") from error
+    with client:
+        click.echo(f"scheduler {scheduler} (dashboard {client.dashboard_link})", err=True)
         yield client
 
 

@@ -45,7 +45,7 @@ from dask_aesthetic.defaults import (
     "--precision",
     type=click.Choice(["auto", *PRECISIONS]),
     show_default="auto",
-    help="Precision of the encoder; auto: bfloat16 on GPUs, else float32.",
+    help="Precision of the encoder; auto: bfloat16 if all workers have GPUs, float32 if none has.",
 )
 @click.option(
     "--pooling",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dask_aesthetic.images.decode import image_suffixes, prepare_pillow
-from dask_aesthetic.images.embed import EmbedSpec, embed_column, embed_images, embedding_lists, score_embeddings
+from dask_aesthetic.images.embed import EmbedSpec, embed_column, embed_images, embedding_lists, score_images
 from dask_aesthetic.images.encoder import EncoderSpec
 from dask_aesthetic.images.sources import check_images, get_backend, holds_images, rows_of
 
@@ -19,5 +19,5 @@ __all__ = [
     "image_suffixes",
     "prepare_pillow",
     "rows_of",
-    "score_embeddings",
+    "score_images",
 ]

@@ -45,7 +45,7 @@ class EmbedSpec:
     encoder : EncoderSpec
     output_column, status_column : str
     batch_size : int or None
-        Images per batch; None for the most that fit into memory.
+        Images per batch; None for the default of the device.
     dtype : {"float32", "float16"}
     pooling : {"first", "mean", "max"} or None
     exif_orientation : bool
@@ -188,12 +188,12 @@ def embed_column(
     if keep_embedding:
         columns[spec.output_column] = embedding_lists(embeddings, status, spec.dtype, backend.FIXED_SIZE)
     if score_spec is not None:
-        columns[score_spec.score_column] = score_embeddings(embeddings, status, score_spec)
+        columns[score_spec.score_column] = score_images(embeddings, status, score_spec)
     columns[spec.status_column] = pd.Categorical.from_codes(status.numpy().astype(np.int8), dtype=IMAGE_STATUS_DTYPE)
     return backend.to_frame(columns, column.index)
 
 
-def score_embeddings(embeddings: torch.Tensor, status: torch.Tensor, spec: ScoreSpec) -> np.ndarray:
+def score_images(embeddings: torch.Tensor, status: torch.Tensor, spec: ScoreSpec) -> np.ndarray:
     """Scores of the embeddings that `embed_images` returns, float32, NaN where the status is not OK."""
     # Predictors know no image statuses: any failed image is a missing embedding.
     known = torch.where(status == ImageStatus.OK, Status.OK, Status.MISSING).to(embeddings.device, torch.uint8)
@@ -230,7 +230,8 @@ def _embed_flat(images: Iterator[Any], spec: EmbedSpec) -> tuple[torch.Tensor, t
     rows: list[int] = []
 
     def encode() -> None:
-        encoded.append((encoder.encode(torch.from_numpy(np.stack(ready))), rows.copy()))
+        pixels = torch.from_numpy(np.stack(ready))
+        encoded.append((encoder.encode(pixels, encoder.batch_size(spec.batch_size)), rows.copy()))
         ready.clear()
         rows.clear()
 

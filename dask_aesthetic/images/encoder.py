@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +23,15 @@ from dask_aesthetic.images.weights import (
     import_open_clip,
 )
 from dask_aesthetic.kernels import back_off
+from dask_aesthetic.kernels.full_precision import full_precision
 from dask_aesthetic.predictors import PredictorInfo
 from dask_aesthetic.predictors.checkpoint import sha256_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-CPU_BATCH, GPU_BATCH = 16, 256
+CPU_BATCH, GPU_BATCH = 8, 256  # More are not faster, and the last batch is padded.
+AUTO = {"cuda": "bfloat16", "cpu": "float32"}  # Precision by kind of device.
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,15 @@ class EncoderSpec:
     pretrained : str
         A tag of open_clip, an absolute path, or ``owner/name@revision``.
     precision : {"auto", "float32", "bfloat16", "float16"}
-        "auto" is bfloat16 on CUDA and float32 elsewhere.
+        "auto" is bfloat16 on CUDA and float32 elsewhere, for each process that embeds.
     architecture : str
         open_clip's configuration of the model, as JSON.
     width : int
         Floats per embedding.
     sha256 : str
         sha256 of a weights file; empty for other kinds.
+    device : {"", "cuda", "cpu"}
+        Kind of device to compute on; empty for any. float32 agrees on all of them within 1e-6, other precisions do not.
     """
 
     model: str
@@ -58,6 +64,7 @@ class EncoderSpec:
     architecture: str
     width: int
     sha256: str = ""
+    device: str = ""
 
     @classmethod
     def of(cls, model: str, pretrained: Any, precision: str) -> EncoderSpec:
@@ -79,6 +86,38 @@ class EncoderSpec:
     def name(self) -> str:
         """Name of the encoder, in the form of `PredictorInfo.encoder`."""
         return f"{self.model} ({self.pretrained})"
+
+    def on(self, devices: Iterable[str]) -> EncoderSpec:
+        """Specification whose precision, and device where it matters, are settled.
+
+        Parameters
+        ----------
+        devices : iterable of {"cuda", "cpu"}
+            `device_kind` of each process that embeds.
+
+        Raises
+        ------
+        EncoderError
+            The devices would compute other embeddings than each other, or than the specification says.
+        """
+        if self.precision == "float32":
+            return self
+        kinds = list(devices)
+        gpus = kinds.count("cuda")
+        cure = "precision='float32' is the same on both within 1e-6"
+        if 0 < gpus < len(kinds):
+            raise EncoderError(
+                f"expected workers that all have a GPU, or none, with precision={self.precision!r}, got {gpus:,} with "
+                f"and {len(kinds) - gpus:,} without, whose embeddings would differ: {cure}"
+            )
+        kind = kinds[0]
+        if self.device not in ("", kind):
+            raise EncoderError(
+                f"expected {self.precision} embeddings by {_DEVICES[self.device]}, as planned, got a process with "
+                f"{_DEVICES[kind]}, whose embeddings would differ: take workers of one kind; {cure}"
+            )
+        precision = AUTO[kind] if self.precision == "auto" else self.precision
+        return replace(self, precision=precision, device="" if precision == "float32" else kind)
 
     def weights(self) -> str:
         """Identity of the weights and their preprocessing, as text; nothing is downloaded.
@@ -115,8 +154,25 @@ class EncoderSpec:
             )
 
 
+_DEVICES = {"cuda": "a GPU (CUDA)", "cpu": "a CPU alone"}
+
+
+def device_kind() -> str:
+    """Kind of the device on which this process embeds: "cuda" if there is a GPU, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 class Encoder:
     """Image tower of a model, on the GPU if there is one.
+
+    On one kind of machine, with one number of threads, an image's embedding is the same bytes whatever the images
+    beside it: all batches have one shape. Other machines and other shapes add in another order: float32 embeddings
+    differ by less than 1e-6, those of other precisions by their rounding.
+
+    Parameters
+    ----------
+    spec : EncoderSpec
+        As `EncoderSpec.on` gives it for this process.
 
     Attributes
     ----------
@@ -128,14 +184,12 @@ class Encoder:
     def __init__(self, spec: EncoderSpec) -> None:
         open_clip = import_open_clip()
         path, preprocess = _weights(spec)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        on_gpu = self.device.type == "cuda"
-        precision = ("bfloat16" if on_gpu else "float32") if spec.precision == "auto" else spec.precision
+        self.device = torch.device(device_kind())
         try:
             model = open_clip.create_model(
                 spec.model,
                 str(path),
-                precision=PRECISIONS[precision],
+                precision=PRECISIONS[spec.precision],
                 device=self.device,
                 force_preprocess_cfg=preprocess,
             )
@@ -145,7 +199,7 @@ class Encoder:
                 f"code: {' '.join(str(error).split())[:200]}"
             ) from error
         self._visual = model.visual.eval().requires_grad_(False)
-        self._dtype: torch.dtype = getattr(torch, precision)
+        self._dtype: torch.dtype = getattr(torch, spec.precision)
         config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
         # `tensor` does the last two steps, conversion and normalization, for a whole batch on the device.
         *self._steps, _, normalize = open_clip.transform.image_transform_v2(config, is_train=False).transforms
@@ -154,12 +208,13 @@ class Encoder:
             for values in (normalize.mean, normalize.std)
         )
         self.side = int(max(config.input_size[1:]))
-        self._batch_size = GPU_BATCH if on_gpu else CPU_BATCH
+        self._batch_size = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH
         self._limit: int | None = None
 
     def batch_size(self, requested: int | None) -> int:
-        """Images per batch: the requested number, or the most that has not run out of memory."""
-        return min(requested or self._batch_size, self._limit or GPU_BATCH**2)
+        """Images per batch: the requested number, at most the default and what has not run out of memory."""
+        most = self._limit or self._batch_size
+        return min(requested or most, most)
 
     def transform(self, image: Image) -> Image:
         """RGB image of the model's size: the part of open_clip's preprocessing that Pillow does."""
@@ -181,32 +236,38 @@ class Encoder:
         planes = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
         return planes.to(torch.float32).div_(255).sub_(self._mean).div_(self._std)
 
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Embed a batch of images, in smaller batches where the device runs out of memory.
+    def encode(self, pixels: torch.Tensor, batch: int | None = None) -> torch.Tensor:
+        """Embed images in batches, which are smaller where the device runs out of memory.
 
         Parameters
         ----------
         pixels : torch.Tensor, shape (n, height, width, 3), uint8
+        batch : int, optional
+            Images per batch, to which the last one is padded; by default all.
 
         Returns
         -------
         torch.Tensor, shape (n, width), float32, on the encoder's device
             Output of the model, not normalized.
         """
+        most = batch or len(pixels)
 
         def run(rows: int) -> torch.Tensor:
-            embeddings = torch.cat([self._forward(part) for part in pixels.split(rows)])
-            if rows < len(pixels):
+            embeddings = torch.cat([self._forward(part, rows) for part in pixels.split(rows)])
+            if rows < most:
                 self._limit = rows
             return embeddings
 
-        return back_off(run, len(pixels))
+        return back_off(run, most)
 
-    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            features = self._visual(self.tensor(pixels).to(self._dtype))
+    def _forward(self, pixels: torch.Tensor, batch: int) -> torch.Tensor:
+        with torch.inference_mode(), full_precision() if self._dtype == torch.float32 else nullcontext():
+            inputs = self.tensor(pixels).to(self._dtype)
+            if len(inputs) < batch:
+                inputs = torch.cat([inputs, inputs.new_zeros(batch - len(inputs), *inputs.shape[1:])])
+            features = self._visual(inputs)
             features = features[0] if isinstance(features, tuple) else features  # CoCa returns its tokens too.
-        return features.to(torch.float32)
+        return features[: len(pixels)].to(torch.float32)
 
 
 _lock = threading.Lock()
@@ -225,8 +286,10 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
     Raises
     ------
     EncoderError
-        The weights cannot be fetched, differ from the specification, or belong to another model.
+        The weights cannot be fetched, differ from the specification, or belong to another model; or this process has
+        another device than the specification says.
     """
+    spec = spec.on([device_kind()])
     with _lock:
         if spec not in _encoders:
             _encoders[spec] = Encoder(spec)

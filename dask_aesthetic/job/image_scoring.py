@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +20,17 @@ from dask_aesthetic.images import (
     embedding_lists,
     prepare_pillow,
     rows_of,
-    score_embeddings,
+    score_images,
 )
+from dask_aesthetic.images.encoder import EncoderSpec, device_kind
 from dask_aesthetic.inputs.samples import Fault
 from dask_aesthetic.inputs.shards import Batches
 from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, ScoreSettings
 from dask_aesthetic.scoring import ScoreSpec
 from dask_aesthetic.status import IMAGE_STATUSES, SAMPLE_FAULTS, ImageStatus
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 TOGETHER = 128  # Batches embedded in one call: between calls the encoder waits for the first images of the next.
 
@@ -54,9 +58,14 @@ class ImageOptions:
             raise ArgumentError(f"expected embed=True (--embed) with {', '.join(said)}, got embed=False")
 
     def spec(
-        self, score_spec: ScoreSpec, embedding_column: str, batch_size: Any, options: Mapping[str, Any] | None
+        self,
+        score_spec: ScoreSpec,
+        embedding_column: str,
+        batch_size: Any,
+        options: Mapping[str, Any] | None,
+        client: Client | None,
     ) -> EmbedSpec:
-        """Checked options; nothing is downloaded.
+        """Checked options, with the precision that the executor's processes compute in; nothing is downloaded.
 
         Raises
         ------
@@ -81,7 +90,7 @@ class ImageOptions:
             storage_options=options,
         )
         spec.encoder.check_fit(score_spec.predictor.info)
-        return spec
+        return replace(spec, encoder=_planned(spec.encoder, client))
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,7 @@ class ImageSettings(ScoreSettings):
                 codes[at] = self.statuses.index(reason)
             self._refuse(codes, shard, read)
             lists = embedding_lists(embeddings, status, self.embed.dtype, fixed_size=False)
-            scores = score_embeddings(embeddings, status, self.spec)
+            scores = score_images(embeddings, status, self.spec)
             read += len(codes)
             at = 0
             for passthrough, rows in taken:
@@ -159,9 +168,21 @@ class ImageSettings(ScoreSettings):
             "pretrained": self.weights,
             "architecture": hashlib.sha256(self.embed.encoder.architecture.encode()).hexdigest()[:16],
             "precision": self.embed.encoder.precision,
+            **({"device": self.embed.encoder.device} if self.embed.encoder.device else {}),
             "pooling": self.embed.pooling,
             "exif_orientation": self.embed.exif_orientation,
         }
+
+
+def _planned(encoder: EncoderSpec, client: Client | None) -> EncoderSpec:
+    """Encoder whose precision and device all shards share, whoever scores them and whenever the job is resumed."""
+    if encoder.precision == "float32":
+        return encoder
+    if client is None:
+        return encoder.on([device_kind()])
+    # An adaptive cluster has no workers before there is a task.
+    kinds = client.run(device_kind, on_error="ignore").values() or [client.submit(device_kind, pure=False).result()]
+    return encoder.on(kinds)
 
 
 def _images_of(batches: Batches, taken: list[tuple[pa.RecordBatch, int]], faults: dict[int, str]) -> Iterator[Any]:

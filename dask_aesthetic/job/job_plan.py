@@ -154,8 +154,8 @@ class PreviousRun(Generic[Done]):
         changed = differences(self.settings, settings.as_config())
         if changed:
             raise InputError(
-                f"expected the settings of the run whose output is in {where}, got others: {'; '.join(changed)}. Write "
-                "to another folder; or overwrite, which writes again what they change"
+                f"expected the settings of the run whose output is in {where}, got others: {'; '.join(changed)}. Give "
+                "the earlier ones; write to another folder; or overwrite, which writes again what they change"
             )
         leftovers = self.beside(shards)
         if leftovers:

@@ -121,8 +121,11 @@ def score_dataset(
         Accept shards in which no row has a usable embedding; otherwise they end the run.
     embed : bool
         Embed the images of `source` by open_clip.
-    image_column, model, pretrained, precision, pooling, exif_orientation
+    image_column, model, pretrained, pooling, exif_orientation
         As in ``.aesthetic.embed_and_score``, whose defaults hold.
+    precision : {"auto", "float32", "bfloat16", "float16"}, optional
+        Precision in which the model computes. "auto", the default, is settled before anything is written: bfloat16 if
+        all workers (without `client`, this process) have a GPU, float32 if none has.
     replace_columns : bool
         Replace passthrough columns that are named as the score, ``keep`` or ``status``; otherwise they are an error.
 
@@ -154,7 +157,9 @@ def score_dataset(
 
     Shards with a marker are skipped as long as settings, inputs (by size and time stamp, and where these differ by
     content) and output are unchanged. The bytes of the output depend neither on the executor nor on how often the run
-    was stopped. (Scores of images depend on the kind of device and its number of threads, by about 1e-5 in float32.)
+    was stopped. (Scores of images do so on one kind of machine, with one number of threads and one `batch_size`.
+    Elsewhere they differ by about 1e-5 in float32. In bfloat16 and float16 the difference is larger: all shards of such
+    a job are scored on GPUs or all on CPUs, also when it is resumed, and another process is refused.)
 
     Images come from tars, such as img2dataset writes, from a column of Parquet files, or from image files; they are
     decoded and embedded as by ``.aesthetic.embed_and_score``, and dropped. A tar has one output, with ``shard`` and
@@ -181,6 +186,7 @@ def score_dataset(
     plan = plan_dataset(
         source,
         output,
+        client=client,
         format=format,
         embedding_column=embedding_column,
         matrix_key=matrix_key,
@@ -218,6 +224,7 @@ def plan_dataset(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
+    client: Client | None = None,
     format: str = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
     matrix_key: str = MATRIX_KEY,
@@ -280,7 +287,7 @@ def plan_dataset(
     for role, column in spec.added.items():
         if column == STATUS_COLUMN:
             raise ColumnError.clash(role, column, "the column of statuses")
-    embed_spec = images.spec(spec, embedding_column, batch_size, storage_options) if embed else None
+    embed_spec = images.spec(spec, embedding_column, batch_size, storage_options, client) if embed else None
     found = list_files(source, storage_options)
     if embed:
         shards = find_image_shards(

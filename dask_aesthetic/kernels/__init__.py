@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from dask_aesthetic.kernels.get_compiled import get_compiled
 from dask_aesthetic.kernels.lanes import SAFE_NORM, Heads
 from dask_aesthetic.kernels.lanes import scores_and_norms as numpy_scores_and_norms
+from dask_aesthetic.kernels.memory import back_off
 from dask_aesthetic.kernels.scattered import DTYPES, ScatteredRows, Vectors, find_rows
 
 __all__ = [
@@ -116,23 +117,3 @@ def blocks(vectors: Vectors, rows: int, dtype: torch.dtype = torch.float32) -> I
     for start in range(0, len(vectors), rows):
         at = slice(start, start + rows)
         yield at, vectors[at].to(dtype)
-
-
-def back_off(run: Callable[[int], Any], rows: int) -> Any:
-    """Call ``run(rows)``, halving `rows` for as long as the device runs out of memory."""
-    while True:
-        try:
-            return run(rows)
-        except (RuntimeError, MemoryError) as error:
-            if rows <= 1 or not is_full(error):
-                raise
-            rows //= 2
-            del error
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
-
-
-def is_full(error: Exception) -> bool:
-    """Whether an error means that a device is out of memory: torch's, RMM's, or RMM's as a RuntimeError of torch."""
-    messages = ("bad_alloc", "out of memory", "ALLOC_FAILED")  # Of RMM, CUDA and cuBLAS.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in messages)

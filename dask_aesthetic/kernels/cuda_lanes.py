@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import cupy
 import torch
 
-from dask_aesthetic.kernels.launches import LANES, in_launches
+from dask_aesthetic.kernels.lanes import LANES
+from dask_aesthetic.kernels.launches import in_launches
 
 SOURCE = Path(__file__).with_name("lanes.cu")
 OPTIONS = ("-std=c++17", "-fmad=false")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from dask_aesthetic.errors import KernelError, first_line
-from dask_aesthetic.kernels import is_full
+from dask_aesthetic.kernels.memory import is_full
 
 COMPILERS = {"Triton": "triton_lanes", "CuPy": "cuda_lanes"}  # In order of preference; the modules have the same names.
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 
-LANES = 32
 WEIGHTS = 4  # Weights of one launch: with more, arithmetic and not memory is what takes the time.
 COPIED_ROWS = 1 << 17  # 400 MB of float32.
 

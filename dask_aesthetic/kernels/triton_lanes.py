@@ -11,7 +11,8 @@ import torch
 import triton
 import triton.language as tl
 
-from dask_aesthetic.kernels.launches import LANES, in_launches
+from dask_aesthetic.kernels.lanes import LANES
+from dask_aesthetic.kernels.launches import in_launches
 
 # Rows of a program and its warps: the fastest in `benchmarks/triton_shapes.py`. All shapes give the same bits.
 WIDE, NARROW = (8, 2), (16, 4)  # Of float32 and float64, of float16 and bfloat16.

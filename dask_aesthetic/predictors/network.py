@@ -13,19 +13,23 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dask_aesthetic.kernels import Vectors, back_off, blocks, norms
+from dask_aesthetic.kernels.full_precision import full_precision
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, to_header
 from dask_aesthetic.predictors.layers import Stack
 
-# Rows of every batch on a CPU, the last one padded: matrix products of one shape treat each row alike, so a row's score
-# does not depend on the number of rows.
+# Rows of every batch, the last one padded: matrix products of one shape treat each row alike, so a row's score depends
+# neither on the number of rows nor on the requested batch size.
 CPU_BATCH = 256
-GPU_BATCH = 1 << 14
+GPU_BATCH = 1 << 12  # 16 MB of a layer with 1,024 floats per row.
 
 
 class NetworkPredictor(Predictor):
     """A stack of Linear layers with an activation between them.
 
     Its weights are arrays; the torch module is built at the first score and cached in the process by its weights.
+
+    The products are full float32, whatever torch is set to. On one kind of machine a row's score is the same bytes in
+    any batch and partition; another processor, or a GPU, adds in another order, so its scores differ by some 1e-6.
     """
 
     def __init__(self, stack: Stack, info: PredictorInfo) -> None:
@@ -35,16 +39,17 @@ class NetworkPredictor(Predictor):
 
     def score(self, vectors: Vectors, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         module = _module(self.stack, self.token, vectors.device)
-        on_cpu = vectors.device.type == "cpu"
+        batch = CPU_BATCH if vectors.device.type == "cpu" else GPU_BATCH
         lengths = norms(vectors)
         scores = torch.empty_like(lengths)
 
         def fill(rows: int) -> None:
             for at, block in blocks(vectors, rows):
                 units = block / lengths[at, None]
-                scores[at] = _forward(module, units * self.stack.input_scale, rows if on_cpu else 0)
+                scores[at] = _forward(module, units * self.stack.input_scale, batch)
 
-        back_off(fill, CPU_BATCH if on_cpu else min(batch_size or GPU_BATCH, GPU_BATCH))
+        # Fewer rows, asked for or for want of memory, are converted at a time; the products keep their shape.
+        back_off(fill, min(batch_size or batch, batch))
         return scores, lengths
 
     def score_float64(self, vectors: torch.Tensor) -> torch.Tensor:
@@ -98,10 +103,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _forward(module: nn.Module, x: torch.Tensor, pad_to: int) -> torch.Tensor:
-    with torch.inference_mode(), _one_thread() if pad_to else nullcontext():
-        if len(x) < pad_to:
-            padded = x.new_zeros(pad_to, x.shape[1])
-            padded[: len(x)] = x
-            return module(padded)[: len(x), 0]
-        return module(x)[:, 0]
+def _forward(module: nn.Module, x: torch.Tensor, batch: int) -> torch.Tensor:
+    """Output per row of at most `batch` rows, computed as `batch` rows."""
+    with torch.inference_mode(), full_precision(), _one_thread() if x.device.type == "cpu" else nullcontext():
+        padded = x.new_zeros(batch, x.shape[1])
+        padded[: len(x)] = x
+        return module(padded)[: len(x), 0]

@@ -64,9 +64,9 @@ def encoded(monkeypatch) -> list[int]:
     passes: list[int] = []
     encode = encoder.Encoder.encode
 
-    def counted(self, pixels):
+    def counted(self, pixels, batch):
         passes.append(len(pixels))
-        return encode(self, pixels)
+        return encode(self, pixels, batch)
 
     monkeypatch.setattr(encoder.Encoder, "encode", counted)
     return passes
@@ -119,6 +119,16 @@ def test_batches_and_partitions_change_nothing(frame, model, partitions, batch_s
     difference = matrix(got["image_embedding"]) - matrix(expected["image_embedding"])
     assert np.isnan(difference).any(axis=1).sum() == len(BAD)
     assert np.nanmax(np.abs(difference)) < 1e-6
+    if batch_size == "auto" or batch_size >= encoder.CPU_BATCH:
+        assert np.nanmax(np.abs(difference)) == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, "auto"])
+def test_an_embedding_is_the_same_bytes_beside_any_images(frame, model, batch_size):
+    whole = matrix(frame.aesthetic.embed(**model, batch_size=batch_size)["image_embedding"])
+    for rows in (slice(0, 1), slice(2, 7), slice(5, None), slice(None, None, -1)):
+        part = frame[rows].aesthetic.embed(**model, batch_size=batch_size)["image_embedding"]
+        np.testing.assert_array_equal(matrix(part), whole[rows])
 
 
 def test_workers_load_the_model_once_and_embed_the_same(frame, model, head, weights, cluster):

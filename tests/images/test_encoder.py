@@ -221,9 +221,9 @@ def test_a_batch_that_runs_out_of_memory_is_halved_for_the_rest_of_the_run(frame
     monkeypatch.setattr(encoder, "_visual", small_device)
     monkeypatch.setattr(encoder, "_limit", None)
     assert np.abs(embed(frame, weights, batch_size=5) - expected).max() < 1e-6
-    assert seen == [5, 2, 2, 1]
+    assert seen == [5, 2, 2, 2]
     assert np.abs(embed(frame, weights) - expected).max() < 1e-6
-    assert seen == [5, 2, 2, 1, 2, 2, 1]
+    assert seen == [5, 2, 2, 2, 2, 2, 2]
     monkeypatch.setattr(encoder, "_limit", None)
 
     def no_device(images: torch.Tensor) -> torch.Tensor:
@@ -232,6 +232,54 @@ def test_a_batch_that_runs_out_of_memory_is_halved_for_the_rest_of_the_run(frame
     monkeypatch.setattr(encoder, "_visual", no_device)
     with pytest.raises(torch.OutOfMemoryError, match="none at all"):
         embed(frame, weights)
+
+
+def test_float32_is_full_float32_whatever_torch_is_set_to(frame, weights):
+    expected = embed(frame, weights)
+    visual = encoders.load_encoder(EncoderSpec.of(image_files.MODEL, weights, "float32"))._visual
+    new, seen = hasattr(torch.backends, "fp32_precision"), []
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+
+    def read() -> tuple[object, ...]:
+        if new:
+            return matmul.fp32_precision, cudnn.conv.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision
+        return matmul.allow_tf32, cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+    assert read()[1] in ("tf32", True)  # What torch is set to by default.
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    hook = visual.conv1.register_forward_pre_hook(lambda *_: seen.append(read()))
+    try:
+        outside = read()
+        assert embed(frame, weights).tobytes() == expected.tobytes()
+        assert read() == outside
+    finally:
+        hook.remove()
+        torch.set_float32_matmul_precision(before)
+    assert outside[1:] == (("tf32", "bf16") if new else (True, "medium"))
+    assert set(seen) == {("ieee",) * 3 if new else (False, False, "highest")}
+
+
+def test_auto_is_settled_by_the_devices_that_compute(weights):
+    spec = EncoderSpec.of(image_files.MODEL, weights, "auto")
+    cpu, gpu = spec.on(["cpu", "cpu"]), spec.on(["cuda"])
+    assert (cpu.precision, cpu.device) == ("float32", "")
+    assert (gpu.precision, gpu.device) == ("bfloat16", "cuda")
+    half = EncoderSpec.of(image_files.MODEL, weights, "float16")
+    assert (half.on(["cpu"]).precision, half.on(["cpu"]).device) == ("float16", "cpu")
+    full = EncoderSpec.of(image_files.MODEL, weights, "float32")
+    assert full.on(["cpu", "cuda"]) == full == cpu
+    assert encoders.load_encoder(spec) is encoders.load_encoder(full)
+    for mixed in (spec, half):
+        with pytest.raises(EncoderError, match=rf"precision='{mixed.precision}', got 1 with and 2 without.*'float32'"):
+            mixed.on(["cpu", "cuda", "cpu"])
+
+
+def test_a_process_that_would_compute_otherwise_is_refused(weights):
+    planned = EncoderSpec.of(image_files.MODEL, weights, "auto").on(["cuda"])
+    message = r"expected bfloat16 embeddings by a GPU \(CUDA\), as planned, got a process with a CPU alone.*'float32'"
+    with pytest.raises(EncoderError, match=message):
+        encoders.load_encoder(planned)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

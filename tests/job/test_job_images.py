@@ -30,7 +30,7 @@ from dask_aesthetic import (
 from dask_aesthetic.errors import EncoderError, InvalidImageError, JobStoppedError
 from dask_aesthetic.images import encoder
 from dask_aesthetic.inputs import image_shards
-from dask_aesthetic.job import plan_dataset
+from dask_aesthetic.job import open_executor, plan_dataset, run
 from dask_aesthetic.job.score_shard import score_shard
 from dask_aesthetic.predictors.checkpoint import read_tensors
 from helpers import (
@@ -215,6 +215,20 @@ def test_the_output_names_encoder_and_predictor(tars, score, weights, tmp_path):
     assert manifest["rows"] == ROWS
 
 
+def test_the_output_names_the_precision_that_auto_became(tars, score, tmp_path):
+    for precision, expected in (
+        (None, {"precision": "float32"}),
+        ("float16", {"precision": "float16", "device": "cpu"}),
+    ):
+        out = tmp_path / str(precision)
+        score(tars, out, precision=precision)
+        result = json.loads(pq.read_schema(out / "00000.parquet").metadata[b"dask_aesthetic"])["encoder"]
+        settings = json.loads((out / "_dask_aesthetic/settings.json").read_text())
+        for names in (result, settings):
+            assert {name: names[name] for name in ("precision", "device") if name in names} == expected
+    assert score(tars, tmp_path / "None", precision="float32").rows == ROWS
+
+
 def test_zero_rows_are_an_output_of_zero_rows(score, tmp_path):
     write(tmp_path / "tars/0.tar")
     write_parquet(tmp_path / "files/a.parquet", pa.array([], pa.binary()))
@@ -232,7 +246,7 @@ def test_images_are_read_as_they_are_decoded(score, options, tmp_path, monkeypat
     read_member, encode = image_shards.read_member, encoder.Encoder.encode
     monkeypatch.setattr(image_shards, "read_member", lambda *where: read.append(1) or read_member(*where))
     monkeypatch.setattr(
-        encoder.Encoder, "encode", lambda self, pixels: encoded.append(len(read)) or encode(self, pixels)
+        encoder.Encoder, "encode", lambda self, *batch: encoded.append(len(read)) or encode(self, *batch)
     )
     score(tmp_path / "in", tmp_path / "out", batch_size=4)
     assert len(read) == 150
@@ -310,7 +324,7 @@ def test_other_settings_are_refused_unless_they_overwrite(tars, score, weights, 
     copy.write_bytes(weights.read_bytes())
     for changed, result in (
         ({"pretrained": other}, "pretrained was 'sha256 [0-9a-f]{64}' and now is 'sha256 [0-9a-f]{64}'"),
-        ({"precision": "bfloat16"}, "precision was 'auto' and now is 'bfloat16'"),
+        ({"precision": "bfloat16"}, "precision was 'float32' and now is 'bfloat16'; device was None and now is 'cpu'"),
         ({"pooling": "mean"}, "pooling was None and now is 'mean'"),
         ({"exif_orientation": True}, "exif_orientation was False and now is True"),
         ({"threshold": 6}, r"threshold was 3\.3 and now is 6\.0"),
@@ -320,6 +334,88 @@ def test_other_settings_are_refused_unless_they_overwrite(tars, score, weights, 
     assert score(tars, tmp_path / "out", pretrained=copy).rows == ROWS
     assert chaos.content(tmp_path / "out") == calm
     assert score(tars, tmp_path / "out", exif_orientation=True, overwrite=True).rows == ROWS
+
+
+# Kinds of devices
+
+
+def pretend(gpus: int, dask_worker=None) -> None:
+    """In a worker of two: that so many of them have a GPU."""
+    has = int(dask_worker.name) < gpus
+    torch.cuda.is_available = lambda: has
+
+
+@pytest.fixture
+def claims(cluster, weights):
+    """Cluster of two workers, and a function that lets some of them say that they have a GPU."""
+    cluster.run(open_clip.add_model_config, weights.parent)
+    yield cluster, partial(cluster.run, pretend)
+    cluster.run(pretend, 0)
+
+
+def test_a_cluster_is_planned_for_the_devices_of_its_workers(tars, options, tmp_path, claims):
+    cluster, claim = claims
+    plan = partial(plan_dataset, tars, tmp_path / "out", embed=True, client=cluster, **options)
+    assert plan().settings.as_config()["precision"] == "float32"
+    claim(2)
+    config = plan().settings.as_config()
+    assert (config["precision"], config["device"]) == ("bfloat16", "cuda")
+    assert "device" not in plan(precision="float32").settings.as_config()
+    claim(1)
+    for precision in ("auto", "float16"):
+        with pytest.raises(EncoderError, match=rf"'{precision}', got 1 with and 1 without.*precision='float32'"):
+            plan(precision=precision)
+    assert plan(precision="float32").settings.as_config()["precision"] == "float32"
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_plans_for_the_workers_of_its_scheduler(tars, weights, tmp_path, claims):
+    cluster, claim = claims
+    asked = (part for name, value in image_files.scoring(weights).items() for part in (f"--{name}", value))
+    arguments = [
+        *("score", tars, tmp_path / "out", "--embed", "--threshold", CUT, *asked),
+        *("--scheduler", cluster.scheduler_info()["address"], "--json", "--quiet"),
+    ]
+    settings = json.loads(commands.printed(*arguments))["settings"]
+    assert settings["precision"] == "float32"
+    claim(2)
+    for more in ((), ("--dry-run",)):
+        assert "precision was 'float32' and now is 'bfloat16'" in command(*arguments, *more, code=2)
+    assert "to score: 0 shards" in command(*arguments, "--dry-run", "--precision", "float32")
+
+
+def test_a_worker_that_would_compute_otherwise_ends_the_run(tars, options, tmp_path, claims):
+    cluster, claim = claims
+    claim(2)
+    plan = plan_dataset(tars, tmp_path / "out", embed=True, client=cluster, **options)
+    claim(0)
+    message = r"bfloat16 embeddings by a GPU \(CUDA\), as planned, got a process with a CPU alone"
+    with open_executor(cluster, None) as executor, pytest.raises(EncoderError, match=message):
+        run(plan, executor)
+    assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def test_a_resumed_job_never_mixes_precisions(tars, score, tmp_path, monkeypatch):
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    score(tars, whole)
+    score(tars, half, precision="bfloat16")
+    before = chaos.content(half)
+    with pytest.raises(InputError, match="precision was 'bfloat16' and now is 'float32'; device was 'cpu' and now is"):
+        score(tars, half)
+    assert score(tars, half, precision="bfloat16").rows == ROWS
+    settings = whole / "_dask_aesthetic/settings.json"
+    recorded = settings.read_text()
+    settings.write_text(recorded.replace('"precision": "float32"', '"precision": "auto"'))
+    with pytest.raises(InputError, match="precision was 'auto' and now is 'float32'"):
+        score(tars, whole)
+    settings.write_text(recorded)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(InputError, match=r"precision was 'float32' and now is 'bfloat16'; .*Give the earlier ones"):
+        score(tars, whole)
+    with pytest.raises(InputError, match="got others: device was 'cpu' and now is 'cuda'"):
+        score(tars, half, precision="bfloat16")
+    assert score(tars, whole, precision="float32").rows == ROWS  # All is done, on whichever device.
+    assert chaos.content(half) == before
 
 
 # What is refused

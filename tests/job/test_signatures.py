@@ -18,7 +18,7 @@ def parameters(function, *without: str) -> dict[str, inspect.Parameter]:
 @pytest.mark.parametrize(
     ("whole", "plan", "own"),
     [
-        (score_dataset, plan_dataset, ("client", "threads", "max_failed", "progress")),
+        (score_dataset, plan_dataset, ("threads", "max_failed", "progress")),
         (filter_dataset, plan_filter, ("threads", "progress")),
     ],
 )
