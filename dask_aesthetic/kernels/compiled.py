@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -23,22 +22,22 @@ STORED = {
 }
 
 
-def _compile(function: Any) -> Any:
+class _compile:  # noqa: N801 (a decorator)
     """Function that is compiled at its first call and cached on disk where one of numba's folders can be written."""
-    try:
-        compiled = njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # numba found no folder.
-        return njit(nogil=True, error_model="numpy")(function)
 
-    @wraps(function)
-    def call(*arguments: Any) -> Any:
+    def __init__(self, function: Any) -> None:
+        self._uncached = njit(nogil=True, error_model="numpy")(function)
         try:
-            return compiled(*arguments)
-        except OSError:  # The disk of the cache is full; the compiled code is there.
-            return compiled(*arguments)
+            self.compiled = njit(nogil=True, cache=True, error_model="numpy")(function)
+        except RuntimeError:  # numba found no folder.
+            self.compiled = self._uncached
 
-    call.dispatcher = compiled  # type: ignore[attr-defined]
-    return call
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self.compiled(*arguments)
+        except Exception:  # The cache is full or damaged; the functions themselves raise nothing.
+            self.compiled = self._uncached
+            return self._uncached(*arguments)
 
 
 @intrinsic

@@ -51,3 +51,13 @@ def test_a_cache_that_cannot_be_written_stops_nothing(scores):
     limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
     assert scores(limited, NUMBA_CACHE_DIR="")[0].tobytes() == expected.tobytes()
     assert scores(NUMBA_CACHE_DIR=os.devnull)[0].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_a_damaged_cache_stops_nothing(scores, tmp_path, suffix):
+    expected, _ = scores()
+    files = list(tmp_path.rglob(f"*.{suffix}"))
+    assert files
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-100])
+    assert scores()[0].tobytes() == expected.tobytes()

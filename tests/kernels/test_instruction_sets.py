@@ -42,7 +42,7 @@ for at, (dtype, working, width, count) in enumerate(kinds):
         for found in kernels.scores_and_norms(x, heads):
             digest.update(found.numpy().tobytes())
     digests[f"{dtype} {working} {width} {count}"] = digest.hexdigest()
-assembly = " ".join(score_rows.dispatcher.inspect_asm().values())
+assembly = " ".join(score_rows.compiled.inspect_asm().values())
 print(json.dumps([digests, "zmm" in assembly, "ymm" in assembly, "vfmadd" in assembly]))
 """
 FEW = [("float32", "float32", 768, 1), ("float16", "float32", 768, 1), ("float32", "float64", 33, 3)]
