@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from dask_aesthetic.kernels.cached_jit import cached_jit
 from dask_aesthetic.kernels.lanes_ir import FLOAT, I64, Row, build_row
 
 # Types of the first two arguments of `score_rows`, which say what values and which working precision a call has.
@@ -20,24 +21,6 @@ STORED = {
     torch.float32: np.float32(0),
     torch.float64: np.float64(0),
 }
-
-
-class _compile:  # noqa: N801 (a decorator)
-    """Function that is compiled at its first call and cached on disk where one of numba's folders can be written."""
-
-    def __init__(self, function: Any) -> None:
-        self._uncached = njit(nogil=True, error_model="numpy")(function)
-        try:
-            self.compiled = njit(nogil=True, cache=True, error_model="numpy")(function)
-        except RuntimeError:  # numba found no folder.
-            self.compiled = self._uncached
-
-    def __call__(self, *arguments: Any) -> Any:
-        try:
-            return self.compiled(*arguments)
-        except Exception:  # The cache is full or damaged; the functions themselves raise nothing.
-            self.compiled = self._uncached
-            return self._uncached(*arguments)
 
 
 @intrinsic
@@ -90,7 +73,7 @@ def _load_word(typing: Any, address: Any) -> Any:  # noqa: ARG001
     return types.intp(types.intp), generate
 
 
-@_compile
+@cached_jit
 def score_rows(  # type: ignore[no-untyped-def]
     stored,
     working,
@@ -141,7 +124,7 @@ def score_rows(  # type: ignore[no-untyped-def]
         _score_row(stored, working, values, later, width, weights, biases, score, scores_stride, norm)
 
 
-@_compile
+@cached_jit
 def find_arrays(objects, rows, head, array_type, dtypes, width, found, addresses):  # type: ignore[no-untyped-def]
     """Find the objects that are contiguous vectors of one width, by numpy's C structure, which its ABI fixes.
 

@@ -1,0 +1,32 @@
+"""Compilation by numba, without the GIL, cached on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+# Part of the names of cached files: numba looks at a function's own file alone, which may be the same beside others.
+SOURCES = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+
+
+class cached_jit:  # noqa: N801 (a decorator)
+    """Function that is compiled at its first call, and cached where one of numba's folders can be written."""
+
+    def __init__(self, function: Any) -> None:
+        function.__qualname__ += f"_{SOURCES[:16]}"
+        self._uncached = njit(**OPTIONS)(function)
+        try:
+            self.compiled = njit(cache=True, **OPTIONS)(function)
+        except RuntimeError:  # numba found no folder.
+            self.compiled = self._uncached
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self.compiled(*arguments)
+        except Exception:  # The cache is full or damaged; the functions themselves raise nothing.
+            self.compiled = self._uncached
+            return self._uncached(*arguments)
