@@ -84,7 +84,7 @@ def _vectors(rows: list[np.ndarray], width: int) -> Vectors:
     dtype = np.dtype(f"f{min(largest.itemsize, 8)}")
     vectors = np.fromiter((np.ascontiguousarray(row, dtype) for row in rows), object, len(rows))
     found = find_rows(vectors, width)
-    if found is None:
+    if found is None or (found[0] != DTYPES.index(dtype)).any():
         return torch.from_numpy(np.stack(vectors.tolist()))
     return ScatteredRows(vectors, dtype, width, found[1])
 

@@ -152,9 +152,11 @@ def find_arrays(objects, rows, head, array_type, dtypes, width, found, addresses
         dimensions, item = _load_word(at + head + 8) & 0xFFFFFFFF, 2
         if dimensions != 1 or _load_word(_load_word(at + head + 16)) != width:
             continue
-        dtype, step = _load_word(at + head + 40), _load_word(_load_word(at + head + 24))
+        step = _load_word(_load_word(at + head + 24))
+        # Kind, character, byte order and number of the type; unpickled arrays have dtype objects of their own.
+        dtype = _load_word(_load_word(at + head + 40) + head + 8) & ~0xFF000000
         for kind in range(len(dtypes)):
-            if dtype == dtypes[kind] and (step == item or width == 1):
+            if dtype == _load_word(dtypes[kind] + head + 8) & ~0xFF000000 and (step == item or width == 1):
                 found[i] = kind
                 addresses[i] = _load_word(at + head)
             item *= 2

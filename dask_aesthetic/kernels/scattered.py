@@ -95,10 +95,12 @@ def _knows_arrays() -> bool:
         return False
     matrix = np.zeros((4, 3), np.float32)
     vectors: list[Any] = [matrix[2], *(np.zeros(3, dtype) for dtype in DTYPES)]
-    others = [matrix, matrix[:, 0], matrix[0, ::2], np.zeros(3, ">f4"), np.zeros(3, np.int32), np.ma.zeros(3), 1, None]
+    vectors.append(np.zeros(3, np.dtype(np.float64, metadata={"one": "of its own"})))
+    foreign = [np.zeros(3, dtype) for dtype in (DTYPES[1].newbyteorder(), np.int32, "m8[s]", np.longdouble, object)]
+    others = [matrix, matrix[:, 0], matrix[0, ::2], *foreign, np.ma.zeros(3), 1, None]
     objects = np.empty(len(vectors) + len(others), object)
     objects[:] = [*vectors, *others]
     found, addresses = np.empty(len(objects), np.int8), np.empty(len(objects), np.int64)
     _find(objects, 3, found, addresses)
     places = [vector.ctypes.data for vector in vectors]
-    return found.tolist() == [1, 0, 1, 2] + [-1] * len(others) and addresses[: len(places)].tolist() == places
+    return found.tolist() == [1, 0, 1, 2, 2] + [-1] * len(others) and addresses[: len(places)].tolist() == places

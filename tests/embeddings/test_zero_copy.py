@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -10,6 +12,7 @@ import torch
 
 from dask_aesthetic import embeddings
 from dask_aesthetic.embeddings import arrow
+from dask_aesthetic.kernels import find_rows
 from dask_aesthetic.status import Status
 from helpers import columns
 
@@ -123,6 +126,36 @@ def test_arrays_in_an_object_column_are_scored_where_they_lie(vectors, dtype):
     assert run.status.tolist() == [Status.MISSING, 0, Status.WRONG_WIDTH, 0, 0]
     assert run.vectors.addresses[[0, 2]].tolist() == [arrays[0].ctypes.data, mixed[4].ctypes.data]
     assert torch.equal(run.vectors[:], torch.from_numpy(np.stack([arrays[0], arrays[1], arrays[2]])))
+
+
+def test_unpickled_arrays_are_scored_where_they_lie(vectors):
+    """As workers of a cluster get them; each dtype among them is an object of its own."""
+    arrays = pickle.loads(pickle.dumps([*vectors[:3], vectors[3].astype("f2")]))
+    assert arrays[0].dtype is not np.dtype("f4")
+    (run,) = embeddings.runs(pd.Series(arrays[:3], dtype=object), WIDTH)
+    assert run.vectors.addresses.tolist() == [array.ctypes.data for array in arrays[:3]]
+    (run,) = embeddings.runs(pd.Series([None, *arrays], dtype=object), WIDTH)
+    assert run.vectors.addresses[:3].tolist() == [array.ctypes.data for array in arrays[:3]]
+    assert np.array_equal(run.vectors[:].numpy(), [*vectors[:3], vectors[3].astype("f2")])
+
+
+def test_arrays_of_other_types_are_no_vectors_of_floats():
+    """Nothing but an array of float16, float32 or float64, of one dimension and without gaps, is read in place."""
+    others = [
+        np.zeros(WIDTH, dtype)
+        for dtype in ("i4", "u2", "i8", "c8", "m8[s]", "M8[s]", "S4", "U1", "?", "O", "V8", "f4,f4", ">f4", "g")
+    ]
+    more = [
+        np.zeros((WIDTH, 1), "f4"),
+        np.zeros(2 * WIDTH, "f4")[::2],
+        np.ma.zeros(WIDTH),
+        np.float32(1),
+        np.array(1.0),
+    ]
+    objects = np.fromiter([*others, *more, None, 1, "x", {}, object()], object)
+    found, _ = find_rows(objects, WIDTH)
+    assert set(found.tolist()) == {-1}
+    assert find_rows(np.empty(3, object), WIDTH)[0].tolist() == [-1] * 3
 
 
 def test_arrays_outlive_the_column(vectors):
