@@ -19,13 +19,13 @@ from dask_aesthetic.embeddings import Run
 from dask_aesthetic.embeddings.arrow import array_runs, is_float_list, share_memory, type_width
 from dask_aesthetic.embeddings.rows import mark_null_leaves
 from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.kernels import FLOATS
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.scoring import ScoreSpec, first_invalid, refuse_width, score_runs
 from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.thresholds import Threshold
 
 NAME = "embeddings"  # Of the argument, for errors.
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def score_embeddings(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.kernels.get_compiled import get_compiled
 from dask_aesthetic.kernels.lanes import SAFE_NORM, Heads
 from dask_aesthetic.kernels.lanes import scores_and_norms as numpy_scores_and_norms
@@ -16,6 +17,7 @@ from dask_aesthetic.kernels.scattered import DTYPES, ScatteredRows, Vectors, fin
 
 __all__ = [
     "DTYPES",
+    "FLOATS",
     "SAFE_NORM",
     "Heads",
     "ScatteredRows",
@@ -27,6 +29,7 @@ __all__ = [
     "scores_and_norms",
 ]
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 AHEAD = 4096  # Bytes that are fetched into the cache before their turn.
 HEADS = 8  # Weights in one pass: more sums than that do not fit into a processor's registers.
 HEADS_ROWS = 256  # Rows between two passes with other weights, which find them in the cache.
@@ -48,7 +51,18 @@ def scores_and_norms(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torc
     scores : torch.Tensor, shape (k, n), float32
         Meaningless where the norm is outside `SAFE_NORM`.
     norms : torch.Tensor, shape (n,), of the heads' dtype
+
+    Raises
+    ------
+    ArgumentError
+        The vectors have another width than the heads, or are no floats.
     """
+    # Compiled code reads as many values as it is told to.
+    if len(vectors.shape) != 2 or vectors.shape[1] != heads.width or vectors.dtype not in FLOATS:
+        raise ArgumentError(
+            f"expected vectors of shape (n, {heads.width}) of {', '.join(map(str, FLOATS))}, got "
+            f"{tuple(vectors.shape)} of {vectors.dtype}"
+        )
     if isinstance(vectors, ScatteredRows) or vectors.device.type == "cpu":
         return _on_cpu(vectors, heads)
     from dask_aesthetic.kernels import gpu

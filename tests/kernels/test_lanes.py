@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dask_aesthetic import kernels
+from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.kernels import Heads, lanes
 from dask_aesthetic.predictors import list_predictors, load_predictor
 from helpers.lanes import assert_same_bits, dots_and_squares, scores_and_norms
@@ -170,3 +171,15 @@ def test_norms_against_float64(vectors):
     exact = x.double().norm(dim=1)
     assert (kernels.norms(x).double() / exact - 1).abs().max() <= 1e-6
     assert (kernels.norms(x, np.float64) / exact - 1).abs().max() <= 1e-14
+
+
+@pytest.mark.parametrize(
+    "x",
+    [torch.zeros(3, 767), torch.zeros(3, 769), torch.zeros(768), torch.zeros(1, 3, 768), torch.zeros(3, 768).int()],
+    ids=lambda x: str((*x.shape, x.dtype)),
+)
+def test_vectors_of_another_width_or_type_are_refused(x):
+    """Compiled code would read beyond them."""
+    for call in (load_predictor().score, load_predictor("simulacra-l14").score):
+        with pytest.raises(ArgumentError, match=r"expected vectors of shape \(n, 768\) of torch.float16, .* got"):
+            call(x)
