@@ -25,9 +25,15 @@ def holds_lists(column: pd.Series) -> bool:
 
 def is_float_list(dtype: pa.DataType) -> bool:
     """Whether an Arrow type is a list of floats."""
+    lists = list_storage(dtype)
+    return lists is not None and pa.types.is_floating(lists.value_type)
+
+
+def list_storage(dtype: pa.DataType) -> pa.DataType | None:
+    """List type that an Arrow type is, or is stored as; None for other types."""
     dtype = _storage(dtype)
     is_list = pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_fixed_size_list(dtype)
-    return is_list and pa.types.is_floating(dtype.value_type)
+    return dtype if is_list else None
 
 
 def type_width(dtype: pa.DataType) -> int | None:

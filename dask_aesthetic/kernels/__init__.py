@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dask_aesthetic.errors import ArgumentError
-from dask_aesthetic.kernels.get_compiled import get_compiled
+from dask_aesthetic.kernels.get_compiled import get_compiled, get_parquet_pages
 from dask_aesthetic.kernels.lanes import SAFE_NORM, Heads
 from dask_aesthetic.kernels.lanes import scores_and_norms as numpy_scores_and_norms
 from dask_aesthetic.kernels.memory import back_off
@@ -25,7 +25,9 @@ __all__ = [
     "back_off",
     "blocks",
     "find_rows",
+    "get_parquet_pages",
     "norms",
+    "score_addresses",
     "scores_and_norms",
 ]
 
@@ -78,18 +80,29 @@ def norms(vectors: Vectors, dtype: type[np.floating] = np.float32) -> torch.Tens
     return scores_and_norms(vectors, Heads.of(np.empty((0, width)), np.empty(0), dtype))[1]
 
 
+def score_addresses(addresses: np.ndarray, dtype: torch.dtype, heads: Heads) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores and norms, as of `scores_and_norms`, of rows of `heads.width` values that begin at addresses, int64.
+
+    Only where numba runs. The memory is read as it is told: whoever gives an address vouches for it.
+    """
+    scores = torch.empty(len(heads.weights), len(addresses))
+    lengths = torch.empty(len(addresses), dtype=heads.working)
+    _score(get_compiled(), dtype, (0, 0, addresses.ctypes.data), heads, scores, lengths)
+    return scores, lengths
+
+
 def _on_cpu(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torch.Tensor]:
     compiled = get_compiled()
     if compiled is None:
         dense = vectors[:] if isinstance(vectors, ScatteredRows) else vectors
         scores, lengths = (torch.from_numpy(found) for found in numpy_scores_and_norms(dense, heads))
         return scores, lengths
+    if isinstance(vectors, ScatteredRows):
+        return score_addresses(vectors.addresses, vectors.dtype, heads)
     rows = len(vectors)
     scores = torch.empty(len(heads.weights), rows)
     lengths = torch.empty(rows, dtype=heads.working)
-    if isinstance(vectors, ScatteredRows):
-        _score(compiled, vectors.dtype, (0, 0, vectors.addresses.ctypes.data), heads, scores, lengths)
-    elif vectors.stride(1) == 1 or vectors.shape[1] == 1:
+    if vectors.stride(1) == 1 or vectors.shape[1] == 1:
         place = vectors.data_ptr(), vectors.stride(0) * vectors.element_size(), 0
         _score(compiled, vectors.dtype, place, heads, scores, lengths)
     else:

@@ -23,3 +23,13 @@ def get_compiled() -> Any:
         )
         return None
     return compiled
+
+
+@cache
+def get_parquet_pages() -> Any:
+    """Module of the compiled code that walks over Parquet pages; None where numba does not run."""
+    if get_compiled() is None:
+        return None
+    from dask_aesthetic.kernels import parquet_pages
+
+    return parquet_pages
