@@ -207,6 +207,22 @@ def score_array(
     return scores.numpy(), status.numpy()
 
 
+def finish_scores(scores: torch.Tensor, lengths: torch.Tensor, spec: ScoreSpec) -> tuple[np.ndarray, np.ndarray] | None:
+    """Scores and statuses, as of `score_array`, of vectors that are scored already; None if a norm is not safe.
+
+    Parameters
+    ----------
+    scores : torch.Tensor, shape (n,), float32
+        Raw; scaled in place.
+    lengths : torch.Tensor, shape (n,)
+        Norms of the vectors, in any precision.
+    spec : ScoreSpec
+    """
+    if len(embeddings.suspicious(lengths.to(torch.float32))):
+        return None
+    return _to_scale(scores, spec).numpy(), np.zeros(len(scores), np.uint8)
+
+
 def first_invalid(status: torch.Tensor) -> int | None:
     """Position of the first row without a usable embedding, None if all have one."""
     invalid = torch.nonzero(status != Status.OK)

@@ -23,11 +23,11 @@ from dask_aesthetic.embeddings.arrow import list_storage
 from dask_aesthetic.inputs.file import File
 from dask_aesthetic.kernels import Heads, get_parquet_pages, score_addresses
 
-BLOCK = 1 << 22  # Bytes read at a time: they are still in cache when they are scored.
+BLOCK = 1 << 21  # Bytes read at a time: they are still in cache when they are scored.
+HEADER = 1 << 8  # Bytes that hold most page headers.
 SCRATCH = 1 << 21
 ROWS = 1 << 16  # Rows of a page above which it is declined.
 MOST_PAGE = 1 << 27  # Bytes of a page above which it is declined.
-KEPT = 1 << 24  # Bytes of a buffer that a thread keeps.
 
 _TYPES = {
     "HALF": ("FIXED_LEN_BYTE_ARRAY", pa.float16(), torch.float16),
@@ -86,7 +86,8 @@ class Pages:
             or chunk.file_path
             or not 0 < rows < 1 << 31
             or values != rows * self._heads.width
-            or not (4 <= start and 0 < length <= self._size - start)
+            or start < len(b"PAR1")
+            or not 0 < length <= self._size - start
         ):
             return None
         walk = _Walk(self._stream, start, length, values, self._leaf, open_page, self._heads)
@@ -101,7 +102,7 @@ def open_pages(file: File, column: str, heads: Heads) -> Iterator[Pages | None]:
         yield None
         return
     try:
-        stream = Path(file.path).open("rb", buffering=0)
+        stream = Path(file.path).open("rb", buffering=0)  # noqa: SIM115
     except OSError:
         yield None
         return
@@ -163,7 +164,7 @@ class _Walk:
         if len(scratch) < 2 * self._heads.width * self._dtype.itemsize:
             return None
         parts: list[tuple[torch.Tensor, torch.Tensor]] = []
-        begin = filled = 0  # The part of the chunk that is in the buffer.
+        begin = filled = page = 0  # The part of the chunk that is in the buffer, and bytes of the last page asked for.
         while True:
             code = compiled.walk(buffer.data, filled, body, words, scratch, addresses, header, state)
             if code == compiled.DECLINED:
@@ -179,11 +180,17 @@ class _Walk:
                 need = int(state[compiled.NEED])
                 if begin + filled == self._length or (not position and filled and need <= filled):
                     return None
-                if need > len(buffer.data):
-                    buffer = _Buffer(need)
+                # Whole pages, and the header that tells the size of the next one, which is most often the same.
+                page = need or page
+                most = (
+                    (BLOCK - HEADER) // page * page + HEADER if 0 < page < BLOCK - HEADER else max(BLOCK, page + HEADER)
+                )
+                if most > len(buffer.data):
+                    buffer = _Buffer(most)
                 begin += position
-                filled = buffer.fill(self._stream, self._start + begin, self._length - begin)
-                if not filled:
+                most = min(most, self._length - begin)
+                filled = buffer.fill(self._stream, self._start + begin, most)
+                if filled != most:  # The file has become shorter.
                     return None
                 state[compiled.POSITION] = 0
             elif code == compiled.OPEN:
@@ -197,9 +204,9 @@ class _Walk:
                 at = int(state[compiled.FROM])
                 words = source[at : at + int(state[compiled.WORD_COUNT] * state[compiled.SIZE])].copy()
             elif code == compiled.GROW:
-                scratch = np.concatenate([scratch[: int(state[compiled.HAVE])], np.empty(0, np.uint8)])
+                have = int(state[compiled.HAVE])
                 grown = np.empty(-(-int(state[compiled.NEED]) // 8) * 8, np.uint8)
-                grown[: len(scratch)] = scratch
+                grown[:have] = scratch[:have]
                 scratch = grown
 
     def _open(self, data: memoryview, header: np.ndarray) -> np.ndarray | None:
@@ -225,15 +232,15 @@ class _Buffer:
     """Memory that files are read into; compiled code sees `data`, which is read-only like what codecs return."""
 
     def __init__(self, size: int) -> None:
-        self._memory = np.empty(size, np.uint8)
-        self.bytes = memoryview(self._memory)
-        self.data = self._memory.view()
+        memory: Any = np.empty(size, np.uint8)
+        self.bytes = memoryview(memory)
+        self.data = memory.view()
         self.data.flags.writeable = False
 
     def fill(self, stream: Any, at: int, most: int) -> int:
         """Read up to `most` bytes of a stream; returns their number, less at its end."""
         stream.seek(at)
-        filled, most = 0, min(most, len(self._memory))
+        filled = 0
         while filled < most:
             count = stream.readinto(self.bytes[filled:most])
             if not count:

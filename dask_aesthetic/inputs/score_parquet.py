@@ -32,8 +32,9 @@ from dask_aesthetic.inputs.partitions import (
     partition_spans,
     to_pandas,
 )
+from dask_aesthetic.inputs.row_scores import row_scores
 from dask_aesthetic.predictors import Predictor
-from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_array
+from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.warn_unusable import count_unusable, warn_after_compute
 
@@ -212,13 +213,10 @@ def _score(
     if len(locations):
         file, start = _decode_location(locations.iloc[0], options)
         at, stop = start, start + len(locations)
-        for batch in parquet.batches(file, [embedding_column], start, stop):
-            if not batch.num_columns:
-                break
-            scores, status = score_array(batch.column(0), spec, embedding_column, file.name, at)
-            count_unusable(call, batch.column(0), spec, embedding_column)(torch.from_numpy(status))
+        for scores, status, lists in row_scores(file, embedding_column, spec, start, stop, file.name):
+            count_unusable(call, lists, spec, embedding_column)(torch.from_numpy(status))
             parts.append(scores)
-            at += len(batch)
+            at += len(scores)
         if at != stop:
             raise parquet.changed_error(file, start, stop, at - start)
     return pd.Series(np.concatenate(parts), index=locations.index, name=spec.score_column, copy=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import xxhash
 
@@ -16,8 +17,11 @@ from dask_aesthetic.inputs import hive, layouts, parquet, split
 from dask_aesthetic.inputs.file import File
 from dask_aesthetic.inputs.files import ListedFile, Source, files_with_suffix, list_files
 from dask_aesthetic.inputs.pairs import Pair, check_matrices, open_pairs, row_ranges
+from dask_aesthetic.inputs.row_scores import row_scores
+from dask_aesthetic.scoring import ScoreSpec, score_array
 
 Batches = Iterator[tuple[pa.RecordBatch, Any]]
+Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Passthrough columns, scores, statuses.
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,29 @@ class Shard(ABC):
         if read != self.rows:
             raise self._changed(f"{read:,}")
 
+    def scored(self, columns: Sequence[str], spec: ScoreSpec, column: str, access: str = "read") -> Iterator[Scored]:
+        """Iterate over the rows in order, in small batches of passthrough columns, scores and statuses.
+
+        Parameters
+        ----------
+        columns, access
+            As of `batches`.
+        spec : ScoreSpec
+        column : str
+            Name of the embedding column, for errors.
+
+        Raises
+        ------
+        InputError
+            As of `batches`.
+        InvalidEmbeddingError
+            A row has no usable embedding and ``spec.on_invalid`` is "raise".
+        """
+        read = 0
+        for passthrough, lists in self.batches(columns, access):
+            yield passthrough, *score_array(lists, spec, column, f"shard {self.name}", read)
+            read += len(lists)
+
     @abstractmethod
     def digest(self, columns: Sequence[str]) -> str:
         """xxh3_128 content hash, in hexadecimal, of the bytes that ``batches(columns)`` depends on.
@@ -160,6 +187,42 @@ class ParquetShard(Shard):
             if not set(read) <= set(batch.schema.names):
                 raise self._changed("other columns")
             yield hive.select(batch, columns, self.folders), batch.column(self.column)
+
+    def scored(self, columns: Sequence[str], spec: ScoreSpec, column: str, access: str = "read") -> Iterator[Scored]:
+        if not self.file.is_local:  # Its columns are fetched together.
+            yield from super().scored(columns, spec, column, access)
+            return
+        place = f"shard {self.name}"
+        found = row_scores(self.file, self.column, spec, self.start, self.stop, place, self.start, access)
+        scores = status = np.empty(0)
+        read = 0
+        for passthrough in self._passthrough(list(columns), access):
+            rows = len(passthrough)
+            # Row groups are scored at once, and passed through in batches.
+            while len(scores) < rows:
+                more = next(found, None)
+                if more is None:
+                    raise self._changed(f"{read + len(scores):,} or other columns")
+                scores, status = (
+                    np.concatenate(pair) if len(pair[0]) else pair[1] for pair in ((scores, more[0]), (status, more[1]))
+                )
+            yield passthrough, scores[:rows], status[:rows]
+            scores, status, read = scores[rows:], status[rows:], read + rows
+        if read != self.rows or len(scores) or next(found, None) is not None:
+            raise self._changed(f"{read:,}")
+
+    def _passthrough(self, columns: list[str], access: str) -> Iterator[pa.RecordBatch]:
+        """Passthrough columns alone, in the batches of `batches`."""
+        own = [name for name in columns if name not in self.partitions]
+        if own:
+            for batch in parquet.batches(self.file, own, self.start, self.stop, self.batch_rows, access):
+                if not set(own) <= set(batch.schema.names):
+                    raise self._changed("other columns")
+                yield hive.select(batch, columns, self.folders)
+            return
+        for at in range(0, self.rows, self.batch_rows):
+            batch = pa.record_batch([pa.nulls(min(self.batch_rows, self.rows - at))], [""])
+            yield hive.select(batch, columns, self.folders)
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from dask_aesthetic.images import (
 )
 from dask_aesthetic.images.encoder import EncoderSpec, device_kind
 from dask_aesthetic.inputs.samples import Fault
-from dask_aesthetic.inputs.shards import Batches
-from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, ScoreSettings
+from dask_aesthetic.inputs.shards import Batches, Scored, Shard
+from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings, Watch
 from dask_aesthetic.scoring import ScoreSpec
 from dask_aesthetic.status import IMAGE_STATUSES, SAMPLE_FAULTS, ImageStatus
 
@@ -119,8 +119,8 @@ class ImageSettings(ScoreSettings):
     def column(self) -> str:
         return self.image_column
 
-    def scored(self, batches: Batches, shard: str) -> Iterator[Scored]:
-        """Scored batches of a shard's images, which are read from `batches` one by one as they are decoded.
+    def scored(self, shard: Shard, access: str, watch: Watch = iter) -> Iterator[Scored]:
+        """Scored batches of a shard's images, which are read one batch after another as they are decoded.
 
         Raises
         ------
@@ -130,6 +130,7 @@ class ImageSettings(ScoreSettings):
             The model's weights cannot be had, or are not the ones that were asked for.
         """
         read = 0
+        batches = watch(shard.batches(self.read, access))
         for first in batches:
             taken: list[tuple[pa.RecordBatch, int]] = []
             faults: dict[int, str] = {}
@@ -138,7 +139,7 @@ class ImageSettings(ScoreSettings):
             codes = status.numpy().copy()
             for at, reason in faults.items():
                 codes[at] = self.statuses.index(reason)
-            self._refuse(codes, shard, read)
+            self._refuse(codes, shard.name, read)
             lists = embedding_lists(embeddings, status, self.embed.dtype, fixed_size=False)
             scores = score_images(embeddings, status, self.spec)
             read += len(codes)

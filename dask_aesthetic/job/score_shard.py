@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +14,9 @@ import pyarrow.parquet as pq
 
 from dask_aesthetic.errors import AestheticError, JobStoppedError, UnusableError
 from dask_aesthetic.id_columns import ID_COLUMNS, find_id_column
-from dask_aesthetic.inputs.shards import Batches, Shard
+from dask_aesthetic.inputs.shards import Scored, Shard
 from dask_aesthetic.job.markers import ShardMarker, content_of, failures_name, output_name, read_marker
-from dask_aesthetic.job.settings import STATUS_COLUMN, Scored, ScoreSettings, status_type
+from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings, status_type
 from dask_aesthetic.job.store import Store
 from dask_aesthetic.job.summary import JobSummary
 from dask_aesthetic.thresholds import SCALES
@@ -112,8 +114,8 @@ def _groups(shard: Shard, settings: ScoreSettings, stopped: Callable[[], bool] |
     """Scored rows of a shard, a list of batches per row group; one empty list if there are no rows."""
     waiting: list[Scored] = []
     read = ready = 0
-    batches = shard.batches(settings.read, access="mapped")  # The digest has just read them.
-    for passthrough, scores, status in settings.scored(_until(stopped, batches), shard.name):
+    # The digest has just read it.
+    for passthrough, scores, status in settings.scored(shard, "mapped", partial(_until, stopped)):
         waiting.append((passthrough, scores, status))
         read += len(scores)
         ready += len(scores)
@@ -124,7 +126,7 @@ def _groups(shard: Shard, settings: ScoreSettings, stopped: Callable[[], bool] |
         yield waiting
 
 
-def _until(stopped: Callable[[], bool] | None, batches: Batches) -> Batches:
+def _until(stopped: Callable[[], bool] | None, batches: Iterator[Any]) -> Iterator[Any]:
     for batch in batches:
         if stopped is not None and stopped():
             raise JobStoppedError

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 
-from dask_aesthetic.inputs.shards import Batches
+from dask_aesthetic.inputs.shards import Scored, Shard
 from dask_aesthetic.scoring import ScoreSpec, score_array
 from dask_aesthetic.status import STATUSES
 from dask_aesthetic.version import __version__
 
 SCHEMA_VERSION = 1  # Of settings, manifest and provenance; a job of another version is not resumed.
 STATUS_COLUMN = "status"
-Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Passthrough columns, scores, statuses.
+Watch = Callable[[Iterator[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -64,17 +63,27 @@ class ScoreSettings:
         """Name of the scored column."""
         return self.embedding_column
 
-    def scored(self, batches: Batches, shard: str) -> Iterator[Scored]:
+    def scored(self, shard: Shard, access: str, watch: Watch = iter) -> Iterator[Scored]:
         """Scored batches of a shard.
+
+        Parameters
+        ----------
+        shard : Shard
+        access : {"read", "mapped"}
+        watch : callable
+            Wraps the iterator that reads the shard; it may raise to stop it.
 
         Raises
         ------
         InvalidEmbeddingError
             Under ``on_invalid="raise"``.
         """
+        if self.embedding_column not in self.passthrough.names:
+            yield from watch(shard.scored(self.read, self.spec, self.embedding_column, access))
+            return
         read = 0
-        for passthrough, lists in batches:
-            scores, status = score_array(lists, self.spec, self.embedding_column, f"shard {shard}", read)
+        for passthrough, lists in watch(shard.batches(self.read, access)):
+            scores, status = score_array(lists, self.spec, self.embedding_column, f"shard {shard.name}", read)
             yield self.with_embedding(passthrough, lists), scores, status
             read += len(scores)
 

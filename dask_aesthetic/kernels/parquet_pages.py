@@ -17,7 +17,7 @@ from dask_aesthetic.kernels.cached_jit import OPTIONS, cached_jit
 # Answers of `walk`.
 DONE, DECLINED, MORE, OPEN, DICTIONARY, SCORE, GROW = range(7)
 
-# Numbers of a page's header (Thrift's compact protocol): field f at f, and field g of the struct in field f at 16 f + g.
+# Numbers of a page's header (Thrift's compact protocol): field f at f, field g of the struct in field f at 16 f + g.
 KIND, UNPACKED, PACKED, CRC = 1, 2, 3, 4
 V1, WORDS, V2 = 5 << 4, 7 << 4, 8 << 4
 V2_COMPRESSED = V2 + 7
@@ -277,7 +277,9 @@ def _put_together(data: Any, at: Any, count: Any, out: Any, first: Any, size: An
 
 
 @_inner
-def _decode(data: Any, at: Any, end: Any, count: Any, is_split: Any, words: Any, out: Any, first: Any, size: Any) -> Any:
+def _decode(
+    data: Any, at: Any, end: Any, count: Any, is_split: Any, words: Any, out: Any, first: Any, size: Any
+) -> Any:
     """Values that do not lie in the page as they are; words and `out` are unsigned integers of a value's size."""
     if is_split:
         return _put_together(data, at, count, out, first, size)
@@ -403,9 +405,7 @@ def _data_page(
         definition, definition_end = repetition_end, state[BODY] + state[LEVELS]
     if count < 1 or count > state[TOTAL] - state[SEEN]:
         return DECLINED
-    place = _rows_begin_evenly(
-        levels, repetition, repetition_end, count, state[HAVE] // state[SIZE], state[WIDTH]
-    )
+    place = _rows_begin_evenly(levels, repetition, repetition_end, count, state[HAVE] // state[SIZE], state[WIDTH])
     if place < 0 or not _all_present(levels, definition, definition_end, count, state[PRESENT]):
         return DECLINED
     code = _values(source, at, end, count, encoding, words, scratch, addresses, state)

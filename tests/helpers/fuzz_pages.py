@@ -1,0 +1,249 @@
+"""Damaged Parquet files, which must never end the process or get a score that pyarrow's way does not give.
+
+``python -m helpers.fuzz_pages COUNT [SEED] [PROCESSES]``, in this folder's parent. Compiled code checks its bounds.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+CASES = 2000  # A process for so many.
+
+
+def main(count: int, seed: int = 0, processes: int = 1) -> int:
+    """Damage `count` files in processes of their own; the exit status says whether all went well."""
+    with tempfile.TemporaryDirectory() as cache:
+        # Code that checks its bounds is not cached where other code lies.
+        here = Path(cache) if "FUZZ_CACHE" not in os.environ else Path(os.environ["FUZZ_CACHE"])
+        environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(here)}
+        waiting = [(seed + start, min(CASES, count - start)) for start in range(0, count, CASES)]
+        running: list[tuple[Any, int]] = []
+        total: Counter[str] = Counter()
+        bad = 0
+        while waiting or running:
+            while waiting and len(running) < processes:
+                first, cases = waiting.pop(0)
+                command = [sys.executable, "-m", "helpers.fuzz_pages", "--cases", str(first), str(cases)]
+                pipe = subprocess.PIPE
+                running.append((subprocess.Popen(command, env=environment, stdout=pipe, text=True), first))
+            process, first = running.pop(0)
+            try:
+                out, _ = process.communicate(timeout=900)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                out, _ = process.communicate()
+                print(f"the process of cases {first} on hangs")
+            lines = out.splitlines()
+            if process.returncode:
+                bad += 1
+                print(f"the process of cases {first} on ended with {process.returncode}; {lines[-3:]}")
+            for line in lines:
+                if line.startswith("BAD"):
+                    bad += 1
+                    print(line)
+                elif line.startswith("count "):
+                    _, name, number = line.rsplit(" ", 2)
+                    total[name] += int(number)
+        print(f"{total.total():,} damaged files: {dict(total)}; bad: {bad}")
+    return int(bad > 0)
+
+
+def run_cases(first: int, count: int) -> None:
+    """Damage files of the seeds from `first` on, and print what became of them."""
+    import numpy as np
+
+    from helpers import page_files
+
+    counts: Counter[str] = Counter()
+    bases = [_base(np.random.default_rng(at), page_files) for at in range(120)]
+    for seed in range(first, first + count):
+        random = np.random.default_rng([seed, 77])
+        content, width = bases[random.integers(len(bases))]
+        damaged = _damage(content, random)
+        heads = page_files.heads(width)
+        try:
+            found = page_files.in_place(damaged, heads)
+        except _errors() as error:
+            counts[f"unopened:{type(error).__name__}"] += 1
+            continue
+        if all(one is None for one in found):
+            counts["declined"] += 1
+            continue
+        verdict = "same"
+        for group, one in enumerate(found):
+            if one is None:
+                continue
+            try:
+                wanted = page_files.by_pyarrow(damaged, heads, group)
+            except _errors() as error:
+                print(f"BAD seed {seed} group {group}: pyarrow refuses: {str(error)[:150]!r}", flush=True)
+                verdict = "refused_by_pyarrow"
+                break
+            if wanted != one:
+                print(f"BAD seed {seed} group {group}: another score", flush=True)
+                verdict = "differs"
+                break
+        counts[verdict] += 1
+    for name, number in counts.items():
+        print(f"count {name} {number}")
+
+
+def _errors() -> tuple[type[BaseException], ...]:
+    import pyarrow as pa
+
+    return OSError, pa.ArrowException
+
+
+def _base(random: Any, page_files: Any) -> tuple[bytes, int]:
+    import pyarrow as pa
+
+    width = int(random.choice([1, 5, 8, 24, 24, 100]))
+    size = int(random.choice([2, 4, 4, 8]))
+    rows = page_files.random_rows(random, int(random.integers(1, 60)), width, size, int(random.choice([0, 2, 40])))
+    options = page_files.random_options(random)
+    if random.random() < 0.6:
+        options["compression"] = "none"
+    if size == 2 and int(pa.__version__.split(".")[0]) < 18:
+        options.pop("column_encoding", None)
+    options["write_page_checksum"] = bool(random.random() < 0.1)
+    options["write_page_index"] = False
+    return page_files.written(page_files.table(rows), **options), width
+
+
+def _damage(content: bytes, random: Any) -> bytes:
+    """A file with a few changes to a column chunk of lists, mostly to headers, levels and runs."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(pa.BufferReader(content))
+    damaged = bytearray(content)
+    group = int(random.integers(metadata.num_row_groups))
+    chunk = metadata.row_group(group).column(1)
+    start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+    stop = start + chunk.total_compressed_size
+    pages = _pages(content, start, stop)
+    kind = random.random()
+    if kind < 0.35 and group == metadata.num_row_groups - 1:
+        # A number of a header is another one; the chunk is the last, and its size in the footer follows.
+        at, body = pages[random.integers(len(pages))]
+        header = _decode(content[at:body])
+        place = int(random.integers(len(header)))
+        field, number = header[place]
+        if number is not None:
+            nearby = number + int(random.choice([-2, -1, 1, 2, 8, 100]))
+            far = int(random.choice([0, 1, 2, 3, 4, 5, 8, 9, -1, 1 << 20, (1 << 31) - 1, -(1 << 31), 2 * number]))
+            header[place] = field, nearby if random.random() < 0.5 else far
+        elif random.random() < 0.5:
+            del header[place]
+        changed = _encode(header)
+        damaged[at:body] = changed
+        _resize(damaged, chunk.total_compressed_size, chunk.total_compressed_size + len(changed) - (body - at))
+        return bytes(damaged)
+    if kind < 0.45 and group == metadata.num_row_groups - 1:
+        # Bytes are missing or doubled.
+        at, length = int(random.integers(start, stop)), int(random.integers(1, 9))
+        piece = bytes(damaged[at : at + length])
+        damaged[at : min(at + length, stop)] = b"" if random.random() < 0.5 else piece * 2
+        _resize(damaged, chunk.total_compressed_size, chunk.total_compressed_size + len(damaged) - len(content))
+        return bytes(damaged)
+    for _ in range(int(random.integers(1, 4))):
+        if kind < 0.85:
+            at, body = pages[random.integers(len(pages))]
+            near = at if random.random() < 0.3 else body
+            place = min(near + int(random.integers(24)), stop - 1)
+        else:
+            place = int(random.integers(start, stop))
+        damaged[place] = (
+            damaged[place] ^ (1 << int(random.integers(8)))
+            if random.random() < 0.5
+            else int(random.choice([0, 1, 2, 3, 127, 128, 255, random.integers(256)]))
+        )
+    if kind > 0.97:
+        end = len(damaged) - 8
+        damaged[int(random.integers(end - int(np.frombuffer(damaged[end : end + 4], "<u4")[0]), end))] ^= 1 << int(
+            random.integers(8)
+        )
+    return bytes(damaged)
+
+
+def _pages(content: bytes, start: int, stop: int) -> list[tuple[int, int]]:
+    """Positions of the pages' headers and bodies."""
+    import numpy as np
+
+    from dask_aesthetic.kernels import parquet_pages
+
+    data, header = np.frombuffer(content, np.uint8), np.empty(parquet_pages.HEADER_SIZE, np.int64)
+    pages = []
+    while start < stop:
+        body = int(parquet_pages._header(data, start, stop, header))
+        pages.append((start, body))
+        start = body + int(header[parquet_pages.PACKED])
+    return pages
+
+
+def _decode(header: bytes) -> list[tuple[bytes, int | None]]:
+    """A header as bytes that stay, and the 32-bit numbers behind some of them."""
+    parts: list[tuple[bytes, int | None]] = []
+    at = depth = 0
+    while at < len(header):
+        begin, byte = at, header[at]
+        at += 1
+        if byte == 0:
+            depth -= 1
+            parts.append((header[begin:at], None))
+            continue
+        kind = byte & 15
+        if kind in (5, 6):
+            value = shift = 0
+            more = True
+            while more:
+                value |= (header[at] & 127) << shift
+                more = header[at] > 127
+                shift += 7
+                at += 1
+            parts.append((header[begin : begin + 1], (value >> 1) ^ -(value & 1)))
+            continue
+        if kind == 8:
+            at += 1 + header[at]
+        depth += kind == 12
+        parts.append((header[begin:at], None))
+    return parts
+
+
+def _encode(parts: list[tuple[bytes, int | None]]) -> bytes:
+    encoded = b""
+    for field, number in parts:
+        encoded += field + (b"" if number is None else _varint((number << 1) ^ (number >> 63)))
+    return encoded
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*encoded, value])
+
+
+def _resize(content: bytearray, old: int, new: int) -> None:
+    """Change a size in the footer, where it takes as many bytes as before."""
+    end = len(content) - 8
+    begin = end - int.from_bytes(content[end : end + 4], "little")
+    before, after = _varint(2 * old), _varint(2 * max(new, 0))
+    if len(before) == len(after):
+        content[begin:end] = content[begin:end].replace(before, after)
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    if arguments[0] == "--cases":
+        run_cases(int(arguments[1]), int(arguments[2]))
+    else:
+        sys.exit(main(*map(int, arguments)))

@@ -1,0 +1,91 @@
+"""Parquet files of lists as many writers would write them, and how pyarrow's way scores them."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from dask_aesthetic.inputs.pages import Pages
+from dask_aesthetic.kernels import Heads, scores_and_norms
+
+COLUMN = "image_embedding"
+CODECS = ("none", "snappy", "zstd", "lz4", "gzip", "brotli")
+TYPES = {2: pa.float16(), 4: pa.float32(), 8: pa.float64()}
+Found = tuple[bytes, bytes] | None  # Scores and norms of a row group.
+
+
+def heads(width: int, count: int = 1, dtype: type = np.float32) -> Heads:
+    random = np.random.default_rng(width)
+    return Heads.of(random.standard_normal((count, width)), random.standard_normal(count), dtype)
+
+
+def random_rows(random: np.random.Generator, count: int, width: int, size: int = 4, distinct: int = 0) -> np.ndarray:
+    """Rows of floats of a size in bytes; of a few distinct values, if a number is given."""
+    rows = random.standard_normal((count, width))
+    if distinct:
+        rows = random.choice(random.standard_normal(distinct), (count, width))
+    return rows.astype(f"f{size}")
+
+
+def table(rows: np.ndarray | list, kind: str = "list", nullable: bool = True, size: int = 4) -> pa.Table:
+    """Keys and a column of lists: of an array (n, width), or of rows that may be None and hold None."""
+    leaf = pa.field("element", TYPES[size if isinstance(rows, list) else rows.itemsize], nullable=nullable)
+    width = 0 if isinstance(rows, list) else rows.shape[1]
+    dtype = {"list": pa.list_(leaf), "large_list": pa.large_list(leaf), "fixed_size_list": pa.list_(leaf, width)}[kind]
+    lists = pa.array(rows if isinstance(rows, list) else list(rows), dtype)
+    return pa.table({"key": [f"k{at}" for at in range(len(rows))], COLUMN: lists})
+
+
+def written(content: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(content, sink, **options)
+    return sink.getvalue()
+
+
+def random_options(random: np.random.Generator) -> dict[str, Any]:
+    """Options of a writer, drawn."""
+
+    def draw(*values: Any) -> Any:
+        return values[random.integers(len(values))]
+
+    options: dict[str, Any] = {
+        "compression": draw(*CODECS),
+        "data_page_version": draw("1.0", "2.0"),
+        "use_dictionary": draw(True, False),
+        "data_page_size": draw(1 << 10, 1 << 12, 1 << 20),
+        "write_batch_size": draw(1, 7, 1024),
+        "dictionary_pagesize_limit": draw(1 << 8, 1 << 12, 1 << 20),
+        "row_group_size": draw(11, 64, 1000),
+        "write_statistics": draw(True, False),
+        "write_page_index": draw(True, False),
+        "write_page_checksum": draw(True, False),
+        "store_schema": draw(True, False),
+    }
+    if not options["use_dictionary"] and draw(True, False):
+        options["column_encoding"] = {COLUMN: "BYTE_STREAM_SPLIT"}
+    return options
+
+
+def in_place(content: bytes, heads: Heads, column: str = COLUMN) -> list[Found]:
+    """What the page reader finds in each row group."""
+    pages = Pages(io.BytesIO(content), len(content), column, heads)
+    return [_bytes(pages.scores_and_norms(group)) for group in range(len(pages.groups))]
+
+
+def by_pyarrow(content: bytes, heads: Heads, group: int, column: str = COLUMN) -> Found:
+    """The same by pyarrow; None where a row of the row group has another width, or a null."""
+    with pq.ParquetFile(pa.BufferReader(content)) as source:
+        lists = source.read_row_group(group, [column], use_threads=False).column(0).combine_chunks()
+    if lists.null_count or lists.flatten().null_count or (lists.value_lengths().to_numpy() != heads.width).any():
+        return None
+    rows = lists.flatten().to_numpy().reshape(-1, heads.width)
+    return _bytes(scores_and_norms(torch.from_numpy(rows.copy()), heads))
+
+
+def _bytes(found: tuple[torch.Tensor, torch.Tensor] | None) -> Found:
+    return None if found is None else (found[0].numpy().tobytes(), found[1].numpy().tobytes())
