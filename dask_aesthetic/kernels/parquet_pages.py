@@ -403,7 +403,7 @@ def _data_page(
         levels = data
         repetition, repetition_end = state[BODY], state[BODY] + header[V2 + 6]
         definition, definition_end = repetition_end, state[BODY] + state[LEVELS]
-    if count < 1 or count > state[TOTAL] - state[SEEN]:
+    if count < 0 or count > state[TOTAL] - state[SEEN]:  # pyarrow writes pages without values, too.
         return DECLINED
     place = _rows_begin_evenly(levels, repetition, repetition_end, count, state[HAVE] // state[SIZE], state[WIDTH])
     if place < 0 or not _all_present(levels, definition, definition_end, count, state[PRESENT]):
