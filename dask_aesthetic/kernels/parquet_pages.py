@@ -227,25 +227,36 @@ def _look_up(data: Any, at: Any, end: Any, count: Any, words: Any, out: Any, fir
     if bits > MOST_BITS:
         return False
     mask, most = (np.int64(1) << bits) - 1, len(words)
+    if most < 1:
+        return False
     while count > 0:
         run, is_packed, x, at = _run(data, at, end, bits)
         run = min(run, count)
         if run == 0:
             return False
         if is_packed:
-            for k in range(run):
+            # Four bytes at a time as long as they are there; unsigned positions cost no test for negative ones.
+            whole = min(max(((end - x - 4) << 3) // bits + 1, 0), run) if bits > 0 and end - x >= 4 else 0
+            top = np.int64(0)
+            for k in range(whole):
+                bit = k * bits
+                byte, shift = np.uint64(x + (bit >> 3)), bit & 7
+                window = (
+                    np.int64(data[byte])
+                    | np.int64(data[byte + np.uint64(1)]) << 8
+                    | np.int64(data[byte + np.uint64(2)]) << 16
+                    | np.int64(data[byte + np.uint64(3)]) << 24
+                )
+                index = (window >> shift) & mask
+                top = max(top, index)
+                out[np.uint64(first + k)] = words[np.uint64(min(index, most - 1))]
+            if top >= most:
+                return False
+            for k in range(whole, run):
                 byte, shift = x + ((k * bits) >> 3), (k * bits) & 7
                 window = np.int64(0)
-                if byte + 4 <= end:
-                    window = (
-                        np.int64(data[byte])
-                        | np.int64(data[byte + 1]) << 8
-                        | np.int64(data[byte + 2]) << 16
-                        | np.int64(data[byte + 3]) << 24
-                    )
-                else:
-                    for j in range(end - byte):
-                        window |= np.int64(data[byte + j]) << (8 * j)
+                for j in range(min(end - byte, 4)):
+                    window |= np.int64(data[byte + j]) << (8 * j)
                 index = (window >> shift) & mask
                 if index >= most:
                     return False
