@@ -6,10 +6,11 @@ codecs that are known here. pyarrow reads the others.
 
 from __future__ import annotations
 
+import io
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -59,11 +60,13 @@ class Pages:
     """
 
     def __init__(self, stream: IO[bytes], size: int, column: str, heads: Heads) -> None:
-        self._stream, self._size, self._heads = stream, size, heads
+        self._stream, self._size, self._column, self._heads = stream, size, column, heads
         # The same stream: another file may have taken the name since it was opened.
-        with pq.ParquetFile(pa.PythonFile(stream, "r"), pre_buffer=False) as source:
-            self._metadata = source.metadata
-            self._leaf = _find_leaf(source, column, heads.width)
+        self._gate = _Gate(stream)
+        # With a buffer, pyarrow knows all about a chunk before it asks for its first bytes.
+        self._source = pq.ParquetFile(pa.PythonFile(self._gate, "r"), buffer_size=1 << 12, pre_buffer=False)
+        self._metadata = self._source.metadata
+        self._leaf = _find_leaf(self._source, column, heads.width)
 
     @property
     def groups(self) -> list[int]:
@@ -72,7 +75,7 @@ class Pages:
 
     def scores_and_norms(self, group: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Scores and norms, as of `kernels.scores_and_norms`, of a row group; None where pyarrow has to read it."""
-        if self._leaf is None:
+        if self._leaf is None or not self._has_sound_metadata(group):
             return None
         rows = self._metadata.row_group(group).num_rows
         chunk = self._metadata.row_group(group).column(self._leaf.at)
@@ -94,6 +97,16 @@ class Pages:
         found = walk.run()
         return found if found is not None and len(found[1]) == rows else None
 
+    def _has_sound_metadata(self, group: int) -> bool:
+        """Whether pyarrow gets as far as to ask for the chunk's pages, which it does not get.
+
+        Damaged metadata raise an error then; when they are asked for as such, they end the process.
+        """
+        self._gate.is_shut, self._gate.was_asked = True, False
+        with suppress(OSError, pa.ArrowException):
+            next(self._source.iter_batches(1, [group], [self._column], use_threads=False), None)
+        return self._gate.was_asked
+
 
 @contextmanager
 def open_pages(file: File, column: str, heads: Heads) -> Iterator[Pages | None]:
@@ -112,6 +125,32 @@ def open_pages(file: File, column: str, heads: Heads) -> Iterator[Pages | None]:
         except (OSError, pa.ArrowException):
             pages = None
         yield pages
+
+
+class _Gate(io.RawIOBase):
+    """Stream that can be shut: then it notes that it was asked for data, and gives none."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.is_shut = self.was_asked = False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._stream.seek(offset, whence)
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self.is_shut:
+            self.was_asked = True
+            raise OSError("the metadata are sound")
+        return self._stream.read(size)
 
 
 def _find_leaf(source: pq.ParquetFile, column: str, width: int) -> _Leaf | None:

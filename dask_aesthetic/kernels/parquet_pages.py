@@ -248,8 +248,9 @@ def _look_up(data: Any, at: Any, end: Any, count: Any, words: Any, out: Any, fir
                     | np.int64(data[byte + np.uint64(3)]) << 24
                 )
                 index = (window >> shift) & mask
-                top = max(top, index)
-                out[np.uint64(first + k)] = words[np.uint64(min(index, most - 1))]
+                if index > top:
+                    top = index
+                out[np.uint64(first + k)] = words[np.uint64(index if index < most else 0)]
             if top >= most:
                 return False
             for k in range(whole, run):

@@ -1,6 +1,7 @@
 """Damaged Parquet files, which must never end the process or get a score that pyarrow's way does not give.
 
-``python -m helpers.fuzz_pages COUNT [SEED] [PROCESSES]``, in this folder's parent. Compiled code checks its bounds.
+``python -m helpers.fuzz_pages COUNT [SEED] [PROCESSES]``, in this folder's parent. Compiled code checks its bounds,
+for which it is compiled anew, unless FUZZ_UNCHECKED is set.
 """
 
 from __future__ import annotations
@@ -19,58 +20,67 @@ CASES = 2000  # A process for so many.
 def main(count: int, seed: int = 0, processes: int = 1) -> int:
     """Damage `count` files in processes of their own; the exit status says whether all went well."""
     with tempfile.TemporaryDirectory() as cache:
-        # Code that checks its bounds is not cached where other code lies.
-        here = Path(cache) if "FUZZ_CACHE" not in os.environ else Path(os.environ["FUZZ_CACHE"])
-        environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(here)}
-        waiting = [(seed + start, min(CASES, count - start)) for start in range(0, count, CASES)]
-        running: list[tuple[Any, int]] = []
+        environment = dict(os.environ)
+        if "FUZZ_UNCHECKED" not in environment:
+            environment |= {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": cache}
+        waiting = [(first, min(CASES, seed + count - first)) for first in range(seed, seed + count, CASES)]
+        running: list[tuple[Any, int, int]] = []
         total: Counter[str] = Counter()
         bad = 0
         while waiting or running:
             while waiting and len(running) < processes:
                 first, cases = waiting.pop(0)
-                command = [sys.executable, "-m", "helpers.fuzz_pages", "--cases", str(first), str(cases)]
-                pipe = subprocess.PIPE
-                running.append((subprocess.Popen(command, env=environment, stdout=pipe, text=True), first))
-            process, first = running.pop(0)
+                running.append((_start("--cases", first, cases, environment), first, cases))
+            process, first, cases = running.pop(0)
             try:
                 out, _ = process.communicate(timeout=900)
             except subprocess.TimeoutExpired:
                 process.kill()
                 out, _ = process.communicate()
-                print(f"the process of cases {first} on hangs")
-            lines = out.splitlines()
-            if process.returncode:
-                bad += 1
-                print(f"the process of cases {first} on ended with {process.returncode}; {lines[-3:]}")
-            for line in lines:
+            last = first
+            for line in out.splitlines():
                 if line.startswith("BAD"):
                     bad += 1
-                    print(line)
+                    print(line, flush=True)
+                elif line.startswith("at "):
+                    last = int(line[3:])
                 elif line.startswith("count "):
                     _, name, number = line.rsplit(" ", 2)
                     total[name] += int(number)
+            if process.returncode:
+                # pyarrow itself ends on some damaged footers.
+                alone = _start("--pyarrow", last, 1, environment)
+                alone.communicate()
+                if alone.returncode == process.returncode:
+                    total["ends pyarrow, too"] += 1
+                else:
+                    bad += 1
+                    print(f"BAD seed {last}: the process ended with {process.returncode}", flush=True)
+                if last + 1 < first + cases:
+                    waiting.append((last + 1, first + cases - last - 1))
         print(f"{total.total():,} damaged files: {dict(total)}; bad: {bad}")
     return int(bad > 0)
 
 
+def _start(what: str, first: int, count: int, environment: dict[str, str]) -> Any:
+    command = [sys.executable, "-m", "helpers.fuzz_pages", what, str(first), str(count)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
 def run_cases(first: int, count: int) -> None:
     """Damage files of the seeds from `first` on, and print what became of them."""
-    import numpy as np
-
     from helpers import page_files
 
     counts: Counter[str] = Counter()
-    bases = [_base(np.random.default_rng(at), page_files) for at in range(120)]
+    bases = _bases()
     for seed in range(first, first + count):
-        random = np.random.default_rng([seed, 77])
-        content, width = bases[random.integers(len(bases))]
-        damaged = _damage(content, random)
+        print(f"at {seed}", flush=True)
+        damaged, width = _case(seed, bases)
         heads = page_files.heads(width)
         try:
             found = page_files.in_place(damaged, heads)
-        except _errors() as error:
-            counts[f"unopened:{type(error).__name__}"] += 1
+        except _errors():
+            counts["unopened"] += 1
             continue
         if all(one is None for one in found):
             counts["declined"] += 1
@@ -90,8 +100,49 @@ def run_cases(first: int, count: int) -> None:
                 verdict = "differs"
                 break
         counts[verdict] += 1
+        if seed == first + count - 1 or seed % 100 == 0:
+            _report(counts)
+    _report(counts)
+
+
+def _report(counts: Counter[str]) -> None:
     for name, number in counts.items():
-        print(f"count {name} {number}")
+        print(f"count {name} {number}", flush=True)
+    counts.clear()
+
+
+def read_alone(seed: int) -> None:
+    """Read the file of a seed by pyarrow alone, as this package reads it without the page reader."""
+    from dask_aesthetic.inputs import parquet
+    from dask_aesthetic.inputs.file import local_file
+    from helpers import page_files
+
+    content, _ = _case(seed, _bases())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.parquet"
+        path.write_bytes(content)
+        file = local_file(str(path))
+        try:
+            parquet.read_footer(file)
+            parquet.digest(file, [page_files.COLUMN], 0, 1 << 40)
+        except Exception as error:
+            print(type(error).__name__)
+
+
+def _case(seed: int, bases: list[tuple[bytes, int]]) -> tuple[bytes, int]:
+    import numpy as np
+
+    random = np.random.default_rng([seed, 77])
+    content, width = bases[random.integers(len(bases))]
+    return _damage(content, random), width
+
+
+def _bases() -> list[tuple[bytes, int]]:
+    import numpy as np
+
+    from helpers import page_files
+
+    return [_base(np.random.default_rng(at), page_files) for at in range(120)]
 
 
 def _errors() -> tuple[type[BaseException], ...]:
@@ -245,5 +296,7 @@ if __name__ == "__main__":
     arguments = sys.argv[1:]
     if arguments[0] == "--cases":
         run_cases(int(arguments[1]), int(arguments[2]))
+    elif arguments[0] == "--pyarrow":
+        read_alone(int(arguments[1]))
     else:
         sys.exit(main(*map(int, arguments)))
