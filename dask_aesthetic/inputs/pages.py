@@ -24,7 +24,7 @@ from dask_aesthetic.embeddings.arrow import list_storage
 from dask_aesthetic.inputs.file import File
 from dask_aesthetic.kernels import Heads, get_parquet_pages, score_addresses
 
-BLOCK = 1 << 21  # Bytes read at a time: they are still in cache when they are scored.
+BLOCK = 1 << 22  # Bytes read at a time: they are still in cache when they are scored.
 HEADER = 1 << 8  # Bytes that hold most page headers.
 SCRATCH = 1 << 21
 ROWS = 1 << 16  # Rows of a page above which it is declined.
@@ -202,19 +202,19 @@ class _Walk:
         buffer, addresses = memory.buffer, memory.addresses
         if len(scratch) < 2 * self._heads.width * self._dtype.itemsize:
             return None
-        parts: list[tuple[torch.Tensor, torch.Tensor]] = []
+        parts: list[tuple[np.ndarray, np.ndarray]] = []
         begin = filled = page = 0  # The part of the chunk that is in the buffer, and bytes of the last page asked for.
         while True:
             code = compiled.walk(buffer.data, filled, body, words, scratch, addresses, header, state)
             if code == compiled.DECLINED:
                 return None
             rows = int(state[compiled.ROWS])
-            if rows:
+            if rows:  # Before the memory that they lie in is used again.
                 parts.append(score_addresses(addresses[:rows], self._dtype, self._heads))
             position = int(state[compiled.POSITION])
             if code == compiled.DONE:
                 is_whole = begin + position == self._length and state[compiled.HAVE] == 0
-                return _joined(parts) if is_whole else None
+                return _joined(parts) if is_whole and parts else None
             if code == compiled.MORE:
                 need = int(state[compiled.NEED])
                 if begin + filled == self._length or (not position and filled and need <= filled):
@@ -297,8 +297,9 @@ class _Memory(threading.local):
         self.addresses = np.empty(ROWS, np.int64)
 
 
-def _joined(parts: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.cat([scores for scores, _ in parts], 1), torch.cat([norms for _, norms in parts])
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
+    scores, norms = zip(*parts, strict=True)
+    return torch.from_numpy(np.concatenate(scores, 1)), torch.from_numpy(np.concatenate(norms))
 
 
 # pyarrow's codecs fill up what a page lacks with memory as it is, so each size is proven in another way.

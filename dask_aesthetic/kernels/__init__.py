@@ -80,14 +80,15 @@ def norms(vectors: Vectors, dtype: type[np.floating] = np.float32) -> torch.Tens
     return scores_and_norms(vectors, Heads.of(np.empty((0, width)), np.empty(0), dtype))[1]
 
 
-def score_addresses(addresses: np.ndarray, dtype: torch.dtype, heads: Heads) -> tuple[torch.Tensor, torch.Tensor]:
+def score_addresses(addresses: np.ndarray, dtype: torch.dtype, heads: Heads) -> tuple[np.ndarray, np.ndarray]:
     """Scores and norms, as of `scores_and_norms`, of rows of `heads.width` values that begin at addresses, int64.
 
     Only where numba runs. The memory is read as it is told: whoever gives an address vouches for it.
     """
-    scores = torch.empty(len(heads.weights), len(addresses))
-    lengths = torch.empty(len(addresses), dtype=heads.working)
-    _score(get_compiled(), dtype, (0, 0, addresses.ctypes.data), heads, scores, lengths)
+    rows = len(addresses)
+    scores, lengths = np.empty((len(heads.weights), rows), np.float32), np.empty(rows, heads.biases.dtype)
+    place = 0, 0, addresses.ctypes.data
+    _score(get_compiled(), dtype, place, heads, rows, scores.ctypes.data, lengths.ctypes.data)
     return scores, lengths
 
 
@@ -98,13 +99,14 @@ def _on_cpu(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torch.Tensor]
         scores, lengths = (torch.from_numpy(found) for found in numpy_scores_and_norms(dense, heads))
         return scores, lengths
     if isinstance(vectors, ScatteredRows):
-        return score_addresses(vectors.addresses, vectors.dtype, heads)
+        found = score_addresses(vectors.addresses, vectors.dtype, heads)
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     rows = len(vectors)
     scores = torch.empty(len(heads.weights), rows)
     lengths = torch.empty(rows, dtype=heads.working)
     if vectors.stride(1) == 1 or vectors.shape[1] == 1:
         place = vectors.data_ptr(), vectors.stride(0) * vectors.element_size(), 0
-        _score(compiled, vectors.dtype, place, heads, scores, lengths)
+        _score(compiled, vectors.dtype, place, heads, rows, scores.data_ptr(), lengths.data_ptr())
     else:
         for start in range(0, rows, COPIED_ROWS):
             at = slice(start, start + COPIED_ROWS)
@@ -117,16 +119,16 @@ def _score(
     dtype: torch.dtype,
     place: tuple[int, int, int],
     heads: Heads,
-    scores: torch.Tensor,
-    lengths: torch.Tensor,
+    rows: int,
+    score: int,
+    norm: int,
 ) -> None:
-    """Fill `scores` and `lengths`; `place` is an address and a stride in bytes, or the address of addresses."""
+    """Put scores and norms where they are to be; `place` is an address and a stride in bytes, or that of addresses."""
     start, stride, addresses = place
-    (count, rows), norm_size = scores.shape, lengths.element_size()
+    count, norm_size = len(heads.weights), heads.biases.itemsize
     ahead = -(-AHEAD // (heads.width * dtype.itemsize))
     stored, working = compiled.STORED[dtype], compiled.STORED[heads.working]
     weights, biases = heads.operands
-    score, norm = scores.data_ptr(), lengths.data_ptr()
     step = max(rows, 1) if count <= HEADS else HEADS_ROWS
     for row in range(0, rows, step):
         for head in range(0, max(count, 1), HEADS):

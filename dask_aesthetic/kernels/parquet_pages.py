@@ -433,7 +433,8 @@ def _data_page(
 def walk(data, filled, body, words, scratch, addresses, header, state):  # type: ignore[no-untyped-def]
     """Walk over the pages of a column chunk until Python is needed.
 
-    The rows found before, at `addresses`, count as scored; the unfinished one is kept.
+    Rows lie in `data`, `body` and `scratch`: those of the last call must have been scored before another call, and
+    before these change. The unfinished row is kept.
 
     Parameters
     ----------
@@ -507,10 +508,7 @@ def walk(data, filled, body, words, scratch, addresses, header, state):  # type:
         code = _data_page(data, source, at, end, words, scratch, addresses, header, state)
         if code != DONE:
             return code
-        was_packed = state[IS_PACKED]
         state[GIVEN], state[POSITION] = 0, after
-        if was_packed != 0:  # The rows lie in a body that the next one replaces.
-            return SCORE
     return DONE
 
 
