@@ -80,7 +80,8 @@ def in_place(content: bytes, heads: Heads, column: str = COLUMN) -> list[Found]:
 def by_pyarrow(content: bytes, heads: Heads, group: int, column: str = COLUMN) -> Found:
     """The same by pyarrow; None where a row of the row group has another width, or a null."""
     with pq.ParquetFile(pa.BufferReader(content)) as source:
-        lists = source.read_row_group(group, [column], use_threads=False).column(0).combine_chunks()
+        batches = list(source.iter_batches(1024, [group], [column], use_threads=False))
+    lists = pa.concat_arrays([batch.column(0) for batch in batches])
     if lists.null_count or lists.flatten().null_count or (lists.value_lengths().to_numpy() != heads.width).any():
         return None
     rows = lists.flatten().to_numpy().reshape(-1, heads.width)
