@@ -7,6 +7,7 @@ codecs that are known here. pyarrow reads the others.
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -30,11 +31,13 @@ SCRATCH = 1 << 21
 ROWS = 1 << 16  # Rows of a page above which it is declined.
 MOST_PAGE = 1 << 27  # Bytes of a page above which it is declined.
 
-_TYPES = {
-    "HALF": ("FIXED_LEN_BYTE_ARRAY", pa.float16(), torch.float16),
-    "FLOAT": ("FLOAT", pa.float32(), torch.float32),
-    "DOUBLE": ("DOUBLE", pa.float64(), torch.float64),
-}
+_TYPES = (
+    ("FIXED_LEN_BYTE_ARRAY", pa.float16(), torch.float16),
+    ("FLOAT", pa.float32(), torch.float32),
+    ("DOUBLE", pa.float64(), torch.float64),
+)
+# What pyarrow raises for damaged files, and files for damaged disks: then its own way says so.
+_ERRORS = (OSError, ValueError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,10 @@ class Pages:
         ):
             return None
         walk = _Walk(self._stream, start, length, values, self._leaf, open_page, self._heads)
-        found = walk.run()
+        try:
+            found = walk.run()
+        except _ERRORS:
+            return None
         return found if found is not None and len(found[1]) == rows else None
 
     def _has_sound_metadata(self, group: int) -> bool:
@@ -103,7 +109,7 @@ class Pages:
         Damaged metadata raise an error then; when they are asked for as such, they end the process.
         """
         self._gate.is_shut, self._gate.was_asked = True, False
-        with suppress(OSError, pa.ArrowException):
+        with suppress(*_ERRORS):
             next(self._source.iter_batches(1, [group], [self._column], use_threads=False), None)
         return self._gate.was_asked
 
@@ -111,7 +117,8 @@ class Pages:
 @contextmanager
 def open_pages(file: File, column: str, heads: Heads) -> Iterator[Pages | None]:
     """Context manager of the pages of a column; None where the file is not local or pyarrow has to read it."""
-    if not file.is_local or get_parquet_pages() is None:
+    # The values of Parquet are little-endian.
+    if not file.is_local or sys.byteorder != "little" or get_parquet_pages() is None:
         yield None
         return
     try:
@@ -122,7 +129,7 @@ def open_pages(file: File, column: str, heads: Heads) -> Iterator[Pages | None]:
     with stream:
         try:
             pages = Pages(stream, stream.seek(0, 2), column, heads)
-        except (OSError, pa.ArrowException):
+        except _ERRORS:
             pages = None
         yield pages
 
@@ -162,7 +169,7 @@ def _find_leaf(source: pq.ParquetFile, column: str, width: int) -> _Leaf | None:
     lists, leaf = list_storage(arrow.field(at).type), schema.column(leaves[0])
     if lists is None or (pa.types.is_fixed_size_list(lists) and lists.list_size != width):
         return None
-    for physical, value_type, dtype in _TYPES.values():
+    for physical, value_type, dtype in _TYPES:
         if leaf.physical_type != physical or lists.value_type != value_type:
             continue
         if dtype == torch.float16 and (leaf.length != 2 or leaf.logical_type.type != "FLOAT16"):
@@ -200,8 +207,6 @@ class _Walk:
         header = np.empty(compiled.HEADER_SIZE, np.int64)
         body, words, scratch = _EMPTY, np.empty(0, np.uint8), memory.scratch
         buffer, addresses = memory.buffer, memory.addresses
-        if len(scratch) < 2 * self._heads.width * self._dtype.itemsize:
-            return None
         parts: list[tuple[np.ndarray, np.ndarray]] = []
         begin = filled = page = 0  # The part of the chunk that is in the buffer, and bytes of the last page asked for.
         while True:
@@ -262,7 +267,7 @@ class _Walk:
         size = int(header[compiled.UNPACKED]) - levels
         try:
             opened = self._open_page(data[at + levels : end], size) if self._open_page and size else None
-        except (OSError, ValueError, zlib.error, pa.ArrowException):
+        except (*_ERRORS, zlib.error):
             return None
         return None if opened is None or len(opened) != size else np.frombuffer(opened, np.uint8)
 
