@@ -18,7 +18,7 @@ from dask_aesthetic.defaults import KEEP_COLUMN, PREDICTOR, SCORE_COLUMN
 from dask_aesthetic.embeddings import Run
 from dask_aesthetic.embeddings.arrow import array_runs, is_float_list, share_memory, type_width
 from dask_aesthetic.embeddings.rows import mark_null_leaves
-from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.errors import ArgumentError, ColumnError, first_line
 from dask_aesthetic.kernels import FLOATS
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.scoring import ScoreSpec, first_invalid, refuse_width, score_runs
@@ -114,8 +114,9 @@ def _runs(embeddings: Any, predictor: Predictor, is_series: bool) -> Iterator[Ru
             raise ColumnError.not_lists(NAME, embeddings.type)
         refuse_width(type_width(embeddings.type), predictor, NAME)
         return array_runs(embeddings, width)
-    if isinstance(embeddings, list | tuple) or getattr(embeddings, "dtype", None) == np.dtype(object):
-        rows = np.fromiter(embeddings, object, len(embeddings))
+    is_objects = isinstance(embeddings, np.ndarray) and embeddings.dtype == object and embeddings.ndim
+    if isinstance(embeddings, list | tuple) or is_objects:
+        rows = np.fromiter(iter(embeddings), object)
         return columns.runs(pd.Series(rows, dtype=object, name=NAME), width)
     masked = np.ma.getmaskarray(embeddings) if isinstance(embeddings, np.ma.MaskedArray) else None
     vectors = _tensor(embeddings)
@@ -127,8 +128,8 @@ def _runs(embeddings: Any, predictor: Predictor, is_series: bool) -> Iterator[Ru
     refuse_width(vectors.shape[1], predictor, NAME)
     if masked is None:
         return iter([Run.of_valid(vectors)])
-    status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8)
-    return iter([Run(mark_null_leaves(status, torch.from_numpy(masked)), vectors)])
+    status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8, device="cpu")
+    return iter([Run(mark_null_leaves(status, torch.from_numpy(masked.copy())), vectors)])
 
 
 def _tensor(embeddings: Any) -> torch.Tensor:
@@ -141,17 +142,39 @@ def _tensor(embeddings: Any) -> torch.Tensor:
                 "expected embeddings in an array, tensor, Arrow array, Series or list of rows, got "
                 f"{type(embeddings).__name__}"
             )
-        embeddings = from_dlpack(embeddings)
+        try:
+            embeddings = from_dlpack(embeddings)
+        except Exception as error:  # Of the other library, of any kind.
+            raise ArgumentError(
+                f"expected an array that torch takes by DLPack, got {type(embeddings).__name__}: {first_line(error)}"
+            ) from error
     if embeddings.dtype not in FLOATS or embeddings.layout != torch.strided:
         _refuse_dtype(f"{embeddings.dtype}, {embeddings.layout}")
+    if not _has_memory(embeddings):
+        kind = type(embeddings).__name__
+        raise ArgumentError(f"expected a tensor with memory of its own, got a {kind} on {embeddings.device}")
     return embeddings.detach()
+
+
+def _has_memory(tensor: torch.Tensor) -> bool:
+    """Whether all values of a strided tensor lie in its storage; some of torch's tensors have none."""
+    if tensor.is_nested or tensor.device.type not in ("cpu", "cuda"):
+        return False
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    try:
+        storage = tensor.untyped_storage()
+        held = storage.nbytes() if storage.data_ptr() else 0
+    except (RuntimeError, NotImplementedError):  # A subclass that wraps other tensors.
+        return False
+    return not tensor.numel() or int(tensor.storage_offset() + reach + 1) * tensor.itemsize <= held
 
 
 def _of_numpy(array: np.ndarray) -> torch.Tensor:
     if array.dtype.kind != "f":
         _refuse_dtype(str(array.dtype))
     if array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
+        with np.errstate(over="ignore"):  # What float64 cannot hold becomes infinite, which has a status.
+            array = array.astype(np.float64)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if not array.flags.writeable and array.flags.c_contiguous and array.size:  # torch warns of it, Arrow does not.
         flat = pa.Array.from_buffers(pa.from_numpy_dtype(array.dtype), array.size, [None, pa.py_buffer(array)])

@@ -262,7 +262,7 @@ def _recheck(
     vectors: Vectors, rows: torch.Tensor, predictor: Predictor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of `rows`, whose float32 norm is not safe, in float64, and the status of every vector."""
-    scores = torch.full((len(rows),), torch.nan, device=vectors.device)
+    scores = torch.full((len(rows),), torch.nan, dtype=torch.float32, device=vectors.device)
     status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8, device=vectors.device)
 
     def recheck(count: int) -> None:
@@ -284,4 +284,4 @@ def _merge_status(run: Run, status: torch.Tensor) -> torch.Tensor:
 def _concatenate(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     if len(parts) == 1:
         return parts[0]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=dtype)
+    return torch.cat(parts) if parts else torch.empty(0, dtype=dtype, device="cpu")

@@ -154,6 +154,107 @@ def test_what_is_no_matrix_of_floats_is_refused(embeddings, error, message):
         score_embeddings(embeddings)
 
 
+def without_storage() -> torch.Tensor:
+    tensor = torch.ones(3, 768)
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+@pytest.mark.parametrize(
+    "embeddings",
+    [
+        torch.zeros(3, 768, device="meta"),
+        torch._efficientzerotensor((3, 768)),
+        without_storage(),
+        np.array(None, dtype=object),
+        Exported(None),
+    ],
+    ids=["meta", "zero", "resized", "0-d", "broken"],
+)
+def test_what_has_no_memory_is_refused(embeddings):
+    with pytest.raises((ArgumentError, ColumnError), match="expected"):
+        score_embeddings(embeddings)
+
+
+def test_tensors_whose_memory_has_another_sign_score_as_their_values(vectors):
+    negative = torch._neg_view(torch.from_numpy(vectors))
+    expected = score_embeddings(-vectors)
+    assert negative.is_neg()
+    assert np.array_equal(score_embeddings(negative).numpy(), expected)
+    assert np.array_equal(load_predictor().score(negative)[0].numpy(), expected)
+    assert np.array_equal(score_embeddings([*negative]), expected)
+
+
+def test_bfloat16_rows_score_as_their_matrix(vectors):
+    matrix = torch.from_numpy(vectors).to(torch.bfloat16)
+    assert np.array_equal(score_embeddings([*matrix]), score_embeddings(matrix).numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_the_default_dtype_and_device_of_torch_change_nothing(vectors, dtype):
+    rows = [*vectors[:5], None, np.zeros(768, np.float32), vectors[6].tolist()]
+    masked = np.ma.masked_array(vectors[:3], mask=np.arange(3)[:, None] == np.full(768, 1))
+    fixed = columns.array(rows[:6], "fixed_size_list")
+    inputs = vectors[:9], rows, masked, fixed, columns.array(rows, "list"), [], np.empty((0, 768))
+    expected = [score_embeddings(some, return_status=True) for some in inputs]
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            found = [score_embeddings(some, return_status=True) for some in inputs]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for (scores, status), (expected_scores, expected_status) in zip(found, expected, strict=True):
+        assert scores.tobytes() == expected_scores.tobytes()
+        assert status.tolist() == expected_status.tolist()
+
+
+def test_a_strange_value_stops_no_other_row(vectors):
+    class Foreign:
+        def __array__(self, *_, **__):
+            raise AttributeError("not today")
+
+        def __len__(self):
+            return 768
+
+    rows = [vectors[0], [10**400] * 768, Foreign(), np.full(768, np.longdouble("1e4000")), vectors[1]]
+    scores, status = score_embeddings(rows, return_status=True)
+    assert status.tolist() == ["ok", "wrong_width", "wrong_width", "not_finite", "ok"]
+    assert np.array_equal(scores[[0, 4]], score_embeddings(vectors[:2]))
+    wide = score_embeddings(np.full((2, 768), np.longdouble("1e4000")), return_status=True)
+    assert wide[1].tolist() == ["not_finite"] * 2
+
+
+def test_masks_of_any_layout(vectors):
+    masked = np.ma.masked_array(vectors[:4], mask=np.arange(4)[:, None] == np.full(768, 1))
+    assert score_embeddings(masked[::-1], return_status=True)[1].tolist() == ["ok", "ok", "missing", "ok"]
+    none = np.ma.masked_array(vectors[:4], mask=np.broadcast_to(np.array(False), (4, 768)))
+    assert score_embeddings(none, return_status=True)[1].tolist() == ["ok"] * 4
+
+
+@pytest.mark.parametrize(
+    "offsets",
+    [[0, 10**9, 10**9 + 768, 768], [0, -768, 768], [0, 5, 773, 768], [0, 5, 4, 768]],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", [pa.ListArray, pa.LargeListArray])
+def test_damaged_offsets_are_refused(offsets, kind):
+    """Arrow does not look at them; read as they are, they lead out of memory or to another row's values."""
+    buffer = pa.py_buffer(np.array(offsets, "i4" if kind is pa.ListArray else "i8"))
+    dtype = pa.list_(pa.float32()) if kind is pa.ListArray else pa.large_list(pa.float32())
+    values = pa.array(np.ones(2 * 768, np.float32))
+    lists = pa.Array.from_buffers(dtype, len(offsets) - 1, [None, buffer], children=[values])
+    with pytest.raises(ColumnError, match="offsets rise within their values"):
+        score_embeddings(lists)
+
+
+def test_an_empty_array_without_buffers_is_empty():
+    empty = pa.Array.from_buffers(pa.list_(pa.float32()), 0, [None, None], children=[pa.array([], pa.float32())])
+    empty.validate(full=True)
+    assert score_embeddings(empty).shape == (0,)
+    two = columns.array(np.ones((2, 768), np.float32), "list")
+    assert score_embeddings(pa.chunked_array([empty, two])).shape == (2,)
+
+
 def test_arguments_are_checked(vectors):
     with pytest.raises(PredictorError, match="expected a predictor among"):
         score_embeddings(vectors, "laion")

@@ -22,6 +22,7 @@ from dask_aesthetic import kernels
 ROWS = 300_000
 LAYERED_ROWS = 50_000
 BLOCK = 512
+ROUNDS = 15  # Times of a tenth of a second waver.
 KINDS = {
     "float32 list": (np.float32, pa.list_(pa.float32())),
     "float32 fixed-size list": (np.float32, pa.list_(pa.float32(), data.WIDTH)),
@@ -36,8 +37,10 @@ def cases() -> Iterator[Case]:
     """A case per kind of column and number of threads, and several heads in one pass."""
     for threads in (1, 2):
         for kind in KINDS:
-            yield Case(f"{kind}, {threads} thread{'s' * (threads > 1)}", partial(_ways, kind, threads))
-        yield Case(f"several heads, {threads} thread{'s' * (threads > 1)}", partial(_many_heads, threads))
+            yield Case(f"{kind}, {threads} thread{'s' * (threads > 1)}", partial(_ways, kind, threads), rounds=ROUNDS)
+        yield Case(
+            f"several heads, {threads} thread{'s' * (threads > 1)}", partial(_many_heads, threads), rounds=ROUNDS
+        )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
+from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.status import Status
 
 # Rows per run where widths vary: a run with a row of another width is copied, so this bounds the copy.
@@ -62,6 +63,8 @@ def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
     """Runs of rows of an Arrow array or chunked array."""
     for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
         lists = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
+        if not len(lists):  # It may have no buffers.
+            continue
         is_fixed = pa.types.is_fixed_size_list(lists.type)
         leaves = _leaves_of_valid(lists, width, is_fixed)
         if leaves is not None:
@@ -80,7 +83,7 @@ def share_memory(leaves: pa.Array) -> torch.Tensor:
     """Tensor that shares the memory of the leaves; values under nulls are arbitrary."""
     dtype, data = leaves.type, leaves.buffers()[1]
     if not len(leaves):
-        return torch.empty(0, dtype=getattr(torch, f"float{dtype.bit_width}"))
+        return torch.empty(0, dtype=getattr(torch, f"float{dtype.bit_width}"), device="cpu")
     return from_dlpack(pa.Array.from_buffers(dtype, len(leaves), [None, data], offset=leaves.offset))
 
 
@@ -92,7 +95,7 @@ def _leaves_of_valid(lists: Any, width: int, is_fixed: bool) -> Any:
         first = lists.offset * width
         is_uniform = lists.type.list_size == width
     else:
-        offsets = lists.offsets.to_numpy()
+        offsets = _offsets(lists)
         first = int(offsets[0])
         is_uniform = bool((offsets[1:] - offsets[:-1] == width).all())
     if not is_uniform:
@@ -102,8 +105,10 @@ def _leaves_of_valid(lists: Any, width: int, is_fixed: bool) -> Any:
 
 
 def _variable(lists: Any, width: int) -> Run:
-    offsets = lists.offsets.to_numpy()
+    offsets = _offsets(lists)
     lengths = np.diff(offsets)
+    if (lengths < 0).any():
+        raise _damaged()
     if lists.null_count:
         lengths[lists.is_null().to_numpy(zero_copy_only=False)] = 0
     status = status_of_lengths(torch.from_numpy(lengths), width)
@@ -119,14 +124,25 @@ def _variable(lists: Any, width: int) -> Run:
     return Run(status, share_memory(leaves).view(count, width), present)
 
 
+def _offsets(lists: Any) -> np.ndarray:
+    offsets = lists.offsets.to_numpy()
+    if not 0 <= int(offsets[0]) <= int(offsets[-1]) <= len(lists.values):
+        raise _damaged()
+    return offsets
+
+
+def _damaged() -> ColumnError:
+    return ColumnError("expected Arrow lists whose offsets rise within their values, got damaged ones: validate() them")
+
+
 def _fixed(lists: Any, width: int) -> Run:
-    lengths = torch.full((len(lists),), lists.type.list_size)
+    lengths = torch.from_numpy(np.full(len(lists), lists.type.list_size))
     if lists.null_count:
         lengths[torch.from_numpy(lists.is_null().to_numpy(zero_copy_only=False))] = 0
     status = status_of_lengths(lengths, width)
     if lists.type.list_size != width:
-        empty = torch.empty(0, width, dtype=torch.float32)
-        return Run(status, empty, torch.zeros(len(lists), dtype=torch.bool))
+        empty = torch.from_numpy(np.empty((0, width), np.float32))
+        return Run(status, empty, torch.from_numpy(np.zeros(len(lists), bool)))
     leaves = lists.values.slice(lists.offset * width, len(lists) * width)
     if leaves.null_count:
         status = mark_null_leaves(status, _null_mask(leaves, width))

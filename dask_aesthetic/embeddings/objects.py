@@ -66,12 +66,12 @@ def _run(values: np.ndarray, width: int) -> Run:
         return Run.of_valid(torch.from_numpy(matrix))
     rows = [(value, None) if kind >= 0 else _row(value) for value, kind in zip(values, kinds, strict=True)]
     # Values that are no flat list, such as a matrix, count as lists of another width.
-    lengths = torch.tensor([-1 if vector.ndim != 1 else len(vector) for vector, _ in rows])
+    lengths = torch.from_numpy(np.array([-1 if vector.ndim != 1 else len(vector) for vector, _ in rows]))
     status = status_of_lengths(lengths, width)
     present = status == Status.OK
     good = [row for row, length in zip(rows, lengths.tolist(), strict=True) if length == width]
     if not good:
-        return Run(status, torch.empty(0, width, dtype=torch.float32), present)
+        return Run(status, torch.from_numpy(np.empty((0, width), np.float32)), present)
     if any(nulls is not None for _, nulls in good):
         masks = np.stack([np.zeros(width, dtype=bool) if nulls is None else nulls for _, nulls in good])
         status[present] = mark_null_leaves(status[present], torch.from_numpy(masks))
@@ -82,7 +82,8 @@ def _vectors(rows: list[np.ndarray], width: int) -> Vectors:
     """Vectors of one dtype, the largest of theirs, copied where they have another one or are not contiguous."""
     largest = max((row.dtype for row in rows), key=lambda dtype: dtype.itemsize)
     dtype = np.dtype(f"f{min(largest.itemsize, 8)}")
-    vectors = np.fromiter((np.ascontiguousarray(row, dtype) for row in rows), object, len(rows))
+    with np.errstate(over="ignore"):  # What float64 cannot hold becomes infinite, which has a status.
+        vectors = np.fromiter((np.ascontiguousarray(row, dtype) for row in rows), object, len(rows))
     found = find_rows(vectors, width)
     if found is None or (found[0] != DTYPES.index(dtype)).any():
         return torch.from_numpy(np.stack(vectors.tolist()))
@@ -120,7 +121,7 @@ def _row(value: Any) -> Row:
         return _NO_VECTOR, None
     try:
         return _of_values(value) if isinstance(value, list | tuple) else _of_array(value)
-    except (TypeError, ValueError, RuntimeError):  # The last is torch's.
+    except Exception:  # Foreign objects raise errors of any kind; a row stops no others.
         return _NO_VECTOR, None
 
 
@@ -136,7 +137,8 @@ def _of_array(value: Any) -> Row:
     elif isinstance(value, pa.ListScalar):
         value = value.values
     elif isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
+        value = value.detach().cpu().resolve_neg()
+        value = value.float() if value.dtype == torch.bfloat16 else value  # numpy has none.
     if isinstance(value, pa.Array | pa.ChunkedArray):
         nulls = np.asarray(value.is_null())
     array = np.asarray(value)

@@ -33,7 +33,7 @@ from dask_aesthetic.validation import check_integer
 DTYPES = ("float32", "float16")
 ON_INVALID = ("null", "raise")
 # Image status of each vector status.
-_CODES = torch.tensor([getattr(ImageStatus, status.name, ImageStatus.OK) for status in Status], dtype=torch.uint8)
+_CODES = torch.from_numpy(np.array([getattr(ImageStatus, status.name, ImageStatus.OK) for status in Status], np.uint8))
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _embed_flat(images: Iterator[Any], spec: EmbedSpec) -> tuple[torch.Tensor, t
     """Embeddings and statuses, one per image."""
     first = next(images, images)
     if first is images:  # No image needs the model.
-        return torch.empty(0, spec.encoder.width), torch.empty(0, dtype=torch.uint8)
+        return torch.from_numpy(np.empty((0, spec.encoder.width), np.float32)), torch.from_numpy(np.empty(0, np.uint8))
     encoder = load_encoder(spec.encoder)
     codes: list[int] = []
     encoded: list[tuple[torch.Tensor, list[int]]] = []
@@ -247,8 +247,8 @@ def _embed_flat(images: Iterator[Any], spec: EmbedSpec) -> tuple[torch.Tensor, t
                 encode()
     if ready:
         encode()
-    status = torch.tensor(codes, dtype=torch.uint8)
-    embeddings = torch.full((len(codes), spec.encoder.width), torch.nan, device=encoder.device)
+    status = torch.tensor(codes, dtype=torch.uint8, device="cpu")
+    embeddings = torch.full((len(codes), spec.encoder.width), torch.nan, dtype=torch.float32, device=encoder.device)
     for vectors, at in encoded:
         embeddings[at], status[at] = _units(vectors)
     return embeddings, status

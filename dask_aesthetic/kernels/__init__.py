@@ -65,7 +65,10 @@ def scores_and_norms(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torc
             f"expected vectors of shape (n, {heads.width}) of {', '.join(map(str, FLOATS))}, got "
             f"{tuple(vectors.shape)} of {vectors.dtype}"
         )
-    if isinstance(vectors, ScatteredRows) or vectors.device.type == "cpu":
+    if isinstance(vectors, ScatteredRows):
+        return _on_cpu(vectors, heads)
+    vectors = vectors.resolve_neg()  # Its memory may hold the values with another sign.
+    if vectors.device.type == "cpu":
         return _on_cpu(vectors, heads)
     from dask_aesthetic.kernels import gpu
 
@@ -102,8 +105,11 @@ def _on_cpu(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torch.Tensor]
         found = score_addresses(vectors.addresses, vectors.dtype, heads)
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     rows = len(vectors)
-    scores = torch.empty(len(heads.weights), rows)
-    lengths = torch.empty(rows, dtype=heads.working)
+    # Not as torch's defaults have it: compiled code writes as many bytes as it is told to.
+    scores = torch.empty(len(heads.weights), rows, dtype=torch.float32, device="cpu")
+    lengths = torch.empty(rows, dtype=heads.working, device="cpu")
+    if rows and not vectors.data_ptr():
+        raise ArgumentError(f"expected vectors in memory, got a {type(vectors).__name__} without any")
     if vectors.stride(1) == 1 or vectors.shape[1] == 1:
         place = vectors.data_ptr(), vectors.stride(0) * vectors.element_size(), 0
         _score(compiled, vectors.dtype, place, heads, rows, scores.data_ptr(), lengths.data_ptr())

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.extending import intrinsic
 
 from dask_aesthetic.kernels.cached_jit import cached_jit
 from dask_aesthetic.kernels.lanes_ir import FLOAT, I64, Row, build_row
+
+if config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set")
 
 # Types of the first two arguments of `score_rows`, which say what values and which working precision a call has.
 _STORED = {types.int16: "float16", types.uint16: "bfloat16", types.float32: "float32", types.float64: "float64"}

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +61,9 @@ class Heads:
         padded = np.zeros((count, width + -width % LANES), dtype)
         padded[:, :width] = weights
         return cls(padded, np.asarray(biases).astype(dtype), width)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"weights": self.weights, "biases": self.biases, "width": self.width}  # Addresses change.
 
     @cached_property
     def operands(self) -> tuple[tuple[int, ...], tuple[np.floating, ...]]:

@@ -45,6 +45,13 @@ def test_without_numba_numpy_gives_the_same_bits_after_one_warning(scores):
     assert "scores are computed by numpy, with the same bits and many times slower: numba does not run here" in printed
 
 
+def test_numba_that_is_switched_off_is_missing(scores):
+    expected, _ = scores()
+    found, printed = scores("import warnings; warnings.simplefilter('default')", NUMBA_DISABLE_JIT="1")
+    assert found.tobytes() == expected.tobytes()
+    assert "(ImportError: NUMBA_DISABLE_JIT is set)" in printed
+
+
 def test_a_cache_that_cannot_be_written_stops_nothing(scores):
     """No file may grow beyond 20,000 bytes, as on a full disk; and a folder that is none."""
     expected, _ = scores()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -183,3 +184,11 @@ def test_vectors_of_another_width_or_type_are_refused(x):
     for call in (load_predictor().score, load_predictor("simulacra-l14").score):
         with pytest.raises(ArgumentError, match=r"expected vectors of shape \(n, 768\) of torch.float16, .* got"):
             call(x)
+
+
+def test_heads_keep_no_address_of_another_process(vectors):
+    of = heads(2, 768, np.float32)
+    before = kernels.scores_and_norms(torch.from_numpy(vectors), of)[0]
+    copied = pickle.loads(pickle.dumps(of))
+    assert copied.operands[0] != of.operands[0]
+    assert torch.equal(kernels.scores_and_norms(torch.from_numpy(vectors), copied)[0], before)
