@@ -148,7 +148,7 @@ def _bases() -> list[tuple[bytes, int]]:
 def _errors() -> tuple[type[BaseException], ...]:
     import pyarrow as pa
 
-    return OSError, pa.ArrowException
+    return OSError, ValueError, pa.ArrowException  # A damaged name is no UTF-8: a ValueError.
 
 
 def _base(random: Any, page_files: Any) -> tuple[bytes, int]:
