@@ -30,6 +30,7 @@ HEADER = 1 << 8  # Bytes that hold most page headers.
 SCRATCH = 1 << 21
 ROWS = 1 << 16  # Rows of a page above which it is declined.
 MOST_PAGE = 1 << 27  # Bytes of a page above which it is declined.
+COLD_ROWS = 4_000_000  # Rows of a process that pyarrow reads in about the time that compiling takes.
 
 _TYPES = (
     ("FIXED_LEN_BYTE_ARRAY", pa.float16(), torch.float16),
@@ -114,11 +115,31 @@ class Pages:
         return self._gate.was_asked
 
 
+class _Warmup:
+    """When the walk is worth its compilation, which takes some ten seconds, once per machine if it can be cached."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows = 0
+        self._has_begun = False
+
+    def is_over(self, rows: int) -> bool:
+        """Whether to read `rows` by the walk. The first thread beyond `COLD_ROWS` compiles, others go on by pyarrow."""
+        compiled = get_parquet_pages()
+        if compiled is None or compiled.walk.is_ready:
+            return compiled is not None
+        with self._lock:
+            self._rows += rows
+            begins = self._rows >= COLD_ROWS and not self._has_begun
+            self._has_begun |= begins
+        return begins
+
+
 @contextmanager
-def open_pages(file: File, column: str, heads: Heads) -> Iterator[Pages | None]:
-    """Context manager of the pages of a column; None where the file is not local or pyarrow has to read it."""
+def open_pages(file: File, column: str, heads: Heads, rows: int) -> Iterator[Pages | None]:
+    """Context manager of the pages of a column, to read `rows`; None where pyarrow is to read the file."""
     # The values of Parquet are little-endian.
-    if not file.is_local or sys.byteorder != "little" or get_parquet_pages() is None:
+    if not file.is_local or sys.byteorder != "little" or not _warmup.is_over(rows):
         yield None
         return
     try:
@@ -354,3 +375,4 @@ _CODECS: dict[str, Callable[[memoryview, int], Any]] = {
 }
 _EMPTY = np.frombuffer(b"", np.uint8)
 _memory = _Memory()
+_warmup = _Warmup()

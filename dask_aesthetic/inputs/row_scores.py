@@ -63,7 +63,7 @@ def row_scores(
 
     predictor, waiting = spec.predictor, start
     if isinstance(predictor, AffinePredictor):
-        with open_pages(file, column, predictor.heads) as pages:
+        with open_pages(file, column, predictor.heads, stop - start) as pages:
             groups = _groups(pages, start, stop) if pages is not None else []
             in_place = 0
             for group, begin, end in groups:

@@ -18,11 +18,20 @@ class cached_jit:  # noqa: N801 (a decorator)
 
     def __init__(self, function: Any) -> None:
         function.__qualname__ += f"_{SOURCES[:16]}"
+        self._name = function.__qualname__
         self._uncached = njit(**OPTIONS)(function)
         try:
             self.compiled = njit(cache=True, **OPTIONS)(function)
         except RuntimeError:  # numba found no folder.
             self.compiled = self._uncached
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the code is in memory or in the cache, so that a call compiles nothing."""
+        if self.compiled.signatures:
+            return True
+        folder = self.compiled.stats.cache_path
+        return folder is not None and any(Path(folder).glob(f"*.{self._name}-*.nbi"))
 
     def __call__(self, *arguments: Any) -> Any:
         try:

@@ -29,6 +29,13 @@ HEADS = page_files.heads(WIDTH)
 SPEC = ScoreSpec.of(COLUMN, "laion-v2", "standard", "raw", "aesthetic_score", "keep", "null", None)
 
 
+@pytest.fixture(autouse=True)
+def warm(monkeypatch) -> None:
+    """The first row is worth the compilation."""
+    monkeypatch.setattr(pages_module, "COLD_ROWS", 0)
+    monkeypatch.setattr(pages_module, "_warmup", pages_module._Warmup())
+
+
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(5)
@@ -312,5 +319,29 @@ def test_a_predictor_that_does_not_fold_reads_by_pyarrow(folder, monkeypatch):
 def test_without_numba_pyarrow_reads(folder, monkeypatch):
     monkeypatch.setattr(pages_module, "get_parquet_pages", lambda: None)
     file = folder / "a.parquet"
-    with pages_module.open_pages(local_file(str(file)), COLUMN, load_predictor().heads) as pages:
+    with pages_module.open_pages(local_file(str(file)), COLUMN, load_predictor().heads, 10) as pages:
         assert pages is None
+
+
+def test_few_rows_are_not_worth_a_compilation(folder, interpreter, tmp_path):
+    """With an empty cache pyarrow reads, until there are many; then one thread compiles."""
+    done = interpreter.run(
+        """
+import sys
+from dask_aesthetic import read_and_score
+from dask_aesthetic.inputs import pages
+from dask_aesthetic.kernels import get_parquet_pages
+
+scores = read_and_score(sys.argv[1], ["key"]).compute(scheduler="threads")["aesthetic_score"]
+assert not get_parquet_pages().walk.is_ready
+assert pages._warmup._rows == len(scores) == 240
+pages.COLD_ROWS = 1000
+assert [pages._warmup.is_over(400) for _ in range(4)] == [False, True, False, False]
+print(scores.to_numpy().tobytes().hex())
+""",
+        str(folder),
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "empty")},
+    )
+    assert done.returncode == 0, done.stderr
+    want = b"".join(_by_pyarrow(file)[0] for file in sorted(folder.glob("*.parquet")))
+    assert bytes.fromhex(done.stdout) == want
