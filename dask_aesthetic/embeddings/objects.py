@@ -36,7 +36,7 @@ def first_values(column: pd.Series) -> list[Any]:
 
 
 def runs(column: pd.Series, width: int) -> Iterator[Run]:
-    """Runs of rows; those that are no contiguous arrays of floats are copied.
+    """Runs of rows; rows other than contiguous arrays of floats are copied.
 
     Parameters
     ----------
@@ -62,8 +62,6 @@ def _run(values: np.ndarray, width: int) -> Run:
     kinds = np.full(len(values), -1, np.int8) if found is None else found[0]
     if found is not None and kinds[0] >= 0 and (kinds == kinds[0]).all():
         return Run.of_valid(ScatteredRows(values, DTYPES[kinds[0]], width, found[1]))
-    if found is None and (matrix := _stack_uniform(values, width)) is not None:
-        return Run.of_valid(torch.from_numpy(matrix))
     rows = [(value, None) if kind >= 0 else _row(value) for value, kind in zip(values, kinds, strict=True)]
     # Values that are no flat list, such as a matrix, count as lists of another width.
     lengths = torch.from_numpy(np.array([-1 if vector.ndim != 1 else len(vector) for vector, _ in rows]))
@@ -88,22 +86,6 @@ def _vectors(rows: list[np.ndarray], width: int) -> Vectors:
     if found is None or (found[0] != DTYPES.index(dtype)).any():
         return torch.from_numpy(np.stack(vectors.tolist()))
     return ScatteredRows(vectors, dtype, width, found[1])
-
-
-def _stack_uniform(values: np.ndarray, width: int) -> np.ndarray | None:
-    """Matrix of rows that are arrays of one dtype and `width`, in a fraction of the calls; None for other rows."""
-    rows = values.tolist()  # Lists iterate faster.
-    first = rows[0]
-    # Subclasses do not qualify: concatenation would drop the mask of a masked array.
-    if set(map(type, rows)) != {np.ndarray} or first.ndim != 1 or first.dtype not in DTYPES:
-        return None
-    try:
-        if set(map(len, rows)) != {width}:
-            return None
-        # Rows of another dtype or shape raise here.
-        return np.concatenate(rows, out=np.empty(len(rows) * width, first.dtype), casting="no").reshape(-1, width)
-    except (TypeError, ValueError):
-        return None
 
 
 # Values that numpy turns into floats: the text of a number, a complex number's real part, ticks of a clock.

@@ -78,7 +78,7 @@ def row_scores(
 
 
 def _groups(pages: Pages, start: int, stop: int) -> list[tuple[int, int, int]]:
-    """Row groups from `start` to `stop`, as (index, begin, end); those that are needed in part are left out."""
+    """Row groups from `start` to `stop`, as (index, begin, end), without row groups that are needed in part."""
     edges = np.cumsum([0, *pages.groups]).tolist()
     return [(at, begin, end) for at, (begin, end) in enumerate(pairwise(edges)) if start <= begin < end <= stop]
 

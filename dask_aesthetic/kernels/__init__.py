@@ -59,7 +59,7 @@ def scores_and_norms(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torc
     ArgumentError
         The vectors have another width than the heads, or are no floats.
     """
-    # Compiled code reads as many values as it is told to.
+    # Compiled code reads as many values as the heads are wide.
     if len(vectors.shape) != 2 or vectors.shape[1] != heads.width or vectors.dtype not in FLOATS:
         raise ArgumentError(
             f"expected vectors of shape (n, {heads.width}) of {', '.join(map(str, FLOATS))}, got "
@@ -86,7 +86,7 @@ def norms(vectors: Vectors, dtype: type[np.floating] = np.float32) -> torch.Tens
 def score_addresses(addresses: np.ndarray, dtype: torch.dtype, heads: Heads) -> tuple[np.ndarray, np.ndarray]:
     """Scores and norms, as of `scores_and_norms`, of rows of `heads.width` values that begin at addresses, int64.
 
-    Only where numba runs. The memory is read as it is told: whoever gives an address vouches for it.
+    Only where numba runs. The caller vouches for the addresses: nothing is checked here.
     """
     rows = len(addresses)
     scores, lengths = np.empty((len(heads.weights), rows), np.float32), np.empty(rows, heads.biases.dtype)
@@ -105,7 +105,7 @@ def _on_cpu(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torch.Tensor]
         found = score_addresses(vectors.addresses, vectors.dtype, heads)
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     rows = len(vectors)
-    # Not as torch's defaults have it: compiled code writes as many bytes as it is told to.
+    # Compiled code writes these types into a CPU's memory, whatever torch's defaults are.
     scores = torch.empty(len(heads.weights), rows, dtype=torch.float32, device="cpu")
     lengths = torch.empty(rows, dtype=heads.working, device="cpu")
     if rows and not vectors.data_ptr():

@@ -22,19 +22,7 @@ BLOCK_ROWS = 8
 
 
 def dots_and_squares(vectors: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Dot product of every row with every weight, and every row's sum of squares, in the precision of `weights`.
-
-    Parameters
-    ----------
-    vectors : torch.Tensor, shape (n, width), float16, bfloat16, float32 or float64
-        Rows at any distance and alignment are read where they lie, if the floats of a row lie side by side.
-    weights : torch.Tensor, shape (k, width), float32 or float64, on the same device
-        Up to four are computed in one pass; with none, the sums of squares alone are.
-
-    Returns
-    -------
-    tuple of torch.Tensor, shapes (k, n) and (n,), dtype of `weights`
-    """
+    """Dot products and sums of squares, as of `gpu.dots_and_squares`, by CUDA C."""
     return in_launches(_launch, vectors, weights)
 
 

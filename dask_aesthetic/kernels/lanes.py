@@ -14,8 +14,8 @@ k + 16, then k and k + 8, k + 4, k + 2, k + 1. At last, in this order,
 Every product, sum, square root and quotient is rounded to the working precision on its own (IEEE 754, to nearest, ties
 to even): there is no fused multiply-add, and nothing may be added in another order. The working precision is float32,
 or float64 where a predictor or a row needs it (`predictors.affine`, `scoring`); a float64 result is rounded to float32
-last. float16, bfloat16 and float32 values become working values exactly, and float64 values are rounded to float32
-where that is the working precision.
+last. A score on the unit scale is the float32 score divided by 10 and rounded. float16, bfloat16 and float32 values
+become working values exactly, and float64 values are rounded to float32 where that is the working precision.
 
 So the 32 bits of a score depend on the values of the row and on the predictor alone. `compiled` does this on CPUs,
 `triton_lanes` and `cuda_lanes` on GPUs, and `scores_and_norms` of this module in numpy, where numba is missing.

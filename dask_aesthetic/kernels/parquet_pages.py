@@ -325,7 +325,7 @@ def _note_rows(data: Any, at: Any, count: Any, addresses: Any, state: Any) -> An
 def _values(
     data: Any, at: Any, end: Any, count: Any, encoding: Any, words: Any, scratch: Any, addresses: Any, state: Any
 ) -> Any:
-    """Find the rows of a page's values; those that it holds in part are put together in `scratch`."""
+    """Find the rows of a page's values; rows that it holds in part are put together in `scratch`."""
     size, have, slot = state[SIZE], state[HAVE], state[SLOT]
     row, total = state[WIDTH] * size, count * size
     is_plain, is_split = encoding == PLAIN, encoding == BYTE_STREAM_SPLIT
@@ -380,7 +380,7 @@ def _values(
 
 @_inner
 def _length(data: Any, at: Any, end: Any) -> Any:
-    """Length of the levels in front of which it stands; -1 where they do not end in the page."""
+    """Length of the levels that follow it; -1 where they do not end in the page."""
     if end - at < 4:
         return np.int64(-1)
     length = np.int64(0)
