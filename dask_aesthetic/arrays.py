@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,9 @@ from dask_aesthetic import embeddings as columns
 from dask_aesthetic.defaults import KEEP_COLUMN, PREDICTOR, SCORE_COLUMN
 from dask_aesthetic.embeddings import Run
 from dask_aesthetic.embeddings.arrow import array_runs, is_float_list, share_memory, type_width
+from dask_aesthetic.embeddings.objects import first_values, is_bytes
 from dask_aesthetic.embeddings.rows import mark_null_leaves
-from dask_aesthetic.errors import ArgumentError, ColumnError, first_line
+from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, first_line
 from dask_aesthetic.kernels import FLOATS
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.scoring import ScoreSpec, first_invalid, refuse_width, score_runs
@@ -69,13 +72,19 @@ def score_embeddings(
     Raises
     ------
     ColumnError
-        The embeddings are no floats, or all of another width than the predictor takes by their type or shape.
+        The embeddings are no floats, by their type or first rows, or of another width than the predictor takes, by
+        their type or shape. A single row of another kind or width has NaN and a status.
     ArgumentError
         An argument is not usable, such as a single vector in place of a matrix.
     PredictorError
         The predictor is unknown or damaged.
     InvalidEmbeddingError
         Under ``on_invalid="raise"``, with row and reason.
+
+    Warns
+    -----
+    AestheticWarning
+        No row has a usable embedding, and `return_status` is False.
 
     See Also
     --------
@@ -97,27 +106,37 @@ def score_embeddings(
     row = first_invalid(status) if on_invalid == "raise" else None
     if row is not None:
         raise spec.invalid(NAME, None, row, None, codes[row])
+    names = np.array(STATUSES)[codes]
+    if len(codes) and not return_status and not (codes == Status.OK).any():
+        reasons = ", ".join(sorted(set(names.tolist())))
+        warnings.warn(
+            f"expected {spec.predictor.width} floats per row for {spec.predictor.info.name}, got no usable embedding "
+            f"in {len(codes):,} rows ({reasons}): all scores are NaN. return_status=True gives each row's reason",
+            AestheticWarning,
+            stacklevel=2,
+        )
     is_tensor = isinstance(embeddings, torch.Tensor) or scores.device.type != "cpu"
     found = scores if is_tensor else scores.numpy()
-    return (found, np.array(STATUSES)[codes]) if return_status else found
+    return (found, names) if return_status else found
 
 
 def _runs(embeddings: Any, predictor: Predictor, is_series: bool) -> Iterator[Run]:
     """Runs of rows of any kind of embeddings, refused where their type or shape is wrong."""
     width = predictor.width
     if is_series:
-        columns.check(embeddings)
+        _refuse_others(embeddings)
         refuse_width(columns.width(embeddings), predictor, NAME)
         return columns.runs(embeddings, width)
     if isinstance(embeddings, pa.Array | pa.ChunkedArray):
         if not is_float_list(embeddings.type):
-            raise ColumnError.not_lists(NAME, embeddings.type)
+            raise ColumnError(f"expected Arrow lists of float16, float32 or float64, got {embeddings.type}")
         refuse_width(type_width(embeddings.type), predictor, NAME)
         return array_runs(embeddings, width)
     is_objects = isinstance(embeddings, np.ndarray) and embeddings.dtype == object and embeddings.ndim
     if isinstance(embeddings, list | tuple) or is_objects:
-        rows = np.fromiter(iter(embeddings), object)
-        return columns.runs(pd.Series(rows, dtype=object, name=NAME), width)
+        rows = pd.Series(np.fromiter(iter(embeddings), object), dtype=object, name=NAME)
+        _refuse_others(rows)
+        return columns.runs(rows, width)
     masked = np.ma.getmaskarray(embeddings) if isinstance(embeddings, np.ma.MaskedArray) else None
     vectors = _tensor(embeddings)
     if vectors.ndim != 2:
@@ -130,6 +149,19 @@ def _runs(embeddings: Any, predictor: Predictor, is_series: bool) -> Iterator[Ru
         return iter([Run.of_valid(vectors)])
     status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8, device="cpu")
     return iter([Run(mark_null_leaves(status, torch.from_numpy(masked.copy())), vectors)])
+
+
+def _refuse_others(rows: Any) -> None:
+    """Refuse a Series whose first rows are no lists or arrays that may hold floats."""
+    if columns.get_backend(rows).holds_lists(rows):
+        return
+    values = first_values(rows) if isinstance(rows, pd.Series) and rows.dtype == object else []
+    kind = f"{rows.dtype} values" if not values else f"{type(values[0]).__name__} objects"
+    if values and isinstance(values[0], Real):
+        raise ArgumentError(f"expected a list or array of floats per row, got {kind}: [embeddings] has one row")
+    dtype = getattr(values[0], "dtype", None) if values else None
+    cure = ": np.frombuffer(row, 'float32') unpacks packed floats" if values and is_bytes(values[0]) else ""
+    raise ColumnError(f"expected a list or array of floats per row, got {kind}{f' of {dtype}' if dtype else ''}{cure}")
 
 
 def _tensor(embeddings: Any) -> torch.Tensor:

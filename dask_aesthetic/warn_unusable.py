@@ -96,7 +96,7 @@ def count_unusable(call: str, values: Any, spec: ScoreSpec, column: str) -> Call
 
     def count(status: torch.Tensor) -> None:
         with _lock:
-            counts = _counts.setdefault(call, UnusableCounts(column, spec))
+            counts = _counts.setdefault((call, column, spec.predictor.token), UnusableCounts(column, spec))
             counts.add(values, status)
             while len(_counts) > MAX_CALLS:
                 del _counts[next(iter(_counts))]
@@ -149,5 +149,5 @@ def _on_worker() -> bool:
 
 
 _lock = Lock()
-_counts: dict[str, UnusableCounts] = {}
+_counts: dict[tuple[str, str, str], UnusableCounts] = {}
 _callback = Callback(start=_start, finish=_finish)

@@ -16,6 +16,7 @@ from dask_aesthetic import (
     load_predictor,
     score_embeddings,
 )
+from dask_aesthetic.errors import AestheticWarning
 from helpers import columns
 
 DTYPES = "float16", "float32", "float64"
@@ -146,7 +147,15 @@ def test_the_first_unusable_row_raises_if_asked(vectors):
         (pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, "f4")), 4), ColumnError, "expected 768 floats .*got 4"),
         ("embeddings.npy", ArgumentError, "got str"),
         (None, ArgumentError, "got NoneType"),
-        (pd.Series(["a"]), ColumnError, "got strings"),
+        (pd.Series(["a"]), ColumnError, "got str"),
+        ([1.0] * 768, ArgumentError, r"got float objects: \[embeddings\] has one row"),
+        (np.arange(768).astype(object), ArgumentError, "got int objects"),
+        ([b"0" * 3072], ColumnError, "got bytes objects: np.frombuffer.* unpacks packed floats"),
+        ([bytearray(3072)], ColumnError, "got bytearray objects: np.frombuffer"),
+        (["text", "text"], ColumnError, "got str objects"),
+        ([{"a": 1.0}], ColumnError, "got dict objects"),
+        ([np.zeros(768, "i4")], ColumnError, "got ndarray objects of int32"),
+        ([np.zeros(768, bool)], ColumnError, "got ndarray objects of bool"),
     ],
 )
 def test_what_is_no_matrix_of_floats_is_refused(embeddings, error, message):
@@ -253,6 +262,14 @@ def test_an_empty_array_without_buffers_is_empty():
     assert score_embeddings(empty).shape == (0,)
     two = columns.array(np.ones((2, 768), np.float32), "list")
     assert score_embeddings(pa.chunked_array([empty, two])).shape == (2,)
+
+
+def test_a_warning_says_that_no_row_is_usable(vectors):
+    with pytest.warns(
+        AestheticWarning, match=r"expected 768 floats .* no usable embedding in 2 rows \(wrong_width, zero\)"
+    ):
+        score_embeddings([vectors[0][:512], np.zeros(768)])
+    assert np.isfinite(score_embeddings([vectors[0][:512], vectors[0]])[1])
 
 
 def test_arguments_are_checked(vectors):

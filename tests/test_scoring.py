@@ -69,7 +69,7 @@ def peak():
         return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) << 10
 
 zeros = np.zeros((60_000, 768), np.float32)
-score_embeddings(zeros[:5_000])
+score_embeddings(zeros[:5_000], return_status=True)
 before = peak()
 status = score_embeddings(zeros, return_status=True)[1]
 assert (status == "zero").all()

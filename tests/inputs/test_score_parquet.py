@@ -216,3 +216,12 @@ def test_rows_of_another_width_warn_once(tmp_path, vectors):
     with pytest.warns(AestheticWarning, match=r"no usable embedding in 900 rows \(900 wrong_width\)") as caught:
         scored.compute()
     assert len(caught) == 1
+
+
+def test_the_warning_that_no_row_is_usable_is_of_each_predictor_alone(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((5, 512)).astype(np.float32)
+    pq.write_table(pa.table({"key": list("abcde"), "image_embedding": list(rows)}), tmp_path / "a.parquet")
+    fits = read_and_score(str(tmp_path), ["key"], predictor="laion-v1-b32", threshold=5.0).compute(scheduler="threads")
+    assert fits["aesthetic_score"].notna().all()
+    with pytest.warns(AestheticWarning, match="got no usable embedding in 5 rows"):
+        read_and_score(str(tmp_path), ["key"]).compute(scheduler="threads")
