@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-AHEAD = 4096  # Bytes that are fetched into the cache before their turn.
+AHEAD = 8192  # Bytes that are fetched into the cache before their turn.
 HEADS = 8  # Weights in one pass: more sums than that do not fit into a processor's registers.
 HEADS_ROWS = 256  # Rows between two passes with other weights, which find them in the cache.
 COPIED_ROWS = 4096  # Rows of a copy, where a row's values do not lie one after the other.

@@ -175,9 +175,9 @@ def _add_lanes(builder: ir.IRBuilder, lanes: ir.Value, lane: ir.Type) -> ir.Valu
 def _prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
     pointer = I8.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
-    read, keep, data = I32(0), I32(3), I32(1)
+    read, level_2, data = I32(0), I32(2), I32(1)  # The smallest cache has too little room for what is on its way.
     fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-    builder.call(fetch, [builder.inttoptr(address, pointer), read, keep, data])
+    builder.call(fetch, [builder.inttoptr(address, pointer), read, level_2, data])
 
 
 def _convert(builder: ir.IRBuilder, x: ir.Value, stored: str, working: str, has_half: bool) -> ir.Value:
