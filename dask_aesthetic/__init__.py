@@ -41,10 +41,10 @@ if TYPE_CHECKING:
         UnusableError,
     )
     from dask_aesthetic.filter import FilterSummary, filter_dataset
-    from dask_aesthetic.inputs import read_and_score, read_clip_retrieval, read_datacomp, read_npy, read_webdataset
     from dask_aesthetic.job import JobSummary, score_dataset
     from dask_aesthetic.learning import Calibration, FittedPredictor
     from dask_aesthetic.predictors import Predictor, PredictorInfo, list_predictors, load_predictor
+    from dask_aesthetic.readers import read_and_score, read_clip_retrieval, read_datacomp, read_npy, read_webdataset
     from dask_aesthetic.thresholds import PRESETS, Threshold
 
 __all__ = [
@@ -104,7 +104,7 @@ _MODULES = {
         "UnusableError",
     ),
     "filter": ("FilterSummary", "filter_dataset"),
-    "inputs": ("read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_webdataset"),
+    "readers": ("read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_webdataset"),
     "job": ("JobSummary", "score_dataset"),
     "learning": ("Calibration", "FittedPredictor"),
     "predictors": ("Predictor", "PredictorInfo", "list_predictors", "load_predictor"),

@@ -506,7 +506,7 @@ def test_a_cluster_of_gpu_workers_reads_scores_and_writes_more_than_its_pool_hol
 def test_read_and_score_reads_to_the_gpu(vectors, tmp_path):
     import dask
 
-    from dask_aesthetic.inputs import read_and_score
+    from dask_aesthetic.readers import read_and_score
 
     parquet_files(tmp_path, vectors, 3, 1000)
     with dask.config.set({"dataframe.backend": "cudf"}):
@@ -535,7 +535,7 @@ def values(column) -> list[object]:
 def test_read_and_score_reads_unusual_files(vectors, tmp_path, kind, index):
     import dask
 
-    from dask_aesthetic.inputs import read_and_score
+    from dask_aesthetic.readers import read_and_score
 
     n = 100
     table = pa.table(

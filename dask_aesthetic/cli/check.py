@@ -37,21 +37,16 @@ def command(
 
     Exit status 0 if they can, 1 if not.
     """
-    import pyarrow as pa
-
-    from dask_aesthetic.errors import AestheticError, first_line
-    from dask_aesthetic.inputs import read_frame
+    from dask_aesthetic.check_dataset import check_dataset
+    from dask_aesthetic.errors import AestheticError
 
     try:
         with warnings.catch_warnings(record=True) as caught:
-            frame = read_frame(source, embedding_column=embedding_column, format=kind)
+            found = check_dataset(source, embedding_column, sample=sample, predictor=predictor, format=kind)
         for warning in caught:
             click.echo(f"caution: {warning.message}", err=True)
-        found = frame.aesthetic.check(embedding_column, sample=sample, predictor=predictor)
     except AestheticError as error:
         raise click.UsageError(str(error)) from error
-    except (OSError, pa.ArrowInvalid) as error:
-        raise click.ClickException(f"{source}: {first_line(error)}") from error
     click.echo(found.to_json() if as_json else repr(found))
     advice = "" if as_json else _layout_advice(source, embedding_column)
     if advice:
@@ -65,7 +60,7 @@ def _layout_advice(source: str, column: str) -> str:
     import pyarrow.parquet as pq
 
     from dask_aesthetic.errors import InputError
-    from dask_aesthetic.inputs.files import find_files
+    from dask_aesthetic.io.listing import find_files
 
     try:
         file, _ = find_files(source, ".parquet")[0]

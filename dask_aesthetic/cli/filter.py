@@ -102,9 +102,9 @@ def _plan(
 
     from dask_aesthetic.cli.provenance import find_scale_of_run, find_threshold_of_run, read_provenance
     from dask_aesthetic.filter import plan_filter
-    from dask_aesthetic.inputs import parquet
-    from dask_aesthetic.inputs.files import find_files
-    from dask_aesthetic.inputs.layouts import inspect_all
+    from dask_aesthetic.io import parquet
+    from dask_aesthetic.io.formats import inspect_all
+    from dask_aesthetic.io.listing import find_files
     from dask_aesthetic.thresholds import find_threshold
 
     files = [file for file, _ in find_files(scores, ".parquet", storage_options)]

@@ -58,8 +58,8 @@ def _report(
     import dask.dataframe as dd
 
     from dask_aesthetic.cli.provenance import find_scale_of_run, find_threshold_of_run, read_provenance
-    from dask_aesthetic.inputs.files import find_files
-    from dask_aesthetic.inputs.parquet import read_footer
+    from dask_aesthetic.io.listing import find_files
+    from dask_aesthetic.io.parquet import read_footer
     from dask_aesthetic.report import write_report
 
     files = [file for file, _ in find_files(scores, ".parquet")]

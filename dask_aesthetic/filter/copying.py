@@ -22,9 +22,9 @@ from dask_aesthetic.errors import AestheticError, InputError, JobStoppedError
 from dask_aesthetic.filter.plan import FilterMarker, FilterPlan, OutputShard
 from dask_aesthetic.filter.scores import KeptSamples
 from dask_aesthetic.filter.settings import FilterSettings
-from dask_aesthetic.inputs.samples import LARGEST, Sample
-from dask_aesthetic.inputs.tar import open_tar, read_index, read_member
-from dask_aesthetic.inputs.tars import join
+from dask_aesthetic.io.samples import LARGEST, Sample
+from dask_aesthetic.io.tar import open_tar, read_index, read_member
+from dask_aesthetic.io.webdataset import join
 from dask_aesthetic.job.executors import ThreadExecutor
 from dask_aesthetic.job.markers import marker_name, read_marker
 from dask_aesthetic.job.store import Store

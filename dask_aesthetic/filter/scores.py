@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dask_aesthetic.errors import ColumnError, InputError
-from dask_aesthetic.inputs.layouts import inspect_all
-from dask_aesthetic.inputs.tar import read_index
-from dask_aesthetic.inputs.tars import Tar
+from dask_aesthetic.io.formats import inspect_all
+from dask_aesthetic.io.tar import read_index
+from dask_aesthetic.io.webdataset import Tar
 
 SHARD, KEY = "shard", "key"
 _SHOWN = 3  # Keys named in an error.

@@ -14,8 +14,8 @@ from dask_aesthetic.filter.copying import Copiers
 from dask_aesthetic.filter.plan import FilterMarker, FilterPlan, plan_outputs, split_outputs
 from dask_aesthetic.filter.scores import KEY, SHARD, Counts, join_scores, score_table
 from dask_aesthetic.filter.settings import FilterSettings
-from dask_aesthetic.inputs.files import Source, list_files
-from dask_aesthetic.inputs.tars import find_tars, metadata_schema
+from dask_aesthetic.io.listing import Source, list_files
+from dask_aesthetic.io.webdataset import find_tars, metadata_schema
 from dask_aesthetic.job.overlap import refuse_overlap
 from dask_aesthetic.job.runner import run_plan
 from dask_aesthetic.job.store import Store

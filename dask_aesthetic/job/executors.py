@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dask.system import CPU_COUNT
 
-from dask_aesthetic.inputs.shards import Shard
+from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.job.score_shard import Outcome, try_shard
 from dask_aesthetic.job.settings import ScoreSettings
 from dask_aesthetic.job.store import Store

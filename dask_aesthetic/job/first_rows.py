@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dask_aesthetic.check import find_encoder_caution
-from dask_aesthetic.inputs.shards import Shard
+from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.scoring import width_error
 

@@ -23,10 +23,11 @@ from dask_aesthetic.images import (
     score_images,
 )
 from dask_aesthetic.images.encoder import EncoderSpec, device_kind
-from dask_aesthetic.inputs.samples import Fault
-from dask_aesthetic.inputs.shards import Batches, Scored, Shard
+from dask_aesthetic.io.samples import Fault
+from dask_aesthetic.io.shards import Batches, Shard
 from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings, Watch
 from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.shard_scores import Scored
 from dask_aesthetic.status import IMAGE_STATUSES, SAMPLE_FAULTS, ImageStatus
 
 if TYPE_CHECKING:

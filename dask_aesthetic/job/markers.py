@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from dask_aesthetic.distribution import ScoreDistribution
-from dask_aesthetic.inputs.shards import Shard
+from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.job.store import JOB_FOLDER, Store
 from dask_aesthetic.job.summary import JobSummary
 

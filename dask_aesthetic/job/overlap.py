@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from dask_aesthetic.errors import InputError
-from dask_aesthetic.inputs.files import File, Source, source_paths
+from dask_aesthetic.io.listing import File, Source, source_paths
 from dask_aesthetic.job.store import Store
 
 

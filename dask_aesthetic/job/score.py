@@ -10,12 +10,11 @@ import pyarrow as pa
 
 from dask_aesthetic.defaults import IMAGES_PER_SHARD, MATRIX_KEY, PREDICTOR, ROWS_PER_SHARD, STYLES
 from dask_aesthetic.errors import ArgumentError, ColumnError
-from dask_aesthetic.inputs import parquet
-from dask_aesthetic.inputs.files import ListedFile, list_files, skipped_files
-from dask_aesthetic.inputs.image_shards import find_image_shards
-from dask_aesthetic.inputs.layouts import text_matrices
-from dask_aesthetic.inputs.pairs import LOCATION
-from dask_aesthetic.inputs.shards import MatrixShard, Shard, find_shards
+from dask_aesthetic.io import parquet
+from dask_aesthetic.io.formats import text_matrices
+from dask_aesthetic.io.image_shards import find_image_shards
+from dask_aesthetic.io.listing import ListedFile, list_files, skipped_files
+from dask_aesthetic.io.shards import LOCATION, MatrixShard, Shard, find_shards
 from dask_aesthetic.job.executors import ClusterExecutor, Executor, ThreadExecutor
 from dask_aesthetic.job.first_rows import check_first_rows, refuse_other_widths
 from dask_aesthetic.job.image_scoring import ImageOptions, ImageSettings
@@ -323,7 +322,7 @@ def plan_dataset(
             spec, embedding_column, passthrough, keep_only, rows_per_shard, None, images.column, embed_spec, weights
         )
     else:
-        key = shards[0].pair.matrix.key if isinstance(shards[0], MatrixShard) else None
+        key = shards[0].matrix.key if isinstance(shards[0], MatrixShard) else None
         key = None if key == MATRIX_KEY else key
         settings = ScoreSettings(spec, embedding_column, passthrough, keep_only, rows_per_shard, key)
         if not allow_unusable:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dask_aesthetic.inputs.shards import Shard
+from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.job.job_plan import NEW, JobPlan, PreviousRun
 from dask_aesthetic.job.markers import ShardMarker, content_of, failures_name, output_name
 from dask_aesthetic.job.settings import SCHEMA_VERSION, ScoreSettings

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 
 from dask_aesthetic.errors import AestheticError, JobStoppedError, UnusableError
 from dask_aesthetic.id_columns import ID_COLUMNS, find_id_column
-from dask_aesthetic.inputs.shards import Scored, Shard
+from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.job.markers import ShardMarker, content_of, failures_name, output_name, read_marker
 from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings, status_type
 from dask_aesthetic.job.store import Store
 from dask_aesthetic.job.summary import JobSummary
+from dask_aesthetic.shard_scores import Scored
 from dask_aesthetic.thresholds import SCALES
 
 ROW_GROUP = 1 << 16

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from dask_aesthetic.inputs.shards import Scored, Shard
+from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.scoring import ScoreSpec, score_array
+from dask_aesthetic.shard_scores import Scored, score_batches
 from dask_aesthetic.status import STATUSES
 from dask_aesthetic.version import __version__
 
@@ -79,7 +80,7 @@ class ScoreSettings:
             Under ``on_invalid="raise"``.
         """
         if self.embedding_column not in self.passthrough.names:
-            yield from watch(shard.scored(self.read, self.spec, self.embedding_column, access))
+            yield from watch(score_batches(shard, self.read, self.spec, access))
             return
         read = 0
         for passthrough, lists in watch(shard.batches(self.read, access)):

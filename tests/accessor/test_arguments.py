@@ -14,7 +14,7 @@ import pytest
 
 from dask_aesthetic import ArgumentError, ColumnError, InvalidEmbeddingError, Threshold, ThresholdError
 from dask_aesthetic.errors import MissingDependencyError
-from dask_aesthetic.inputs.parquet import check_embedding
+from dask_aesthetic.io.parquet import check_embedding
 from helpers import columns
 
 

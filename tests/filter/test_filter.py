@@ -26,7 +26,7 @@ from dask_aesthetic import (
 )
 from dask_aesthetic.errors import JobError
 from dask_aesthetic.filter import copying, plan_filter, writing
-from dask_aesthetic.inputs.files import ListedFile, list_files
+from dask_aesthetic.io.listing import ListedFile, list_files
 from helpers import chaos, commands, tar_files
 from helpers.tar_files import content, member, samples, write
 

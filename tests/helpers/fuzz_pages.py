@@ -113,8 +113,8 @@ def _report(counts: Counter[str]) -> None:
 
 def read_alone(seed: int) -> None:
     """Read the file of a seed by pyarrow alone, as this package reads it without the page reader."""
-    from dask_aesthetic.inputs import parquet
-    from dask_aesthetic.inputs.file import local_file
+    from dask_aesthetic.io import parquet
+    from dask_aesthetic.io.storage import local_file
     from helpers import page_files
 
     content, _ = _case(seed, _bases())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from dask_aesthetic.inputs.pages import Pages
-from dask_aesthetic.kernels import Heads, scores_and_norms
+from dask_aesthetic.io.pages import Pages
+from dask_aesthetic.kernels import Heads, score_addresses, scores_and_norms
 
 COLUMN = "image_embedding"
 CODECS = ("none", "snappy", "zstd", "lz4", "gzip", "brotli")
@@ -73,8 +74,9 @@ def random_options(random: np.random.Generator) -> dict[str, Any]:
 
 def in_place(content: bytes, heads: Heads, column: str = COLUMN) -> list[Found]:
     """What the page reader finds in each row group."""
-    pages = Pages(io.BytesIO(content), len(content), column, heads)
-    return [_bytes(pages.scores_and_norms(group)) for group in range(len(pages.groups))]
+    pages = Pages(io.BytesIO(content), len(content), column, heads.width)
+    kernel = partial(score_addresses, heads=heads)
+    return [_joined(pages.map_rows(group, kernel)) for group in range(len(pages.groups))]
 
 
 def by_pyarrow(content: bytes, heads: Heads, group: int, column: str = COLUMN) -> Found:
@@ -85,8 +87,12 @@ def by_pyarrow(content: bytes, heads: Heads, group: int, column: str = COLUMN) -
     if lists.null_count or lists.flatten().null_count or (lists.value_lengths().to_numpy() != heads.width).any():
         return None
     rows = lists.flatten().to_numpy().reshape(-1, heads.width)
-    return _bytes(scores_and_norms(torch.from_numpy(rows.copy()), heads))
+    scores, norms = scores_and_norms(torch.from_numpy(rows.copy()), heads)
+    return scores.numpy().tobytes(), norms.numpy().tobytes()
 
 
-def _bytes(found: tuple[torch.Tensor, torch.Tensor] | None) -> Found:
-    return None if found is None else (found[0].numpy().tobytes(), found[1].numpy().tobytes())
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]] | None) -> Found:
+    if parts is None:
+        return None
+    scores, norms = zip(*parts, strict=True)
+    return np.concatenate(scores, 1).tobytes(), np.concatenate(norms).tobytes()

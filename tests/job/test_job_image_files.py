@@ -20,7 +20,7 @@ from helpers import chaos
 pytest.importorskip("open_clip", reason="needs open_clip: pip install 'dask-aesthetic[embed]'")
 
 from dask_aesthetic import InputError, score_dataset
-from dask_aesthetic.inputs.image_shards import find_image_shards
+from dask_aesthetic.io.image_shards import find_image_shards
 from dask_aesthetic.job import plan_dataset
 from dask_aesthetic.job.score_shard import score_shard
 from helpers import image_files

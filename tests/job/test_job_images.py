@@ -29,7 +29,7 @@ from dask_aesthetic import (
 )
 from dask_aesthetic.errors import EncoderError, InvalidImageError, JobStoppedError
 from dask_aesthetic.images import encoder
-from dask_aesthetic.inputs import image_shards
+from dask_aesthetic.io import image_shards
 from dask_aesthetic.job import open_executor, plan_dataset, run
 from dask_aesthetic.job.score_shard import score_shard
 from dask_aesthetic.predictors.checkpoint import read_tensors

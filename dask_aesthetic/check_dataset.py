@@ -1,0 +1,120 @@
+"""Check of the embeddings in files, as ``frame.aesthetic.check()`` does it for a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from dask_aesthetic import embeddings
+from dask_aesthetic.check import (
+    Check,
+    Statistics,
+    check_sample,
+    check_spec,
+    choose_partitions,
+    measure_partition,
+    rows_per_partition,
+    sum_statistics,
+)
+from dask_aesthetic.defaults import PREDICTOR
+from dask_aesthetic.errors import ColumnError
+from dask_aesthetic.io import formats, split
+from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
+from dask_aesthetic.io.shards import Shard, find_shards, parquet_shards
+from dask_aesthetic.predictors import Predictor, load_predictor
+from dask_aesthetic.scoring import ScoreSpec
+
+ROWS = 100_000  # Rows of a shard: a sample takes the first rows of each.
+BATCHES = 16  # Batches that are measured together.
+
+
+def check_dataset(
+    source: Source,
+    embedding_column: str = "image_embedding",
+    *,
+    sample: int | None = None,
+    predictor: Any = PREDICTOR,
+    format: str = "auto",  # noqa: A002
+    storage_options: Mapping[str, Any] | None = None,
+) -> Check:
+    """Check whether the embeddings in files can be scored, in one pass over them or over a sample.
+
+    Parameters
+    ----------
+    source, format, storage_options
+        As of `find_shards`.
+    embedding_column, sample, predictor
+        As of ``frame.aesthetic.check()``.
+
+    Returns
+    -------
+    Check
+
+    Raises
+    ------
+    InputError
+        No files to read exist, or files are damaged or do not fit together.
+    ColumnError
+        A file has no such column.
+    ArgumentError, PredictorError
+    """
+    loaded: Predictor = load_predictor(predictor)
+    sample, spec = check_sample(sample), check_spec(loaded)
+    found = list_files(source, storage_options)
+    layout = formats.choose_format(found, source, format)
+    if layout == "parquet":
+        files = files_with_suffix(found, ".parquet", source)
+        into = partial(split.combine_row_groups, min_rows=ROWS)
+        shards: list[Shard] = [*parquet_shards(files, embedding_column, into, _check_column)]
+    else:
+        if layout == "npy":
+            formats.warn_text_matrices(found)
+        shards = find_shards(source, format=layout, embedding_column=embedding_column, rows_per_shard=ROWS, found=found)
+    empty = _empty(shards)
+    refusal = None
+    try:
+        embeddings.check(empty[embedding_column], empty)
+    except ColumnError as error:
+        refusal = str(error)
+    chosen = [shards[at] for at in choose_partitions(len(shards), sample)]
+    rows = rows_per_partition(sample, len(chosen))
+    with ThreadPoolExecutor() as threads:
+        parts = list(threads.map(partial(_measure, rows=rows, spec=spec), chosen, [True] + [False] * len(chosen)))
+    total = measure_partition([], sum(shard.rows for shard in shards), spec)
+    candidates = tuple(name for name in embeddings.candidates(empty) if name != embedding_column)
+    return Check.of(sum_statistics([total, *parts]), embedding_column, loaded, None, refusal, candidates)
+
+
+def _check_column(schema: pa.Schema, column: str) -> None:
+    """Raise ColumnError unless the column exists; whether it holds embeddings is what the check says."""
+    if column not in schema.names:
+        raise ColumnError.missing(column, schema.names, embeddings.candidates(_frame(schema.empty_table())))
+
+
+def _empty(shards: Sequence[Shard]) -> pd.DataFrame:
+    """Empty frame of the columns of the first shard."""
+    schema = shards[0].schema.append(pa.field(shards[0].column, shards[0].scored_type))
+    return _frame(schema.empty_table())
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+    return frame
+
+
+def _measure(shard: Shard, timed: bool, rows: int | None, spec: ScoreSpec) -> Statistics:
+    left = shard.rows if rows is None else min(rows, shard.rows)
+    batches = shard.batches([], "read" if left == shard.rows else "paged")
+    parts = [measure_partition([], 0, spec)]
+    while left:
+        lists = [values for _, values in islice(batches, BATCHES)]
+        column = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array(lists)), name=shard.column)[:left]
+        parts.append(measure_partition([column], 0, spec, timed))
+        timed, left = False, left - len(column)
+    return sum_statistics(parts)

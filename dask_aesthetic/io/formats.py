@@ -1,0 +1,231 @@
+"""Layouts of embeddings on disk: detection by file names, and pairing of matrices with metadata."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from dask_aesthetic.defaults import FORMATS
+from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, InputError
+from dask_aesthetic.io.listing import (
+    ListedFile,
+    Source,
+    files_with_suffix,
+    format_source,
+    match_suffix,
+    source_paths,
+)
+from dask_aesthetic.io.storage import File
+
+CLIP_RETRIEVAL = "img_emb/img_emb_N.npy beside metadata/metadata_N.parquet"
+DATACOMP = "<name>.npz beside <name>.parquet"
+_MAX_NAMED = 10  # Files named in an error.
+# Words in names of matrices and of their folders.
+_TEXTS, _IMAGES = (re.compile(rf"(?<![a-z])({words})s?(?![a-z])") for words in ("text|txt|caption", "image|img|photo"))
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class PairedFiles:
+    """A matrix and the Parquet file with its rows' metadata, if there is one; `name` is without suffix."""
+
+    name: str
+    matrix: File
+    metadata: File | None
+
+
+def choose_format(found: Iterable[ListedFile], source: Source, requested: str) -> str:
+    """Layout of listed files: the requested one, or with "auto" the one that the file names show.
+
+    Raises
+    ------
+    ArgumentError
+        The layout does not exist.
+    InputError
+        The files match no layout, or more than one.
+    """
+    if requested not in FORMATS:
+        raise ArgumentError.choice("format", requested, FORMATS)
+    if requested != "auto":
+        return requested
+    files = [one for one in found if not one.underscored]
+    folders = {one.name.partition("/")[0] for one in files if "/" in one.name}
+    if {"img_emb", "metadata"} <= folders:
+        return "clip-retrieval"
+    suffixes = Counter(PurePosixPath(one.name).suffix.lower() for one in files)
+    known = {".npz", ".npy", ".parquet"} & suffixes.keys()
+    if known == {".npz", ".parquet"}:
+        return "datacomp"
+    if known == {".npy"}:
+        return "npy"
+    if known == {".parquet"} or (files and not known and all(one.explicit for one in files)):
+        return "parquet"
+    counts = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in suffixes.most_common())
+    raise InputError(
+        f"expected .parquet, .npy, {CLIP_RETRIEVAL}, or {DATACOMP} in {format_source(source)}, got "
+        f"{counts or 'none'}: choose with format= one of {', '.join(FORMATS[1:])}"
+    )
+
+
+def find_matrices(layout: str, found: Iterable[ListedFile], source: Source) -> list[PairedFiles]:
+    """Matrices of a layout ("npy", "clip-retrieval" or "datacomp") among listed files, in order.
+
+    Raises
+    ------
+    InputError
+        No such files exist, a file has no partner, or the layout needs a folder and the source is none.
+    """
+    files = list(found)
+    if layout == "npy":
+        texts = set(text_matrices(files))
+        named = files_with_suffix((one for one in files if one not in texts), ".npy", source)
+        return [PairedFiles(name, file, None) for file, name in named]
+    check_folder(files, source)
+    return (clip_retrieval if layout == "clip-retrieval" else datacomp)(files, source)
+
+
+def clip_retrieval(found: Iterable[ListedFile], source: Source) -> list[PairedFiles]:
+    """Pair clip-retrieval's matrices and metadata by number, in numeric order.
+
+    Raises
+    ------
+    InputError
+        No such files exist, a file has no partner, or two files have the same number.
+    """
+    files = list(found)
+    matrices = _by_number(files, "img_emb", ".npy")
+    tables = _by_number(files, "metadata", ".parquet")
+    return _pair_up(matrices, tables, source, CLIP_RETRIEVAL)
+
+
+def datacomp(found: Iterable[ListedFile], source: Source) -> list[PairedFiles]:
+    """Pair DataComp's .npz and Parquet files by name, sorted by name.
+
+    Raises
+    ------
+    InputError
+        No such files exist, or a file has no partner.
+    """
+    files = sorted((one for one in found if not one.underscored), key=lambda one: one.name)
+    matrices, tables = (_by_stem(files, suffix) for suffix in (".npz", ".parquet"))
+    return _pair_up(matrices, tables, source, DATACOMP)
+
+
+def text_matrices(found: Iterable[ListedFile]) -> list[ListedFile]:
+    """Matrices of text embeddings, recognized by name, if matrices of image embeddings lie beside them.
+
+    A file that the source names itself is never among them.
+
+    Examples
+    --------
+    >>> from dask_aesthetic.io.storage import File
+    >>> names = ["img_emb/img_emb_0.npy", "text_emb/text_emb_0.npy", "textures.npy"]
+    >>> [one.name for one in text_matrices(ListedFile(File(name, 0, ""), name, explicit=False) for name in names)]
+    ['text_emb/text_emb_0.npy']
+    """
+    matrices = [one for one in found if not one.underscored and match_suffix(one.name, (".npy",))]
+    texts = [bool(_TEXTS.search(one.name.lower())) for one in matrices]
+    images = [bool(_IMAGES.search(one.name.lower())) for one in matrices]
+    if not any(image and not text for text, image in zip(texts, images, strict=True)):
+        return []
+    return [
+        one
+        for one, text, image in zip(matrices, texts, images, strict=True)
+        if text and not image and (one.by_glob or not one.explicit)
+    ]
+
+
+def warn_text_matrices(found: Sequence[ListedFile]) -> None:
+    """Warn that matrices of text embeddings are left out, since matrices of image embeddings lie beside them."""
+    texts = [one.name for one in text_matrices(found)]
+    if texts:
+        more = f" and {len(texts) - 3:,} more" if len(texts) > 3 else ""
+        warnings.warn(
+            f"left out: {', '.join(map(repr, texts[:3]))}{more}, embeddings of texts by their names, beside those of "
+            "images. A file that is named itself is read",
+            AestheticWarning,
+            stacklevel=3,
+        )
+
+
+def check_folder(found: Iterable[ListedFile], source: Source) -> None:
+    """Raise InputError unless the source is one folder, as layouts of paired files need."""
+    paths = source_paths(source)
+    if len(paths) != 1:
+        raise InputError(f"expected a folder, got {len(paths)} of them: read them one by one")
+    if any(one.explicit for one in found):
+        raise InputError(f"expected a folder, got {paths[0]!r}, which is a file or a glob")
+
+
+def inspect_all(items: Iterable[Item], inspect: Callable[[Item], Result]) -> list[Result]:
+    """Apply a function to many files in threads, and report all damaged files in one error.
+
+    Raises
+    ------
+    InputError
+        The error of the one damaged file, or one error that names all damaged files.
+    ColumnError
+        No file is damaged, but one lacks a requested column.
+    """
+
+    def attempt(item: Item) -> Result | InputError | ColumnError:
+        try:
+            return inspect(item)
+        except (InputError, ColumnError) as error:
+            return error
+
+    with ThreadPoolExecutor(32) as threads:
+        results = list(threads.map(attempt, items))
+    errors = [one for one in results if isinstance(one, InputError)]
+    if len(errors) == 1:
+        raise errors[0]
+    if not errors:
+        for one in results:
+            if isinstance(one, ColumnError):
+                raise one
+        return [one for one in results if not isinstance(one, (InputError, ColumnError))]
+    more = f"\n  and {len(errors) - _MAX_NAMED:,} more" if len(errors) > _MAX_NAMED else ""
+    named = "".join(f"\n  {error}" for error in errors[:_MAX_NAMED])
+    raise InputError(f"expected {len(results):,} valid inputs, got {len(errors):,} that cannot be read:{named}{more}")
+
+
+def _by_number(files: Iterable[ListedFile], name: str, suffix: str) -> dict[str, ListedFile]:
+    found: dict[int, ListedFile] = {}
+    for one in sorted(files, key=lambda one: one.name):
+        match = re.fullmatch(rf"{name}/{name}_(\d+){re.escape(suffix)}", one.name, re.IGNORECASE)
+        if match is None:
+            continue
+        number = int(match[1])
+        if number in found:
+            raise InputError(
+                f"expected one {name} file of number {number}, got {found[number].file.path} and {one.file.path}"
+            )
+        found[number] = one
+    return {str(number): found[number] for number in sorted(found)}
+
+
+def _by_stem(files: Iterable[ListedFile], suffix: str) -> dict[str, ListedFile]:
+    return {one.name.removesuffix(own): one for one in files if (own := match_suffix(one.name, (suffix,)))}
+
+
+def _pair_up(
+    matrices: dict[str, ListedFile], tables: dict[str, ListedFile], source: Source, layout: str
+) -> list[PairedFiles]:
+    """Pair files of the same key, in the order of `matrices`."""
+    if not matrices and not tables:
+        raise InputError(f"expected {layout} in {format_source(source)}, got neither")
+    alone = [one for key, one in [*matrices.items(), *tables.items()] if key not in matrices or key not in tables]
+    if alone:
+        names = ", ".join(one.name for one in alone[:3])
+        more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+        raise InputError(f"expected {layout} in {format_source(source)}, got {names}{more} without its partner")
+    return [
+        PairedFiles(tables[key].name[: -len(".parquet")], one.file, tables[key].file) for key, one in matrices.items()
+    ]

@@ -1,0 +1,243 @@
+"""Matrices of embeddings in .npy and .npz files: header parsing, and reading by memory map or byte ranges."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+
+from dask_aesthetic.errors import InputError
+from dask_aesthetic.io.storage import BLOCK, File
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+# zipfile raises RuntimeError for encryption and for unknown compressions.
+_DAMAGED = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_PARSING = Lock()  # numpy parses headers by `ast`, which is not thread-safe before Python 3.12.
+_END_RECORD = 22  # Bytes at the end of a zip file before its comment.
+_LOCAL_HEADER = 30  # Bytes before the name of a zip member; they end with the lengths of name and extra field.
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Header of a float matrix on disk, one embedding per row.
+
+    Attributes
+    ----------
+    file : File
+    key : str or None
+        Name of the matrix in an .npz file; None for an .npy file.
+    rows, width : int
+    dtype : str
+        "float16", "float32" or "float64".
+    fortran : bool
+        Whether the matrix is stored column by column.
+    offset : int
+        Byte offset of the data in the file, compressed or not.
+    compressed_size : int or None
+        Bytes of the compressed data; None if the data is not compressed.
+    """
+
+    file: File
+    key: str | None
+    rows: int
+    width: int
+    dtype: str
+    fortran: bool
+    offset: int
+    compressed_size: int | None
+
+    @property
+    def type(self) -> pa.DataType:
+        """Arrow type of a column of the rows: a fixed-size list."""
+        return pa.list_(pa.from_numpy_dtype(np.dtype(self.dtype)), self.width)
+
+    @property
+    def where(self) -> str:
+        """Name for error messages."""
+        return _where(self.file, self.key)
+
+    @property
+    def has_row_ranges(self) -> bool:
+        """Whether a range of rows can be read without the rest."""
+        return self.compressed_size is None and (self.file.is_local or not self.fortran)
+
+    def ranges(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Byte ranges, as (begin, length), that rows from `start` to `stop` depend on."""
+        if self.compressed_size is not None:
+            return [(self.offset, self.compressed_size)]
+        row = self.width * np.dtype(self.dtype).itemsize
+        first, last = (0, self.rows) if self.fortran else (start, stop)
+        return [(self.offset + first * row, (last - first) * row)]
+
+    def read(self, start: int, stop: int) -> pa.FixedSizeListArray:
+        """Rows from `start` to `stop` as an Arrow array; of a local file without a copy, unless compressed.
+
+        Raises
+        ------
+        InputError
+            The file has changed since it was found.
+        """
+        return self.reader(stop)(start, stop)
+
+    def reader(self, last: int) -> Callable[[int, int], pa.FixedSizeListArray]:
+        """Function that reads rows from a start to a stop, for sequential reads up to row `last`."""
+        found = open_matrix(self.file, self.key)
+        if replace(found, file=self.file) != self:
+            raise InputError(
+                f"expected {self.rows:,} x {self.width} {self.dtype} in {self.where} as when found, got "
+                f"{found.rows:,} x {found.width} {found.dtype}: start again"
+            )
+        if not self.file.is_local and self.has_row_ranges:
+            return _BlockReader(self, last).read
+        matrix = self._open()
+        return lambda start, stop: as_lists(matrix[start:stop])
+
+    def _open(self) -> np.ndarray:
+        if not self.rows:
+            return np.empty((0, self.width), self.dtype)
+        if self.compressed_size is not None:
+            with (
+                _reading(self.where),
+                self.file.open(BLOCK) as file,
+                zipfile.ZipFile(file) as archive,
+                archive.open(f"{self.key}.npy") as stream,
+            ):
+                matrix: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+                return matrix
+        order: Any = "F" if self.fortran else "C"
+        if self.file.is_local:
+            return np.asarray(np.memmap(self.file.path, self.dtype, "r", self.offset, (self.rows, self.width), order))
+        data = self.file.read(*self.ranges(0, self.rows)[0])
+        return np.frombuffer(data, self.dtype).reshape((self.rows, self.width), order=order)
+
+
+class _BlockReader:
+    """Reader of a remote matrix that fetches blocks of rows."""
+
+    def __init__(self, matrix: Matrix, last: int) -> None:
+        self._matrix, self._last = matrix, last
+        self._begin, self._block = 0, np.empty((0, matrix.width), matrix.dtype)
+
+    def read(self, start: int, stop: int) -> pa.FixedSizeListArray:
+        if start < self._begin or stop > self._begin + len(self._block):
+            matrix = self._matrix
+            rows = max(BLOCK // (matrix.width * self._block.itemsize), 1)
+            data = matrix.file.read(*matrix.ranges(start, min(max(stop, start + rows), self._last))[0])
+            self._begin, self._block = start, np.frombuffer(data, matrix.dtype).reshape(-1, matrix.width)
+        return as_lists(self._block[start - self._begin : stop - self._begin])
+
+
+def as_lists(rows: np.ndarray) -> pa.FixedSizeListArray:
+    """Rows as an Arrow array of fixed-size lists, without a copy where possible."""
+    # Fortran order and unaligned zip members need a copy.
+    aligned = np.require(rows, requirements=["C", "A"])
+    return pa.FixedSizeListArray.from_arrays(pa.array(aligned.reshape(-1)), rows.shape[1])
+
+
+def open_matrix(file: File, key: str | None = None) -> Matrix:
+    """Read the header of an .npy file, or of one matrix of an .npz file.
+
+    Raises
+    ------
+    InputError
+        The file is damaged or missing, or holds no matrix of floats.
+    """
+    with _reading(_where(file, key)), file.open() as stream:
+        if key is None:
+            size = stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            return _parse_header(file, None, stream, size, 0, None)
+        with zipfile.ZipFile(stream) as archive:
+            _check_whole(file, stream, archive)
+            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+            if key not in names:
+                raise InputError(f"expected a matrix {key!r} in {file.path}, got {', '.join(names) or 'none'}")
+            if names.count(key) > 1:
+                raise InputError(
+                    f"expected one matrix {key!r} in {file.path}, got {names.count(key)} members of that name: write "
+                    "each matrix under a name, or into a file, of its own"
+                )
+            info = archive.getinfo(f"{key}.npy")
+            begin = _member_offset(stream, info)
+            compressed_size = None if info.compress_type == zipfile.ZIP_STORED else info.compress_size
+            with archive.open(info) as member:
+                return _parse_header(file, key, member, info.file_size, begin, compressed_size)
+
+
+def check_matrices(matrices: Sequence[Matrix]) -> None:
+    """Raise InputError unless all matrices have the same width and dtype."""
+    first = matrices[0]
+    for other in matrices:
+        if (other.width, other.dtype) != (first.width, first.dtype):
+            raise InputError(
+                "expected embeddings of one width and type in all shards, got "
+                f"{first.width} {first.dtype} in {first.where} and {other.width} {other.dtype} in {other.where}"
+            )
+
+
+def _parse_header(
+    file: File, key: str | None, stream: IO[bytes], size: int, begin: int, compressed_size: int | None
+) -> Matrix:
+    where = _where(file, key)
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise InputError(f"expected a matrix of floats in {where}, got a structured .npy of version {version}")
+    with _PARSING:
+        shape, fortran, dtype = _HEADERS[version](stream)
+    if dtype.hasobject:
+        raise InputError(f"expected floats in {where}, got pickled objects, which are not loaded: save it as float32")
+    if dtype.kind != "f" or dtype.itemsize > 8 or not dtype.isnative:
+        raise InputError(f"expected float16, float32 or float64 in {where}, got {dtype}")
+    if len(shape) != 2 or not shape[1]:
+        raise InputError(f"expected a matrix (rows, width) in {where}, got shape {shape}")
+    head = stream.tell()
+    more = size - head - shape[0] * shape[1] * dtype.itemsize
+    if more < 0:
+        raise InputError(f"expected {shape[0]:,} x {shape[1]} {dtype} in {where}, got a truncated file")
+    if more:
+        raise InputError(
+            f"expected {where} to end after its matrix of {shape[0]:,} x {shape[1]} {dtype}, got {more:,} more bytes, "
+            "as several numpy.save into one open file leave: write each matrix into a file of its own"
+        )
+    offset = begin + head if compressed_size is None else begin
+    return Matrix(file, key, shape[0], shape[1], dtype.name, fortran, offset, compressed_size)
+
+
+def _check_whole(file: File, stream: IO[bytes], archive: zipfile.ZipFile) -> None:
+    """Raise InputError for bytes before or after an archive, such as a second one, which zipfile skips."""
+    begin = min((info.header_offset for info in archive.infolist()), default=0)
+    stream.seek(-(_END_RECORD + len(archive.comment)), io.SEEK_END)
+    if begin or stream.read(4) != b"PK\x05\x06":
+        raise InputError(
+            f"expected one .npz file in {file.path}, got more bytes before or after it, as several files one after "
+            "another leave: write each into a file of its own"
+        )
+
+
+def _member_offset(stream: IO[bytes], info: zipfile.ZipInfo) -> int:
+    stream.seek(info.header_offset)
+    header = stream.read(_LOCAL_HEADER)
+    name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+    return info.header_offset + _LOCAL_HEADER + name + extra
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGED as error:
+        raise InputError(f"expected a whole .npy or .npz file of floats, got {where}: {error}") from error
+
+
+def _where(file: File, key: str | None) -> str:
+    return file.path if key is None else f"{key!r} of {file.path}"

@@ -1,0 +1,386 @@
+"""Scores of a list column of a local Parquet file, computed where the values lie in its pages.
+
+It reads what it can prove, and nothing else: row groups whose rows all have the width, without nulls, in encodings and
+codecs that are known here. pyarrow reads the others.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from dask_aesthetic.embeddings.arrow import list_storage
+from dask_aesthetic.io.storage import File
+from dask_aesthetic.kernels import get_parquet_pages
+
+BLOCK = 1 << 22  # Bytes read at a time: they are still in cache when they are scored.
+HEADER = 1 << 8  # Bytes that hold most page headers.
+SCRATCH = 1 << 21
+ROWS = 1 << 16  # Rows of a page above which it is declined.
+MOST_PAGE = 1 << 27  # Bytes of a page above which it is declined.
+COLD_ROWS = 4_000_000  # Rows of a process that pyarrow reads in about the time that compiling takes.
+
+Result = TypeVar("Result")
+Kernel = Callable[[np.ndarray, torch.dtype], Result]
+_TYPES = (
+    ("FIXED_LEN_BYTE_ARRAY", pa.float16(), torch.float16),
+    ("FLOAT", pa.float32(), torch.float32),
+    ("DOUBLE", pa.float64(), torch.float64),
+)
+# What pyarrow raises for damaged files, and files for damaged disks: then its own way says so.
+_ERRORS = (OSError, ValueError, pa.ArrowException)
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """Position, type and highest definition level of a column's values."""
+
+    at: int
+    dtype: torch.dtype
+    level: int
+
+
+class Pages:
+    """A list column of a Parquet file that is open.
+
+    Parameters
+    ----------
+    stream : binary stream
+        Unbuffered.
+    size : int
+        Bytes of the file.
+    column : str
+    width : int
+        Floats of a row.
+    """
+
+    def __init__(self, stream: IO[bytes], size: int, column: str, width: int) -> None:
+        self._stream, self._size, self._column, self._width = stream, size, column, width
+        # The same stream: another file may have taken the name since it was opened.
+        self._gate = _Gate(stream)
+        # With a buffer, pyarrow knows all about a chunk before it asks for its first bytes.
+        self._source = pq.ParquetFile(pa.PythonFile(self._gate, "r"), buffer_size=1 << 12, pre_buffer=False)
+        self._metadata = self._source.metadata
+        self._leaf = _find_leaf(self._source, column, width)
+
+    @property
+    def groups(self) -> list[int]:
+        """Row count of each row group."""
+        return [self._metadata.row_group(at).num_rows for at in range(self._metadata.num_row_groups)]
+
+    def map_rows(self, group: int, kernel: Kernel[Result]) -> list[Result] | None:
+        """Results of a kernel for the rows of a row group, in parts; None where pyarrow has to read it.
+
+        Parameters
+        ----------
+        group : int
+        kernel : callable
+            ``kernel(addresses, dtype)`` gets the addresses of some next rows, each of `width` floats, which lie there
+            until it returns.
+        """
+        if self._leaf is None or not self._has_sound_metadata(group):
+            return None
+        rows = self._metadata.row_group(group).num_rows
+        chunk = self._metadata.row_group(group).column(self._leaf.at)
+        open_page = _CODECS.get(chunk.compression)
+        start = chunk.data_page_offset
+        if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
+            start = chunk.dictionary_page_offset
+        length, values = chunk.total_compressed_size, chunk.num_values
+        if (
+            (open_page is None and chunk.compression != "UNCOMPRESSED")
+            or chunk.file_path
+            or not 0 < rows < 1 << 31
+            or values != rows * self._width
+            or start < len(b"PAR1")
+            or not 0 < length <= self._size - start
+        ):
+            return None
+        walk = _Walk(self._stream, start, length, values, self._leaf, open_page, self._width)
+        try:
+            found = walk.run(kernel)
+        except _ERRORS:
+            return None
+        return found if walk.rows == rows else None
+
+    def _has_sound_metadata(self, group: int) -> bool:
+        """Whether pyarrow gets as far as to ask for the chunk's pages, which it does not get.
+
+        Damaged metadata raise an error then; when they are asked for as such, they end the process.
+        """
+        self._gate.is_shut, self._gate.was_asked = True, False
+        with suppress(*_ERRORS):
+            next(self._source.iter_batches(1, [group], [self._column], use_threads=False), None)
+        return self._gate.was_asked
+
+
+class _Warmup:
+    """When the walk is worth its compilation, which takes some ten seconds, once per machine if it can be cached."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows = 0
+        self._has_begun = False
+
+    def is_over(self, rows: int) -> bool:
+        """Whether to read `rows` by the walk. The first thread beyond `COLD_ROWS` compiles, others go on by pyarrow."""
+        compiled = get_parquet_pages()
+        if compiled is None or compiled.walk.is_ready:
+            return compiled is not None
+        with self._lock:
+            self._rows += rows
+            begins = self._rows >= COLD_ROWS and not self._has_begun
+            self._has_begun |= begins
+        return begins
+
+
+@contextmanager
+def open_pages(file: File, column: str, width: int, rows: int) -> Iterator[Pages | None]:
+    """Context manager of the pages of a column, to read `rows`; None where pyarrow is to read the file."""
+    # The values of Parquet are little-endian.
+    if not file.is_local or sys.byteorder != "little" or not _warmup.is_over(rows):
+        yield None
+        return
+    try:
+        stream = Path(file.path).open("rb", buffering=0)  # noqa: SIM115
+    except OSError:
+        yield None
+        return
+    with stream:
+        try:
+            pages = Pages(stream, stream.seek(0, 2), column, width)
+        except _ERRORS:
+            pages = None
+        yield pages
+
+
+class _Gate(io.RawIOBase):
+    """Stream that can be shut: then it notes that it was asked for data, and gives none."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.is_shut = self.was_asked = False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._stream.seek(offset, whence)
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self.is_shut:
+            self.was_asked = True
+            raise OSError("the metadata are sound")
+        return self._stream.read(size)
+
+
+def _find_leaf(source: pq.ParquetFile, column: str, width: int) -> _Leaf | None:
+    schema, arrow = source.schema, source.schema_arrow
+    at = arrow.get_field_index(column)  # -1 for several of the name, too.
+    leaves = [k for k in range(len(schema)) if f"{schema.column(k).path}.".startswith(f"{column}.")]
+    if at < 0 or len(leaves) != 1:
+        return None
+    lists, leaf = list_storage(arrow.field(at).type), schema.column(leaves[0])
+    if lists is None or (pa.types.is_fixed_size_list(lists) and lists.list_size != width):
+        return None
+    for physical, value_type, dtype in _TYPES:
+        if leaf.physical_type != physical or lists.value_type != value_type:
+            continue
+        if dtype == torch.float16 and (leaf.length != 2 or leaf.logical_type.type != "FLOAT16"):
+            continue
+        if leaf.max_repetition_level == 1 and 1 <= leaf.max_definition_level <= 3:
+            return _Leaf(leaves[0], dtype, leaf.max_definition_level)
+    return None
+
+
+class _Walk:
+    """The walk over one column chunk, at `start` in a file: Python reads, decompresses and calls compiled code."""
+
+    def __init__(
+        self,
+        stream: IO[bytes],
+        start: int,
+        length: int,
+        values: int,
+        leaf: _Leaf,
+        open_page: Callable[[memoryview, int], Any] | None,
+        width: int,
+    ) -> None:
+        self._stream, self._start, self._length = stream, start, length
+        self._open_page, self._dtype = open_page, leaf.dtype
+        self.rows = 0  # That the kernel has seen.
+        self._compiled = get_parquet_pages()
+        self._state = state = np.zeros(self._compiled.STATE_SIZE, np.int64)
+        state[self._compiled.TOTAL] = values
+        state[self._compiled.WIDTH], state[self._compiled.SIZE] = width, leaf.dtype.itemsize
+        state[self._compiled.PRESENT], state[self._compiled.COMPRESSED] = leaf.level, open_page is not None
+        state[self._compiled.WORD_COUNT], state[self._compiled.MOST_PAGE] = -1, MOST_PAGE
+
+    def run(self, kernel: Kernel[Result]) -> list[Result] | None:
+        """Results of the kernel for all rows, None where a page is declined."""
+        compiled, state, memory = self._compiled, self._state, _memory
+        header = np.empty(compiled.HEADER_SIZE, np.int64)
+        body, words, scratch = _EMPTY, np.empty(0, np.uint8), memory.scratch
+        buffer, addresses = memory.buffer, memory.addresses
+        parts: list[Result] = []
+        begin = filled = page = 0  # The part of the chunk that is in the buffer, and bytes of the last page asked for.
+        while True:
+            code = compiled.walk(buffer.data, filled, body, words, scratch, addresses, header, state)
+            if code == compiled.DECLINED:
+                return None
+            rows = int(state[compiled.ROWS])
+            if rows:  # Before the memory that they lie in is used again.
+                parts.append(kernel(addresses[:rows], self._dtype))
+                self.rows += rows
+            position = int(state[compiled.POSITION])
+            if code == compiled.DONE:
+                is_whole = begin + position == self._length and state[compiled.HAVE] == 0
+                return parts if is_whole else None
+            if code == compiled.MORE:
+                need = int(state[compiled.NEED])
+                if begin + filled == self._length or (not position and filled and need <= filled):
+                    return None
+                # Whole pages, and the header that tells the size of the next one, which is most often the same.
+                page = need or page
+                most = (
+                    (BLOCK - HEADER) // page * page + HEADER if 0 < page < BLOCK - HEADER else max(BLOCK, page + HEADER)
+                )
+                if most > len(buffer.data):
+                    buffer = _Buffer(most)
+                begin += position
+                most = min(most, self._length - begin)
+                filled = buffer.fill(self._stream, self._start + begin, most)
+                if filled != most:  # The file has become shorter.
+                    return None
+                state[compiled.POSITION] = 0
+            elif code == compiled.OPEN:
+                opened = self._open(buffer.bytes, header)
+                if opened is None:
+                    return None
+                body = opened
+                state[compiled.GIVEN] = 1
+            elif code == compiled.DICTIONARY:
+                source = body if state[compiled.IS_PACKED] else buffer.data
+                at = int(state[compiled.FROM])
+                words = source[at : at + int(state[compiled.WORD_COUNT] * state[compiled.SIZE])].copy()
+            elif code == compiled.GROW:
+                have = int(state[compiled.HAVE])
+                grown = np.empty(-(-int(state[compiled.NEED]) // 8) * 8, np.uint8)
+                grown[:have] = scratch[:have]
+                scratch = grown
+
+    def _open(self, data: memoryview, header: np.ndarray) -> np.ndarray | None:
+        """Values of a page, decompressed where they are compressed; None if its checksum or its size is wrong."""
+        compiled, state = self._compiled, self._state
+        at = int(state[compiled.BODY])
+        end = at + int(header[compiled.PACKED])
+        checksum = int(header[compiled.CRC])
+        if checksum != compiled.ABSENT and zlib.crc32(data[at:end]) != checksum & 0xFFFFFFFF:
+            return None
+        if not state[compiled.IS_PACKED]:
+            return _EMPTY
+        levels = int(state[compiled.LEVELS])
+        size = int(header[compiled.UNPACKED]) - levels
+        try:
+            opened = self._open_page(data[at + levels : end], size) if self._open_page and size else None
+        except (*_ERRORS, zlib.error):
+            return None
+        return None if opened is None or len(opened) != size else np.frombuffer(opened, np.uint8)
+
+
+class _Buffer:
+    """Memory that files are read into; compiled code sees `data`, which is read-only like what codecs return."""
+
+    def __init__(self, size: int) -> None:
+        memory: Any = np.empty(size, np.uint8)
+        self.bytes = memoryview(memory)
+        self.data = memory.view()
+        self.data.flags.writeable = False
+
+    def fill(self, stream: Any, at: int, most: int) -> int:
+        """Read up to `most` bytes of a stream; returns their number, less at its end."""
+        stream.seek(at)
+        filled = 0
+        while filled < most:
+            count = stream.readinto(self.bytes[filled:most])
+            if not count:
+                break
+            filled += count
+        return filled
+
+
+class _Memory(threading.local):
+    """Buffers of a thread, used again by the next row group: fresh memory costs page faults."""
+
+    def __init__(self) -> None:
+        self.buffer = _Buffer(BLOCK)
+        self.scratch = np.empty(SCRATCH, np.uint8)
+        self.addresses = np.empty(ROWS, np.int64)
+
+
+# pyarrow's codecs fill up what a page lacks with memory as it is, so each size is proven in another way.
+
+
+def _snappy(page: memoryview, size: int) -> Any:
+    held = shift = 0
+    for byte in page[:5]:
+        held |= (byte & 127) << shift
+        if byte < 128:
+            return pa.Codec("snappy").decompress(page, size) if held == size else None
+        shift += 7
+    return None
+
+
+def _zstd(page: memoryview, size: int) -> Any:
+    return pa.Codec("zstd").decompress(page, size)  # It refuses other sizes.
+
+
+def _lz4(page: memoryview, size: int) -> Any:
+    held = get_parquet_pages().lz4_size(np.frombuffer(page, np.uint8))
+    return pa.Codec("lz4_raw").decompress(page, size) if held == size else None
+
+
+def _gzip(page: memoryview, size: int) -> Any:
+    stream = zlib.decompressobj(31)
+    opened = stream.decompress(page, size + 1)
+    return opened if stream.eof and not stream.unused_data else None
+
+
+def _brotli(page: memoryview, size: int) -> Any:
+    codec = pa.Codec("brotli")
+    opened = codec.decompress(page, size)
+    try:
+        codec.decompress(page, size - 1)
+    except (OSError, pa.ArrowException):
+        return opened
+    return None
+
+
+_CODECS: dict[str, Callable[[memoryview, int], Any]] = {
+    "SNAPPY": _snappy,
+    "ZSTD": _zstd,
+    "LZ4": _lz4,
+    "GZIP": _gzip,
+    "BROTLI": _brotli,
+}
+_EMPTY = np.frombuffer(b"", np.uint8)
+_memory = _Memory()
+_warmup = _Warmup()

@@ -1,0 +1,243 @@
+"""Parquet footers, schemas, columns and rows; rows are read in small batches so that embeddings stay in cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dask_aesthetic.embeddings.arrow import is_float_list
+from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.id_columns import ID_COLUMNS
+from dask_aesthetic.io.storage import File, RemoteStream, changed_error
+
+# Decoded lists of 1024 rows of 768 floats are 3 MB: they stay in cache, and their memory is reused.
+BATCH_ROWS = 1024
+TABLE_BATCH_ROWS = 1 << 16
+_FOOTER = 1 << 16  # Bytes that hold most footers.
+_PAGED = 1 << 20  # Bytes of one request where only the first rows are needed.
+
+
+@dataclass(frozen=True)
+class Footer:
+    """Schema and metadata from the footer of a Parquet file.
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+    metadata : pyarrow.parquet.FileMetaData
+    length : int
+        Bytes from the beginning of the footer to the end of the file.
+    """
+
+    schema: pa.Schema
+    metadata: pq.FileMetaData
+    length: int
+
+    @property
+    def groups(self) -> list[int]:
+        """Row count of each row group."""
+        return [self.metadata.row_group(at).num_rows for at in range(self.metadata.num_row_groups)]
+
+
+def read_footer(file: File) -> Footer:
+    """Read the footer of a Parquet file.
+
+    Raises
+    ------
+    InputError
+        The file is not a Parquet file, or is truncated.
+    """
+    with file.reading("a Parquet file"):
+        tail = _tail(file, _FOOTER)
+        length = int.from_bytes(tail[-8:-4], "little") + 8
+        if tail[-4:] == b"PAR1" and len(tail) < length <= file.size:
+            tail = _tail(file, length)
+        # The reader needs only the footer, so one request suffices for a remote file.
+        with pq.ParquetFile(pa.BufferReader(tail)) as source:
+            footer = Footer(source.schema_arrow, source.metadata, length)
+        _check_single(file, footer)
+        return footer
+
+
+def _check_single(file: File, footer: Footer) -> None:
+    """Raise InputError for concatenated files: the last footer's offsets would point into the first file."""
+    groups = footer.metadata.num_row_groups
+    last = footer.metadata.row_group(groups - 1) if groups else None
+    chunks = [last.column(at) for at in range(last.num_columns)] if last is not None else []
+    end = max((_chunk_start(chunk) + chunk.total_compressed_size for chunk in chunks), default=len(b"PAR1"))
+    before = file.size - footer.length - end
+    # Some writers repeat metadata or write indexes after the data, so the last file begins somewhat earlier.
+    begin = max(before - _FOOTER, 0)
+    if before >= 12 and b"PAR1PAR1" in file.read(begin, before + 4 - begin):
+        raise InputError(
+            f"expected one Parquet file in {file.path}, got several, one after another, but only the last one's "
+            "rows would count: write each into a file of its own"
+        )
+
+
+def _chunk_start(chunk: pq.ColumnChunkMetaData) -> int:
+    """Position of a column chunk: of its dictionary page if it has one, else of its first data page."""
+    if chunk.has_dictionary_page:
+        return min(chunk.data_page_offset, chunk.dictionary_page_offset)
+    return int(chunk.data_page_offset)
+
+
+def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str]) -> pa.Schema:
+    """Common schema of columns over several files; a column that is all null in one file takes the type of the others.
+
+    Raises
+    ------
+    ColumnError, InputError
+        A column is missing from a file, or has another type there.
+    """
+    common = pa.schema([])
+    for file, schema in files:
+        try:
+            fields = [schema.field(name).remove_metadata() for name in columns]
+            common = pa.unify_schemas([common, pa.schema(fields)])
+        except KeyError as error:
+            raise ColumnError(
+                f"expected columns {', '.join(columns)} in {file.path}, got {', '.join(schema.names)}"
+            ) from error
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise InputError(f"expected columns of the same types in all files, got {file.path}: {error}") from error
+    return common
+
+
+def check_embedding(schema: pa.Schema, column: str) -> None:
+    """Raise ColumnError unless the embedding column exists and holds lists of floats."""
+    candidates = [field.name for field in schema if is_float_list(field.type)]
+    if column not in schema.names:
+        raise ColumnError.missing(column, schema.names, candidates)
+    if not is_float_list(schema.field(column).type):
+        raise ColumnError.not_lists(column, schema.field(column).type, candidates)
+
+
+def choose_columns(schema: pa.Schema, requested: str | Sequence[str], embedding_column: str) -> list[str]:
+    """Choose passthrough columns: "ids" (`ID_COLUMNS`, in any case), "all" but the embedding column, or names.
+
+    Raises
+    ------
+    ColumnError
+        A named column is missing.
+    """
+    if requested == "all":
+        return [name for name in schema.names if name != embedding_column]
+    if requested == "ids":
+        return [name for name in schema.names if name.lower() in ID_COLUMNS]
+    names = [requested] if isinstance(requested, str) else list(requested)
+    for name in names:
+        if name not in schema.names:
+            raise ColumnError(f"expected column {name!r} to pass through, the file has {', '.join(schema.names)}")
+    return names
+
+
+def batches(
+    file: File,
+    columns: list[str],
+    start: int = 0,
+    stop: int | None = None,
+    batch_rows: int = BATCH_ROWS,
+    access: str = "read",
+) -> Iterator[pa.RecordBatch]:
+    """Read the rows of a Parquet file from `start` to `stop` in small record batches.
+
+    Reading is single-threaded: several files in parallel are faster. Row groups are decoded from their beginning, so a
+    range that begins inside one decodes the rows before it, too. Of a remote file, the columns of one row group are
+    fetched together, and those of the next when it is done.
+
+    `access` "mapped" reads a local file by memory map, which is a fifth faster if the file has just been read; if not,
+    a map is slower, and a bad disk ends the process instead of raising an error. "paged" reads the first rows without
+    fetching their whole row group.
+    """
+    with file.reading("a whole Parquet file"), _open(file, access) as source:
+        stop = source.metadata.num_rows if stop is None else stop
+        groups, position = _row_groups(source.metadata, start, stop)
+        for chunk in [groups] if file.is_local else [[group] for group in groups]:
+            for batch in source.iter_batches(batch_rows, row_groups=chunk, columns=columns, use_threads=False):
+                begin, position = position, position + len(batch)
+                if begin >= stop:
+                    return
+                if position > start:
+                    at = max(start - begin, 0)
+                    yield batch.slice(at, min(position, stop) - begin - at)
+
+
+def read_rows(file: File, schema: pa.Schema, start: int, stop: int) -> pa.Table:
+    """Read the rows from `start` to `stop` of a Parquet file, with the columns and types of a schema.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or has changed since it was found.
+    """
+    parts = list(batches(file, schema.names, start, stop, TABLE_BATCH_ROWS))
+    rows = sum(map(len, parts))
+    if rows != stop - start or any(set(part.schema.names) != set(schema.names) for part in parts):
+        raise changed_error([file], start, stop, f"{rows:,} or other columns")
+    return pa.Table.from_batches(parts).select(schema.names).cast(schema) if parts else schema.empty_table()
+
+
+def row_groups_of(footer: Footer, start: int, stop: int) -> list[int]:
+    """Indices of the row groups that hold rows from `start` to `stop`."""
+    return _row_groups(footer.metadata, start, stop)[0]
+
+
+def digest(file: File, columns: Iterable[str], start: int, stop: int) -> str:
+    """xxh3_128 content hash, in hexadecimal, of the footer and of the chunks of these columns and rows.
+
+    Raises
+    ------
+    InputError
+        The file is damaged.
+    """
+    footer = read_footer(file)
+    chunks = _chunks(footer.metadata, row_groups_of(footer, start, stop), set(columns))
+    return file.digest([*chunks, (file.size - footer.length, footer.length)])
+
+
+def _open(file: File, access: str) -> pq.ParquetFile:
+    file.check_size()
+    if access == "paged":
+        return pq.ParquetFile(file.path if file.is_local else RemoteStream(file), buffer_size=_PAGED, pre_buffer=False)
+    if file.is_local:
+        # With pre_buffer, all requested row groups would be in memory at once.
+        return pq.ParquetFile(file.path, memory_map=access == "mapped", pre_buffer=False)
+    return pq.ParquetFile(RemoteStream(file), pre_buffer=True)
+
+
+def _tail(file: File, length: int) -> bytes:
+    length = min(length, file.size)
+    return file.read(file.size - length, length)
+
+
+def _chunks(metadata: pq.FileMetaData, groups: list[int], columns: set[str]) -> list[tuple[int, int]]:
+    """Byte ranges, as (begin, length), of the chunks of columns; contiguous chunks are merged."""
+    paths = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
+    # The path of a list's leaf is the column's name, a dot, and more.
+    leaves = [at for at, path in enumerate(paths) if any(f"{path}.".startswith(f"{name}.") for name in columns)]
+    chunks: list[tuple[int, int]] = []
+    for group in groups:
+        for leaf in leaves:
+            chunk = metadata.row_group(group).column(leaf)
+            begin = _chunk_start(chunk)
+            if chunks and sum(chunks[-1]) == begin:
+                chunks[-1] = (chunks[-1][0], chunks[-1][1] + chunk.total_compressed_size)
+            else:
+                chunks.append((begin, chunk.total_compressed_size))
+    return chunks
+
+
+def _row_groups(groups: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
+    """Indices of the row groups that hold rows from `start` to `stop`, and the position of their first row."""
+    chosen: list[int] = []
+    position = first = 0
+    for at in range(groups.num_row_groups):
+        begin, position = position, position + groups.row_group(at).num_rows
+        if position > start and begin < stop:
+            first = first if chosen else begin
+            chosen.append(at)
+    return chosen, first

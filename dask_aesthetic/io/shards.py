@@ -1,0 +1,399 @@
+"""Embeddings of any layout as shards: contiguous rows of a file, read in small batches or all at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from dask_aesthetic.embeddings.arrow import type_width
+from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.io import formats, hive, parquet, split
+from dask_aesthetic.io.listing import ListedFile, Source, files_with_suffix, list_files
+from dask_aesthetic.io.npy import Matrix, check_matrices, open_matrix
+from dask_aesthetic.io.storage import File, changed_error
+from dask_aesthetic.validation import check_integer
+
+Batches = Iterator[tuple[pa.RecordBatch, Any]]
+# Columns of a matrix without metadata: the location of each row.
+LOCATION = pa.schema({"shard": pa.string(), "row": pa.int64()})
+MATRIX_ROWS = 4096  # Rows of a batch of a matrix, which are not copied.
+
+
+@dataclass(frozen=True)
+class Shard(ABC):
+    """Contiguous rows of an input, each with an embedding or an image; small to pickle.
+
+    Attributes
+    ----------
+    name : str
+        Unique name: the file's name relative to the source, without suffix; for a part of a file also its number and
+        the number of parts.
+    rows : int
+    start : int
+        Position of the first row in the file.
+    schema : pyarrow.Schema
+        Possible passthrough columns, without the embedding or image column.
+    column : str
+        Name of the embedding or image column.
+    """
+
+    # Columns that locate a row of the output in the input; they always pass through.
+    location_columns: ClassVar[tuple[str, ...]] = ()
+
+    name: str
+    rows: int
+    start: int
+    schema: pa.Schema = field(repr=False)
+    column: str
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return type(self).__name__, self.name, self.rows, self.start, self.column, self.files
+
+    @property
+    @abstractmethod
+    def files(self) -> tuple[File, ...]:
+        """Files that the shard is read from."""
+
+    @property
+    def versions(self) -> list[list[Any]]:
+        """Size and version of each file."""
+        return [[file.size, file.version] for file in self.files]
+
+    @property
+    @abstractmethod
+    def scored_type(self) -> pa.DataType:
+        """Arrow type of the embedding or image column."""
+
+    @property
+    def width(self) -> int | None:
+        """Floats per row of a fixed-size list; None if the type does not have it."""
+        return type_width(self.scored_type)
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """Hive partition columns: in folder names, not in the file."""
+        return ()
+
+    @property
+    def stop(self) -> int:
+        """Position after the last row in the file."""
+        return self.start + self.rows
+
+    def batches(self, columns: Sequence[str], access: str = "read") -> Batches:
+        """Iterate over the rows in order, in small batches.
+
+        Parameters
+        ----------
+        columns : list of str
+            Passthrough columns; possibly empty.
+        access : {"read", "mapped", "paged"}
+            How Parquet is read: "mapped" if it has just been read, "paged" for the first rows only.
+
+        Yields
+        ------
+        pyarrow.RecordBatch
+            The passthrough columns, in this order.
+        pyarrow.Array
+            The embeddings, a list of floats per row; for images, the values that `embed_images` takes.
+
+        Raises
+        ------
+        InputError
+            A file is damaged, or has changed since the shard was found.
+        """
+        read = 0
+        for passthrough, values in self._batches(list(columns), access):
+            read += len(values)
+            yield passthrough, values
+        if read != self.rows:
+            raise self.changed(f"{read:,}")
+
+    @abstractmethod
+    def read(self, schema: pa.Schema) -> pa.Table:
+        """Read all rows at once, with the columns and types of a schema; the embedding or image may be among them.
+
+        Raises
+        ------
+        InputError
+            As of `batches`.
+        """
+
+    @abstractmethod
+    def digest(self, columns: Sequence[str]) -> str:
+        """xxh3_128 content hash, in hexadecimal, of the bytes that ``batches(columns)`` depends on.
+
+        For Parquet, the footer and the chunks of these columns; other columns may change. For a matrix, the shard's
+        rows.
+
+        Raises
+        ------
+        InputError
+            A file is damaged.
+        """
+
+    @abstractmethod
+    def _batches(self, columns: list[str], access: str) -> Batches: ...
+
+    def changed(self, got: str) -> InputError:
+        """InputError for files that have changed since the shard was found."""
+        return changed_error(self.files, self.start, self.stop, got)
+
+
+@dataclass(frozen=True)
+class ParquetShard(Shard):
+    """Row groups of a Parquet file with a column of embeddings or images."""
+
+    file: File
+    type: pa.DataType = field(repr=False)
+    folders: hive.Partitions = ()
+    batch_rows: int = parquet.BATCH_ROWS
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        return (self.file,)
+
+    @property
+    def scored_type(self) -> pa.DataType:
+        return self.type
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.folders)
+
+    def read(self, schema: pa.Schema) -> pa.Table:
+        folders = dict(self.folders)
+        own = pa.schema([field for field in schema if field.name not in folders])
+        table = parquet.read_rows(self.file, own, self.start, self.stop) if own.names else None
+        for constant in schema:
+            if constant.name in folders:
+                values = hive.constant(folders[constant.name], self.rows, constant.type)
+                table = (
+                    pa.table({constant.name: values}) if table is None else table.append_column(constant.name, values)
+                )
+        return table.select(schema.names) if table is not None else schema.empty_table()
+
+    def passthrough(self, columns: Sequence[str], access: str = "read") -> Iterator[pa.RecordBatch]:
+        """Iterate over the passthrough columns alone, in batches."""
+        own = [name for name in columns if name not in self.partitions]
+        if own:
+            for batch in self._record_batches(own, parquet.TABLE_BATCH_ROWS, access):
+                yield hive.select(batch, columns, self.folders)
+            return
+        for at in range(0, self.rows, parquet.TABLE_BATCH_ROWS):
+            batch = pa.record_batch([pa.nulls(min(parquet.TABLE_BATCH_ROWS, self.rows - at))], [""])
+            yield hive.select(batch, columns, self.folders)
+
+    def digest(self, columns: Sequence[str]) -> str:
+        content = parquet.digest(self.file, [*columns, self.column], self.start, self.stop)
+        return combine_digests(content, *(f"{name}={value}" for name, value in self.folders if name in columns))
+
+    def _batches(self, columns: list[str], access: str) -> Batches:
+        own = [*(name for name in columns if name not in self.partitions), self.column]
+        for batch in self._record_batches(own, self.batch_rows, access):
+            yield hive.select(batch, columns, self.folders), batch.column(self.column)
+
+    def _record_batches(self, columns: list[str], batch_rows: int, access: str) -> Iterator[pa.RecordBatch]:
+        for batch in parquet.batches(self.file, columns, self.start, self.stop, batch_rows, access):
+            if not set(columns) <= set(batch.schema.names):
+                raise self.changed("other columns")
+            yield batch
+
+
+@dataclass(frozen=True)
+class MatrixShard(Shard):
+    """Rows of a matrix, and of the Parquet file whose row i describes row i of the matrix, if there is one."""
+
+    matrix: Matrix
+    metadata: File | None
+    matrix_name: str  # Relative to the source, without suffix: the shard's name may be that of a part.
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        return (self.matrix.file, *([self.metadata] if self.metadata else []))
+
+    @property
+    def scored_type(self) -> pa.DataType:
+        return self.matrix.type
+
+    def read(self, schema: pa.Schema) -> pa.Table:
+        described = pa.schema([field for field in schema if field.name != self.column])
+        if self.metadata is not None and described.names:
+            table = parquet.read_rows(self.metadata, described, self.start, self.stop)
+        else:
+            table = pa.Table.from_batches([self._location(self.start, self.stop).select(described.names)])
+        if self.column in schema.names:
+            table = table.append_column(self.column, self.matrix.read(self.start, self.stop))
+        return table.select(schema.names)
+
+    def digest(self, columns: Sequence[str]) -> str:
+        header = f"{self.matrix.width} {self.matrix.dtype} {self.matrix.fortran}"
+        content = self.matrix.file.digest(self.matrix.ranges(self.start, self.stop))
+        if self.metadata is None:
+            return combine_digests(header, content)
+        return combine_digests(header, content, parquet.digest(self.metadata, columns, self.start, self.stop))
+
+    def _batches(self, columns: list[str], access: str) -> Batches:  # noqa: ARG002
+        read = self.matrix.reader(self.stop)
+        at = self.start
+        for passthrough in self._passthrough(columns):
+            yield passthrough, read(at, at + len(passthrough))
+            at += len(passthrough)
+
+    def _passthrough(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        if columns and self.metadata is not None:
+            for batch in parquet.batches(self.metadata, columns, self.start, self.stop, MATRIX_ROWS):
+                if not set(columns) <= set(batch.schema.names):
+                    raise self.changed("other columns")
+                yield batch.select(columns)
+            return
+        for at in range(self.start, self.stop, MATRIX_ROWS):
+            yield self._location(at, min(at + MATRIX_ROWS, self.stop)).select(columns)
+
+    def _location(self, start: int, stop: int) -> pa.RecordBatch:
+        """Location of rows: the name of the matrix and the position in it."""
+        name = pa.repeat(pa.scalar(self.matrix_name), stop - start)
+        return pa.record_batch([name, pa.array(np.arange(start, stop))], schema=LOCATION)
+
+
+def find_shards(
+    source: Source,
+    *,
+    format: str = "auto",  # noqa: A002
+    embedding_column: str = "image_embedding",
+    key: str = "l14_img",
+    rows_per_shard: int | None = 1_000_000,
+    storage_options: Mapping[str, Any] | None = None,
+    found: Sequence[ListedFile] | None = None,
+) -> list[Shard]:
+    """Find embeddings of any layout, check every header and footer, and split them into shards.
+
+    Parameters
+    ----------
+    source : str, path, or list of them
+        A file, a folder (searched recursively) or a glob; local, or fsspec URLs.
+    format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy"}
+        The layout; "auto" infers it from the file names.
+    embedding_column : str
+        Embedding column of Parquet files; of matrices, the name that their shards give to it.
+    key : str
+        Matrix in DataComp's .npz files.
+    rows_per_shard : int or None
+        Larger Parquet files are split between row groups into parts of nearly equal size, of at most about this many
+        rows; matrices are split between rows; compressed .npz files are not split. None for a shard per file.
+    storage_options : mapping, optional
+        Options of the fsspec file system.
+    found : list of ListedFile, optional
+        Result of `list_files(source)`, if it is known already.
+
+    Returns
+    -------
+    list of Shard
+        At least one; a file without rows makes a shard without rows.
+
+    Raises
+    ------
+    InputError
+        No files to read exist, or files are damaged or do not fit together; the error names each of them.
+    ColumnError
+        A file lacks the embedding column, or the column holds no lists of floats.
+    ArgumentError
+    """
+    if rows_per_shard is not None:
+        check_integer("rows_per_shard", rows_per_shard, minimum=1, unit="rows")
+    if found is None:
+        found = list_files(source, storage_options)
+    layout = formats.choose_format(found, source, format)
+    if layout == "parquet":
+        files = files_with_suffix(found, ".parquet", source)
+        into = partial(split.split_row_groups, max_rows=rows_per_shard) if rows_per_shard else _whole
+        shards: list[Shard] = [*parquet_shards(files, embedding_column, into, parquet.check_embedding)]
+    else:
+        shards = _matrix_shards(formats.find_matrices(layout, found, source), embedding_column, key, rows_per_shard)
+    split.check_names([shard.name for shard in shards])
+    return shards
+
+
+def parquet_shards(
+    files: Sequence[tuple[File, str]],
+    column: str,
+    into: Callable[[list[int]], split.Ranges],
+    check: Callable[[pa.Schema, str], None],
+    batch_rows: int = parquet.BATCH_ROWS,
+    partition_type: pa.DataType = hive.PARTITION_TYPE,
+) -> list[ParquetShard]:
+    """Shards of Parquet files.
+
+    Parameters
+    ----------
+    files : sequence of (File, str)
+        With their names, without suffix.
+    column : str
+        Embedding or image column.
+    into : callable
+        Splits the row counts of a file's row groups into row ranges.
+    check : callable
+        Raises for a schema without the right column.
+    batch_rows : int
+    partition_type : pyarrow.DataType
+        Of hive partition columns.
+    """
+
+    def to_shards(named_file: tuple[File, str]) -> list[ParquetShard]:
+        file, name = named_file
+        footer = parquet.read_footer(file)
+        try:
+            check(footer.schema, column)
+        except ColumnError as error:
+            raise ColumnError(f"{error} (in {file.path})") from None
+        folders = hive.partitions_of_file(named_file, footer.schema)
+        dtype = footer.schema.field(column).type
+        own = pa.schema([field for field in footer.schema if field.name != column])
+        schema = hive.add_partition_fields(own, folders, partition_type)
+        return [
+            ParquetShard(part, stop - start, start, schema, column, file, dtype, folders, batch_rows)
+            for part, start, stop in split.name_parts(name, into(footer.groups))
+        ]
+
+    return [shard for shards in formats.inspect_all(files, to_shards) for shard in shards]
+
+
+def _whole(groups: list[int]) -> split.Ranges:
+    return split.combine_row_groups(groups, None)
+
+
+def _matrix_shards(files: Sequence[formats.PairedFiles], column: str, key: str, max_rows: int | None) -> list[Shard]:
+    opened = formats.inspect_all(files, partial(_open_matrix, key=key))
+    check_matrices([matrix for matrix, _ in opened])
+    return [
+        MatrixShard(part, stop - start, start, schema, column, matrix, one.metadata, one.name)
+        for one, (matrix, schema) in zip(files, opened, strict=True)
+        for part, start, stop in split.name_parts(
+            one.name, split.split_evenly(matrix.rows, max_rows if matrix.has_row_ranges else None)
+        )
+    ]
+
+
+def _open_matrix(files: formats.PairedFiles, key: str) -> tuple[Matrix, pa.Schema]:
+    """Header of a matrix, and the schema of its metadata."""
+    matrix = open_matrix(files.matrix, key if files.matrix.name.lower().endswith(".npz") else None)
+    if files.metadata is None:
+        return matrix, LOCATION
+    footer = parquet.read_footer(files.metadata)
+    if footer.metadata.num_rows != matrix.rows:
+        raise InputError(
+            f"expected as many rows of metadata as embeddings, got {footer.metadata.num_rows:,} in "
+            f"{files.metadata.path} and {matrix.rows:,} in {matrix.where}"
+        )
+    return matrix, footer.schema.remove_metadata()
+
+
+def combine_digests(*parts: str) -> str:
+    """Combine content hashes into one."""
+    return xxhash.xxh3_128_hexdigest("\n".join(parts).encode())

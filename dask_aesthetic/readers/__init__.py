@@ -1,0 +1,9 @@
+"""Readers of Parquet, .npy, .npz, clip-retrieval, DataComp and webdataset files as Dask frames."""
+
+from __future__ import annotations
+
+from dask_aesthetic.readers.matrices import read_clip_retrieval, read_datacomp, read_npy
+from dask_aesthetic.readers.parquet import read_and_score
+from dask_aesthetic.readers.webdataset import read_webdataset
+
+__all__ = ["read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_webdataset"]

@@ -1,0 +1,209 @@
+"""Reader of Parquet files that scores the embeddings while it reads them, and never holds the column."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from dask_aesthetic.defaults import PREDICTOR
+from dask_aesthetic.errors import ColumnError, InvalidEmbeddingError
+from dask_aesthetic.io import cudf, parquet, split
+from dask_aesthetic.io.listing import Source, find_files
+from dask_aesthetic.io.shards import ParquetShard, parquet_shards
+from dask_aesthetic.predictors import Predictor
+from dask_aesthetic.readers.partitions import (
+    check_rows_per_partition,
+    empty_frame,
+    from_shards,
+    to_pandas,
+    with_rows,
+)
+from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_column
+from dask_aesthetic.shard_scores import row_scores
+from dask_aesthetic.thresholds import Threshold
+from dask_aesthetic.warn_unusable import count_unusable, warn_after_compute
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """Spec and shards of a frame: a key of its graph that all tasks share."""
+
+    spec: ScoreSpec
+    shards: Sequence[ParquetShard]
+    firsts: Sequence[int]
+
+    def shard_at(self, row: int) -> ParquetShard:
+        """Shard that holds the row with this index label."""
+        return self.shards[bisect_right(self.firsts, row) - 1]
+
+
+def read_and_score(
+    path: Source,
+    columns: str | Sequence[str] | None = None,
+    *,
+    embedding_column: str = "image_embedding",
+    predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
+    threshold: float | str | Threshold = "standard",
+    scale: str = "raw",
+    score_column: str = "aesthetic_score",
+    keep_column: str = "keep",
+    on_invalid: str = "null",
+    batch_size: int | None = None,
+    rows_per_partition: int | None = 100_000,
+    storage_options: Mapping[str, Any] | None = None,
+    replace_columns: bool = False,
+) -> dd.DataFrame:
+    """Read Parquet files and score their embeddings, as a lazy Dask DataFrame of scores without the embedding column.
+
+    Scores equal those of ``dd.read_parquet(path, dtype_backend="pyarrow").aesthetic.score()``, but the embedding column
+    is scored and dropped batch by batch, so that a partition never holds it.
+
+    Parameters
+    ----------
+    path : str, path, or list of them
+        A Parquet file, a folder of them (searched recursively) or a glob; local, or an fsspec URL.
+    columns : list of str, optional
+        Passthrough columns; default: id columns (key, uid, url, hash, id, image_path, in any case). "all" takes all but
+        the embedding column. Hive folders such as ``lang=en`` make a string column ``lang``, which can be named and
+        is among "all".
+    embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size, replace_columns
+        As in ``.aesthetic.score``.
+    rows_per_partition : int or None
+        Row groups of a file are combined until a partition has at least this many rows; None for a partition per file
+        (with cuDF, whose columns hold at most 2,147,483,647 floats, for as few partitions as possible).
+    storage_options : mapping, optional
+        Options of the fsspec file system.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
+        The passthrough columns with their Arrow types, ``aesthetic_score`` (float32, NaN where a row has no usable
+        embedding) and ``keep`` (bool); the index numbers the rows through all files. Columns that are not used are not
+        read: without the score and ``keep``, embeddings are not read either. With Dask's ``dataframe.backend`` set to
+        "cudf" the partitions are cuDF, read and scored on the GPU, which holds a partition's embeddings while it scores
+        them; columns have the types that cuDF has for them.
+
+    Raises
+    ------
+    InputError
+        No files to read exist, a file is damaged, or a column's type differs between files.
+    ColumnError, ThresholdError, PredictorError, ArgumentError
+        As in ``.aesthetic.score``.
+    InvalidEmbeddingError
+        With ``on_invalid="raise"``, when it is computed; names the file, the row in the file and the reason.
+
+    Examples
+    --------
+    >>> import tempfile, pandas as pd, pyarrow as pa
+    >>> from pathlib import Path
+    >>> from dask_aesthetic import read_and_score
+    >>> embeddings = pd.array([[0.1] * 768, None, [2.0] * 768], dtype=pd.ArrowDtype(pa.list_(pa.float32())))
+    >>> frame = pd.DataFrame({"key": ["a", "b", "c"], "image_embedding": embeddings})
+    >>> file = Path(tempfile.mkdtemp()) / "0.parquet"
+    >>> frame.to_parquet(file)
+    >>> read_and_score(file, threshold=4.5).compute().round(3)
+      key  aesthetic_score   keep
+    0   a            4.883   True
+    1   b              NaN  False
+    2   c            4.883   True
+    """
+    spec = ScoreSpec.of(
+        embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
+    )
+    check_rows_per_partition(rows_per_partition)
+    on_gpu = dask.config.get("dataframe.backend") == "cudf"
+    max_rows = cudf.max_rows(spec.predictor.width) if on_gpu else None
+    shards = parquet_shards(
+        find_files(path, ".parquet", storage_options),
+        embedding_column,
+        partial(split.combine_row_groups, min_rows=rows_per_partition, max_rows=max_rows),
+        parquet.check_embedding,
+        partition_type=pa.string(),
+    )
+    for one in shards:
+        refuse_width(one.width, spec.predictor, embedding_column)
+    schema = shards[0].schema.append(pa.field(embedding_column, shards[0].type))
+    names = parquet.choose_columns(schema, "ids" if columns is None else columns, embedding_column)
+    if embedding_column in names:
+        raise ColumnError(
+            f"expected passthrough columns, got the embedding column {embedding_column!r}, which is not "
+            "kept: leave it out, or use dask.dataframe.read_parquet and .aesthetic.score"
+        )
+    refuse_replacing(names, spec.added, replace_columns)
+    names = [name for name in dict.fromkeys(names) if name not in spec.added.values()]
+    passthrough = parquet.common_schema(((shard.file, shard.schema) for shard in shards), names)
+    shards = with_rows(shards)
+    if on_gpu:
+        for one in shards:
+            cudf.check_type(one.type, embedding_column)
+        cudf.check_rows(shards, spec.predictor.width)
+        columns_of_cudf = cudf.cudf_schema(passthrough)
+        meta = _empty_cudf(columns_of_cudf, spec)
+        return from_shards(_read_cudf, shards, meta, passthrough=columns_of_cudf, spec=spec)
+    # The score column first holds nothing, then is assigned the scores. As in `frame.score`, Dask's optimizer drops
+    # the Series if no score is used; and it drops an assignment only if the frame has a column that is not used,
+    # which this column is.
+    meta = empty_frame(passthrough.append(pa.field(score_column, pa.null())))
+    frame = from_shards(_read, shards, meta, passthrough=passthrough)
+    scoring = _Scoring(spec, shards, frame.divisions[:-1])
+    key = f"read-and-score-{dask.base.tokenize(spec, shards)}"
+    warn_after_compute()
+    scores = frame[score_column].map_partitions(
+        _score,
+        scoring=dask.delayed(scoring, name=key, pure=True),
+        call=frame._name,
+        meta=pd.Series([], dtype="float32", name=score_column, index=frame._meta.index),
+    )
+    return frame.assign(**{score_column: scores, keep_column: scores >= spec.threshold.cut})
+
+
+def _read(shard: ParquetShard, first: int, columns: list[str], passthrough: pa.Schema) -> pd.DataFrame:
+    own = shard.read(pa.schema([field for field in passthrough if field.name in columns]))
+    nothing: Any = pd.array(pa.nulls(shard.rows), dtype=pd.ArrowDtype(pa.null()))
+    frame = to_pandas(own, first, shard.rows)
+    return frame.assign(**{name: nothing for name in columns if name not in passthrough.names})[columns]
+
+
+def _score(column: pd.Series, scoring: _Scoring, call: str) -> pd.Series:
+    spec, parts = scoring.spec, [np.empty(0, np.float32)]
+    if len(column):
+        shard = scoring.shard_at(column.index[0])
+        for scores, status, lists in row_scores(shard, spec, shard.file.name, shard.start):
+            count_unusable(call, lists, spec, shard.column)(torch.from_numpy(status))
+            parts.append(scores)
+    return pd.Series(np.concatenate(parts), index=column.index, name=spec.score_column, copy=False)
+
+
+def _read_cudf(shard: ParquetShard, first: int, columns: list[str], passthrough: pa.Schema, spec: ScoreSpec) -> Any:
+    """Read one cuDF partition with these columns; embeddings are read only if a score column is among them."""
+    if not shard.rows:
+        return _empty_cudf(passthrough, spec)[columns]
+    # Passthrough columns are read by pyarrow: cuDF would turn some into an index, and change types.
+    table = shard.read(pa.schema([field for field in passthrough if field.name in columns]))
+    frame = cudf.to_cudf(table, first, shard.rows)
+    if {spec.score_column, spec.keep_column} & set(columns):
+        embeddings = cudf.read_embeddings(shard)
+        embeddings.index = frame.index
+        try:
+            frame[spec.score_column] = score_column(embeddings, spec)
+        except InvalidEmbeddingError as error:
+            row = shard.start + error.row
+            raise InvalidEmbeddingError(error.column, shard.file.name, row, None, error.reason, error.width) from None
+        frame[spec.keep_column] = frame[spec.score_column] >= spec.threshold.cut
+    return frame[columns]
+
+
+def _empty_cudf(passthrough: pa.Schema, spec: ScoreSpec) -> Any:
+    fields = [*passthrough, pa.field(spec.score_column, pa.float32()), pa.field(spec.keep_column, pa.bool_())]
+    return cudf.to_cudf(pa.schema(fields).empty_table(), 0, 0)

@@ -1,0 +1,135 @@
+"""Scores of a shard's rows: pages of local Parquet files are scored where they lie, all else as Arrow lists."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from dask_aesthetic.io import parquet
+from dask_aesthetic.io.pages import Pages, open_pages
+from dask_aesthetic.io.shards import ParquetShard, Shard
+from dask_aesthetic.kernels import Heads, score_addresses
+from dask_aesthetic.predictors import AffinePredictor
+from dask_aesthetic.scoring import ScoreSpec, finish_scores, score_array
+
+log = logging.getLogger(__name__)
+RowScores = tuple[np.ndarray, np.ndarray, pa.Array | None]
+Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Passthrough columns, scores, statuses.
+
+
+def row_scores(shard: Shard, spec: ScoreSpec, place: str, first: int = 0, access: str = "read") -> Iterator[RowScores]:
+    """Iterate over the scores of a shard's rows, in order.
+
+    Parameters
+    ----------
+    shard : Shard
+        Of embeddings.
+    spec : ScoreSpec
+    place : str
+        Name of the rows' place in errors, which count the rows there from `first` on.
+    first : int
+    access : {"read", "mapped"}
+        As of `Shard.batches`.
+
+    Yields
+    ------
+    scores, status : numpy.ndarray
+        As of `score_array`.
+    lists : pyarrow.Array or None
+        The embeddings; None where all rows have a usable one and were scored in place.
+
+    Raises
+    ------
+    InputError
+        A file is damaged, or has changed since the shard was found.
+    InvalidEmbeddingError
+        A row has no usable embedding and ``spec.on_invalid`` is "raise".
+    """
+    if isinstance(shard, ParquetShard) and isinstance(spec.predictor, AffinePredictor):
+        yield from _parquet_scores(shard, spec, spec.predictor.heads, place, first, access)
+        return
+    for _, lists in shard.batches([], access):
+        yield *score_array(lists, spec, shard.column, place, first), lists
+        first += len(lists)
+
+
+def score_batches(shard: Shard, columns: Sequence[str], spec: ScoreSpec, access: str = "read") -> Iterator[Scored]:
+    """Iterate over the rows of a shard in order, in batches of passthrough columns, scores and statuses.
+
+    Raises
+    ------
+    InputError, InvalidEmbeddingError
+        As of `row_scores`.
+    """
+    place, read = f"shard {shard.name}", 0
+    if not isinstance(shard, ParquetShard):
+        for passthrough, lists in shard.batches(columns, access):
+            yield passthrough, *score_array(lists, spec, shard.column, place, read)
+            read += len(lists)
+        return
+    found = row_scores(shard, spec, place, 0, access)
+    scores = status = np.empty(0)
+    for passthrough in shard.passthrough(columns, access):
+        rows = len(passthrough)
+        while len(scores) < rows:
+            more = next(found, None)
+            if more is None:
+                raise shard.changed(f"{read + len(scores):,} or other columns")
+            scores, status = (
+                np.concatenate(pair) if len(pair[0]) else pair[1] for pair in ((scores, more[0]), (status, more[1]))
+            )
+        yield passthrough, scores[:rows], status[:rows]
+        scores, status, read = scores[rows:], status[rows:], read + rows
+    if read != shard.rows or len(scores) or next(found, None) is not None:
+        raise shard.changed(f"{read:,}")
+
+
+def _parquet_scores(
+    shard: ParquetShard, spec: ScoreSpec, heads: Heads, place: str, first: int, access: str
+) -> Iterator[RowScores]:
+    def by_pyarrow(begin: int, end: int) -> Iterator[RowScores]:
+        at = begin
+        for batch in parquet.batches(shard.file, [shard.column], begin, end, access=access) if begin < end else ():
+            if not batch.num_columns:
+                raise shard.changed("other columns")
+            lists = batch.column(0)
+            yield *score_array(lists, spec, shard.column, place, first + at - shard.start), lists
+            at += len(lists)
+        if at != end:
+            raise shard.changed(f"{at - shard.start:,}")
+
+    waiting = shard.start
+    with open_pages(shard.file, shard.column, spec.predictor.width, shard.rows) as pages:
+        groups = _groups(pages, shard) if pages is not None else []
+        in_place = 0
+        for group, begin, end in groups:
+            found = _in_place(pages, group, spec, heads) if pages is not None else None
+            if found is not None:
+                # pyarrow reads row groups together where several follow one another.
+                yield from by_pyarrow(waiting, begin)
+                yield *found, None
+                in_place, waiting = in_place + 1, end
+        log.debug("%s: %d of %d row groups scored in place", shard.file.path, in_place, len(groups))
+    yield from by_pyarrow(waiting, shard.stop)
+
+
+def _groups(pages: Pages, shard: ParquetShard) -> list[tuple[int, int, int]]:
+    """Row groups of a shard, as (index, begin, end), without row groups that are needed in part."""
+    edges = np.cumsum([0, *pages.groups]).tolist()
+    ranges = enumerate(pairwise(edges))
+    return [(at, begin, end) for at, (begin, end) in ranges if shard.start <= begin < end <= shard.stop]
+
+
+def _in_place(pages: Pages, group: int, spec: ScoreSpec, heads: Heads) -> tuple[np.ndarray, np.ndarray] | None:
+    parts = pages.map_rows(group, partial(score_addresses, heads=heads))
+    if not parts:
+        return None
+    scores, norms = zip(*parts, strict=True)
+    (joined,), lengths = np.concatenate(scores, 1), np.concatenate(norms)
+    return finish_scores(torch.from_numpy(joined), torch.from_numpy(lengths), spec)

@@ -1,0 +1,101 @@
+"""Parquet files as cuDF partitions of scores."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import dask
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dask_aesthetic import ColumnError, InputError
+from dask_aesthetic.io import cudf
+from dask_aesthetic.io.split import combine_row_groups
+from dask_aesthetic.readers import read_and_score
+from helpers import backends, columns
+from helpers.parquet_files import spoil
+
+
+def test_float16_embeddings_are_refused(tmp_path, vectors):
+    pq.write_table(pa.table({"image_embedding": columns.array(vectors, "list", "float16")}), tmp_path / "0.parquet")
+    with (
+        dask.config.set({"dataframe.backend": "cudf"}),
+        pytest.raises(ColumnError, match="expected float32 or float64 in column 'image_embedding' for cuDF"),
+    ):
+        read_and_score(tmp_path)
+
+
+def test_passthrough_columns_have_cudf_types():
+    tags = pa.dictionary(pa.int32(), pa.string())
+    own = {
+        "plain": (pa.int16(), pa.int16()),
+        "category": (tags, pa.string()),
+        "tags": (pa.large_list(tags), pa.list_(pa.string())),
+        "box": (pa.list_(pa.float16(), 4), pa.list_(pa.float32())),
+        "half": (pa.float16(), pa.float32()),
+        "text": (pa.large_string(), pa.string()),
+        "nothing": (pa.null(), pa.string()),
+        "day": (pa.date32(), pa.timestamp("s")),
+        "size": (pa.struct({"w": pa.float16()}), pa.struct({"w": pa.float32()})),
+        "price": (pa.decimal128(9, 2), pa.decimal128(9, 2)),
+        "time": (pa.timestamp("us", "UTC"), pa.timestamp("us", "UTC")),
+    }
+    converted = cudf.cudf_schema(pa.schema([(name, dtype) for name, (dtype, _) in own.items()]))
+    assert converted == pa.schema([(name, dtype) for name, (_, dtype) in own.items()])
+    box = pa.array([np.full(4, 1, np.float16), None, np.full(4, 2, np.float16)], own["box"][0])
+    table = pa.table({"category": pa.array(["a", None, "a"], tags), "box": box})
+    held = table.cast(cudf.cudf_schema(table.schema))
+    assert held.to_pylist() == [{"category": c, "box": b} for c, b in (("a", [1] * 4), (None, None), ("a", [2] * 4))]
+    for dtype in (pa.binary(), pa.map_(pa.string(), pa.string()), pa.time32("s"), pa.timestamp("s", "+01:00")):
+        with pytest.raises(ColumnError, match=r"that cuDF has a type for, got .* in 'x': leave it out"):
+            cudf.cudf_schema(pa.schema([("x", dtype)]))
+
+
+def test_partitions_hold_no_more_floats_than_a_cudf_column(tmp_path):
+    for groups, expected in (([3, 3, 3], [(0, 6), (6, 9)]), ([5, 5], [(0, 5), (5, 10)]), ([9, 1], [(0, 9), (9, 10)])):
+        assert combine_row_groups(groups, None, 7) == expected
+    rows = 2_796_203
+    nothing = pa.ListArray.from_arrays(pa.array(np.zeros(rows + 1, np.int32)), pa.array([], pa.float32()))
+    pq.write_table(pa.table({"image_embedding": nothing}), tmp_path / "0.parquet", row_group_size=rows)
+    with (
+        dask.config.set({"dataframe.backend": "cudf"}),
+        pytest.raises(InputError, match=r"at most 2,796,202 rows in .*0\.parquet for cuDF.* got one of 2,796,203"),
+    ):
+        read_and_score(tmp_path)
+
+
+@pytest.mark.rapids
+@pytest.mark.skipif(find_spec("cudf") is None, reason="needs RAPIDS")
+def test_cudf_has_the_functions_that_reading_needs():
+    code = """
+import inspect, cudf
+options = dict(columns=["a"], row_groups=[[0]], storage_options={}, use_pandas_metadata=False)
+inspect.signature(cudf.read_parquet).bind("s3://b/0.parquet", **options)
+assert options.keys() <= inspect.signature(cudf.read_parquet).parameters.keys()  # It ignores unknown ones.
+inspect.signature(cudf.DataFrame.from_arrow).bind(None)
+inspect.signature(cudf.Series.from_arrow).bind(None)
+assert cudf.Series.index.fset and cudf.DataFrame.index.fset
+inspect.signature(cudf.RangeIndex).bind(0, 1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not backends.HAS_GPU, reason=backends.NO_GPU)
+def test_on_a_gpu_partitions_are_cudf_and_scores_are_close(parquet):
+    wanted = read_and_score(parquet, "all", rows_per_partition=20).compute()
+    with dask.config.set({"dataframe.backend": "cudf"}):
+        scored = read_and_score(parquet, "all", rows_per_partition=20)
+    assert type(scored._meta).__module__.partition(".")[0] == "cudf"
+    computed = scored.compute().to_pandas()
+    assert computed.columns.tolist() == wanted.columns.tolist()
+    assert computed["key"].tolist() == wanted["key"].tolist()
+    assert computed.index.tolist() == wanted.index.tolist()
+    assert np.abs(computed["aesthetic_score"].to_numpy() - wanted["aesthetic_score"].to_numpy()).max() < 1e-5
+    spoil(str(parquet), {"image_embedding", "width"})
+    assert scored[["key"]].compute().to_pandas()["key"].tolist() == wanted["key"].tolist()
