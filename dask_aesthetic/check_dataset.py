@@ -110,7 +110,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
 def _measure(shard: Shard, timed: bool, rows: int | None, spec: ScoreSpec) -> Statistics:
     left = shard.rows if rows is None else min(rows, shard.rows)
-    batches = shard.batches([], "read" if left == shard.rows else "paged")
+    batches = shard.batches([], paged=left < shard.rows)
     parts = [measure_partition([], 0, spec)]
     while left:
         lists = [values for _, values in islice(batches, BATCHES)]

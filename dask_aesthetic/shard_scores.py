@@ -14,6 +14,7 @@ import torch
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.pages import Pages, open_pages
 from dask_aesthetic.io.shards import ParquetShard, Shard
+from dask_aesthetic.io.storage import Digests
 from dask_aesthetic.kernels import Heads, score_addresses
 from dask_aesthetic.predictors import AffinePredictor
 from dask_aesthetic.scoring import ScoreSpec, finish_scores, score_array
@@ -23,7 +24,9 @@ RowScores = tuple[np.ndarray, np.ndarray, pa.Array | None]
 Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Passthrough columns, scores, statuses.
 
 
-def row_scores(shard: Shard, spec: ScoreSpec, place: str, first: int = 0, access: str = "read") -> Iterator[RowScores]:
+def row_scores(
+    shard: Shard, spec: ScoreSpec, place: str, first: int = 0, digests: Digests | None = None
+) -> Iterator[RowScores]:
     """Iterate over the scores of a shard's rows, in order.
 
     Parameters
@@ -34,7 +37,7 @@ def row_scores(shard: Shard, spec: ScoreSpec, place: str, first: int = 0, access
     place : str
         Name of the rows' place in errors, which count the rows there from `first` on.
     first : int
-    access : {"read", "mapped"}
+    digests : dict, optional
         As of `Shard.batches`.
 
     Yields
@@ -52,14 +55,16 @@ def row_scores(shard: Shard, spec: ScoreSpec, place: str, first: int = 0, access
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
     if isinstance(shard, ParquetShard) and isinstance(spec.predictor, AffinePredictor):
-        yield from _parquet_scores(shard, spec, spec.predictor.heads, place, first, access)
+        yield from _parquet_scores(shard, spec, spec.predictor.heads, place, first, digests)
         return
-    for _, lists in shard.batches([], access):
+    for _, lists in shard.batches([], digests=digests):
         yield *score_array(lists, spec, shard.column, place, first), lists
         first += len(lists)
 
 
-def score_batches(shard: Shard, columns: Sequence[str], spec: ScoreSpec, access: str = "read") -> Iterator[Scored]:
+def score_batches(
+    shard: Shard, columns: Sequence[str], spec: ScoreSpec, digests: Digests | None = None
+) -> Iterator[Scored]:
     """Iterate over the rows of a shard in order, in batches of passthrough columns, scores and statuses.
 
     Raises
@@ -69,13 +74,13 @@ def score_batches(shard: Shard, columns: Sequence[str], spec: ScoreSpec, access:
     """
     place, read = f"shard {shard.name}", 0
     if not isinstance(shard, ParquetShard):
-        for passthrough, lists in shard.batches(columns, access):
+        for passthrough, lists in shard.batches(columns, digests=digests):
             yield passthrough, *score_array(lists, spec, shard.column, place, read)
             read += len(lists)
         return
-    found = row_scores(shard, spec, place, 0, access)
+    found = row_scores(shard, spec, place, 0, digests)
     scores = status = np.empty(0)
-    for passthrough in shard.passthrough(columns, access):
+    for passthrough in shard.passthrough(columns):
         rows = len(passthrough)
         while len(scores) < rows:
             more = next(found, None)
@@ -91,11 +96,11 @@ def score_batches(shard: Shard, columns: Sequence[str], spec: ScoreSpec, access:
 
 
 def _parquet_scores(
-    shard: ParquetShard, spec: ScoreSpec, heads: Heads, place: str, first: int, access: str
+    shard: ParquetShard, spec: ScoreSpec, heads: Heads, place: str, first: int, digests: Digests | None
 ) -> Iterator[RowScores]:
     def by_pyarrow(begin: int, end: int) -> Iterator[RowScores]:
         at = begin
-        for batch in parquet.batches(shard.file, [shard.column], begin, end, access=access) if begin < end else ():
+        for batch in parquet.batches(shard.file, [shard.column], begin, end) if begin < end else ():
             if not batch.num_columns:
                 raise shard.changed("other columns")
             lists = batch.column(0)
@@ -105,7 +110,7 @@ def _parquet_scores(
             raise shard.changed(f"{at - shard.start:,}")
 
     waiting = shard.start
-    with open_pages(shard.file, shard.column, spec.predictor.width, shard.rows) as pages:
+    with open_pages(shard.file, shard.column, spec.predictor.width, shard.rows, digests) as pages:
         groups = _groups(pages, shard) if pages is not None else []
         in_place = 0
         for group, begin, end in groups:

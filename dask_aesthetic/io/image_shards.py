@@ -27,8 +27,8 @@ from dask_aesthetic.io.listing import (
     refuse_repeated,
 )
 from dask_aesthetic.io.samples import Fault, Sample
-from dask_aesthetic.io.shards import Batches, Shard, combine_digests, parquet_shards
-from dask_aesthetic.io.storage import File
+from dask_aesthetic.io.shards import Batches, Shard, parquet_shards
+from dask_aesthetic.io.storage import Digests, File, combine_digests
 from dask_aesthetic.io.tar import open_tar, read_index, read_member
 from dask_aesthetic.io.webdataset import SUFFIXES, Tar, TarColumns, find_tars, read_rows
 from dask_aesthetic.validation import check_integer
@@ -60,7 +60,7 @@ class TarShard(Shard):
     def scored_type(self) -> pa.DataType:
         return pa.binary()
 
-    def digest(self, columns: Sequence[str]) -> str:
+    def digest(self, columns: Sequence[str], known: Digests | None = None) -> str:  # noqa: ARG002
         content = self.tar.file.digest()
         if self.tar.metadata is None:
             return combine_digests(content)
@@ -70,7 +70,7 @@ class TarShard(Shard):
     def read(self, schema: pa.Schema) -> pa.Table:
         return read_rows(self.tar, (0, None), schema.names, self.tar_columns).select(schema.names).cast(schema)
 
-    def _batches(self, columns: list[str], access: str) -> Batches:  # noqa: ARG002
+    def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches:  # noqa: ARG002
         table = read_rows(self.tar, (0, None), ["key", *columns], self.tar_columns)
         samples = read_index(self.tar.file).samples
         with self.tar.file.reading("a tar"), open_tar(self.tar.file) as stream:
@@ -110,14 +110,14 @@ class ImageFilesShard(Shard):
     def scored_type(self) -> pa.DataType:
         return pa.string()
 
-    def digest(self, columns: Sequence[str]) -> str:  # noqa: ARG002
+    def digest(self, columns: Sequence[str], known: Digests | None = None) -> str:  # noqa: ARG002
         return combine_digests(*map(_digest, self.images))
 
     def read(self, schema: pa.Schema) -> pa.Table:
         paths = pa.array((_text(image.path) for image in self.images), pa.string())
         return pa.table([paths] * len(schema), schema=schema)
 
-    def _batches(self, columns: list[str], access: str) -> Batches:  # noqa: ARG002
+    def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches:  # noqa: ARG002
         for start in range(0, self.rows, BATCH_ROWS):
             paths = [image.path for image in self.images[start : start + BATCH_ROWS]]
             yield pa.RecordBatch.from_arrays([pa.array(map(_text, paths), pa.string())] * len(columns), columns), paths

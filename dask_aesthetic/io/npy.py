@@ -69,13 +69,18 @@ class Matrix:
         """Whether a range of rows can be read without the rest."""
         return self.compressed_size is None and (self.file.is_local or not self.fortran)
 
-    def ranges(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Byte ranges, as (begin, length), that rows from `start` to `stop` depend on."""
+    @property
+    def is_plain(self) -> bool:
+        """Whether the bytes of the file are those of the rows, one after another."""
+        return self.compressed_size is None and not self.fortran
+
+    def range_of(self, start: int, stop: int) -> tuple[int, int]:
+        """Byte range, as (begin, length), that rows from `start` to `stop` depend on."""
         if self.compressed_size is not None:
-            return [(self.offset, self.compressed_size)]
+            return self.offset, self.compressed_size
         row = self.width * np.dtype(self.dtype).itemsize
         first, last = (0, self.rows) if self.fortran else (start, stop)
-        return [(self.offset + first * row, (last - first) * row)]
+        return self.offset + first * row, (last - first) * row
 
     def read(self, start: int, stop: int) -> pa.FixedSizeListArray:
         """Rows from `start` to `stop` as an Arrow array; of a local file without a copy, unless compressed.
@@ -115,7 +120,7 @@ class Matrix:
         order: Any = "F" if self.fortran else "C"
         if self.file.is_local:
             return np.asarray(np.memmap(self.file.path, self.dtype, "r", self.offset, (self.rows, self.width), order))
-        data = self.file.read(*self.ranges(0, self.rows)[0])
+        data = self.file.read(*self.range_of(0, self.rows))
         return np.frombuffer(data, self.dtype).reshape((self.rows, self.width), order=order)
 
 
@@ -130,7 +135,7 @@ class _BlockReader:
         if start < self._begin or stop > self._begin + len(self._block):
             matrix = self._matrix
             rows = max(BLOCK // (matrix.width * self._block.itemsize), 1)
-            data = matrix.file.read(*matrix.ranges(start, min(max(stop, start + rows), self._last))[0])
+            data = matrix.file.read(*matrix.range_of(start, min(max(stop, start + rows), self._last)))
             self._begin, self._block = start, np.frombuffer(data, matrix.dtype).reshape(-1, matrix.width)
         return as_lists(self._block[start - self._begin : stop - self._begin])
 

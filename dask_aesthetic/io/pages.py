@@ -20,9 +20,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+import xxhash
 
 from dask_aesthetic.embeddings.arrow import list_storage
-from dask_aesthetic.io.storage import File
+from dask_aesthetic.errors import InputError
+from dask_aesthetic.io.storage import Digests, File
 from dask_aesthetic.kernels import get_parquet_pages
 
 BLOCK = 1 << 22  # Bytes read at a time: they are still in cache when they are scored.
@@ -64,10 +66,23 @@ class Pages:
     column : str
     width : int
         Floats of a row.
+    name : str
+        Of the file, for errors.
+    digests : dict, optional
+        Takes the digest of each column chunk that is read to its end, by its (begin, length) in the file.
     """
 
-    def __init__(self, stream: IO[bytes], size: int, column: str, width: int) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        size: int,
+        column: str,
+        width: int,
+        name: str = "a Parquet file",
+        digests: Digests | None = None,
+    ) -> None:
         self._stream, self._size, self._column, self._width = stream, size, column, width
+        self._name, self._digests = name, digests
         # The same stream: another file may have taken the name since it was opened.
         self._gate = _Gate(stream)
         # With a buffer, pyarrow knows all about a chunk before it asks for its first bytes.
@@ -89,6 +104,11 @@ class Pages:
         kernel : callable
             ``kernel(addresses, dtype)`` gets the addresses of some next rows, each of `width` floats, which lie there
             until it returns.
+
+        Raises
+        ------
+        InputError
+            A page does not match its checksum.
         """
         if self._leaf is None or not self._has_sound_metadata(group):
             return None
@@ -108,12 +128,22 @@ class Pages:
             or not 0 < length <= self._size - start
         ):
             return None
-        walk = _Walk(self._stream, start, length, values, self._leaf, open_page, self._width)
+        hasher = xxhash.xxh3_128() if self._digests is not None else None
+        walk = _Walk(self._stream, start, length, values, self._leaf, open_page, self._width, hasher)
         try:
             found = walk.run(kernel)
+        except _ChecksumError as error:
+            raise InputError(
+                f"expected page {walk.pages} of column {self._column!r} in row group {group} of {self._name} to match "
+                "its checksum, got other bytes: the file is damaged"
+            ) from error
         except _ERRORS:
             return None
-        return found if walk.rows == rows else None
+        if found is None or walk.rows != rows:
+            return None
+        if self._digests is not None and hasher is not None:
+            self._digests[start, length] = hasher.hexdigest()
+        return found
 
     def _has_sound_metadata(self, group: int) -> bool:
         """Whether pyarrow gets as far as to ask for the chunk's pages, which it does not get.
@@ -147,7 +177,9 @@ class _Warmup:
 
 
 @contextmanager
-def open_pages(file: File, column: str, width: int, rows: int) -> Iterator[Pages | None]:
+def open_pages(
+    file: File, column: str, width: int, rows: int, digests: Digests | None = None
+) -> Iterator[Pages | None]:
     """Context manager of the pages of a column, to read `rows`; None where pyarrow is to read the file."""
     # The values of Parquet are little-endian.
     if not file.is_local or sys.byteorder != "little" or not _warmup.is_over(rows):
@@ -160,7 +192,8 @@ def open_pages(file: File, column: str, width: int, rows: int) -> Iterator[Pages
         return
     with stream:
         try:
-            pages = Pages(stream, stream.seek(0, 2), column, width)
+            size = stream.seek(0, 2)
+            pages = Pages(stream, size, column, width, file.path, digests) if size == file.size else None
         except _ERRORS:
             pages = None
         yield pages
@@ -223,10 +256,13 @@ class _Walk:
         leaf: _Leaf,
         open_page: Callable[[memoryview, int], Any] | None,
         width: int,
+        hasher: Any = None,
     ) -> None:
+        self._hasher = hasher
         self._stream, self._start, self._length = stream, start, length
         self._open_page, self._dtype = open_page, leaf.dtype
         self.rows = 0  # That the kernel has seen.
+        self.pages = 0  # Opened; a file with checksums has one for each page.
         self._compiled = get_parquet_pages()
         self._state = state = np.zeros(self._compiled.STATE_SIZE, np.int64)
         state[self._compiled.TOTAL] = values
@@ -241,6 +277,7 @@ class _Walk:
         body, words, scratch = _EMPTY, np.empty(0, np.uint8), memory.scratch
         buffer, addresses = memory.buffer, memory.addresses
         parts: list[Result] = []
+        hashed = 0  # Bytes of the chunk.
         begin = filled = page = 0  # The part of the chunk that is in the buffer, and bytes of the last page asked for.
         while True:
             code = compiled.walk(buffer.data, filled, body, words, scratch, addresses, header, state)
@@ -270,6 +307,9 @@ class _Walk:
                 filled = buffer.fill(self._stream, self._start + begin, most)
                 if filled != most:  # The file has become shorter.
                     return None
+                if self._hasher is not None:
+                    self._hasher.update(buffer.bytes[hashed - begin : filled])
+                    hashed = begin + filled
                 state[compiled.POSITION] = 0
             elif code == compiled.OPEN:
                 opened = self._open(buffer.bytes, header)
@@ -288,13 +328,14 @@ class _Walk:
                 scratch = grown
 
     def _open(self, data: memoryview, header: np.ndarray) -> np.ndarray | None:
-        """Values of a page, decompressed where they are compressed; None if its checksum or its size is wrong."""
+        """Values of a page, decompressed where they are compressed; None if its size is wrong."""
         compiled, state = self._compiled, self._state
         at = int(state[compiled.BODY])
         end = at + int(header[compiled.PACKED])
         checksum = int(header[compiled.CRC])
         if checksum != compiled.ABSENT and zlib.crc32(data[at:end]) != checksum & 0xFFFFFFFF:
-            return None
+            raise _ChecksumError
+        self.pages += 1
         if not state[compiled.IS_PACKED]:
             return _EMPTY
         levels = int(state[compiled.LEVELS])
@@ -304,6 +345,10 @@ class _Walk:
         except (*_ERRORS, zlib.error):
             return None
         return None if opened is None or len(opened) != size else np.frombuffer(opened, np.uint8)
+
+
+class _ChecksumError(Exception):
+    """A page does not match its checksum."""
 
 
 class _Buffer:

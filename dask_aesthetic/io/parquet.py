@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from dask_aesthetic.embeddings.arrow import is_float_list
 from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.id_columns import ID_COLUMNS
-from dask_aesthetic.io.storage import File, RemoteStream, changed_error
+from dask_aesthetic.io.storage import Digests, File, RemoteStream, changed_error, combine_digests
 
 # Decoded lists of 1024 rows of 768 floats are 3 MB: they stay in cache, and their memory is reused.
 BATCH_ROWS = 1024
@@ -141,7 +141,7 @@ def batches(
     start: int = 0,
     stop: int | None = None,
     batch_rows: int = BATCH_ROWS,
-    access: str = "read",
+    paged: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """Read the rows of a Parquet file from `start` to `stop` in small record batches.
 
@@ -149,11 +149,10 @@ def batches(
     range that begins inside one decodes the rows before it, too. Of a remote file, the columns of one row group are
     fetched together, and those of the next when it is done.
 
-    `access` "mapped" reads a local file by memory map, which is a fifth faster if the file has just been read; if not,
-    a map is slower, and a bad disk ends the process instead of raising an error. "paged" reads the first rows without
-    fetching their whole row group.
+    `paged` reads the first rows without fetching their whole row group. A page that does not match its checksum is an
+    error.
     """
-    with file.reading("a whole Parquet file"), _open(file, access) as source:
+    with file.reading("a whole Parquet file"), _open(file, paged) as source:
         stop = source.metadata.num_rows if stop is None else stop
         groups, position = _row_groups(source.metadata, start, stop)
         for chunk in [groups] if file.is_local else [[group] for group in groups]:
@@ -186,8 +185,20 @@ def row_groups_of(footer: Footer, start: int, stop: int) -> list[int]:
     return _row_groups(footer.metadata, start, stop)[0]
 
 
-def digest(file: File, columns: Iterable[str], start: int, stop: int) -> str:
-    """xxh3_128 content hash, in hexadecimal, of the footer and of the chunks of these columns and rows.
+def digest(
+    file: File, columns: Iterable[str], start: int, stop: int, large: str | None = None, known: Digests | None = None
+) -> str:
+    """xxh3_128 content hash, in hexadecimal, of the footer and of the chunks of some columns and rows.
+
+    Parameters
+    ----------
+    file : File
+    columns : iterable of str
+    start, stop : int
+    large : str, optional
+        One more column, whose chunks have digests of their own.
+    known : dict, optional
+        Digests of chunks of that column; the others are read.
 
     Raises
     ------
@@ -195,18 +206,22 @@ def digest(file: File, columns: Iterable[str], start: int, stop: int) -> str:
         The file is damaged.
     """
     footer = read_footer(file)
-    chunks = _chunks(footer.metadata, row_groups_of(footer, start, stop), set(columns))
-    return file.digest([*chunks, (file.size - footer.length, footer.length)])
+    groups = row_groups_of(footer, start, stop)
+    chunks = _chunks(footer.metadata, groups, set(columns))
+    content = file.digest([*chunks, (file.size - footer.length, footer.length)])
+    if large is None:
+        return content
+    apart = [chunk for group in groups for chunk in _chunks(footer.metadata, [group], {large})]
+    return combine_digests(content, *((known or {}).get(chunk) or file.digest([chunk]) for chunk in apart))
 
 
-def _open(file: File, access: str) -> pq.ParquetFile:
+def _open(file: File, paged: bool) -> pq.ParquetFile:
     file.check_size()
-    if access == "paged":
-        return pq.ParquetFile(file.path if file.is_local else RemoteStream(file), buffer_size=_PAGED, pre_buffer=False)
-    if file.is_local:
-        # With pre_buffer, all requested row groups would be in memory at once.
-        return pq.ParquetFile(file.path, memory_map=access == "mapped", pre_buffer=False)
-    return pq.ParquetFile(RemoteStream(file), pre_buffer=True)
+    source = file.path if file.is_local else RemoteStream(file)
+    # With pre_buffer, all requested row groups of a local file would be in memory at once.
+    pre_buffer = not (paged or file.is_local)
+    size = _PAGED if paged else 0
+    return pq.ParquetFile(source, buffer_size=size, pre_buffer=pre_buffer, page_checksum_verification=True)
 
 
 def _tail(file: File, length: int) -> bytes:

@@ -17,7 +17,7 @@ from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.io import formats, hive, parquet, split
 from dask_aesthetic.io.listing import ListedFile, Source, files_with_suffix, list_files
 from dask_aesthetic.io.npy import Matrix, check_matrices, open_matrix
-from dask_aesthetic.io.storage import File, changed_error
+from dask_aesthetic.io.storage import Digests, File, changed_error, combine_digests
 from dask_aesthetic.validation import check_integer
 
 Batches = Iterator[tuple[pa.RecordBatch, Any]]
@@ -86,15 +86,17 @@ class Shard(ABC):
         """Position after the last row in the file."""
         return self.start + self.rows
 
-    def batches(self, columns: Sequence[str], access: str = "read") -> Batches:
+    def batches(self, columns: Sequence[str], paged: bool = False, digests: Digests | None = None) -> Batches:
         """Iterate over the rows in order, in small batches.
 
         Parameters
         ----------
         columns : list of str
             Passthrough columns; possibly empty.
-        access : {"read", "mapped", "paged"}
-            How Parquet is read: "mapped" if it has just been read, "paged" for the first rows only.
+        paged : bool
+            Read Parquet page by page, for the first rows only.
+        digests : dict, optional
+            Takes digests of what is read, for `digest`.
 
         Yields
         ------
@@ -109,7 +111,7 @@ class Shard(ABC):
             A file is damaged, or has changed since the shard was found.
         """
         read = 0
-        for passthrough, values in self._batches(list(columns), access):
+        for passthrough, values in self._batches(list(columns), paged, digests):
             read += len(values)
             yield passthrough, values
         if read != self.rows:
@@ -126,11 +128,11 @@ class Shard(ABC):
         """
 
     @abstractmethod
-    def digest(self, columns: Sequence[str]) -> str:
+    def digest(self, columns: Sequence[str], known: Digests | None = None) -> str:
         """xxh3_128 content hash, in hexadecimal, of the bytes that ``batches(columns)`` depends on.
 
         For Parquet, the footer and the chunks of these columns; other columns may change. For a matrix, the shard's
-        rows.
+        rows. What is `known` of the embeddings' bytes, from reading them, is not read again.
 
         Raises
         ------
@@ -139,7 +141,7 @@ class Shard(ABC):
         """
 
     @abstractmethod
-    def _batches(self, columns: list[str], access: str) -> Batches: ...
+    def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches: ...
 
     def changed(self, got: str) -> InputError:
         """InputError for files that have changed since the shard was found."""
@@ -179,28 +181,28 @@ class ParquetShard(Shard):
                 )
         return table.select(schema.names) if table is not None else schema.empty_table()
 
-    def passthrough(self, columns: Sequence[str], access: str = "read") -> Iterator[pa.RecordBatch]:
+    def passthrough(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Iterate over the passthrough columns alone, in batches."""
         own = [name for name in columns if name not in self.partitions]
         if own:
-            for batch in self._record_batches(own, parquet.TABLE_BATCH_ROWS, access):
+            for batch in self._record_batches(own, parquet.TABLE_BATCH_ROWS):
                 yield hive.select(batch, columns, self.folders)
             return
         for at in range(0, self.rows, parquet.TABLE_BATCH_ROWS):
             batch = pa.record_batch([pa.nulls(min(parquet.TABLE_BATCH_ROWS, self.rows - at))], [""])
             yield hive.select(batch, columns, self.folders)
 
-    def digest(self, columns: Sequence[str]) -> str:
-        content = parquet.digest(self.file, [*columns, self.column], self.start, self.stop)
+    def digest(self, columns: Sequence[str], known: Digests | None = None) -> str:
+        content = parquet.digest(self.file, columns, self.start, self.stop, self.column, known)
         return combine_digests(content, *(f"{name}={value}" for name, value in self.folders if name in columns))
 
-    def _batches(self, columns: list[str], access: str) -> Batches:
+    def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches:  # noqa: ARG002
         own = [*(name for name in columns if name not in self.partitions), self.column]
-        for batch in self._record_batches(own, self.batch_rows, access):
+        for batch in self._record_batches(own, self.batch_rows, paged):
             yield hive.select(batch, columns, self.folders), batch.column(self.column)
 
-    def _record_batches(self, columns: list[str], batch_rows: int, access: str) -> Iterator[pa.RecordBatch]:
-        for batch in parquet.batches(self.file, columns, self.start, self.stop, batch_rows, access):
+    def _record_batches(self, columns: list[str], batch_rows: int, paged: bool = False) -> Iterator[pa.RecordBatch]:
+        for batch in parquet.batches(self.file, columns, self.start, self.stop, batch_rows, paged):
             if not set(columns) <= set(batch.schema.names):
                 raise self.changed("other columns")
             yield batch
@@ -232,19 +234,26 @@ class MatrixShard(Shard):
             table = table.append_column(self.column, self.matrix.read(self.start, self.stop))
         return table.select(schema.names)
 
-    def digest(self, columns: Sequence[str]) -> str:
+    def digest(self, columns: Sequence[str], known: Digests | None = None) -> str:
         header = f"{self.matrix.width} {self.matrix.dtype} {self.matrix.fortran}"
-        content = self.matrix.file.digest(self.matrix.ranges(self.start, self.stop))
+        part = self.matrix.range_of(self.start, self.stop)
+        content = (known or {}).get(part) or self.matrix.file.digest([part])
         if self.metadata is None:
             return combine_digests(header, content)
         return combine_digests(header, content, parquet.digest(self.metadata, columns, self.start, self.stop))
 
-    def _batches(self, columns: list[str], access: str) -> Batches:  # noqa: ARG002
+    def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches:  # noqa: ARG002
         read = self.matrix.reader(self.stop)
+        hasher = xxhash.xxh3_128() if digests is not None and self.matrix.is_plain else None
         at = self.start
         for passthrough in self._passthrough(columns):
-            yield passthrough, read(at, at + len(passthrough))
+            lists = read(at, at + len(passthrough))
+            if hasher is not None:
+                hasher.update(lists.flatten().to_numpy().data)
+            yield passthrough, lists
             at += len(passthrough)
+        if hasher is not None and digests is not None:
+            digests[self.matrix.range_of(self.start, self.stop)] = hasher.hexdigest()
 
     def _passthrough(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         if columns and self.metadata is not None:
@@ -392,8 +401,3 @@ def _open_matrix(files: formats.PairedFiles, key: str) -> tuple[Matrix, pa.Schem
             f"{files.metadata.path} and {matrix.rows:,} in {matrix.where}"
         )
     return matrix, footer.schema.remove_metadata()
-
-
-def combine_digests(*parts: str) -> str:
-    """Combine content hashes into one."""
-    return xxhash.xxh3_128_hexdigest("\n".join(parts).encode())

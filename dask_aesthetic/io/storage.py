@@ -39,6 +39,9 @@ _VERSION_KEYS = (
 )
 
 
+Digests = dict[tuple[int, int], str]  # Of byte ranges of a file, as (begin, length), that have been read.
+
+
 @dataclass(frozen=True)
 class File:
     """A file to read: a local path or an fsspec URL.
@@ -217,6 +220,11 @@ def local_file(path: str) -> File:
     except OSError as error:
         raise InputError(f"expected a file, got {path}: {first_line(error)}") from error
     return File(os.path.abspath(path), status.st_size, str(status.st_mtime_ns))
+
+
+def combine_digests(*parts: str) -> str:
+    """Combine content hashes into one."""
+    return xxhash.xxh3_128_hexdigest("\n".join(parts).encode())
 
 
 def changed_error(files: Iterable[File], start: int, stop: int, got: str) -> InputError:

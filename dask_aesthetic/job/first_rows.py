@@ -39,7 +39,7 @@ def check_first_rows(
     first = next((shard for shard in shards if shard.rows), None)
     if first is None:
         return None
-    _, lists = next(iter(first.batches([], access="paged")))
+    _, lists = next(iter(first.batches([], paged=True)))
     widths = [width for width in _lengths(lists) if width]
     if widths and predictor.width not in widths:
         if allow_unusable:

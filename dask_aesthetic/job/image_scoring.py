@@ -25,6 +25,7 @@ from dask_aesthetic.images import (
 from dask_aesthetic.images.encoder import EncoderSpec, device_kind
 from dask_aesthetic.io.samples import Fault
 from dask_aesthetic.io.shards import Batches, Shard
+from dask_aesthetic.io.storage import Digests
 from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings, Watch
 from dask_aesthetic.scoring import ScoreSpec
 from dask_aesthetic.shard_scores import Scored
@@ -120,7 +121,7 @@ class ImageSettings(ScoreSettings):
     def column(self) -> str:
         return self.image_column
 
-    def scored(self, shard: Shard, access: str, watch: Watch = iter) -> Iterator[Scored]:
+    def scored(self, shard: Shard, watch: Watch = iter, digests: Digests | None = None) -> Iterator[Scored]:
         """Scored batches of a shard's images, which are read one batch after another as they are decoded.
 
         Raises
@@ -131,7 +132,7 @@ class ImageSettings(ScoreSettings):
             The model's weights cannot be had, or are not the ones that were asked for.
         """
         read = 0
-        batches = watch(shard.batches(self.read, access))
+        batches = watch(shard.batches(self.read, digests=digests))
         for first in batches:
             taken: list[tuple[pa.RecordBatch, int]] = []
             faults: dict[int, str] = {}

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.io.shards import Shard
+from dask_aesthetic.io.storage import Digests
 from dask_aesthetic.job.store import JOB_FOLDER, Store
 from dask_aesthetic.job.summary import JobSummary
 
@@ -89,10 +90,10 @@ def read_marker(store: Store, shard: str, kind: type[Kind]) -> Kind | None:
     return _parsed(store.read(marker_name(shard)), kind)
 
 
-def content_of(shard: Shard, columns: Sequence[str]) -> str:
-    """Identity of a shard's content: a digest for local files, the store's versions for others."""
+def content_of(shard: Shard, columns: Sequence[str], known: Digests | None = None) -> str:
+    """Identity of a shard's content: a digest for local files, partly known perhaps, the versions of others."""
     if all(file.is_local for file in shard.files):
-        return shard.digest(columns)
+        return shard.digest(columns, known)
     return " ".join(f"{size} {version}" for size, version in shard.versions)
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from dask_aesthetic.errors import AestheticError, JobStoppedError, UnusableError
 from dask_aesthetic.id_columns import ID_COLUMNS, find_id_column
 from dask_aesthetic.io.shards import Shard
+from dask_aesthetic.io.storage import Digests
 from dask_aesthetic.job.markers import ShardMarker, content_of, failures_name, output_name, read_marker
 from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings, status_type
 from dask_aesthetic.job.store import Store
@@ -53,15 +54,16 @@ def score_shard(
     if done is not None:  # By a worker that was lost before it could answer.
         return done
     output, failures = output_name(shard.name), failures_name(shard.name)
-    content = content_of(shard, settings.read)
+    digests: Digests = {}
     with ExitStack() as stack:
         temporary = stack.enter_context(store.temporary(output))
         with _Writer(temporary, settings) as writer:
-            for group in _groups(shard, settings, stopped):
+            for group in _groups(shard, settings, stopped, digests):
                 writer.write(group)
         summary, listed = writer.summary, None
         if not summary.scored and not allow_unusable and not settings.benign_statuses.issuperset(summary.failed):
             raise UnusableError(shard.name, settings.column, summary.rows, summary.failed)
+        content = content_of(shard, settings.read, digests)
         done = _done(shard, settings, store)
         if done is not None:  # Meanwhile, by another task of the same shard.
             return done
@@ -111,12 +113,13 @@ def _done(shard: Shard, settings: ScoreSettings, store: Store) -> ShardMarker | 
     return marker
 
 
-def _groups(shard: Shard, settings: ScoreSettings, stopped: Callable[[], bool] | None) -> Iterator[list[Scored]]:
+def _groups(
+    shard: Shard, settings: ScoreSettings, stopped: Callable[[], bool] | None, digests: Digests
+) -> Iterator[list[Scored]]:
     """Scored rows of a shard, a list of batches per row group; one empty list if there are no rows."""
     waiting: list[Scored] = []
     read = ready = 0
-    # The digest has just read it.
-    for passthrough, scores, status in settings.scored(shard, "mapped", partial(_until, stopped)):
+    for passthrough, scores, status in settings.scored(shard, partial(_until, stopped), digests):
         waiting.append((passthrough, scores, status))
         read += len(scores)
         ready += len(scores)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from dask_aesthetic.io.shards import Shard
+from dask_aesthetic.io.storage import Digests
 from dask_aesthetic.scoring import ScoreSpec, score_array
 from dask_aesthetic.shard_scores import Scored, score_batches
 from dask_aesthetic.status import STATUSES
@@ -64,15 +65,16 @@ class ScoreSettings:
         """Name of the scored column."""
         return self.embedding_column
 
-    def scored(self, shard: Shard, access: str, watch: Watch = iter) -> Iterator[Scored]:
+    def scored(self, shard: Shard, watch: Watch = iter, digests: Digests | None = None) -> Iterator[Scored]:
         """Scored batches of a shard.
 
         Parameters
         ----------
         shard : Shard
-        access : {"read", "mapped"}
         watch : callable
             Wraps the iterator that reads the shard; it may raise to stop it.
+        digests : dict, optional
+            Takes digests of what is read, for `Shard.digest`.
 
         Raises
         ------
@@ -80,10 +82,10 @@ class ScoreSettings:
             Under ``on_invalid="raise"``.
         """
         if self.embedding_column not in self.passthrough.names:
-            yield from watch(score_batches(shard, self.read, self.spec, access))
+            yield from watch(score_batches(shard, self.read, self.spec, digests))
             return
         read = 0
-        for passthrough, lists in watch(shard.batches(self.read, access)):
+        for passthrough, lists in watch(shard.batches(self.read, digests=digests)):
             scores, status = score_array(lists, self.spec, self.embedding_column, f"shard {shard.name}", read)
             yield self.with_embedding(passthrough, lists), scores, status
             read += len(scores)

@@ -221,14 +221,18 @@ def test_files_without_rows(random):
 
 
 @pytest.mark.parametrize("codec", ["none", "snappy"])
-def test_a_wrong_checksum_leaves_the_row_group_to_pyarrow(random, codec):
+def test_a_page_that_does_not_match_its_checksum_is_named(random, codec, tmp_path):
     options = {"compression": codec, "use_dictionary": False, "write_page_checksum": True}
     content = bytearray(written(table(random_rows(random, 90, WIDTH)), row_group_size=30, **options))
     chunk = pq.read_metadata(pa.BufferReader(bytes(content))).row_group(1).column(1)
     content[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 1
-    first, second, third = in_place(bytes(content), HEADS)
-    assert second is None
-    assert None not in (first, third)
+    with pytest.raises(InputError, match=rf"page 0 of column '{COLUMN}' in row group 1 of .* to match its checksum"):
+        in_place(bytes(content), HEADS)
+    # pyarrow's way, which says so too, is that of a row group that begins before the shard.
+    (tmp_path / "a.parquet").write_bytes(content)
+    (shard,) = find_shards(tmp_path)
+    with pytest.raises(InputError, match=r"got .*a\.parquet: .*could not verify page integrity"):
+        list(replace(shard, start=31, rows=59).batches([]))
 
 
 def test_pages_that_decompress_to_less_than_they_say_are_not_believed(random):
