@@ -6,8 +6,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dask_aesthetic.inputs import pages
 from helpers import columns
 from helpers.shards import SHARDS, metadata_table
+
+
+@pytest.fixture
+def in_pages(monkeypatch) -> None:
+    """The first row is worth compiling the reader of Parquet pages."""
+    monkeypatch.setattr(pages, "COLD_ROWS", 0)
+    monkeypatch.setattr(pages, "_warmup", pages._Warmup())
 
 
 @pytest.fixture

@@ -27,13 +27,7 @@ from helpers.page_files import CODECS, COLUMN, by_pyarrow, in_place, random_opti
 WIDTH = 24
 HEADS = page_files.heads(WIDTH)
 SPEC = ScoreSpec.of(COLUMN, "laion-v2", "standard", "raw", "aesthetic_score", "keep", "null", None)
-
-
-@pytest.fixture(autouse=True)
-def warm(monkeypatch) -> None:
-    """The first row is worth the compilation."""
-    monkeypatch.setattr(pages_module, "COLD_ROWS", 0)
-    monkeypatch.setattr(pages_module, "_warmup", pages_module._Warmup())
+pytestmark = pytest.mark.usefixtures("in_pages")
 
 
 @pytest.fixture
