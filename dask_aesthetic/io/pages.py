@@ -30,7 +30,7 @@ from dask_aesthetic.kernels import get_parquet_pages
 BLOCK = 1 << 22  # Bytes read at a time: they are still in cache when they are scored.
 HEADER = 1 << 8  # Bytes that hold most page headers.
 SCRATCH = 1 << 21
-ROWS = 1 << 16  # Rows of a page above which it is declined.
+ROWS = 1 << 17  # Rows of a page above which it is declined; DuckDB writes 122,880 rows to a page if they are short.
 MOST_PAGE = 1 << 27  # Bytes of a page above which it is declined.
 COLD_ROWS = 4_000_000  # Rows of a process that pyarrow reads in about the time that compiling takes.
 

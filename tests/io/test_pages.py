@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dask_aesthetic import InputError
 from dask_aesthetic.io import pages as pages_module
 from dask_aesthetic.io.shards import find_shards
 from dask_aesthetic.io.storage import local_file
@@ -27,13 +28,7 @@ from helpers.page_files import CODECS, COLUMN, by_pyarrow, in_place, random_opti
 WIDTH = 24
 HEADS = page_files.heads(WIDTH)
 SPEC = ScoreSpec.of(COLUMN, "laion-v2", "standard", "raw", "aesthetic_score", "keep", "null", None)
-
-
-@pytest.fixture(autouse=True)
-def warm(monkeypatch) -> None:
-    """The first row is worth the compilation."""
-    monkeypatch.setattr(pages_module, "COLD_ROWS", 0)
-    monkeypatch.setattr(pages_module, "_warmup", pages_module._Warmup())
+pytestmark = pytest.mark.usefixtures("in_pages")
 
 
 @pytest.fixture
