@@ -6,12 +6,11 @@ codecs that are known here. pyarrow reads the others.
 
 from __future__ import annotations
 
-import io
 import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 import torch
 
 from dask_aesthetic.embeddings.arrow import list_storage
+from dask_aesthetic.inputs.column_chunks import check_column_chunk
 from dask_aesthetic.inputs.file import File
 from dask_aesthetic.kernels import Heads, get_parquet_pages, score_addresses
 
@@ -66,11 +66,9 @@ class Pages:
     def __init__(self, stream: IO[bytes], size: int, column: str, heads: Heads) -> None:
         self._stream, self._size, self._column, self._heads = stream, size, column, heads
         # The same stream: another file may have taken the name since it was opened.
-        self._gate = _Gate(stream)
-        # With a buffer, pyarrow knows all about a chunk before it asks for its first bytes.
-        self._source = pq.ParquetFile(pa.PythonFile(self._gate, "r"), buffer_size=1 << 12, pre_buffer=False)
-        self._metadata = self._source.metadata
-        self._leaf = _find_leaf(self._source, column, heads.width)
+        source = pq.ParquetFile(pa.PythonFile(stream, "r"))
+        self._metadata = source.metadata
+        self._leaf = _find_leaf(source, column, heads.width)
 
     @property
     def groups(self) -> list[int]:
@@ -79,10 +77,17 @@ class Pages:
 
     def scores_and_norms(self, group: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Scores and norms, as of `kernels.scores_and_norms`, of a row group; None where pyarrow has to read it."""
-        if self._leaf is None or not self._has_sound_metadata(group):
+        if self._leaf is None:
             return None
+        try:
+            return self._walk(group, self._leaf)
+        except _ERRORS:
+            return None
+
+    def _walk(self, group: int, leaf: _Leaf) -> tuple[torch.Tensor, torch.Tensor] | None:
+        check_column_chunk(self._metadata, self._size, group, self._column)
         rows = self._metadata.row_group(group).num_rows
-        chunk = self._metadata.row_group(group).column(self._leaf.at)
+        chunk = self._metadata.row_group(group).column(leaf.at)
         open_page = _CODECS.get(chunk.compression)
         start = chunk.data_page_offset
         if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
@@ -97,22 +102,8 @@ class Pages:
             or not 0 < length <= self._size - start
         ):
             return None
-        walk = _Walk(self._stream, start, length, values, self._leaf, open_page, self._heads)
-        try:
-            found = walk.run()
-        except _ERRORS:
-            return None
+        found = _Walk(self._stream, start, length, values, leaf, open_page, self._heads).run()
         return found if found is not None and len(found[1]) == rows else None
-
-    def _has_sound_metadata(self, group: int) -> bool:
-        """Whether pyarrow gets as far as to ask for the chunk's pages, which it does not get.
-
-        Damaged metadata raise an error then; when they are asked for as such, they end the process.
-        """
-        self._gate.is_shut, self._gate.was_asked = True, False
-        with suppress(*_ERRORS):
-            next(self._source.iter_batches(1, [group], [self._column], use_threads=False), None)
-        return self._gate.was_asked
 
 
 class _Warmup:
@@ -153,32 +144,6 @@ def open_pages(file: File, column: str, heads: Heads, rows: int) -> Iterator[Pag
         except _ERRORS:
             pages = None
         yield pages
-
-
-class _Gate(io.RawIOBase):
-    """Stream that can be shut: then it notes that it was asked for data, and gives none."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.is_shut = self.was_asked = False
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self._stream.seek(offset, whence)
-
-    def read(self, size: int = -1, /) -> bytes:
-        if self.is_shut:
-            self.was_asked = True
-            raise OSError("the metadata are sound")
-        return self._stream.read(size)
 
 
 def _find_leaf(source: pq.ParquetFile, column: str, width: int) -> _Leaf | None:
