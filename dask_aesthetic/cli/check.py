@@ -56,22 +56,19 @@ def command(
 
 def _layout_advice(source: str, column: str) -> str:
     """Advice that makes the first Parquet file of an input faster to read; empty if nothing would."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     from dask_aesthetic.errors import InputError
     from dask_aesthetic.io.listing import find_files
+    from dask_aesthetic.io.parquet import read_footer
 
     try:
         file, _ = find_files(source, ".parquet")[0]
-        with file.open() as stream:
-            groups = pq.read_metadata(stream)
-    except (InputError, pa.ArrowInvalid):
+        metadata = read_footer(file).metadata
+    except InputError:
         return ""
-    if not groups.num_row_groups:
+    if not metadata.num_row_groups:
         return ""
-    chunks = [groups.row_group(0).column(at) for at in range(groups.num_columns)]
-    leaves = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] == column]
+    paths = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
+    leaves = [metadata.row_group(0).column(at) for at, path in enumerate(paths) if path.split(".")[0] == column]
     if not any(leaf.has_dictionary_page and leaf.physical_type != "BYTE_ARRAY" for leaf in leaves):
         return ""
     return (

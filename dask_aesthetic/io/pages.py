@@ -6,12 +6,11 @@ codecs that are known here. pyarrow reads the others.
 
 from __future__ import annotations
 
-import io
 import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -24,6 +23,7 @@ import xxhash
 
 from dask_aesthetic.embeddings.arrow import list_storage
 from dask_aesthetic.errors import InputError
+from dask_aesthetic.io.column_chunks import check_column_chunk
 from dask_aesthetic.io.storage import Digests, File
 from dask_aesthetic.kernels import get_parquet_pages
 
@@ -84,11 +84,9 @@ class Pages:
         self._stream, self._size, self._column, self._width = stream, size, column, width
         self._name, self._digests = name, digests
         # The same stream: another file may have taken the name since it was opened.
-        self._gate = _Gate(stream)
-        # With a buffer, pyarrow knows all about a chunk before it asks for its first bytes.
-        self._source = pq.ParquetFile(pa.PythonFile(self._gate, "r"), buffer_size=1 << 12, pre_buffer=False)
-        self._metadata = self._source.metadata
-        self._leaf = _find_leaf(self._source, column, width)
+        source = pq.ParquetFile(pa.PythonFile(stream, "r"))
+        self._metadata = source.metadata
+        self._leaf = _find_leaf(source, column, width)
 
     @property
     def groups(self) -> list[int]:
@@ -110,10 +108,19 @@ class Pages:
         InputError
             A page does not match its checksum.
         """
-        if self._leaf is None or not self._has_sound_metadata(group):
+        if self._leaf is None:
             return None
+        try:
+            return self._walk(group, self._leaf, kernel)
+        except InputError:
+            raise
+        except _ERRORS:
+            return None
+
+    def _walk(self, group: int, leaf: _Leaf, kernel: Kernel[Result]) -> list[Result] | None:
+        check_column_chunk(self._metadata, self._size, group, self._column)
         rows = self._metadata.row_group(group).num_rows
-        chunk = self._metadata.row_group(group).column(self._leaf.at)
+        chunk = self._metadata.row_group(group).column(leaf.at)
         open_page = _CODECS.get(chunk.compression)
         start = chunk.data_page_offset
         if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
@@ -129,7 +136,7 @@ class Pages:
         ):
             return None
         hasher = xxhash.xxh3_128() if self._digests is not None else None
-        walk = _Walk(self._stream, start, length, values, self._leaf, open_page, self._width, hasher)
+        walk = _Walk(self._stream, start, length, values, leaf, open_page, self._width, hasher)
         try:
             found = walk.run(kernel)
         except _ChecksumError as error:
@@ -137,23 +144,11 @@ class Pages:
                 f"expected page {walk.pages} of column {self._column!r} in row group {group} of {self._name} to match "
                 "its checksum, got other bytes: the file is damaged"
             ) from error
-        except _ERRORS:
-            return None
         if found is None or walk.rows != rows:
             return None
         if self._digests is not None and hasher is not None:
             self._digests[start, length] = hasher.hexdigest()
         return found
-
-    def _has_sound_metadata(self, group: int) -> bool:
-        """Whether pyarrow gets as far as to ask for the chunk's pages, which it does not get.
-
-        Damaged metadata raise an error then; when they are asked for as such, they end the process.
-        """
-        self._gate.is_shut, self._gate.was_asked = True, False
-        with suppress(*_ERRORS):
-            next(self._source.iter_batches(1, [group], [self._column], use_threads=False), None)
-        return self._gate.was_asked
 
 
 class _Warmup:
@@ -197,32 +192,6 @@ def open_pages(
         except _ERRORS:
             pages = None
         yield pages
-
-
-class _Gate(io.RawIOBase):
-    """Stream that can be shut: then it notes that it was asked for data, and gives none."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.is_shut = self.was_asked = False
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self._stream.seek(offset, whence)
-
-    def read(self, size: int = -1, /) -> bytes:
-        if self.is_shut:
-            self.was_asked = True
-            raise OSError("the metadata are sound")
-        return self._stream.read(size)
 
 
 def _find_leaf(source: pq.ParquetFile, column: str, width: int) -> _Leaf | None:

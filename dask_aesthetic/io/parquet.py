@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from dask_aesthetic.embeddings.arrow import is_float_list
 from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.id_columns import ID_COLUMNS
+from dask_aesthetic.io.column_chunks import check_column_chunks
 from dask_aesthetic.io.storage import Digests, File, RemoteStream, changed_error, combine_digests
 
 # Decoded lists of 1024 rows of 768 floats are 3 MB: they stay in cache, and their memory is reused.
@@ -48,7 +49,7 @@ def read_footer(file: File) -> Footer:
     Raises
     ------
     InputError
-        The file is not a Parquet file, or is truncated.
+        The file is not a Parquet file, is truncated, or has damaged metadata.
     """
     with file.reading("a Parquet file"):
         tail = _tail(file, _FOOTER)
@@ -58,15 +59,16 @@ def read_footer(file: File) -> Footer:
         # The reader needs only the footer, so one request suffices for a remote file.
         with pq.ParquetFile(pa.BufferReader(tail)) as source:
             footer = Footer(source.schema_arrow, source.metadata, length)
+        check_column_chunks(footer.metadata, file.size)
         _check_single(file, footer)
         return footer
 
 
 def _check_single(file: File, footer: Footer) -> None:
     """Raise InputError for concatenated files: the last footer's offsets would point into the first file."""
-    groups = footer.metadata.num_row_groups
+    groups, columns = footer.metadata.num_row_groups, footer.metadata.num_columns
     last = footer.metadata.row_group(groups - 1) if groups else None
-    chunks = [last.column(at) for at in range(last.num_columns)] if last is not None else []
+    chunks = [last.column(at) for at in range(columns)] if last is not None else []
     end = max((_chunk_start(chunk) + chunk.total_compressed_size for chunk in chunks), default=len(b"PAR1"))
     before = file.size - footer.length - end
     # Some writers repeat metadata or write indexes after the data, so the last file begins somewhat earlier.

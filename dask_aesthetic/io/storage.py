@@ -145,7 +145,8 @@ class File:
             raise
         except Exception as error:
             # Stores raise whatever their libraries raise. Of a local file, any other error is a bug of this package.
-            if self.is_local and not isinstance(error, (OSError, EOFError, pa.ArrowException)):
+            # Names that are no UTF-8 are damaged, too.
+            if self.is_local and not isinstance(error, (OSError, EOFError, UnicodeDecodeError, pa.ArrowException)):
                 raise
             raise InputError(f"expected {what}, got {self.path}: {first_line(error)}") from error
 

@@ -1,0 +1,79 @@
+"""Checks of the column chunks' metadata in a Parquet footer.
+
+On damaged ones `metadata.row_group(i).column(j)` ends the process by an uncaught C++ exception, while pyarrow's reader
+raises. So the reader is made to prepare to read the chunks, and gets none of their bytes. See docs/pyarrow-abort.md.
+"""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_BUFFER = 1 << 12  # Bytes; the smallest that is usual, as nothing is read.
+
+
+def check_column_chunks(metadata: pq.FileMetaData, size: int) -> None:
+    """Check all column chunks of a Parquet file; then their positions, sizes and types are safe to ask for.
+
+    Takes some 0.2 ms, and 0.3 us a chunk, which is less than parsing the footer took.
+
+    Parameters
+    ----------
+    metadata : pyarrow.parquet.FileMetaData
+    size : int
+        Bytes of the file.
+
+    Raises
+    ------
+    OSError, pyarrow.ArrowException
+        The metadata are damaged or encrypted, or place a chunk outside of the file.
+    """
+    # With pre_buffer, the byte ranges of the chunks of all row groups are computed before the first is read.
+    _begin_reading(metadata, size, None, None, pre_buffer=True)
+
+
+def check_column_chunk(metadata: pq.FileMetaData, size: int, group: int, column: str) -> None:
+    """Check the chunks of a column in one row group; then their compression is safe to ask for, too.
+
+    Takes some 0.1 ms. Parameters and errors are those of `check_column_chunks`.
+    """
+    # With a buffer, a chunk's codec is looked up before its first bytes are read.
+    _begin_reading(metadata, size, [group], [column], pre_buffer=False, buffer_size=_BUFFER)
+
+
+def _begin_reading(
+    metadata: pq.FileMetaData, size: int, groups: list[int] | None, columns: list[str] | None, **options: int
+) -> None:
+    stream = _Refusing(size)
+    source = pq.ParquetFile(pa.PythonFile(stream, "r"), metadata=metadata, **options)
+    try:
+        next(source.iter_batches(1, groups, columns, use_threads=False), None)
+    except (OSError, pa.ArrowException):
+        if not stream.was_asked:
+            raise
+
+
+class _Refusing(io.RawIOBase):
+    """Stream of a size that gives no bytes, and notes that it was asked for some."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._at, self.was_asked = size, 0, False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, size: int = -1, /) -> bytes:  # noqa: ARG002
+        self.was_asked = True
+        raise OSError("this stream gives no bytes")
