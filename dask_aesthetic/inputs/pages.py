@@ -1,4 +1,4 @@
-"""Scores of a list column of a local Parquet file, computed where the values lie in its pages.
+"""Scores of a list column of a Parquet file, computed where the values lie in its pages.
 
 It reads what it can prove, and nothing else: row groups whose rows all have the width, without nulls, in encodings and
 codecs that are known here. pyarrow reads the others.
@@ -22,7 +22,9 @@ import pyarrow.parquet as pq
 import torch
 
 from dask_aesthetic.embeddings.arrow import list_storage
+from dask_aesthetic.errors import InputError
 from dask_aesthetic.inputs.file import File
+from dask_aesthetic.inputs.read_ahead import ReadAhead
 from dask_aesthetic.kernels import Heads, get_parquet_pages, score_addresses
 
 BLOCK = 1 << 22  # Bytes read at a time: they are still in cache when they are scored.
@@ -39,6 +41,16 @@ _TYPES = (
 )
 # What pyarrow raises for damaged files, and files for damaged disks: then its own way says so.
 _ERRORS = (OSError, ValueError, pa.ArrowException)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Bytes and values of a column chunk, and what decompresses its pages."""
+
+    start: int
+    length: int
+    values: int
+    open_page: Callable[[memoryview, int], Any] | None
 
 
 @dataclass(frozen=True)
@@ -71,14 +83,40 @@ class Pages:
         self._source = pq.ParquetFile(pa.PythonFile(self._gate, "r"), buffer_size=1 << 12, pre_buffer=False)
         self._metadata = self._source.metadata
         self._leaf = _find_leaf(self._source, column, heads.width)
+        self._chunks: dict[int, _Chunk | None] = {}
 
     @property
     def groups(self) -> list[int]:
         """Row count of each row group."""
         return [self._metadata.row_group(at).num_rows for at in range(self._metadata.num_row_groups)]
 
+    def read_ahead(self, groups: list[int]) -> None:
+        """Fetch the chunks of row groups of a remote file before they are scored, in this order."""
+        if isinstance(self._stream, ReadAhead):
+            chunks = [self._chunk(group) for group in groups]
+            self._stream.plan((chunk.start, chunk.length) for chunk in chunks if chunk is not None)
+
     def scores_and_norms(self, group: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Scores and norms, as of `kernels.scores_and_norms`, of a row group; None where pyarrow has to read it."""
+        chunk = self._chunk(group)
+        if chunk is None or self._leaf is None:
+            return None
+        rows = self._metadata.row_group(group).num_rows
+        try:
+            found = _Walk(self._stream, chunk, self._leaf, self._heads).run()
+        except InputError:  # Of the store, which has been asked again.
+            raise
+        except _ERRORS:
+            return None
+        return found if found is not None and len(found[1]) == rows else None
+
+    def _chunk(self, group: int) -> _Chunk | None:
+        """The column's chunk in a row group; None where pyarrow has to read it."""
+        if group not in self._chunks:
+            self._chunks[group] = self._find_chunk(group)
+        return self._chunks[group]
+
+    def _find_chunk(self, group: int) -> _Chunk | None:
         if self._leaf is None or not self._has_sound_metadata(group):
             return None
         rows = self._metadata.row_group(group).num_rows
@@ -97,12 +135,7 @@ class Pages:
             or not 0 < length <= self._size - start
         ):
             return None
-        walk = _Walk(self._stream, start, length, values, self._leaf, open_page, self._heads)
-        try:
-            found = walk.run()
-        except _ERRORS:
-            return None
-        return found if found is not None and len(found[1]) == rows else None
+        return _Chunk(start, length, values, open_page)
 
     def _has_sound_metadata(self, group: int) -> bool:
         """Whether pyarrow gets as far as to ask for the chunk's pages, which it does not get.
@@ -139,17 +172,19 @@ class _Warmup:
 def open_pages(file: File, column: str, heads: Heads, rows: int) -> Iterator[Pages | None]:
     """Context manager of the pages of a column, to read `rows`; None where pyarrow is to read the file."""
     # The values of Parquet are little-endian.
-    if not file.is_local or sys.byteorder != "little" or not _warmup.is_over(rows):
+    if sys.byteorder != "little" or not _warmup.is_over(rows):
         yield None
         return
     try:
-        stream = Path(file.path).open("rb", buffering=0)  # noqa: SIM115
+        stream: Any = Path(file.path).open("rb", buffering=0) if file.is_local else ReadAhead(file)  # noqa: SIM115
     except OSError:
         yield None
         return
     with stream:
         try:
             pages = Pages(stream, stream.seek(0, 2), column, heads)
+        except InputError:
+            raise
         except _ERRORS:
             pages = None
         yield pages
@@ -201,25 +236,16 @@ def _find_leaf(source: pq.ParquetFile, column: str, width: int) -> _Leaf | None:
 
 
 class _Walk:
-    """The walk over one column chunk, at `start` in a file: Python reads, decompresses and calls compiled code."""
+    """The walk over one column chunk: Python reads, decompresses and calls compiled code."""
 
-    def __init__(
-        self,
-        stream: IO[bytes],
-        start: int,
-        length: int,
-        values: int,
-        leaf: _Leaf,
-        open_page: Callable[[memoryview, int], Any] | None,
-        heads: Heads,
-    ) -> None:
-        self._stream, self._start, self._length = stream, start, length
-        self._open_page, self._dtype, self._heads = open_page, leaf.dtype, heads
+    def __init__(self, stream: IO[bytes], chunk: _Chunk, leaf: _Leaf, heads: Heads) -> None:
+        self._stream, self._start, self._length = stream, chunk.start, chunk.length
+        self._open_page, self._dtype, self._heads = chunk.open_page, leaf.dtype, heads
         self._compiled = get_parquet_pages()
         self._state = state = np.zeros(self._compiled.STATE_SIZE, np.int64)
-        state[self._compiled.TOTAL] = values
+        state[self._compiled.TOTAL] = chunk.values
         state[self._compiled.WIDTH], state[self._compiled.SIZE] = heads.width, leaf.dtype.itemsize
-        state[self._compiled.PRESENT], state[self._compiled.COMPRESSED] = leaf.level, open_page is not None
+        state[self._compiled.PRESENT], state[self._compiled.COMPRESSED] = leaf.level, chunk.open_page is not None
         state[self._compiled.WORD_COUNT], state[self._compiled.MOST_PAGE] = -1, MOST_PAGE
 
     def run(self) -> tuple[torch.Tensor, torch.Tensor] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from dask_aesthetic.embeddings.arrow import is_float_list
 from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.id_columns import ID_COLUMNS
 from dask_aesthetic.inputs.file import File, RemoteStream
+from dask_aesthetic.inputs.read_ahead import ReadAhead
 
 # Decoded lists of 1024 rows of 768 floats are 3 MB: they stay in cache, and their memory is reused.
 BATCH_ROWS = 1024
@@ -146,16 +148,17 @@ def batches(
     """Read the rows of a Parquet file from `start` to `stop` in small record batches.
 
     Reading is single-threaded: several files in parallel are faster. Row groups are decoded from their beginning, so a
-    range that begins inside one decodes the rows before it, too. Of a remote file, the columns of one row group are
-    fetched together, and those of the next when it is done.
+    range that begins inside one decodes the rows before it, too. Of a remote file, the columns' chunks are fetched ahead.
 
     `access` "mapped" reads a local file by memory map, which is a fifth faster if the file has just been read; if not,
     a map is slower, and a bad disk ends the process instead of raising an error. "paged" reads the first rows without
     fetching their whole row group.
     """
-    with file.reading("a whole Parquet file"), _open(file, access) as source:
+    with file.reading("a whole Parquet file"), _open(file, access) as (source, stream):
         stop = source.metadata.num_rows if stop is None else stop
         groups, position = _row_groups(source.metadata, start, stop)
+        if isinstance(stream, ReadAhead):
+            stream.plan(_chunks(source.metadata, groups, set(columns)))
         for chunk in [groups] if file.is_local else [[group] for group in groups]:
             for batch in source.iter_batches(batch_rows, row_groups=chunk, columns=columns, use_threads=False):
                 begin, position = position, position + len(batch)
@@ -207,13 +210,19 @@ def changed_error(file: File, start: int, stop: int, rows: int) -> InputError:
     )
 
 
-def _open(file: File, access: str) -> pq.ParquetFile:
-    if access == "paged":
-        return pq.ParquetFile(file.path if file.is_local else RemoteStream(file), buffer_size=_PAGED, pre_buffer=False)
+@contextmanager
+def _open(file: File, access: str) -> Iterator[tuple[pq.ParquetFile, RemoteStream | None]]:
+    """Context manager of a Parquet file, and of the stream that it is read from if it is remote."""
+    is_paged = access == "paged"
+    # With pre_buffer, all requested row groups of a local file would be in memory at once; a remote file's chunks would
+    # be asked for out of order.
+    options = {"buffer_size": _PAGED if is_paged else 0, "pre_buffer": False}
     if file.is_local:
-        # With pre_buffer, all requested row groups would be in memory at once.
-        return pq.ParquetFile(file.path, memory_map=access == "mapped", pre_buffer=False)
-    return pq.ParquetFile(RemoteStream(file), pre_buffer=True)
+        with pq.ParquetFile(file.path, memory_map=access == "mapped", **options) as source:
+            yield source, None
+        return
+    with (RemoteStream if is_paged else ReadAhead)(file) as stream, pq.ParquetFile(stream, **options) as source:
+        yield source, stream
 
 
 def _tail(file: File, length: int) -> bytes:

@@ -65,6 +65,8 @@ def row_scores(
     if isinstance(predictor, AffinePredictor):
         with open_pages(file, column, predictor.heads, stop - start) as pages:
             groups = _groups(pages, start, stop) if pages is not None else []
+            if pages is not None:
+                pages.read_ahead([group for group, _, _ in groups])
             in_place = 0
             for group, begin, end in groups:
                 found = _in_place(pages, group, spec) if pages is not None else None

@@ -189,9 +189,6 @@ class ParquetShard(Shard):
             yield hive.select(batch, columns, self.folders), batch.column(self.column)
 
     def scored(self, columns: Sequence[str], spec: ScoreSpec, column: str, access: str = "read") -> Iterator[Scored]:
-        if not self.file.is_local:  # Its columns are fetched together.
-            yield from super().scored(columns, spec, column, access)
-            return
         place = f"shard {self.name}"
         found = row_scores(self.file, self.column, spec, self.start, self.stop, place, self.start, access)
         scores = status = np.empty(0)
@@ -248,11 +245,11 @@ class MatrixShard(Shard):
         return combine_digests(header, content, parquet.digest(metadata, columns, self.start, self.stop))
 
     def _batches(self, columns: list[str], access: str) -> Batches:  # noqa: ARG002
-        read = self.pair.matrix.reader(self.stop)
         at = self.start
-        for passthrough in self.pair.passthrough(columns, self.start, self.stop):
-            yield passthrough, read(at, at + len(passthrough))
-            at += len(passthrough)
+        with self.pair.matrix.reader(self.start, self.stop) as read:
+            for passthrough in self.pair.passthrough(columns, self.start, self.stop):
+                yield passthrough, read(at, at + len(passthrough))
+                at += len(passthrough)
 
 
 def find_shards(
