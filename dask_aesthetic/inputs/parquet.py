@@ -148,7 +148,8 @@ def batches(
     """Read the rows of a Parquet file from `start` to `stop` in small record batches.
 
     Reading is single-threaded: several files in parallel are faster. Row groups are decoded from their beginning, so a
-    range that begins inside one decodes the rows before it, too. Of a remote file, the columns' chunks are fetched ahead.
+    range that begins inside one decodes the rows before it, too. Of a remote file, the chunks of the columns are
+    fetched ahead.
 
     `access` "mapped" reads a local file by memory map, which is a fifth faster if the file has just been read; if not,
     a map is slower, and a bad disk ends the process instead of raising an error. "paged" reads the first rows without
@@ -159,6 +160,7 @@ def batches(
         groups, position = _row_groups(source.metadata, start, stop)
         if isinstance(stream, ReadAhead):
             stream.plan(_chunks(source.metadata, groups, set(columns)))
+        # pyarrow reads the chunks of one row group in the order of its columns, those of several in no fixed order.
         for chunk in [groups] if file.is_local else [[group] for group in groups]:
             for batch in source.iter_batches(batch_rows, row_groups=chunk, columns=columns, use_threads=False):
                 begin, position = position, position + len(batch)
@@ -214,8 +216,7 @@ def changed_error(file: File, start: int, stop: int, rows: int) -> InputError:
 def _open(file: File, access: str) -> Iterator[tuple[pq.ParquetFile, RemoteStream | None]]:
     """Context manager of a Parquet file, and of the stream that it is read from if it is remote."""
     is_paged = access == "paged"
-    # With pre_buffer, all requested row groups of a local file would be in memory at once; a remote file's chunks would
-    # be asked for out of order.
+    # With pre_buffer, all requested row groups would be in memory at once.
     options = {"buffer_size": _PAGED if is_paged else 0, "pre_buffer": False}
     if file.is_local:
         with pq.ParquetFile(file.path, memory_map=access == "mapped", **options) as source:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from threading import Event, Lock
 from typing import Any
 
@@ -58,7 +59,8 @@ class ReadAhead(RemoteStream):
         self._needed = super().seek(offset, whence)
         return self._needed
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int = -1, /) -> Any:
+        """Read as other streams do, into a bytearray, since it is filled piece by piece."""
         left = max(self._file.size - self._at, 0)
         buffer = bytearray(left if size < 0 else min(size, left))
         view, filled = memoryview(buffer), 0
@@ -140,7 +142,7 @@ class ReadAhead(RemoteStream):
         for _ in range(count):
             piece = self._pieces.popleft()
             piece.data.cancel()
-            piece.data.add_done_callback(lambda _, size=piece.end - piece.begin: share.give(size))
+            piece.data.add_done_callback(partial(share.give, piece.end - piece.begin))
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class _Share:
             budget.used += size
             return size
 
-    def give(self, size: int) -> None:
+    def give(self, size: int, _: object = None) -> None:
         with self._budget.lock:
             self._held -= size
             self._budget.used -= size

@@ -68,7 +68,9 @@ def row_scores(
             if pages is not None:
                 pages.read_ahead([group for group, _, _ in groups])
             in_place = 0
-            for group, begin, end in groups:
+            for at, (group, begin, end) in enumerate(groups):
+                if not file.is_local and at > 2 * in_place + 1:  # What is declined is fetched again.
+                    break
                 found = _in_place(pages, group, spec) if pages is not None else None
                 if found is not None:
                     # pyarrow reads row groups together where several follow one another.

@@ -188,7 +188,13 @@ class ParquetShard(Shard):
                 raise self._changed("other columns")
             yield hive.select(batch, columns, self.folders), batch.column(self.column)
 
-    def scored(self, columns: Sequence[str], spec: ScoreSpec, column: str, access: str = "read") -> Iterator[Scored]:
+    def scored(
+        self,
+        columns: Sequence[str],
+        spec: ScoreSpec,
+        column: str,  # noqa: ARG002
+        access: str = "read",
+    ) -> Iterator[Scored]:
         place = f"shard {self.name}"
         found = row_scores(self.file, self.column, spec, self.start, self.stop, place, self.start, access)
         scores = status = np.empty(0)
