@@ -1,6 +1,7 @@
 """The benchmark suite.
 
-    python benchmarks/run.py [kernel columns pipeline scale import peers gpu] [--rounds N] [--results FILE] [--write]
+    python benchmarks/run.py [kernel columns pipeline scale store import peers gpu] [--rounds N] [--results FILE]
+                             [--write]
 
 Runs the suites (default: all but peers, which need environments of their own, and gpu), saves every time to `--results`
 (JSON, a row per way and round), and prints each case as a table. `--write` also writes the tables to RESULTS.md, and
@@ -23,8 +24,11 @@ from harness import Case, load, measure, medians, peak, peaks, save
 from machine import machine
 from tables import report, table
 
-SUITES = {name: name for name in ("kernel", "columns", "pipeline", "scale", "peers", "gpu")} | {"import": "imports"}
-DEFAULT = ("kernel", "columns", "pipeline", "scale", "import")
+SUITES = {name: name for name in ("kernel", "columns", "pipeline", "scale", "peers", "gpu")} | {
+    "import": "imports",
+    "store": "object_store",
+}
+DEFAULT = ("kernel", "columns", "pipeline", "scale", "store", "import")
 HERE = Path(__file__).parent
 
 

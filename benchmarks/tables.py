@@ -14,6 +14,7 @@ TITLES = {
     "pipeline": "From Parquet files to scores",
     "peers": "Peers, by their own code",
     "scale": "More rows, workers and shards",
+    "store": "Object stores",
     "import": "Importing",
     "gpu": "On a GPU",
 }

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from typing import IO, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from dask_aesthetic.errors import InputError
+from dask_aesthetic.io.read_ahead import ReadAhead
 from dask_aesthetic.io.storage import BLOCK, File
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -90,10 +92,15 @@ class Matrix:
         InputError
             The file has changed since it was found.
         """
-        return self.reader(stop)(start, stop)
+        with self.reader(start, stop) as read:
+            return read(start, stop)
 
-    def reader(self, last: int) -> Callable[[int, int], pa.FixedSizeListArray]:
-        """Function that reads rows from a start to a stop, for sequential reads up to row `last`."""
+    @contextmanager
+    def reader(self, first: int, last: int) -> Iterator[Callable[[int, int], pa.FixedSizeListArray]]:
+        """Context manager of a function that reads rows from a start to a stop, in order, from row `first` to `last`.
+
+        The rows of a remote file are fetched ahead.
+        """
         found = open_matrix(self.file, self.key)
         if replace(found, file=self.file) != self:
             raise InputError(
@@ -101,9 +108,17 @@ class Matrix:
                 f"{found.rows:,} x {found.width} {found.dtype}: start again"
             )
         if not self.file.is_local and self.has_row_ranges:
-            return _BlockReader(self, last).read
+            with ReadAhead(self.file) as stream:
+                stream.plan([self.range_of(first, last)])
+                yield partial(self._read_stream, stream)
+            return
         matrix = self._open()
-        return lambda start, stop: as_lists(matrix[start:stop])
+        yield lambda start, stop: as_lists(matrix[start:stop])
+
+    def _read_stream(self, stream: ReadAhead, start: int, stop: int) -> pa.FixedSizeListArray:
+        begin, length = self.range_of(start, stop)
+        stream.seek(begin)
+        return as_lists(np.frombuffer(stream.read(length), self.dtype).reshape(-1, self.width))
 
     def _open(self) -> np.ndarray:
         if not self.rows:
@@ -122,22 +137,6 @@ class Matrix:
             return np.asarray(np.memmap(self.file.path, self.dtype, "r", self.offset, (self.rows, self.width), order))
         data = self.file.read(*self.range_of(0, self.rows))
         return np.frombuffer(data, self.dtype).reshape((self.rows, self.width), order=order)
-
-
-class _BlockReader:
-    """Reader of a remote matrix that fetches blocks of rows."""
-
-    def __init__(self, matrix: Matrix, last: int) -> None:
-        self._matrix, self._last = matrix, last
-        self._begin, self._block = 0, np.empty((0, matrix.width), matrix.dtype)
-
-    def read(self, start: int, stop: int) -> pa.FixedSizeListArray:
-        if start < self._begin or stop > self._begin + len(self._block):
-            matrix = self._matrix
-            rows = max(BLOCK // (matrix.width * self._block.itemsize), 1)
-            data = matrix.file.read(*matrix.range_of(start, min(max(stop, start + rows), self._last)))
-            self._begin, self._block = start, np.frombuffer(data, matrix.dtype).reshape(-1, matrix.width)
-        return as_lists(self._block[start - self._begin : stop - self._begin])
 
 
 def as_lists(rows: np.ndarray) -> pa.FixedSizeListArray:

@@ -1,4 +1,4 @@
-"""Scores of a list column of a local Parquet file, computed where the values lie in its pages.
+"""Scores of a list column of a Parquet file, computed where the values lie in its pages.
 
 It reads what it can prove, and nothing else: row groups whose rows all have the width, without nulls, in encodings and
 codecs that are known here. pyarrow reads the others.
@@ -24,6 +24,7 @@ import xxhash
 from dask_aesthetic.embeddings.arrow import list_storage
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.io.column_chunks import check_column_chunk
+from dask_aesthetic.io.read_ahead import ReadAhead
 from dask_aesthetic.io.storage import Digests, File
 from dask_aesthetic.kernels import get_parquet_pages
 
@@ -43,6 +44,16 @@ _TYPES = (
 )
 # What pyarrow raises for damaged files, and files for damaged disks: then its own way says so.
 _ERRORS = (OSError, ValueError, pa.ArrowException)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Bytes and values of a column chunk, and what decompresses its pages."""
+
+    start: int
+    length: int
+    values: int
+    open_page: Callable[[memoryview, int], Any] | None
 
 
 @dataclass(frozen=True)
@@ -87,11 +98,18 @@ class Pages:
         source = pq.ParquetFile(pa.PythonFile(stream, "r"))
         self._metadata = source.metadata
         self._leaf = _find_leaf(source, column, width)
+        self._chunks: dict[int, _Chunk | None] = {}
 
     @property
     def groups(self) -> list[int]:
         """Row count of each row group."""
         return [self._metadata.row_group(at).num_rows for at in range(self._metadata.num_row_groups)]
+
+    def read_ahead(self, groups: list[int]) -> None:
+        """Fetch the chunks of row groups of a remote file before they are read, in this order."""
+        if isinstance(self._stream, ReadAhead):
+            chunks = [self._chunk(group) for group in groups]
+            self._stream.plan((chunk.start, chunk.length) for chunk in chunks if chunk is not None)
 
     def map_rows(self, group: int, kernel: Kernel[Result]) -> list[Result] | None:
         """Results of a kernel for the rows of a row group, in parts; None where pyarrow has to read it.
@@ -106,21 +124,45 @@ class Pages:
         Raises
         ------
         InputError
-            A page does not match its checksum.
+            A page does not match its checksum, or the store fails.
         """
-        if self._leaf is None:
+        chunk = self._chunk(group)
+        if chunk is None or self._leaf is None:
             return None
+        hasher = xxhash.xxh3_128() if self._digests is not None else None
+        walk = _Walk(self._stream, chunk, self._leaf, self._width, hasher)
         try:
-            return self._walk(group, self._leaf, kernel)
-        except InputError:
+            found = walk.run(kernel)
+        except _ChecksumError as error:
+            raise InputError(
+                f"expected page {walk.pages} of column {self._column!r} in row group {group} of {self._name} to match "
+                "its checksum, got other bytes: the file is damaged"
+            ) from error
+        except InputError:  # Of the store, which has been asked again.
             raise
         except _ERRORS:
             return None
+        if found is None or walk.rows != self._metadata.row_group(group).num_rows:
+            return None
+        if self._digests is not None and hasher is not None:
+            self._digests[chunk.start, chunk.length] = hasher.hexdigest()
+        return found
 
-    def _walk(self, group: int, leaf: _Leaf, kernel: Kernel[Result]) -> list[Result] | None:
+    def _chunk(self, group: int) -> _Chunk | None:
+        """The column's chunk in a row group; None where pyarrow has to read it."""
+        if group not in self._chunks:
+            try:
+                self._chunks[group] = self._find_chunk(group)
+            except _ERRORS:
+                self._chunks[group] = None
+        return self._chunks[group]
+
+    def _find_chunk(self, group: int) -> _Chunk | None:
+        if self._leaf is None:
+            return None
         check_column_chunk(self._metadata, self._size, group, self._column)
         rows = self._metadata.row_group(group).num_rows
-        chunk = self._metadata.row_group(group).column(leaf.at)
+        chunk = self._metadata.row_group(group).column(self._leaf.at)
         open_page = _CODECS.get(chunk.compression)
         start = chunk.data_page_offset
         if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
@@ -135,20 +177,7 @@ class Pages:
             or not 0 < length <= self._size - start
         ):
             return None
-        hasher = xxhash.xxh3_128() if self._digests is not None else None
-        walk = _Walk(self._stream, start, length, values, leaf, open_page, self._width, hasher)
-        try:
-            found = walk.run(kernel)
-        except _ChecksumError as error:
-            raise InputError(
-                f"expected page {walk.pages} of column {self._column!r} in row group {group} of {self._name} to match "
-                "its checksum, got other bytes: the file is damaged"
-            ) from error
-        if found is None or walk.rows != rows:
-            return None
-        if self._digests is not None and hasher is not None:
-            self._digests[start, length] = hasher.hexdigest()
-        return found
+        return _Chunk(start, length, values, open_page)
 
 
 class _Warmup:
@@ -177,11 +206,11 @@ def open_pages(
 ) -> Iterator[Pages | None]:
     """Context manager of the pages of a column, to read `rows`; None where pyarrow is to read the file."""
     # The values of Parquet are little-endian.
-    if not file.is_local or sys.byteorder != "little" or not _warmup.is_over(rows):
+    if sys.byteorder != "little" or not _warmup.is_over(rows):
         yield None
         return
     try:
-        stream = Path(file.path).open("rb", buffering=0)  # noqa: SIM115
+        stream: Any = Path(file.path).open("rb", buffering=0) if file.is_local else ReadAhead(file)  # noqa: SIM115
     except OSError:
         yield None
         return
@@ -189,6 +218,8 @@ def open_pages(
         try:
             size = stream.seek(0, 2)
             pages = Pages(stream, size, column, width, file.path, digests) if size == file.size else None
+        except InputError:
+            raise
         except _ERRORS:
             pages = None
         yield pages
@@ -214,29 +245,18 @@ def _find_leaf(source: pq.ParquetFile, column: str, width: int) -> _Leaf | None:
 
 
 class _Walk:
-    """The walk over one column chunk, at `start` in a file: Python reads, decompresses and calls compiled code."""
+    """The walk over one column chunk: Python reads, decompresses and calls compiled code."""
 
-    def __init__(
-        self,
-        stream: IO[bytes],
-        start: int,
-        length: int,
-        values: int,
-        leaf: _Leaf,
-        open_page: Callable[[memoryview, int], Any] | None,
-        width: int,
-        hasher: Any = None,
-    ) -> None:
-        self._hasher = hasher
-        self._stream, self._start, self._length = stream, start, length
-        self._open_page, self._dtype = open_page, leaf.dtype
+    def __init__(self, stream: IO[bytes], chunk: _Chunk, leaf: _Leaf, width: int, hasher: Any = None) -> None:
+        self._stream, self._start, self._length = stream, chunk.start, chunk.length
+        self._open_page, self._dtype, self._hasher = chunk.open_page, leaf.dtype, hasher
         self.rows = 0  # That the kernel has seen.
         self.pages = 0  # Opened; a file with checksums has one for each page.
         self._compiled = get_parquet_pages()
         self._state = state = np.zeros(self._compiled.STATE_SIZE, np.int64)
-        state[self._compiled.TOTAL] = values
+        state[self._compiled.TOTAL] = chunk.values
         state[self._compiled.WIDTH], state[self._compiled.SIZE] = width, leaf.dtype.itemsize
-        state[self._compiled.PRESENT], state[self._compiled.COMPRESSED] = leaf.level, open_page is not None
+        state[self._compiled.PRESENT], state[self._compiled.COMPRESSED] = leaf.level, chunk.open_page is not None
         state[self._compiled.WORD_COUNT], state[self._compiled.MOST_PAGE] = -1, MOST_PAGE
 
     def run(self, kernel: Kernel[Result]) -> list[Result] | None:

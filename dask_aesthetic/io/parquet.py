@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from dask_aesthetic.embeddings.arrow import is_float_list
 from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.id_columns import ID_COLUMNS
 from dask_aesthetic.io.column_chunks import check_column_chunks
+from dask_aesthetic.io.read_ahead import ReadAhead
 from dask_aesthetic.io.storage import Digests, File, RemoteStream, changed_error, combine_digests
 
 # Decoded lists of 1024 rows of 768 floats are 3 MB: they stay in cache, and their memory is reused.
@@ -148,15 +150,18 @@ def batches(
     """Read the rows of a Parquet file from `start` to `stop` in small record batches.
 
     Reading is single-threaded: several files in parallel are faster. Row groups are decoded from their beginning, so a
-    range that begins inside one decodes the rows before it, too. Of a remote file, the columns of one row group are
-    fetched together, and those of the next when it is done.
+    range that begins inside one decodes the rows before it, too. Of a remote file, the chunks of the columns are
+    fetched ahead.
 
     `paged` reads the first rows without fetching their whole row group. A page that does not match its checksum is an
     error.
     """
-    with file.reading("a whole Parquet file"), _open(file, paged) as source:
+    with file.reading("a whole Parquet file"), _open(file, paged) as (source, stream):
         stop = source.metadata.num_rows if stop is None else stop
         groups, position = _row_groups(source.metadata, start, stop)
+        if isinstance(stream, ReadAhead):
+            stream.plan(_chunks(source.metadata, groups, set(columns)))
+        # pyarrow reads the chunks of one row group in the order of its columns, those of several in no fixed order.
         for chunk in [groups] if file.is_local else [[group] for group in groups]:
             for batch in source.iter_batches(batch_rows, row_groups=chunk, columns=columns, use_threads=False):
                 begin, position = position, position + len(batch)
@@ -217,13 +222,21 @@ def digest(
     return combine_digests(content, *((known or {}).get(chunk) or file.digest([chunk]) for chunk in apart))
 
 
-def _open(file: File, paged: bool) -> pq.ParquetFile:
+@contextmanager
+def _open(file: File, paged: bool) -> Iterator[tuple[pq.ParquetFile, RemoteStream | None]]:
+    """Context manager of a Parquet file, and of the stream that it is read from if it is remote."""
     file.check_size()
-    source = file.path if file.is_local else RemoteStream(file)
-    # With pre_buffer, all requested row groups of a local file would be in memory at once.
-    pre_buffer = not (paged or file.is_local)
-    size = _PAGED if paged else 0
-    return pq.ParquetFile(source, buffer_size=size, pre_buffer=pre_buffer, page_checksum_verification=True)
+    options = {
+        "buffer_size": _PAGED if paged else 0,
+        "pre_buffer": False,  # With it, all requested row groups would be in memory at once.
+        "page_checksum_verification": True,
+    }
+    if file.is_local:
+        with pq.ParquetFile(file.path, **options) as source:
+            yield source, None
+        return
+    with (RemoteStream if paged else ReadAhead)(file) as stream, pq.ParquetFile(stream, **options) as source:
+        yield source, stream
 
 
 def _tail(file: File, length: int) -> bytes:

@@ -243,15 +243,15 @@ class MatrixShard(Shard):
         return combine_digests(header, content, parquet.digest(self.metadata, columns, self.start, self.stop))
 
     def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches:  # noqa: ARG002
-        read = self.matrix.reader(self.stop)
         hasher = xxhash.xxh3_128() if digests is not None and self.matrix.is_plain else None
         at = self.start
-        for passthrough in self._passthrough(columns):
-            lists = read(at, at + len(passthrough))
-            if hasher is not None:
-                hasher.update(lists.flatten().to_numpy().data)
-            yield passthrough, lists
-            at += len(passthrough)
+        with self.matrix.reader(self.start, self.stop) as read:
+            for passthrough in self._passthrough(columns):
+                lists = read(at, at + len(passthrough))
+                if hasher is not None:
+                    hasher.update(lists.flatten().to_numpy().data)
+                yield passthrough, lists
+                at += len(passthrough)
         if hasher is not None and digests is not None:
             digests[self.matrix.range_of(self.start, self.stop)] = hasher.hexdigest()
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import IO, Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 import xxhash
 
 from dask_aesthetic.errors import AestheticError, InputError, first_line
+from dask_aesthetic.io.retries import BACKOFF
 
 BLOCK = 1 << 24  # Bytes of one request to a store.
 _CACHED = 1 << 18  # Bytes of a local file that are read together: they are still in cache when they are digested.
@@ -89,8 +91,16 @@ class File:
                 return Path(self.path).open("rb")
         return io.BufferedReader(RemoteStream(self), ahead)
 
-    def read(self, begin: int, length: int) -> bytes:
-        """Read `length` bytes from `begin` on.
+    def read(self, begin: int, length: int, closing: Event | None = None, store: Any = None) -> bytes:
+        """Read `length` bytes from `begin` on; of a URL, again if its store throttles or fails in passing.
+
+        Parameters
+        ----------
+        begin, length : int
+        closing : threading.Event, optional
+            Ends the waiting for another try, with the last error.
+        store : optional
+            As of `shared_store`.
 
         Raises
         ------
@@ -105,14 +115,20 @@ class File:
                     stream.seek(begin)
                     data = stream.read(length)
             else:
-                system, path = fsspec.core.url_to_fs(self.path, **self.options)
-                data = system.cat_file(path, start=begin, end=begin + length)
+                data = BACKOFF.call(lambda: self._request(begin, length, store), closing)
         if len(data) != length:
             raise InputError(
                 f"expected {length:,} bytes from {begin:,} on in {self.path}, got {len(data):,}: it has changed since "
                 "it was found, or its server does not give parts of files"
             )
         return data
+
+    def shared_store(self) -> tuple[Any, str] | None:
+        """File system of a URL and the path in it, for threads to use together; None if each needs its own."""
+        with self.reading("a file"):
+            store: tuple[Any, str] = fsspec.core.url_to_fs(self.path, **self.options)
+        # Earlier versions of fsspec make file systems per thread, asynchronous ones too, and each connects on its own.
+        return store if store[0].async_impl else None
 
     def digest(self, ranges: Sequence[tuple[int, int]] | None = None) -> str:
         """xxh3_128 content hash, in hexadecimal, of the whole file or of (begin, length) ranges one after another.
@@ -149,6 +165,11 @@ class File:
             if self.is_local and not isinstance(error, (OSError, EOFError, UnicodeDecodeError, pa.ArrowException)):
                 raise
             raise InputError(f"expected {what}, got {self.path}: {first_line(error)}") from error
+
+    def _request(self, begin: int, length: int, store: Any) -> bytes:
+        system, path = store or fsspec.core.url_to_fs(self.path, **self.options)
+        data: bytes = system.cat_file(path, start=begin, end=begin + length)
+        return data
 
     def _read_local(self, ranges: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
         buffer = memoryview(bytearray(_CACHED))

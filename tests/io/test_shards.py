@@ -521,8 +521,8 @@ def test_remote_shards_equal_local_ones(tmp_path, vectors, remote, layout):
     assert all(file.path.startswith(url) for shard in remote_shards for file in shard.files)
 
 
-def test_remote_matrices_in_fortran_order_and_of_many_blocks(tmp_path, vectors, remote, monkeypatch):
-    monkeypatch.setattr("dask_aesthetic.io.npy.BLOCK", 768 * 4 * 7)  # Seven rows.
+def test_remote_matrices_in_fortran_order_and_of_many_requests(tmp_path, vectors, remote, monkeypatch):
+    monkeypatch.setattr("dask_aesthetic.io.read_ahead.PIECE", 768 * 4 * 7)  # Seven rows.
     np.save(tmp_path / "f.npy", np.asfortranarray(vectors))
     np.save(tmp_path / "c.npy", vectors)
     url, options = remote(tmp_path)
