@@ -296,7 +296,7 @@ class _Walk:
                 filled = buffer.fill(self._stream, self._start + begin, most)
                 if filled != most:  # The file has become shorter.
                     return None
-                if self._hasher is not None:
+                if self._hasher is not None and begin + filled > hashed:
                     self._hasher.update(buffer.bytes[hashed - begin : filled])
                     hashed = begin + filled
                 state[compiled.POSITION] = 0

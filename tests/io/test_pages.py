@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 
 from dask_aesthetic import InputError
 from dask_aesthetic.io import pages as pages_module
@@ -228,6 +230,22 @@ def test_a_page_that_does_not_match_its_checksum_is_named(random, codec, tmp_pat
     (shard,) = find_shards(tmp_path)
     with pytest.raises(InputError, match=r"got .*a\.parquet: .*could not verify page integrity"):
         list(replace(shard, start=31, rows=59).batches([]))
+
+
+@pytest.mark.parametrize("codec", ["none", "snappy"])
+@pytest.mark.parametrize("size", [1 << 10, 1 << 16, 1 << 20, 3 << 21])
+def test_digests_of_the_chunks_that_are_read_are_those_of_their_bytes(random, codec, size):
+    width = 768
+    rows = random_rows(random, 4000, width, distinct=0 if size % 3 else 40)
+    options = {"compression": codec, "data_page_size": size, "write_batch_size": 64, "row_group_size": 3000}
+    content = written(table(rows), **options)
+    digests: dict[tuple[int, int], str] = {}
+    pages = pages_module.Pages(io.BytesIO(content), len(content), COLUMN, width, digests=digests)
+    for group in range(2):
+        assert sum(pages.map_rows(group, lambda addresses, _: len(addresses))) == (3000, 1000)[group]
+    assert len(digests) == 2
+    for (begin, length), digest in digests.items():
+        assert digest == xxhash.xxh3_128_hexdigest(content[begin : begin + length])
 
 
 def test_pages_that_decompress_to_less_than_they_say_are_not_believed(random):
