@@ -66,11 +66,13 @@ except InputError as error:
     assert f"expected a Parquet file, got {fatal}: Definition level histogram size mismatch" in run.stdout
 
 
+@pytest.mark.skipif(int(pa.__version__.split(".")[0]) < 18, reason="pyarrow 17 takes unknown codecs for none")
 def test_an_unknown_codec_is_an_error():
     sink = io.BytesIO()
     pq.write_table(pa.table({"a": [1]}), sink, compression="none", store_schema=False)
-    assert sink.getvalue().count(UNCOMPRESSED) == 1
-    content = sink.getvalue().replace(UNCOMPRESSED, UNKNOWN)
+    before, found, after = sink.getvalue().rpartition(UNCOMPRESSED)
+    assert found
+    content = before + UNKNOWN + after
     with pytest.raises(OSError, match="codec"):
         check_column_chunk(pq.read_metadata(io.BytesIO(content)), len(content), 0, "a")
 

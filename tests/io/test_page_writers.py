@@ -8,6 +8,8 @@ from pathlib import Path
 
 import dask.dataframe as dd
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
@@ -23,6 +25,15 @@ FILES = sorted(json.loads((FOLDER / "samples.json").read_text()))
 DECLINED = {"spark-lz4-float32-3.parquet": "pages in Hadoop's own frames of LZ4, which pyarrow's metadata do not name"}
 
 
+def version(module) -> int:
+    return int(module.__version__.split(".")[0])
+
+
+def skip_if_too_old(file: str) -> None:
+    if version(pa) < 18 and ("fixed-mixed" in file or "array-mixed" in file):
+        pytest.skip("pyarrow 17 reads no null among lists of a fixed size")
+
+
 def width(file: str) -> int:
     return int(file.removesuffix(".parquet").rpartition("-")[2])
 
@@ -33,6 +44,7 @@ def test_every_sample_is_listed():
 
 @pytest.mark.parametrize("file", FILES)
 def test_all_row_groups_without_nulls_and_other_widths_are_scored_in_place(file):
+    skip_if_too_old(file)
     content = (FOLDER / file).read_bytes()
     found = in_place(content, heads(width(file)))
     wanted = [by_pyarrow(content, heads(width(file)), group) for group in range(len(found))]
@@ -49,6 +61,9 @@ def test_all_row_groups_without_nulls_and_other_widths_are_scored_in_place(file)
 
 @pytest.mark.parametrize("file", FILES)
 def test_scores_are_those_of_the_accessor(file, caplog):
+    skip_if_too_old(file)
+    if version(pd) < 3 and file.startswith("pandas-arrow"):
+        pytest.skip("pandas 2 does not read the names of types that pandas 3 writes")
     random = np.random.default_rng(1)
     info = PredictorInfo(name="random", width=width(file))
     arguments = {"predictor": AffinePredictor(random.standard_normal(info.width), 5.0, info), "threshold": 5.0}
