@@ -160,6 +160,7 @@ def batches(
         stop = source.metadata.num_rows if stop is None else stop
         groups, position = _row_groups(source.metadata, start, stop)
         if isinstance(stream, ReadAhead):
+            check_column_chunks(source.metadata, file.size)  # It may be another file than when it was found.
             stream.plan(_chunks(source.metadata, groups, set(columns)))
         # pyarrow reads the chunks of one row group in the order of its columns, those of several in no fixed order.
         for chunk in [groups] if file.is_local else [[group] for group in groups]:
