@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,13 +39,21 @@ def frame(column: pa.Array) -> pd.DataFrame:
 
 def embeddings(files: int = FILES, rows: int = ROWS) -> Path:
     """Folder of Parquet files with keys and embeddings, written as the README advises; made once."""
-    folder = FOLDER / f"embeddings-{files}x{rows}"
+    return _written(FOLDER / f"embeddings-{files}x{rows}", files, rows, use_dictionary=False, compression="NONE")
+
+
+def default_embeddings(files: int = FILES, rows: int = ROWS) -> Path:
+    """The same rows with pyarrow's default settings: snappy and dictionaries."""
+    return _written(FOLDER / f"embeddings-{files}x{rows}-defaults", files, rows)
+
+
+def _written(folder: Path, files: int, rows: int, **options: Any) -> Path:
     if len(list(folder.glob("*.parquet"))) < files:
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(files):
             keys = pa.array([f"{number:04d}{row:06d}" for row in range(rows)])
             table = pa.table({"key": keys, "image_embedding": lists(vectors(rows, number), pa.list_(ELEMENT))})
-            pq.write_table(table, folder / f"{number:04d}.parquet", use_dictionary=False, compression="NONE")
+            pq.write_table(table, folder / f"{number:04d}.parquet", **options)
     return folder
 
 

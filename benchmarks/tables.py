@@ -12,6 +12,8 @@ TITLES = {
     "kernel": "Scoring in memory",
     "columns": "Parquet files and readers",
     "pipeline": "From Parquet files to scores",
+    "disk": "From a disk, not the page cache",
+    "gil": "The GIL, and what it leaves for more cores",
     "peers": "Peers, by their own code",
     "scale": "More rows, workers and shards",
     "store": "Object stores",
@@ -78,6 +80,7 @@ def report(results: dict[str, dict[str, Any]]) -> str:
         lines += ["", f"## {title}", "", results[name]["machine"], ""]
         lines += [table(rows) for _, rows in suites[name].groupby("case", sort=False)]
         lines += _peers(results[name].get("peers")) + _simulation(results[name].get("simulation"))
+        lines += _gil(results[name].get("gil"))
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -124,6 +127,18 @@ def _simulation(summary: dict[str, Any] | None) -> list[str]:
         _row([*(f"{one[name]:,}" for name in ("workers", "rows_per_shard", "efficiency", "rows_per_second"))])
         for one in summary["clusters"]
     ]
+    return [*lines, ""]
+
+
+def _gil(summary: list[dict[str, Any]] | None) -> list[str]:
+    if summary is None:
+        return []
+    head = ["", "s of the GIL per million rows", "s by the clock", "rows/s that the GIL allows", "rows/s on 16 cores"]
+    lines = ["**The GIL**, and 16 cores as fast as these two, until it is never free", "", _row(head)]
+    lines.append(_row(["---"] * len(head)))
+    for one in summary:
+        name = f"{one['case'].rpartition(', ')[2]}, {one['way']}"
+        lines.append(_row([name, f"{one['gil']:.3f}", f"{one['wall']:.2f}", f"{one['most']:,}", f"{one['cores']:,}"]))
     return [*lines, ""]
 
 

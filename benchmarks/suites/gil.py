@@ -1,0 +1,144 @@
+"""The GIL of a process that scores Parquet files: how long it is held, and what that leaves for more cores.
+
+Scores are computed in threads of one process, of which one at a time can hold the GIL; so the seconds for which a row
+holds it are the least that a row takes on any number of cores. py-spy samples who holds it, which needs the right to
+trace a process of one's own (Linux: `kernel.yama.ptrace_scope=0`, or root).
+
+The figures of a way are rows per second by the time that the GIL is held, not by the clock.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import data
+import pandas as pd
+from harness import Case, Way
+
+ROWS = data.FILES * data.ROWS
+RATE = 1000  # Samples a second.
+SECONDS = 5  # For which a process is sampled.
+CORES = 16
+DATA = {"plain files": data.embeddings, "pyarrow's default settings": data.default_embeddings}
+PREFIX = "seconds of the GIL, two threads, "
+WAYS = {
+    "read_and_score": "read_and_score pages",
+    "job": "score_dataset pages",
+    "read_and_score, pages read by pyarrow": "read_and_score pyarrow",
+    "job, pages read by pyarrow": "score_dataset pyarrow",
+}
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from dask_aesthetic import read_and_score, score_dataset
+from dask_aesthetic.io import pages
+
+files, out, work, reader, seconds = sys.argv[1:]
+if reader == "pyarrow":
+    pages.get_parquet_pages = lambda: None  # As where numba does not run.
+else:
+    pages.COLD_ROWS = 0  # Compiled in the first run.
+
+def run(number):
+    start = time.perf_counter()
+    if work == "score_dataset":
+        score_dataset(files, Path(out) / str(number), threads=2)
+    else:
+        found = read_and_score(files)[["key", "aesthetic_score"]]
+        found.compute(scheduler="threads", num_workers=2)
+    return time.perf_counter() - start
+
+run(0)
+print(min(run(number) for number in (1, 2, 3)), flush=True)
+input()
+start, number = time.perf_counter(), 3
+while time.perf_counter() < start + float(seconds):
+    run(number := number + 1)
+print(time.perf_counter() - start, flush=True)
+input()
+"""
+_walls: dict[tuple[str, str], list[float]] = {}
+
+
+def cases() -> Iterator[Case]:
+    """A case per kind of file."""
+    for name in DATA:
+        yield Case(f"{PREFIX}{name}", partial(_ways, name), rounds=2)
+
+
+@contextmanager
+def _ways(name: str) -> Iterator[list[Way]]:
+    files = DATA[name]()
+    yield [Way(way, partial(_held, files, f"{PREFIX}{name}", way), ROWS) for way in WAYS]
+
+
+def _held(files: Path, case: str, way: str) -> float:
+    """Seconds for which a run holds the GIL."""
+    spy = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
+    if spy is None:
+        raise RuntimeError("expected py-spy: pip install py-spy")
+    with TemporaryDirectory(dir=data.FOLDER) as folder:
+        command = [sys.executable, "-c", PROGRAM, str(files), folder, *WAYS[way].split(), str(SECONDS)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as scored:  # noqa: S603
+            wall = float(scored.stdout.readline())
+            sampled, seconds = _sample(spy, scored, Path(folder) / "samples")
+    _walls.setdefault((case, way), []).append(wall)
+    # py-spy slows the process down: the share of samples counts, not their number.
+    return sampled / (RATE * seconds) * wall
+
+
+def _sample(spy: str, scored: subprocess.Popen[str], file: Path) -> tuple[int, float]:
+    """Samples in which a thread of a process holds the GIL, and the seconds that it was sampled."""
+    command = [spy, "record", "--gil", "--rate", str(RATE), "--format", "raw", "--output", str(file)]
+    command += ["--pid", str(scored.pid)]
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as sampler:
+        said = [sampler.stdout.readline()]
+        while said[-1] and "Sampling process" not in said[-1]:
+            said.append(sampler.stdout.readline())
+        scored.stdin.write("\n")
+        scored.stdin.flush()
+        seconds = float(scored.stdout.readline())
+        sampler.send_signal(signal.SIGINT)
+        said.append(sampler.communicate()[0])
+    scored.communicate("\n")
+    text = "".join(said)
+    if not file.exists() or "behind in sampling" in text:
+        raise RuntimeError(f"expected py-spy to take {RATE} samples a second, got: {text}")
+    return sum(int(line.rpartition(" ")[2]) for line in file.read_text().splitlines()), seconds
+
+
+def more(summary: pd.DataFrame) -> dict[str, object]:
+    """Seconds of the GIL and of the clock for a million rows, and rows per second of more cores by them.
+
+    Cores beyond two are taken to be as fast as these two, until the GIL is never free.
+    """
+    rows = []
+    for one in summary.itertuples():
+        wall = pd.Series(_walls[one.case, one.way]).median() / one.rows
+        held = one.seconds / one.rows
+        rows.append(
+            {
+                "case": one.case,
+                "way": one.way,
+                "gil": round(1e6 * held, 4),
+                "wall": round(1e6 * wall, 4),
+                "most": round(1 / held),
+                "cores": round(min(CORES / (2 * wall), 1 / held)),
+            }
+        )
+        print(
+            f"{one.case}, {one.way}, per million rows: {rows[-1]['gil']:.3f} s of {rows[-1]['wall']:.2f} s; "
+            f"at most {rows[-1]['most']:,} rows/s, on {CORES} cores {rows[-1]['cores']:,} rows/s",
+            flush=True,
+        )
+    return {"gil": rows}
