@@ -98,7 +98,7 @@ def _held(files: Path, case: str, way: str) -> float:
 
 def _sample(spy: str, scored: subprocess.Popen[str], file: Path) -> tuple[int, float]:
     """Samples in which a thread of a process holds the GIL, and the seconds that it was sampled."""
-    # If it stopped the process for each sample, threads would stop where they wait for the GIL, more often than they do.
+    # If it stopped the process for each sample, threads would stop where they wait for the GIL, too often.
     command = [spy, "record", "--gil", "--nonblocking", "--rate", str(RATE), "--format", "raw", "--output", str(file)]
     command += ["--pid", str(scored.pid)]
     with subprocess.Popen(  # noqa: S603
