@@ -47,6 +47,9 @@ def default_embeddings(files: int = FILES, rows: int = ROWS) -> Path:
     return _written(FOLDER / f"embeddings-{files}x{rows}-defaults", files, rows)
 
 
+SETTINGS = {"plain files": embeddings, "pyarrow's default settings": default_embeddings}
+
+
 def _written(folder: Path, files: int, rows: int, **options: Any) -> Path:
     if len(list(folder.glob("*.parquet"))) < files:
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from dask_aesthetic.check import (
     check_sample,
     check_spec,
     choose_partitions,
+    find_refusal,
     measure_partition,
     rows_per_partition,
     sum_statistics,
@@ -77,11 +78,7 @@ def check_dataset(
             formats.warn_text_matrices(found)
         shards = find_shards(source, format=layout, embedding_column=embedding_column, rows_per_shard=ROWS, found=found)
     empty = _empty(shards)
-    refusal = None
-    try:
-        embeddings.check(empty[embedding_column], empty)
-    except ColumnError as error:
-        refusal = str(error)
+    refusal = find_refusal(empty, embedding_column)
     chosen = [shards[at] for at in choose_partitions(len(shards), sample)]
     rows = rows_per_partition(sample, len(chosen))
     with ThreadPoolExecutor() as threads:
@@ -99,8 +96,8 @@ def _check_column(schema: pa.Schema, column: str) -> None:
 
 def _empty(shards: Sequence[Shard]) -> pd.DataFrame:
     """Empty frame of the columns of the first shard."""
-    schema = shards[0].schema.append(pa.field(shards[0].column, shards[0].scored_type))
-    return _frame(schema.empty_table())
+    others = [field for field in shards[0].schema if field.name != shards[0].column]
+    return _frame(pa.schema([*others, pa.field(shards[0].column, shards[0].scored_type)]).empty_table())
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

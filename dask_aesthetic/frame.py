@@ -17,6 +17,7 @@ from dask_aesthetic.check import (
     check_sample,
     check_spec,
     choose_partitions,
+    find_refusal,
     measure_partition,
     rows_per_partition,
     slice_column,
@@ -205,11 +206,7 @@ def check(frame: Any, embedding_column: str, sample: int | None, predictor: Pred
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
     _check_column(meta, embedding_column)
     candidates = tuple(name for name in embeddings.candidates(meta) if name != embedding_column)
-    refusal = None
-    try:
-        embeddings.check(meta[embedding_column], meta)
-    except ColumnError as error:
-        refusal = str(error)
+    refusal = find_refusal(meta, embedding_column)
     column, whole = frame[embedding_column], None
     if isinstance(frame, dd.DataFrame):
         statistics, whole = _check_partitions(column.to_delayed(), sample, graph_ready(spec))

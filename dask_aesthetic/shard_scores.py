@@ -111,20 +111,19 @@ def _parquet_scores(
 
     waiting = shard.start
     with open_pages(shard.file, shard.column, spec.predictor.width, shard.rows, digests) as pages:
-        groups = _groups(pages, shard) if pages is not None else []
         if pages is not None:
+            groups, in_place = _groups(pages, shard), 0
             pages.read_ahead([group for group, _, _ in groups])
-        in_place = 0
-        for at, (group, begin, end) in enumerate(groups):
-            if not shard.file.is_local and at > 2 * in_place + 1:  # What is declined is fetched again.
-                break
-            found = _in_place(pages, group, spec, heads) if pages is not None else None
-            if found is not None:
-                # pyarrow reads row groups together where several follow one another.
-                yield from by_pyarrow(waiting, begin)
-                yield *found, None
-                in_place, waiting = in_place + 1, end
-        log.debug("%s: %d of %d row groups scored in place", shard.file.path, in_place, len(groups))
+            for at, (group, begin, end) in enumerate(groups):
+                if not shard.file.is_local and at > 2 * in_place + 1:  # What is declined is fetched again.
+                    break
+                found = _in_place(pages, group, spec, heads)
+                if found is not None:
+                    # pyarrow reads row groups together where several follow one another.
+                    yield from by_pyarrow(waiting, begin)
+                    yield *found, None
+                    in_place, waiting = in_place + 1, end
+            log.debug("%s: %d of %d row groups scored in place", shard.file.path, in_place, len(groups))
     yield from by_pyarrow(waiting, shard.stop)
 
 

@@ -36,7 +36,7 @@ def table(width: int, dtype: str = "float32", rows: int = ROWS, few: bool = Fals
 
 
 def mixed(width: int, dtype: str = "float32", group: int = GROUP, few: bool = False, kind: str = "list") -> pa.Table:
-    """Five row groups, of which the second, third and fourth have rows that are not of the width."""
+    """Five row groups; the second, third and fourth have rows that are not of the width."""
     rows: list[Any] = _floats(width, dtype, 5 * group, few).tolist()
     rows[group + 7] = None
     rows[2 * group + 5] = [None, *rows[2 * group + 5][1:]]

@@ -28,19 +28,18 @@ from dask_aesthetic.io import pages
 ROWS = data.FILES * data.ROWS
 BLOCK = 16 << 20
 OUT = data.FOLDER / "out" / "cold"
-DATA = {"plain files": data.embeddings, "pyarrow's default settings": data.default_embeddings}
 PREFIX = "from the disk, two threads, "
 
 
 def cases() -> Iterator[Case]:
     """A case per kind of file."""
-    for name in DATA:
+    for name in data.SETTINGS:
         yield Case(f"{PREFIX}{name}", partial(_ways, name), rounds=5)
 
 
 @contextmanager
 def _ways(name: str) -> Iterator[list[Way]]:
-    folder = DATA[name]()
+    folder = data.SETTINGS[name]()
     files = sorted(folder.glob("*.parquet"))
     pages.COLD_ROWS = 0  # The first row is worth compiling the reader of pages.
     ways = {
@@ -104,7 +103,7 @@ def more(summary: pd.DataFrame) -> dict[str, object]:
     """Bytes of the files per second of each way."""
     rows = []
     for one in summary.itertuples():
-        size = sum(file.stat().st_size for file in DATA[one.case.removeprefix(PREFIX)]().glob("*.parquet"))
+        size = sum(file.stat().st_size for file in data.SETTINGS[one.case.removeprefix(PREFIX)]().glob("*.parquet"))
         rows.append({"case": one.case, "way": one.way, "bytes_per_second": round(size / one.seconds)})
         print(f"{one.case}, {one.way}: {size / one.seconds / 1e6:,.0f} MB/s", flush=True)
     return {"bytes": rows}

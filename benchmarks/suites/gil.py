@@ -1,8 +1,8 @@
 """The GIL of a process that scores Parquet files: how long it is held, and what that leaves for more cores.
 
-Scores are computed in threads of one process, of which one at a time can hold the GIL; so the seconds for which a row
-holds it are the least that a row takes on any number of cores. py-spy samples who holds it, which needs the right to
-trace a process of one's own (Linux: `kernel.yama.ptrace_scope=0`, or root).
+Scores are computed in threads of one process, and only one thread at a time can hold the GIL. So the seconds for which
+a row holds it are the least that a row takes on any number of cores. py-spy samples who holds it, which needs the right
+to trace a process of one's own (Linux: `kernel.yama.ptrace_scope=0`, or root).
 
 The figures of a way are rows per second by the time that the GIL is held, not by the clock.
 """
@@ -28,7 +28,6 @@ ROWS = data.FILES * data.ROWS
 RATE = 1000  # Samples a second.
 SECONDS = 5  # For which a process is sampled.
 CORES = 16
-DATA = {"plain files": data.embeddings, "pyarrow's default settings": data.default_embeddings}
 PREFIX = "seconds of the GIL, two threads, "
 WAYS = {
     "read_and_score": "read_and_score pages",
@@ -71,13 +70,13 @@ _walls: dict[tuple[str, str], list[float]] = {}
 
 def cases() -> Iterator[Case]:
     """A case per kind of file."""
-    for name in DATA:
+    for name in data.SETTINGS:
         yield Case(f"{PREFIX}{name}", partial(_ways, name), rounds=2)
 
 
 @contextmanager
 def _ways(name: str) -> Iterator[list[Way]]:
-    files = DATA[name]()
+    files = data.SETTINGS[name]()
     yield [Way(way, partial(_held, files, f"{PREFIX}{name}", way), ROWS) for way in WAYS]
 
 

@@ -82,6 +82,15 @@ def check_spec(predictor: Predictor) -> ScoreSpec:
     return ScoreSpec(predictor, Threshold(5.0), "score", "keep")
 
 
+def find_refusal(meta: Any, embedding_column: str) -> str | None:
+    """Message of the error that `score` raises for a column of an empty frame; None if it raises none."""
+    try:
+        embeddings.check(meta[embedding_column], meta)
+    except ColumnError as error:
+        return str(error)
+    return None
+
+
 def measure_partition(slices: Sequence[Any], rows: int, spec: ScoreSpec, timed: bool = True) -> Statistics:
     """Statistics of slices of a partition.
 

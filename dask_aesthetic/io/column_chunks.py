@@ -6,10 +6,10 @@ raises. So the reader is made to prepare to read the chunks, and gets none of th
 
 from __future__ import annotations
 
-import io
-
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from dask_aesthetic.io.storage import SizedStream
 
 _BUFFER = 1 << 12  # Bytes; the smallest that is usual, as nothing is read.
 
@@ -55,24 +55,10 @@ def _begin_reading(
             raise
 
 
-class _Refusing(io.RawIOBase):
-    """Stream of a size that gives no bytes, and notes that it was asked for some."""
+class _Refusing(SizedStream):
+    """Stream that gives no bytes, and notes that it was asked for some."""
 
-    def __init__(self, size: int) -> None:
-        self._size, self._at, self.was_asked = size, 0, False
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
+    was_asked = False
 
     def read(self, size: int = -1, /) -> bytes:  # noqa: ARG002
         self.was_asked = True

@@ -240,7 +240,8 @@ def _match(system: Any, pattern: str, root: str, at: int, options: Mapping[str, 
         matched = system.glob(root, detail=True)
     else:
         folder = base = os.path.abspath(folder) if folder or not pattern.startswith("/") else "/"
-        matched = {path: system.info(path) for path in glob(root, recursive=True)}
+        found_here = glob(root, recursive=True)
+        matched = {path: {"type": "directory" if os.path.isdir(path) else "file"} for path in found_here}
     found: dict[str, ListedFile] = {}
     for path, info in sorted(matched.items()):
         name = _relative(path, base)

@@ -159,7 +159,7 @@ def batches(
     with file.reading("a whole Parquet file"), _open(file, paged) as (source, stream):
         stop = source.metadata.num_rows if stop is None else stop
         groups, position = _row_groups(source.metadata, start, stop)
-        if isinstance(stream, ReadAhead):
+        if stream is not None:
             check_column_chunks(source.metadata, file.size)  # It may be another file than when it was found.
             stream.plan(_chunks(source.metadata, groups, set(columns)))
         # pyarrow reads the chunks of one row group in the order of its columns, those of several in no fixed order.
@@ -224,8 +224,8 @@ def digest(
 
 
 @contextmanager
-def _open(file: File, paged: bool) -> Iterator[tuple[pq.ParquetFile, RemoteStream | None]]:
-    """Context manager of a Parquet file, and of the stream that it is read from if it is remote."""
+def _open(file: File, paged: bool) -> Iterator[tuple[pq.ParquetFile, ReadAhead | None]]:
+    """Context manager of a Parquet file, and of the stream that fetches its chunks ahead, if it is one."""
     file.check_size()
     options = {
         "buffer_size": _PAGED if paged else 0,
@@ -237,7 +237,7 @@ def _open(file: File, paged: bool) -> Iterator[tuple[pq.ParquetFile, RemoteStrea
             yield source, None
         return
     with (RemoteStream if paged else ReadAhead)(file) as stream, pq.ParquetFile(stream, **options) as source:
-        yield source, stream
+        yield source, stream if isinstance(stream, ReadAhead) else None
 
 
 def _tail(file: File, length: int) -> bytes:

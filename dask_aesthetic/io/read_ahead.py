@@ -47,7 +47,7 @@ class ReadAhead(RemoteStream):
         self._needed = 0  # Bytes before the last position that was sought are not read again.
 
     def plan(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Add (begin, length) ranges to those that will be read; contiguous ones are fetched together."""
+        """Add (begin, length) ranges that will be read; contiguous ones are fetched together."""
         for begin, length in ranges:
             if self._planned and self._planned[-1][1] == begin:
                 self._planned[-1] = (self._planned[-1][0], begin + length)
@@ -61,7 +61,7 @@ class ReadAhead(RemoteStream):
 
     def read(self, size: int = -1, /) -> Any:
         """Read as other streams do, into a bytearray, since it is filled piece by piece."""
-        left = max(self._file.size - self._at, 0)
+        left = max(self._size - self._at, 0)
         buffer = bytearray(left if size < 0 else min(size, left))
         view, filled = memoryview(buffer), 0
         while filled < len(buffer):
@@ -72,7 +72,7 @@ class ReadAhead(RemoteStream):
         if self._closing.is_set():
             raise ValueError("expected an open stream, got a closed one")
         view = memoryview(buffer).cast("B")
-        size = min(len(view), max(self._file.size - self._at, 0))
+        size = min(len(view), max(self._size - self._at, 0))
         if not size:
             return 0
         data = self._ahead(size)

@@ -17,7 +17,7 @@ from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.io import formats, hive, parquet, split
 from dask_aesthetic.io.listing import ListedFile, Source, files_with_suffix, list_files
 from dask_aesthetic.io.npy import Matrix, check_matrices, open_matrix
-from dask_aesthetic.io.storage import Digests, File, changed_error, combine_digests
+from dask_aesthetic.io.storage import Digests, File, changed_error, combine_digests, local_file
 from dask_aesthetic.validation import check_integer
 
 Batches = Iterator[tuple[pa.RecordBatch, Any]]
@@ -46,6 +46,8 @@ class Shard(ABC):
 
     # Columns that locate a row of the output in the input; they always pass through.
     location_columns: ClassVar[tuple[str, ...]] = ()
+    # Whether `batches` can take digests of what it reads; if not, the digest is taken first.
+    digests_in_passing: ClassVar[bool] = False
 
     name: str
     rows: int
@@ -140,6 +142,12 @@ class Shard(ABC):
             A file is damaged.
         """
 
+    def check_unchanged(self) -> None:
+        """Raise InputError if a local file has another size or version than when the shard was found."""
+        for file in self.files:
+            if file.is_local and local_file(file.path) != file:
+                raise InputError(f"expected {file.path} as when found, got another version: start again")
+
     @abstractmethod
     def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches: ...
 
@@ -151,6 +159,8 @@ class Shard(ABC):
 @dataclass(frozen=True)
 class ParquetShard(Shard):
     """Row groups of a Parquet file with a column of embeddings or images."""
+
+    digests_in_passing: ClassVar[bool] = True
 
     file: File
     type: pa.DataType = field(repr=False)
@@ -211,6 +221,8 @@ class ParquetShard(Shard):
 @dataclass(frozen=True)
 class MatrixShard(Shard):
     """Rows of a matrix, and of the Parquet file whose row i describes row i of the matrix, if there is one."""
+
+    digests_in_passing: ClassVar[bool] = True
 
     matrix: Matrix
     metadata: File | None

@@ -193,11 +193,11 @@ class File:
                 yield self.read(at, min(BLOCK, begin + length - at))
 
 
-class RemoteStream(io.RawIOBase):
-    """Unbuffered stream of a remote file: each read is one request for exactly the bytes that it returns."""
+class SizedStream(io.RawIOBase):
+    """Unbuffered, seekable stream of a known size; subclasses read."""
 
-    def __init__(self, file: File) -> None:
-        self._file, self._at = file, 0
+    def __init__(self, size: int) -> None:
+        self._size, self._at = size, 0
 
     def readable(self) -> bool:
         return True
@@ -209,11 +209,19 @@ class RemoteStream(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         return self._at
 
+
+class RemoteStream(SizedStream):
+    """Stream of a remote file: each read is one request for exactly the bytes that it returns."""
+
+    def __init__(self, file: File) -> None:
+        super().__init__(file.size)
+        self._file = file
+
     def read(self, size: int = -1, /) -> bytes:
-        left = max(self._file.size - self._at, 0)
+        left = max(self._size - self._at, 0)
         data = self._file.read(self._at, left if size < 0 else min(size, left))
         self._at += len(data)
         return data

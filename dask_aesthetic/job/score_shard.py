@@ -54,6 +54,7 @@ def score_shard(
     if done is not None:  # By a worker that was lost before it could answer.
         return done
     output, failures = output_name(shard.name), failures_name(shard.name)
+    content = None if shard.digests_in_passing else content_of(shard, settings.read)
     digests: Digests = {}
     with ExitStack() as stack:
         temporary = stack.enter_context(store.temporary(output))
@@ -63,7 +64,9 @@ def score_shard(
         summary, listed = writer.summary, None
         if not summary.scored and not allow_unusable and not settings.benign_statuses.issuperset(summary.failed):
             raise UnusableError(shard.name, settings.column, summary.rows, summary.failed)
-        content = content_of(shard, settings.read, digests)
+        if content is None:
+            content = content_of(shard, settings.read, digests)
+            shard.check_unchanged()  # Else some of the digest may be of bytes that were not scored.
         done = _done(shard, settings, store)
         if done is not None:  # Meanwhile, by another task of the same shard.
             return done

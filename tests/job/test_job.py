@@ -142,6 +142,29 @@ def test_a_slow_task_leaves_the_commit_of_a_speculative_one(source, tmp_path):
     assert chaos.committed(tmp_path / "out") == meanwhile[1] != {}
 
 
+def test_a_file_that_is_rewritten_while_it_is_scored_is_refused_and_scored_again(source, tmp_path):
+    """Else the digest of the new bytes would stand beside the scores of the old ones, for ever."""
+    plan = plan_dataset(source, tmp_path / "out")
+    plan.prepare()
+    shard = plan.shards[0]
+    file = Path(shard.files[0].path)
+    metadata = pq.read_metadata(file)
+    (chunk,) = (one for one in map(metadata.row_group(0).column, range(metadata.num_columns)) if one.num_values > 768)
+    content = bytearray(file.read_bytes())
+    content[chunk.data_page_offset + chunk.total_compressed_size // 8 * 4] ^= 1
+
+    def rewrite() -> bool:
+        file.write_bytes(content)
+        return False
+
+    with pytest.raises(InputError, match=rf"{file.name} as when found, got another version: start again"):
+        score_shard(shard, plan.settings, plan.store, stopped=rewrite)
+    assert chaos.committed(tmp_path / "out") == {}
+    score_dataset(source, tmp_path / "out")
+    score_dataset(source, tmp_path / "calm")
+    assert chaos.content(tmp_path / "out") == chaos.content(tmp_path / "calm")
+
+
 def test_a_killed_run_leaves_no_temporary_files_for_ever(source, scored):
     left = [scored / ".dask-aesthetic-0123", scored / "_dask_aesthetic/markers/.dask-aesthetic-4567"]
     for path in left:
