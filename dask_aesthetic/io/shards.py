@@ -142,11 +142,15 @@ class Shard(ABC):
             A file is damaged.
         """
 
-    def check_unchanged(self) -> None:
-        """Raise InputError if a local file has another size or version than when the shard was found."""
-        for file in self.files:
-            if file.is_local and local_file(file.path) != file:
-                raise InputError(f"expected {file.path} as when found, got another version: start again")
+    def local_files(self) -> list[File]:
+        """Local files of the shard with the sizes and versions that they have now, on this machine.
+
+        Raises
+        ------
+        InputError
+            One does not exist any more.
+        """
+        return [local_file(file.path) for file in self.files if file.is_local]
 
     @abstractmethod
     def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches: ...

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dask_aesthetic.errors import AestheticError, JobStoppedError, UnusableError
+from dask_aesthetic.errors import AestheticError, InputError, JobStoppedError, UnusableError
 from dask_aesthetic.id_columns import ID_COLUMNS, find_id_column
 from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.io.storage import Digests
@@ -54,6 +54,7 @@ def score_shard(
     if done is not None:  # By a worker that was lost before it could answer.
         return done
     output, failures = output_name(shard.name), failures_name(shard.name)
+    before = shard.local_files() if shard.digests_in_passing else []
     content = None if shard.digests_in_passing else content_of(shard, settings.read)
     digests: Digests = {}
     with ExitStack() as stack:
@@ -66,7 +67,9 @@ def score_shard(
             raise UnusableError(shard.name, settings.column, summary.rows, summary.failed)
         if content is None:
             content = content_of(shard, settings.read, digests)
-            shard.check_unchanged()  # Else some of the digest may be of bytes that were not scored.
+            for file, now in zip(before, shard.local_files(), strict=True):
+                if file != now:  # Some of the digest may be of bytes that were not scored.
+                    raise InputError(f"expected {file.path} as it was when its rows were read, got another version")
         done = _done(shard, settings, store)
         if done is not None:  # Meanwhile, by another task of the same shard.
             return done

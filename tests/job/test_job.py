@@ -157,7 +157,7 @@ def test_a_file_that_is_rewritten_while_it_is_scored_is_refused_and_scored_again
         file.write_bytes(content)
         return False
 
-    with pytest.raises(InputError, match=rf"{file.name} as when found, got another version: start again"):
+    with pytest.raises(InputError, match=rf"{file.name} as it was when its rows were read, got another version"):
         score_shard(shard, plan.settings, plan.store, stopped=rewrite)
     assert chaos.committed(tmp_path / "out") == {}
     score_dataset(source, tmp_path / "out")
