@@ -105,6 +105,11 @@ class Pages:
         """Row count of each row group."""
         return [self._metadata.row_group(at).num_rows for at in range(self._metadata.num_row_groups)]
 
+    @property
+    def supported(self) -> int:
+        """Number of row groups whose metadata let their pages be scored in place; nulls show only in the pages."""
+        return sum(self._chunk(group) is not None for group in range(self._metadata.num_row_groups))
+
     def read_ahead(self, groups: list[int]) -> None:
         """Fetch the chunks of row groups of a remote file before they are read, in this order."""
         if isinstance(self._stream, ReadAhead):
@@ -209,6 +214,18 @@ def open_pages(
     if sys.byteorder != "little" or not _warmup.is_over(rows):
         yield None
         return
+    with _open(file, column, width, digests) as pages:
+        yield pages
+
+
+def count_supported(file: File, column: str, width: int) -> tuple[int, int]:
+    """Number of a file's row groups whose metadata let their pages be scored in place, and of all."""
+    with _open(file, column, width) as pages:
+        return (pages.supported, len(pages.groups)) if pages is not None else (0, 0)
+
+
+@contextmanager
+def _open(file: File, column: str, width: int, digests: Digests | None = None) -> Iterator[Pages | None]:
     try:
         stream: Any = Path(file.path).open("rb", buffering=0) if file.is_local else ReadAhead(file)  # noqa: SIM115
     except OSError:

@@ -148,7 +148,7 @@ class ImageSettings(ScoreSettings):
             at = 0
             for passthrough, rows in taken:
                 here = slice(at, at + rows)
-                yield self.with_embedding(passthrough, lists[here]), scores[here], codes[here]
+                yield Scored(self.with_embedding(passthrough, lists[here]), scores[here], codes[here])
                 at += rows
 
     def _refuse(self, codes: np.ndarray, shard: str, start: int) -> None:

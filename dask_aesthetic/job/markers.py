@@ -42,6 +42,8 @@ class ShardMarker:
         The same of the list of its failed rows.
     distribution : str
         Of the raw scores, as `ScoreDistribution.to_json` writes it.
+    in_place : int
+        Rows whose Parquet pages were scored where they lie.
     """
 
     shard: str
@@ -55,6 +57,7 @@ class ShardMarker:
     output: dict[str, Any]
     failures: dict[str, Any] | None
     distribution: str
+    in_place: int = 0
 
     def __post_init__(self) -> None:
         if self.rows != self.scored + sum(self.failed.values()):
@@ -65,7 +68,7 @@ class ShardMarker:
     @property
     def summary(self) -> JobSummary:
         """Summary of the shard alone."""
-        return JobSummary(self.kept, 1, ScoreDistribution.from_json(self.distribution))
+        return JobSummary(self.kept, 1, ScoreDistribution.from_json(self.distribution), self.in_place)
 
     def made_from(self, shard: Shard) -> bool:
         """Whether size and version of the shard's files are unchanged."""

@@ -88,6 +88,7 @@ def score_shard(
         rows=shard.rows,
         scored=summary.scored,
         kept=summary.kept,
+        in_place=summary.in_place,
         failed=dict(sorted(summary.failed.items())),
         output=written,
         failures=listed,
@@ -125,10 +126,10 @@ def _groups(
     """Scored rows of a shard, a list of batches per row group; one empty list if there are no rows."""
     waiting: list[Scored] = []
     read = ready = 0
-    for passthrough, scores, status in settings.scored(shard, partial(_until, stopped), digests):
-        waiting.append((passthrough, scores, status))
-        read += len(scores)
-        ready += len(scores)
+    for scored in settings.scored(shard, partial(_until, stopped), digests):
+        waiting.append(scored)
+        read += len(scored.scores)
+        ready += len(scored.scores)
         if ready >= ROW_GROUP:
             yield waiting
             waiting, ready = [], 0
@@ -166,11 +167,12 @@ class _Writer:
     def write(self, group: list[Scored]) -> None:
         """Write and count a row group; counting costs per call, so it is not done batch by batch."""
         cut, scale = self.settings.spec.threshold.cut, self.settings.spec.threshold.scale
-        scores = np.concatenate([np.empty(0, np.float32), *(part for _, part, _ in group)])
-        status = np.concatenate([np.empty(0, np.uint8), *(part for _, _, part in group)])
+        scores = np.concatenate([np.empty(0, np.float32), *(one.scores for one in group)])
+        status = np.concatenate([np.empty(0, np.uint8), *(one.status for one in group)])
         scored = np.isfinite(scores)
         self.summary.count(scores, scores * SCALES[scale], status, self.settings.statuses, cut)
-        passthrough = pa.Table.from_batches([batch for batch, _, _ in group], _like(group, self.settings.passthrough))
+        self.summary.in_place += sum(one.in_place for one in group)
+        passthrough = pa.Table.from_batches([one.passthrough for one in group], _like(group, self.settings.passthrough))
         keep = pa.array(scored & (scores >= cut))
         added = [
             pa.array(scores, mask=~scored),
@@ -202,4 +204,4 @@ class _Writer:
 
 def _like(group: list[Scored], schema: pa.Schema) -> pa.Schema:
     """Schema of a group's batches, which may differ from the output's in an all-null column."""
-    return group[0][0].schema if group else schema
+    return group[0].passthrough.schema if group else schema

@@ -87,7 +87,7 @@ class ScoreSettings:
         read = 0
         for passthrough, lists in watch(shard.batches(self.read, digests=digests)):
             scores, status = score_array(lists, self.spec, self.embedding_column, f"shard {shard.name}", read)
-            yield self.with_embedding(passthrough, lists), scores, status
+            yield Scored(self.with_embedding(passthrough, lists), scores, status)
             read += len(scores)
 
     @property
