@@ -72,7 +72,7 @@ def _describe_layout(source: str, column: str, width: int) -> Iterator[str]:
         return
     yield (
         f"- note: {supported:,} of {groups:,} row groups of the first Parquet file can be scored where they lie in its "
-        f"pages,\n  if all their rows are lists of {width} floats without nulls; pyarrow reads others, which takes longer"
+        f"pages,\n  if all their rows are lists of {width} floats without nulls; pyarrow reads others, more slowly"
     )
     paths = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
     leaves = [metadata.row_group(0).column(at) for at, path in enumerate(paths) if path.split(".")[0] == column]
