@@ -141,7 +141,7 @@ def _format_table(summary: JobSummary, plan: ScorePlan, seconds: float) -> str:
         "failed": f"{failed} (listed in {FAILED})" if failed else "0",
         "kept": f"{summary.kept:,} ({share:.1%} of the scored: {threshold.scale} score >= {threshold.value:g})",
         "raw score": ", ".join(f"{q:.0%} {summary.quantile(q):.2f}" for q in QUANTILES) + "  (quantiles)",
-        "in place": f"{summary.in_place:,} rows scored in the pages of Parquet files" if summary.in_place else "",
+        "in place": f"{summary.in_place:,} rows scored where they lie in Parquet pages" if summary.in_place else "",
         "predictor": f"{spec.predictor.info.name}, for {spec.predictor.info.encoder} embeddings",
         "seconds": f"{seconds:.2f} ({now / max(seconds, 1e-9):,.0f} rows/s)",
     }

@@ -43,7 +43,7 @@ class ShardMarker:
     distribution : str
         Of the raw scores, as `ScoreDistribution.to_json` writes it.
     in_place : int
-        Rows whose Parquet pages were scored where they lie.
+        Rows whose Parquet pages were scored where they lie. Not in the file, whose bytes do not depend on the way.
     """
 
     shard: str
@@ -76,7 +76,9 @@ class ShardMarker:
 
     def write(self, store: Store) -> None:
         """Write the marker; the output must be in place."""
-        store.write(marker_name(self.shard), json.dumps(asdict(self), sort_keys=True).encode())
+        content = asdict(self)
+        del content["in_place"]
+        store.write(marker_name(self.shard), json.dumps(content, sort_keys=True).encode())
 
 
 def read_markers(store: Store, names: Iterable[str], kind: type[Kind]) -> dict[str, Kind]:

@@ -24,8 +24,8 @@ class JobSummary:
     distribution : ScoreDistribution
         Of the raw scores.
     in_place : int
-        Rows whose Parquet pages were scored where they lie, without pyarrow. A process begins with it after some
-        million rows, since it compiles first.
+        Rows that this run scored where they lie in Parquet pages, without pyarrow. On a machine that has not compiled
+        this yet, a process begins with it after four million rows.
     """
 
     kept: int = 0
