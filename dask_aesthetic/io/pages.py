@@ -58,9 +58,10 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """Position, type and highest definition level of a column's values."""
+    """Position, types and highest definition level of a column's values."""
 
     at: int
+    physical: str
     dtype: torch.dtype
     level: int
 
@@ -176,6 +177,7 @@ class Pages:
         if (
             (open_page is None and chunk.compression != "UNCOMPRESSED")
             or chunk.file_path
+            or chunk.physical_type != self._leaf.physical
             or not 0 < rows < 1 << 31
             or values != rows * self._width
             or start < len(b"PAR1")
@@ -257,7 +259,7 @@ def _find_leaf(source: pq.ParquetFile, column: str, width: int) -> _Leaf | None:
         if dtype == torch.float16 and (leaf.length != 2 or leaf.logical_type.type != "FLOAT16"):
             continue
         if leaf.max_repetition_level == 1 and 1 <= leaf.max_definition_level <= 3:
-            return _Leaf(leaves[0], dtype, leaf.max_definition_level)
+            return _Leaf(leaves[0], physical, dtype, leaf.max_definition_level)
     return None
 
 
