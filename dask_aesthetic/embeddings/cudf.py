@@ -126,8 +126,12 @@ def add_columns(frame: cudf.DataFrame, like: cudf.Series, columns: Mapping[str, 
 
 
 def _array(values: torch.Tensor) -> Any:
-    """Array for cuDF that shares a tensor's memory; on the host for the scores of a column without rows."""
-    return values if values.is_cuda else values.numpy()
+    """CUDA array that shares a tensor's memory."""
+    if values.is_cuda:
+        return values
+    import cupy
+
+    return cupy.asarray(values.numpy())  # The scores of a column without rows are on the CPU.
 
 
 def _tensor(array: Any) -> torch.Tensor:
