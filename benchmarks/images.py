@@ -19,7 +19,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from statistics import median
@@ -30,6 +29,7 @@ import numpy as np
 import open_clip
 import pandas as pd
 import torch
+from jpegs import SIZE, jpeg
 from machine import machine
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
@@ -39,32 +39,13 @@ from dask_aesthetic.images import EncoderSpec, encoder
 from dask_aesthetic.images.decode import decode_image, prepare_pillow
 from dask_aesthetic.images.pool import decoding, thread_count
 
-IMAGES, SIZE = 96, (640, 480)
+IMAGES = 96
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 2, "layers": 1}
 MODELS = {  # Layers, width, patch, images.
     "small": (4, 256, 32, 384),
     "ViT-B-32": (12, 768, 32, 96),
     "ViT-L-14": (24, 1024, 14, 8),
 }
-
-
-@cache
-def jpeg(seed: int) -> bytes:
-    """JPEG of noise whose amplitudes fall with frequency, as in photographs."""
-    width, height = SIZE
-    rng = np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
-    frequency[0, 0] = 1 / width
-    planes = []
-    for _ in range(3):
-        phases = np.fft.fft2(rng.standard_normal((height, width)))
-        plane = np.fft.ifft2(phases / frequency).real
-        planes.append(plane / plane.std())
-    gray, *color = planes
-    mixed = np.stack([128 + 50 * gray + 12 * part for part in (color[0], 0 * gray, color[1])], axis=-1)
-    file = BytesIO()
-    Image.fromarray(mixed.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=87)
-    return file.getvalue()
 
 
 def checkpoint(folder: Path, name: str) -> dict[str, object]:
