@@ -230,16 +230,18 @@ def _embed_flat(images: Iterator[Any], spec: EmbedSpec) -> tuple[torch.Tensor, t
         )
 
     codes: list[int] = []
-    encoded: list[tuple[torch.Tensor, list[int]]] = []
+    encoded: list[torch.Tensor] = []
+    decoded_rows: list[int] = []
     size = encoder.batch_size(spec.batch_size)
     shape = size, encoder.resizer.height, encoder.resizer.width, 3
     with closing(decode_ahead(chain([first], images), decode, shape, encoder.device, codes)) as batches:
         for pixels, rows in batches:
-            encoded.append((encoder.encode(pixels, size), rows))
+            encoded.append(encoder.encode(pixels, size))
+            decoded_rows += rows
     status = torch.tensor(codes, dtype=torch.uint8, device="cpu")
     embeddings = torch.full((len(codes), spec.encoder.width), torch.nan, dtype=torch.float32, device=encoder.device)
-    for vectors, at in encoded:
-        embeddings[at], status[at] = _units(vectors)
+    if encoded:
+        embeddings[decoded_rows], status[decoded_rows] = _units(torch.cat(encoded))
     return embeddings, status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from dask_aesthetic.images.pool import decoding
 from dask_aesthetic.status import ImageStatus
 
 BATCHES = 3  # In memory: threads fill two while one waits for the encoder.
+TASKS = 32  # Of a batch: a task for each image would cost as much of the GIL as its header.
 IN_FLIGHT = 2  # Batches that a GPU has been given: the next one is there when it has done one.
 
 Decode = Callable[[Any, np.ndarray], ImageStatus]
@@ -46,29 +48,35 @@ def decode_ahead(
     """
     memory = _Pinned(shape, device) if device.type == "cuda" else _Memory(shape)
     slots = memory.pixels.numpy()
-    pending: deque[Future[ImageStatus]] = deque()
-    rows: list[int] = []
+    size, together = shape[0], max(shape[0] // TASKS, 1)
+    pending: deque[Future[list[ImageStatus]]] = deque()
+    rows: list[int] = []  # Decoded, and in no batch yet.
     read = free = 0  # Images read, and images whose slots may be filled again.
     ended = False
+
+    def decode_some(some: list[Any], first: int) -> list[ImageStatus]:
+        return [decode(image, slots[at % len(slots)]) for at, image in enumerate(some, first)]
+
     with decoding() as threads:
         try:
-            while pending or not ended:
-                if not ended and read - free < len(slots):
-                    image = next(images, images)
-                    ended = image is images
-                    if not ended:
-                        pending.append(threads.submit(decode, image, slots[read % len(slots)]))
-                        read += 1
+            while pending or rows or not ended:
+                room = len(slots) - (read - free)
+                if room and not ended:
+                    some = list(islice(images, min(together, room)))
+                    ended = not some
+                    if some:
+                        pending.append(threads.submit(decode_some, some, read))
+                        read += len(some)
                 waits = ended or read - free == len(slots)
-                while pending and len(rows) < shape[0] and (waits or pending[0].done()):
-                    status = pending.popleft().result()
-                    if status == ImageStatus.OK:
-                        rows.append(len(codes))
-                    codes.append(status)
-                if len(rows) == shape[0] or (rows and waits and not pending):
-                    yield memory.batch([row % len(slots) for row in rows]), rows
+                while pending and len(rows) < size and (waits or pending[0].done()):
+                    for status in pending.popleft().result():
+                        if status == ImageStatus.OK:
+                            rows.append(len(codes))
+                        codes.append(status)
+                if len(rows) >= size or (rows and waits and not pending):
+                    yield memory.batch([row % len(slots) for row in rows[:size]]), rows[:size]
                     memory.release()
-                    rows = []
+                    rows = rows[size:]
                 free = rows[0] if rows else len(codes)
         finally:
             for future in pending:
