@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ def lists(embeddings: torch.Tensor, ok: torch.Tensor, dtype: str, fixed_size: bo
     # Parquet accepts no null list with elements.
     offsets = pa.array(np.concatenate([[0], np.cumsum(present * width)]), pa.int32())
     return pa.ListArray.from_arrays(offsets, pa.array(rows[present].reshape(-1)), mask=pa.array(~present))
+
+
+def categories(codes: torch.Tensor, names: Sequence[str]) -> Any:
+    """Categorical of the names that codes stand for."""
+    return pd.Categorical.from_codes(codes.numpy(), dtype=pd.CategoricalDtype(list(names)))
 
 
 def to_frame(columns: dict[str, Any], index: pd.Index) -> pd.DataFrame:

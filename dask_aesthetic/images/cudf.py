@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,6 +82,11 @@ def lists(embeddings: torch.Tensor, ok: torch.Tensor, dtype: str) -> cudf.Series
     column = plc.Column(plc.DataType(plc.TypeId.LIST), rows, None, _span(mask) if nulls else None, nulls, 0, children)
     _wait()
     return cudf.Series.from_pylibcudf(column)
+
+
+def categories(codes: torch.Tensor, names: Sequence[str]) -> pa.DictionaryArray:
+    """Dictionary array of the names that codes stand for; under cudf.pandas, pandas' categorical is a proxy."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.numpy()), pa.array(names, pa.string()))
 
 
 def to_frame(columns: dict[str, Any], index: cudf.Index) -> cudf.DataFrame:

@@ -15,7 +15,6 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import torch
 
@@ -28,7 +27,7 @@ from dask_aesthetic.images.encoder import Encoder, EncoderSpec, load_encoder
 from dask_aesthetic.images.pool import decoding
 from dask_aesthetic.images.sources import check_images, get_backend, images_of, read_image, rows_of
 from dask_aesthetic.scoring import ScoreSpec, score_runs
-from dask_aesthetic.status import IMAGE_STATUS_DTYPE, IMAGE_STATUSES, ImageStatus, Status
+from dask_aesthetic.status import IMAGE_STATUSES, ImageStatus, Status
 from dask_aesthetic.validation import check_integer
 
 DTYPES = ("float32", "float16")
@@ -190,7 +189,7 @@ def embed_column(
         columns[spec.output_column] = backend.lists(embeddings, status == ImageStatus.OK, spec.dtype)
     if score_spec is not None:
         columns[score_spec.score_column] = score_images(embeddings, status, score_spec)
-    columns[spec.status_column] = pd.Categorical.from_codes(status.numpy().astype(np.int8), dtype=IMAGE_STATUS_DTYPE)
+    columns[spec.status_column] = backend.categories(status, IMAGE_STATUSES)
     return backend.to_frame(columns, column.index)
 
 
