@@ -136,6 +136,7 @@ class ImageSettings(ScoreSettings):
             "pretrained": self.weights,
             "architecture": hashlib.sha256(self.embed.encoder.architecture.encode()).hexdigest()[:16],
             "precision": self.embed.encoder.precision,
+            "pillow": self.embed.encoder.pillow,
             **({"device": self.embed.encoder.device} if self.embed.encoder.device else {}),
             "pooling": self.embed.pooling,
             "exif_orientation": self.embed.exif_orientation,

@@ -238,4 +238,12 @@ def _short(value: Any) -> str:
 
 
 def _json(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, indent=1).encode()
+    """JSON with a line per value and per element of a list."""
+    lines = (
+        json.dumps(value)
+        if not isinstance(value, list) or not value
+        else "[\n  " + ",\n  ".join(json.dumps(one) for one in value) + "\n ]"
+        for value in values.values()
+    )
+    inner = ",\n ".join(f"{json.dumps(name)}: {line}" for name, line in zip(values, lines, strict=True))
+    return f"{{\n {inner}\n}}".encode()

@@ -99,9 +99,9 @@ class Store:
     def sync(self, names: Iterable[str]) -> None:
         """Put the names of files on the disk; those that do not exist are none of its business."""
         if self.folder is not None:
-            for folder in sorted({(self.folder / name).parent for name in names}):
-                if folder.is_dir():
-                    sync_folder(folder)
+            for folder in sorted({name.rpartition("/")[0] for name in names}):
+                if (self.folder / folder).is_dir():
+                    sync_folder(self.folder / folder)
 
     def read(self, name: str) -> bytes | None:
         """Content of a file, None if it is absent."""

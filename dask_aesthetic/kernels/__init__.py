@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dask_aesthetic.errors import ArgumentError
-from dask_aesthetic.kernels.get_compiled import get_compiled, get_parquet_pages
+from dask_aesthetic.kernels.get_compiled import get_compiled, get_parquet_pages, get_resize
 from dask_aesthetic.kernels.lanes import SAFE_NORM, Heads
 from dask_aesthetic.kernels.lanes import scores_and_norms as numpy_scores_and_norms
 from dask_aesthetic.kernels.memory import back_off
@@ -26,6 +26,7 @@ __all__ = [
     "blocks",
     "find_rows",
     "get_parquet_pages",
+    "get_resize",
     "norms",
     "score_addresses",
     "scores_and_norms",

@@ -330,6 +330,10 @@ def test_other_settings_are_refused_unless_they_overwrite(tars, score, weights, 
     ):
         with pytest.raises(InputError, match=result):
             score(tars, tmp_path / "out", **changed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "pillow_rule", lambda: "99.0")
+        with pytest.raises(InputError, match=r"pillow was '(before|from) 13' and now is '99\.0'"):
+            score(tars, tmp_path / "out")
     assert score(tars, tmp_path / "out", pretrained=copy).rows == ROWS
     assert chaos.content(tmp_path / "out") == calm
     assert score(tars, tmp_path / "out", exif_orientation=True, overwrite=True).rows == ROWS
