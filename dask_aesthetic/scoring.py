@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from dask_aesthetic import embeddings
@@ -16,7 +15,7 @@ from dask_aesthetic.embeddings.arrow import array_runs
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.kernels import Vectors, back_off, norms
 from dask_aesthetic.predictors import Predictor, list_predictors, load_predictor
-from dask_aesthetic.status import STATUS_DTYPE, STATUSES, Status
+from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.thresholds import SCALES, Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
 
@@ -253,8 +252,7 @@ def status_column(column: Any, width: int) -> Any:
         for run in embeddings.runs(column, width):
             _, status = _recheck(run.vectors, embeddings.suspicious(norms(run.vectors)))
             codes.append(_merge_status(run, status))
-    labels = pd.Categorical.from_codes(_concatenate(codes, torch.uint8).cpu().numpy(), dtype=STATUS_DTYPE)
-    return type(column)(labels, index=column.index, name="status")
+    return embeddings.to_categories(_concatenate(codes, torch.uint8), STATUSES, column, "status")
 
 
 def _score_run(run: Run, spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,13 @@ def stream() -> AbstractContextManager[None]:
 def to_series(values: torch.Tensor, like: cudf.Series, name: Any) -> cudf.Series:
     """Series of per-row values with the column's index; NaN stays NaN."""
     return type(like)(_array(values), index=like.index, name=name, nan_as_null=False)
+
+
+def to_categories(codes: torch.Tensor, names: Sequence[str], like: cudf.Series, name: Any) -> cudf.Series:
+    """Categorical Series of the names that per-row codes stand for, with the column's index."""
+    # Arrow's: under cudf.pandas, pandas' own is a proxy that cuDF does not take.
+    labels = pa.DictionaryArray.from_arrays(pa.array(codes.cpu().numpy()), pa.array(names, pa.string()))
+    return type(like)(labels, index=like.index, name=name)
 
 
 def add_columns(frame: cudf.DataFrame, like: cudf.Series, columns: Mapping[str, torch.Tensor]) -> cudf.DataFrame:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 if Path("/dev/nvidiactl").exists():
     pytest.skip("there is an NVIDIA GPU: test_gpu.py", allow_module_level=True)
@@ -13,6 +14,7 @@ cudf = pytest.importorskip("cudf", reason="needs RAPIDS")
 
 from dask_aesthetic import embeddings
 from dask_aesthetic.embeddings.cudf import _uniform
+from dask_aesthetic.images import cudf as images
 from helpers import columns, host_cudf
 
 pytestmark = pytest.mark.rapids
@@ -87,3 +89,19 @@ def test_columns_that_are_there_are_replaced_where_they_stand(rows):
     assert list(scored.columns) == ["aesthetic_score", "image_embedding", "keep"]
     assert scored["aesthetic_score"].dtype == np.float32
     assert frame["aesthetic_score"].dtype == np.int64
+
+
+@pytest.mark.parametrize("failed", [(), (0, 5, 39), tuple(range(40))], ids=["none", "some", "all"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_embeddings_of_images_become_a_column_without_the_host(rows, failed, dtype):
+    ok = torch.from_numpy(~np.isin(np.arange(40), failed))
+    column = images.lists(torch.from_numpy(rows), ok, dtype)
+    lists = column._column.plc_column
+    assert (len(column), lists.null_count()) == (40, len(failed))
+    assert repr(column.dtype) == "ListDtype(float32)"
+    ends = host_cudf.values_of(lists.list_view().offsets())
+    np.testing.assert_array_equal(np.diff(ends), np.where(ok, 768, 0))
+    expected = rows[ok.numpy()].astype(dtype).astype(np.float32)
+    np.testing.assert_array_equal(host_cudf.values_of(lists.list_view().child()).reshape(-1, 768), expected)
+    if failed:
+        np.testing.assert_array_equal(host_cudf.mask_of(lists), ok)
