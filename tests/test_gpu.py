@@ -39,10 +39,10 @@ def on_cpu(column) -> tuple[np.ndarray, list[str]]:
     return frame.aesthetic.score()["aesthetic_score"].to_numpy(), frame.aesthetic.status().tolist()
 
 
-def fresh(code: str, **settings: str) -> str:
+def fresh(code: str, timeout: int = 240, **settings: str) -> str:
     """Output of code in a fresh interpreter with environment variables."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env={**os.environ, **settings}
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout, env={**os.environ, **settings}
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -318,6 +318,25 @@ print(f"of {vectors.nbytes:,} bytes of embeddings, scored before, {spilled:,} by
 
 def test_scored_frames_can_still_be_spilled():
     print(fresh(SPILLING))
+
+
+THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+def score(_):
+    return sum(frame.aesthetic.score()["aesthetic_score"].to_pandas().equals(first) for _ in range(20))
+count = 0
+with ThreadPoolExecutor(2) as threads:
+    results = [threads.submit(score, number) for number in range(2)]
+    while not all(result.done() for result in results):
+        count += manager.spill_device_memory(nbytes=1 << 40) >= vectors.nbytes
+    right = [result.result() for result in results]
+assert right == [20, 20], right
+print(f"two threads scored one column 20 times each, while it was spilled {count} times")
+"""
+
+
+def test_two_threads_score_one_column_that_is_spilled_meanwhile():
+    print(fresh(SPILLING + THREADS, timeout=90))
 
 
 MANAGED = """

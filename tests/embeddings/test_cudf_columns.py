@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +108,32 @@ def test_embeddings_of_images_become_a_column_without_the_host(rows, failed, dty
     np.testing.assert_array_equal(host_cudf.values_of(lists.list_view().child()).reshape(-1, 768), expected)
     if failed:
         np.testing.assert_array_equal(host_cudf.mask_of(lists), ok)
+
+
+def test_threads_score_one_column_while_it_is_spilled(rows, monkeypatch):
+    manager = host_cudf.use_spilling(monkeypatch)
+    expected = columns.frame(rows, "list").aesthetic.score()["aesthetic_score"].to_numpy()
+    with cudf.option_context("spill", True):
+        frame = cudf.DataFrame({"image_embedding": series_of(host_cudf.lists(rows.copy(), WIDTHS))})
+        done = threading.Event()
+
+        def score(seed: int) -> None:
+            for pause in np.random.default_rng(seed).uniform(0, 2e-3, 150):
+                time.sleep(pause)  # For a while nobody uses the column.
+                scores = frame.aesthetic.score()["aesthetic_score"]
+                with scores._column.access(mode="read", scope="internal"):
+                    np.testing.assert_array_equal(host_cudf.array_of(scores), expected)
+
+        def spill() -> int:
+            count = 0
+            while not done.is_set():
+                count += manager.spill_device_memory(1 << 40) >= rows.nbytes
+            return count
+
+        with ThreadPoolExecutor(3) as threads:
+            spilling = threads.submit(spill)
+            try:
+                list(threads.map(score, range(2)))
+            finally:
+                done.set()
+    assert spilling.result() > 10

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import cudf
 import numpy as np
 import pylibcudf as plc
 import pytest
 import torch
+from cudf.core.buffer import spill_manager, spillable_buffer
 from cudf.core.column.column import ColumnBase
 
 from dask_aesthetic.embeddings import cudf as backend
@@ -61,6 +63,23 @@ def use_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "DEVICE", "cpu")
     monkeypatch.setattr(images, "_span", lambda values: _bytes(values.numpy()))
     monkeypatch.setattr(images, "_wait", lambda: None)
+
+
+def use_spilling(monkeypatch: pytest.MonkeyPatch) -> spill_manager.SpillManager:
+    """Let cuDF spill columns that are made from now on; what they leave behind becomes NaN."""
+    manager = spill_manager.SpillManager()
+    monkeypatch.setattr(spill_manager, "_global_manager", manager)
+    monkeypatch.setattr(spill_manager, "_global_manager_uninitialized", False)
+    buffers = SimpleNamespace(copy_ptr_to_host=_spill)
+    device = SimpleNamespace(to_device=lambda spilled: Memory(np.frombuffer(spilled, np.uint8).copy()))
+    rmm = SimpleNamespace(pylibrmm=SimpleNamespace(device_buffer=buffers), DeviceBuffer=device)
+    monkeypatch.setattr(spillable_buffer, "rmm", rmm)
+    return manager
+
+
+def _spill(pointer: int, host: memoryview) -> None:
+    ctypes.memmove(np.frombuffer(host, np.uint8).ctypes.data, pointer, len(host))
+    ctypes.memset(pointer, 0xFF, len(host))
 
 
 def array_of(series: cudf.Series) -> np.ndarray:
