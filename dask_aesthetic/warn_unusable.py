@@ -96,7 +96,7 @@ def count_unusable(call: str, values: Any, spec: ScoreSpec, column: str) -> Call
     """
 
     def count(status: torch.Tensor) -> None:
-        if status.is_cuda and _on_worker():
+        if type(values).__module__.partition(".")[0] == "cudf" and _on_worker():
             warn_of_two_pools()
         with _lock:
             counts = _counts.setdefault((call, column, spec.predictor.token), UnusableCounts(column, spec))

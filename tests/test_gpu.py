@@ -249,7 +249,7 @@ def test_tensors_share_the_memory_of_the_column(vectors, state):
     assert first <= at < at + run.vectors.numel() * 4 <= first + size
 
 
-def test_a_call_waits_for_the_device_four_times(vectors):
+def test_a_call_waits_for_the_device_twice(vectors):
     import warnings
 
     import cudf
@@ -263,9 +263,11 @@ def test_a_call_waits_for_the_device_four_times(vectors):
             frame.aesthetic.score()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    waits = [f"{Path(one.filename).name}:{one.lineno}" for one in caught if "synchronizing" in str(one.message)]
+    waits = [
+        f"{Path(one.filename).name}:{one.lineno}" for one in caught if "called a synchronizing" in str(one.message)
+    ]
     print(f"torch waits for the device at {', '.join(waits)}")
-    assert len(waits) <= 4  # The weights, the offsets, the norms and a status.
+    assert len(waits) <= 2  # For the weights to be there, and for offsets and norms.
 
 
 def test_scoring_4_gb_takes_no_more_memory_than_the_scores(vectors):

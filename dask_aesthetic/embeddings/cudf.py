@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
+from dask_aesthetic.embeddings.rows import Guess, Run, mark_null_leaves, status_of_lengths
 from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.status import Status
 
@@ -98,6 +98,29 @@ def _uniform(column: cudf.Series, width: int) -> torch.Tensor | None:
     ends = _memory(offsets)[first : first + rows + 1]
     start, others = torch.stack([ends[0], (ends.diff() != width).sum(dtype=ends.dtype)]).tolist()
     return None if others else _memory(leaves)[start : start + rows * width].view(rows, width)
+
+
+@contextmanager
+def guess(column: cudf.Series, width: int) -> Iterator[Guess | None]:
+    """Context in which a column's vectors may be read as if all rows had `width` floats, and those before it, too.
+
+    Nothing here waits for the device: `Guess.holds` does, when the work has been started.
+
+    Yields
+    ------
+    Guess or None
+        None where it is known to be wrong, or the column has no rows.
+    """
+    with _pinned(column):
+        lists = column._column.plc_column
+        offsets, leaves = lists.list_view().offsets(), lists.list_view().child()
+        first, rows = lists.offset(), lists.size()
+        last = first + rows
+        if not rows or lists.null_count() or leaves.null_count() or leaves.size() < last * width:
+            yield None
+        else:
+            vectors = _memory(leaves)[first * width : last * width].view(rows, width)
+            yield Guess(vectors, _memory(offsets)[first : last + 1], first * width)
 
 
 def stream() -> AbstractContextManager[None]:

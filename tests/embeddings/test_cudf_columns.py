@@ -77,12 +77,34 @@ def test_other_rows_are_left_to_libcudf(rows):
         host_cudf.lists(rows, moved),
         host_cudf.lists(rows, np.full(20, 1536)),
     ):
-        assert _uniform(series_of(lists), 768) is None
+        series = series_of(lists)
+        assert _uniform(series, 768) is None
+        with embeddings.guess(series, 768) as guess:
+            assert guess is None or not guess.holds(guess.vectors.norm(dim=1))
     for part in (slice(0, 3), slice(4, 40)):  # The short row is outside.
         begin = narrow[: part.start].sum()
         vectors = _uniform(series_of(host_cudf.lists(rows, narrow, part)), 768).numpy()
         assert vectors.shape == (part.stop - part.start, 768)
         np.testing.assert_array_equal(vectors.reshape(-1), rows.reshape(-1)[begin : begin + vectors.size])
+
+
+@pytest.mark.parametrize("case", ["a zero row", "a row that is not finite", "rows after a short one"])
+def test_a_wrong_guess_leaves_no_trace(rows, case):
+    rows, widths, part = rows.copy(), WIDTHS, slice(0, 40)
+    if case == "a zero row":
+        rows[7] = 0
+    elif case == "a row that is not finite":
+        rows[7, 5] = np.nan
+    else:
+        widths, part = np.concatenate([[512], WIDTHS[:38]]), slice(1, 39)
+    frame = cudf.DataFrame({"image_embedding": series_of(host_cudf.lists(rows, widths, part))})
+    scored = frame.aesthetic.score(scale="unit")
+    begin = widths[: part.start].sum()
+    vectors = rows.reshape(-1)[begin : begin + 768 * (part.stop - part.start)].reshape(-1, 768)
+    expected = columns.frame(vectors, "list").aesthetic.score(scale="unit")
+    for name in ("aesthetic_score", "keep"):
+        np.testing.assert_array_equal(host_cudf.array_of(scored[name]), expected[name].to_numpy())
+    assert np.isnan(host_cudf.array_of(scored["aesthetic_score"])).sum() == (case != "rows after a short one")
 
 
 def test_columns_that_are_there_are_replaced_where_they_stand(rows):
