@@ -263,9 +263,8 @@ def test_a_call_waits_for_the_device_twice(vectors):
             frame.aesthetic.score()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    waits = [
-        f"{Path(one.filename).name}:{one.lineno}" for one in caught if "called a synchronizing" in str(one.message)
-    ]
+    caught = [one for one in caught if "called a synchronizing" in str(one.message)]
+    waits = [f"{Path(one.filename).name}:{one.lineno}" for one in caught]
     print(f"torch waits for the device at {', '.join(waits)}")
     assert len(waits) <= 2  # For the weights to be there, and for offsets and norms.
 
