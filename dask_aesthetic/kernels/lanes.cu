@@ -1,5 +1,6 @@
 // Dot products with HEADS weights and sum of squares of every row: one warp a row, its 32 threads are the 32 lanes.
-// Built with -fmad=false, so that every product and every sum is rounded. It needs no header.
+// Built with -fmad=false, so that every product and every sum is rounded, and -ftz=false, so that subnormal numbers stay
+// what they are. It needs no header.
 
 struct Half {
   unsigned short bits;
