@@ -5,20 +5,18 @@ It has the names and the bits of `triton_lanes`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cupy
 import torch
-from cupy.cuda import function, nvrtc
 
 from dask_aesthetic.kernels.lanes import LANES
 from dask_aesthetic.kernels.launches import in_launches
 
 SOURCE = Path(__file__).with_name("lanes.cu")
-OPTIONS = ("-std=c++17", "-fmad=false", "-ftz=false")
+OPTIONS = ("-std=c++17", "-fmad=false")
 TYPES = {torch.float16: "Half", torch.bfloat16: "BFloat16", torch.float32: "float", torch.float64: "double"}
 BLOCK_ROWS = 8
 
@@ -64,25 +62,5 @@ class _Stream(NamedTuple):
 
 @cache
 def _kernel(device: int, instance: str) -> Any:  # noqa: ARG001  One for every device.
-    arch, known = int(cupy.cuda.Device().compute_capability), nvrtc.getSupportedArchs()
-    code, names = compiled([instance], f"sm_{arch}" if arch in known else f"compute_{max(known)}")
-    module = function.Module()
-    module.load(code)
-    return module.get_function(names[0])
-
-
-def compiled(instances: Sequence[str], arch: str) -> tuple[bytes, list[str]]:
-    """Code of instances of the kernel, and their names in it: a GPU's own for ``sm_90``, PTX for ``compute_90``.
-
-    CuPy's own ways to compile set -ftz=true last, with which subnormal numbers are taken for zeros.
-    """
-    program = nvrtc.createProgram(SOURCE.read_text(), SOURCE.name, (), ())
-    try:
-        for instance in instances:
-            nvrtc.addNameExpression(program, instance)
-        nvrtc.compileProgram(program, (*OPTIONS, f"-arch={arch}"))
-        code = nvrtc.getCUBIN(program) if arch.startswith("sm_") else nvrtc.getPTX(program)
-        names = [nvrtc.getLoweredName(program, instance) for instance in instances]
-    finally:
-        nvrtc.destroyProgram(program)
-    return code.encode() if isinstance(code, str) else code, names
+    module = cupy.RawModule(code=SOURCE.read_text(), options=OPTIONS, name_expressions=(instance,))
+    return module.get_function(instance)
