@@ -15,6 +15,7 @@ from dask_aesthetic.embeddings.rows import Guess, Run, scale_rows, suspicious, u
 from dask_aesthetic.errors import ColumnError
 
 __all__ = [
+    "Guess",
     "Run",
     "add_columns",
     "candidates",

@@ -16,7 +16,6 @@ if Path("/dev/nvidiactl").exists():
 cudf = pytest.importorskip("cudf", reason="needs RAPIDS")
 
 from dask_aesthetic import embeddings
-from dask_aesthetic.embeddings.cudf import _uniform
 from dask_aesthetic.images import cudf as images
 from helpers import columns, host_cudf
 
@@ -67,7 +66,7 @@ def test_vectors_lie_in_the_columns_own_memory(rows, part, dtype):
     assert not run.status.any()
 
 
-def test_other_rows_are_left_to_libcudf(rows):
+def test_a_guess_that_is_wrong_does_not_hold(rows):
     narrow, moved = WIDTHS.copy(), WIDTHS.copy()
     narrow[3], moved[3], moved[4] = 512, 767, 769
     for lists in (
@@ -75,17 +74,32 @@ def test_other_rows_are_left_to_libcudf(rows):
         host_cudf.lists(rows, WIDTHS, null_leaves=1),
         host_cudf.lists(rows, narrow),
         host_cudf.lists(rows, moved),
+        host_cudf.lists(rows, narrow, slice(4, 40)),
         host_cudf.lists(rows, np.full(20, 1536)),
     ):
-        series = series_of(lists)
-        assert _uniform(series, 768) is None
-        with embeddings.guess(series, 768) as guess:
+        with embeddings.guess(series_of(lists), 768) as guess:
             assert guess is None or not guess.holds(guess.vectors.norm(dim=1))
-    for part in (slice(0, 3), slice(4, 40)):  # The short row is outside.
-        begin = narrow[: part.start].sum()
-        vectors = _uniform(series_of(host_cudf.lists(rows, narrow, part)), 768).numpy()
-        assert vectors.shape == (part.stop - part.start, 768)
-        np.testing.assert_array_equal(vectors.reshape(-1), rows.reshape(-1)[begin : begin + vectors.size])
+    with embeddings.guess(series_of(host_cudf.lists(rows, narrow, slice(0, 3))), 768) as guess:
+        assert guess.holds(guess.vectors.norm(dim=1))
+
+
+@pytest.mark.parametrize("part", [slice(0, 40), slice(2, 33), slice(9, 12)], ids=str)
+@pytest.mark.parametrize("nulls", [0, 2, 9])
+def test_null_and_empty_rows_cost_no_copy(rows, nulls, part):
+    widths = np.where((np.arange(40) < nulls) | (np.arange(40) % 7 == 1), 0, 768)
+    values, given = rows[: np.count_nonzero(widths)], []
+    for at, width in enumerate(widths):
+        given.append(None if at < nulls else rows[widths[:at].sum() // 768][:width])
+    series = series_of(host_cudf.lists(values, widths, part, nulls=nulls))
+    (run,) = embeddings.runs(series, 768)
+    usable = widths[part] > 0
+    assert (run.status == 0).tolist() == usable.tolist()
+    assert run.vectors.data_ptr() == values.ctypes.data + 4 * widths[: part.start].sum()
+    assert len(run.vectors) == usable.sum()
+    scored = cudf.DataFrame({"image_embedding": series}).aesthetic.score()
+    expected = columns.frame(given[part], "list").aesthetic.score()
+    for name in ("aesthetic_score", "keep"):
+        np.testing.assert_array_equal(host_cudf.array_of(scored[name]), expected[name].to_numpy())
 
 
 @pytest.mark.parametrize("case", ["a zero row", "a row that is not finite", "rows after a short one"])

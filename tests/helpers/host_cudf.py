@@ -89,7 +89,7 @@ def array_of(series: cudf.Series) -> np.ndarray:
 
 def values_of(column: plc.Column) -> np.ndarray:
     """Values of a column of a fixed-width type, whether null or not."""
-    return _tensor(backend._Memory(column)).numpy() if column.size() else np.empty(0)
+    return backend._memory(column).numpy() if column.size() else np.empty(0)
 
 
 def mask_of(column: plc.Column) -> np.ndarray:
