@@ -107,12 +107,15 @@ def guess(column: cudf.Series, width: int) -> Iterator[Guess | None]:
     Guess or None
         None where it is known to be wrong, or the column has no rows.
     """
+    if not len(column):  # libcudf may give it neither offsets nor leaves.
+        yield None
+        return
     with _pinned(column):
         lists = column._column.plc_column
         offsets, leaves = lists.list_view().offsets(), lists.list_view().child()
         first, rows = lists.offset(), lists.size()
         last = first + rows
-        if not rows or lists.null_count() or leaves.null_count() or leaves.size() < last * width:
+        if lists.null_count() or leaves.null_count() or leaves.size() < last * width:
             yield None
         else:
             vectors = _memory(leaves)[first * width : last * width].view(rows, width)

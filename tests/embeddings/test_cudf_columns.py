@@ -54,6 +54,13 @@ def test_rows_that_are_all_good_are_scored_without_libcudf(rows, part):
     np.testing.assert_array_equal(host_cudf.array_of(scored.index.to_series()), np.arange(count) // 2)
 
 
+def test_a_column_without_rows_needs_no_offsets(rows):
+    nothing = cudf.Series.from_pylibcudf(host_cudf.lists(rows[:0], WIDTHS[:0]))
+    assert list(embeddings.runs(nothing, 768)) == []
+    with embeddings.guess(nothing, 768) as guess:
+        assert guess is None
+
+
 @pytest.mark.parametrize("part", SLICES, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_vectors_lie_in_the_columns_own_memory(rows, part, dtype):
