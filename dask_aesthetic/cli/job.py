@@ -93,8 +93,8 @@ def _client(
     if threads is not None or not plan.todo:
         yield None
         return
-    # Threads keep all cores busy, and share what they load. One process can keep a GPU busy, too.
-    if scheduler is None and workers is None and not (embeds and usable_gpus() > 1):
+    # Threads keep all cores busy, and share what they load. One process keeps a GPU busy, too.
+    if scheduler is None and workers is None and not (embeds and usable_gpus(embed=True) > 1):
         yield None
         return
     if remote is not None:
@@ -110,6 +110,7 @@ def _client(
     cluster = local_cluster(
         "auto" if embeds else "cpu",
         n_workers=workers,
+        embed=embeds,
         preload=["dask_aesthetic.cli.ignore_sigint"],
         silence_logs=logging.CRITICAL,
     )

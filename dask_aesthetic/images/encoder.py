@@ -15,6 +15,7 @@ import torch
 
 from dask_aesthetic.defaults import PRECISIONS
 from dask_aesthetic.errors import ArgumentError, EncoderError
+from dask_aesthetic.images.own_gpu import own_gpu
 from dask_aesthetic.images.resize import Resizer, pillow_rule
 from dask_aesthetic.images.weights import (
     architecture_of,
@@ -185,7 +186,7 @@ class Encoder:
     def __init__(self, spec: EncoderSpec) -> None:
         open_clip = import_open_clip()
         path, preprocess = _weights(spec)
-        self.device = torch.device(device_kind())
+        self.device = own_gpu() if device_kind() == "cuda" else torch.device("cpu")
         try:
             model = open_clip.create_model(
                 spec.model,
