@@ -14,6 +14,7 @@ import torch
 from dask.system import cpu_count
 from distributed import LocalCluster, Nanny
 
+from dask_aesthetic.defaults import SHARDS_PER_GPU
 from dask_aesthetic.errors import ArgumentError, MissingDependencyError
 
 DEVICES = ("auto", "gpu", "cpu")
@@ -25,7 +26,6 @@ TUNED = {
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 25,
 }
 RAPIDS = ("cudf", "dask_cudf", "dask_cuda", "cupy")
-IMAGE_THREADS = 2  # Of a GPU worker for images: one encodes a shard while the other commits its own.
 
 
 def local_cluster(
@@ -121,7 +121,7 @@ def _rapids_cluster(
 
 def _image_cluster(n_workers: int, options: dict[str, Any]) -> LocalCluster:
     devices = visible_devices()
-    options = {"n_workers": n_workers, "threads_per_worker": IMAGE_THREADS, **options}
+    options = {"n_workers": n_workers, "threads_per_worker": SHARDS_PER_GPU, **options}
     with dask.config.set(TUNED):
         # dask-cuda also takes the CPU cores that are near a GPU, but puts no second worker on it.
         if n_workers <= len(devices) and importlib.util.find_spec("dask_cuda") is not None:

@@ -138,7 +138,8 @@ def _format_estimate(plan: ScorePlan, threads: int | None) -> str:
     text = f"to read: up to {found.bytes / 1e9:,.2f} GB"
     if not found.rate:
         return text
-    count = threads or plan.settings.threads or CPU_COUNT
+    # Further threads do not embed faster: one has all cores, or the GPU, to itself.
+    count = 1 if isinstance(plan.settings, ImageSettings) else threads or CPU_COUNT
     left = timedelta(seconds=math.ceil((plan.rows - plan.rows_done) / (found.rate * count)))
     return f"{text}; about {left} in {count} threads, at {found.rate:,.0f} rows/s in one (timed on the first rows)"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from dask_aesthetic.defaults import IMAGE_COLUMN, MODEL, PRETRAINED
+from dask_aesthetic.defaults import IMAGE_COLUMN, MODEL, PRETRAINED, SHARDS_PER_GPU
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidImageError
 from dask_aesthetic.images import (
     EmbedSpec,
@@ -115,8 +115,11 @@ class ImageSettings(ScoreSettings):
     statuses: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*IMAGE_STATUSES, *SAMPLE_FAULTS)))
     # All downloads of a tar may have failed.
     benign_statuses: ClassVar[frozenset[str]] = frozenset(SAMPLE_FAULTS)
-    threads: ClassVar[int | None] = 1  # Decoder and encoder take all cores as it is.
     first_timeout: ClassVar[float] = 6 * 3600.0  # A CPU may embed one image per second.
+
+    @property
+    def threads(self) -> int:
+        return SHARDS_PER_GPU if device_kind() == "cuda" else 1  # Decoder and encoder take all cores as it is.
 
     @property
     def column(self) -> str:

@@ -86,8 +86,8 @@ def score_dataset(
     client : distributed.Client, optional
         Dask cluster whose workers score; they must reach `source` and `output` under the same names.
     threads : int, optional
-        Threads of this process that score without a client: by default one per CPU core, and one for images, whose
-        decoders and encoder use all cores.
+        Threads of this process that score without a client: by default one per CPU core; for images, whose decoders
+        and encoder use all cores, one, or two on a GPU, which is at work while a shard is committed.
     max_failed : int or float, optional
         End the run when more rows have no usable embedding: an integer is a count, a float a fraction of all rows.
     progress : callable, optional

@@ -37,15 +37,12 @@ class ScoreSettings:
         By their codes.
     benign_statuses : frozenset of str
         Statuses that all rows of a shard may have without hinting at a wrong column or model.
-    threads : int or None
-        Default number of threads; None for one per CPU core.
     first_timeout : float
         Seconds that the first shards may take before one counts as stuck.
     """
 
     statuses: ClassVar[tuple[str, ...]] = STATUSES
     benign_statuses: ClassVar[frozenset[str]] = frozenset()
-    threads: ClassVar[int | None] = None
     first_timeout: ClassVar[float] = 0.0
 
     spec: ScoreSpec
@@ -54,6 +51,11 @@ class ScoreSettings:
     keep_only: bool
     rows_per_shard: int
     matrix_key: str | None
+
+    @property
+    def threads(self) -> int | None:
+        """Default number of threads of a process; None for one per CPU core."""
+        return None
 
     @property
     def column(self) -> str:

@@ -318,3 +318,12 @@ def test_an_open_clip_that_does_not_import_is_refused_with_a_remedy(frame, weigh
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(EncoderError, match=f"got RuntimeError: {message}.* pip install --force-reinstall torch"):
         embed(frame, weights)
+
+
+def test_the_model_is_on_the_gpu_of_its_process(frame, weights, monkeypatch):
+    expected = embed(frame, weights, precision="float32")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(encoders, "own_gpu", lambda: torch.device("cpu", 0))
+    monkeypatch.setattr(encoders, "_encoders", {})
+    assert np.array_equal(embed(frame, weights, precision="float32"), expected)
+    assert [encoder.device.index for encoder in encoders._encoders.values()] == [0]

@@ -6,6 +6,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from threading import Barrier, get_ident
 
 import numpy as np
 import pandas as pd
@@ -275,6 +276,29 @@ def test_workers_of_a_cluster_write_the_same(tars, score, weights, tmp_path, clu
     assert np.nanmax(np.abs(scores)) < 1e-5
     for worker, loads in cluster.run(encoder.loads).items():
         assert sum(loads.values()) - sum(before[worker].values()) <= 1
+
+
+def test_two_shards_at_work_share_one_model_and_write_the_same(tars, score, tmp_path, monkeypatch):
+    score(tars, tmp_path / "one", threads=1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(encoder, "own_gpu", lambda: torch.device("cpu"))
+    monkeypatch.setattr(encoder, "_encoders", {})
+    monkeypatch.setattr(encoder, "_loads", {})
+    threads, together = set(), Barrier(2, timeout=60)
+    encode = encoder.Encoder.encode
+
+    def both(self: encoder.Encoder, *batch):
+        if get_ident() not in threads:
+            threads.add(get_ident())
+            together.wait()  # One thread alone would not pass.
+        return encode(self, *batch)
+
+    monkeypatch.setattr(encoder.Encoder, "encode", both)
+    score(tars, tmp_path / "two", precision="float32")
+    assert len(threads) == 2
+    assert sum(encoder.loads().values()) == 1
+    one, two = (pq.read_table(tmp_path / folder) for folder in ("one", "two"))
+    assert two.equals(one)
 
 
 # Killed, resumed, and done again
