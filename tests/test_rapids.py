@@ -108,8 +108,8 @@ def takes(what, *names):
     parameters = inspect.signature(what).parameters  # named ones: what goes through **kwargs may be dropped
     assert set(names) <= set(parameters), (what, set(names) - set(parameters))
 
-takes(dask_cuda.LocalCUDACluster.__init__, "n_workers", "rmm_pool_size", "rmm_allocator_external_lib_list",
-      "enable_cudf_spill", "kwargs")
+takes(dask_cuda.LocalCUDACluster.__init__, "n_workers", "threads_per_worker", "rmm_pool_size",
+      "rmm_allocator_external_lib_list", "enable_cudf_spill", "kwargs")
 takes(cudf.Series.__init__, "data", "index", "name", "dtype", "nan_as_null")
 takes(cudf.Series.fillna, "value")
 takes(cudf.DataFrame.copy, "deep")
