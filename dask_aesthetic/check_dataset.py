@@ -29,7 +29,7 @@ from dask_aesthetic.io import formats, split
 from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
 from dask_aesthetic.io.shards import Shard, find_shards, parquet_shards
 from dask_aesthetic.predictors import Predictor, load_predictor
-from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.scoring import ScoreSpec, refuse_width
 
 ROWS = 100_000  # Rows of a shard: a sample takes the first rows of each.
 BATCHES = 16  # Batches that are measured together.
@@ -78,7 +78,7 @@ def check_dataset(
             formats.warn_text_matrices(found)
         shards = find_shards(source, format=layout, embedding_column=embedding_column, rows_per_shard=ROWS, found=found)
     empty = _empty(shards)
-    refusal = find_refusal(empty, embedding_column)
+    refusal = find_refusal(empty, embedding_column) or _other_width(shards, loaded)
     chosen = [shards[at] for at in choose_partitions(len(shards), sample)]
     rows = rows_per_partition(sample, len(chosen))
     with ThreadPoolExecutor() as threads:
@@ -95,9 +95,21 @@ def _check_column(schema: pa.Schema, column: str) -> None:
 
 
 def _empty(shards: Sequence[Shard]) -> pd.DataFrame:
-    """Empty frame of the columns of the first shard."""
-    others = [field for field in shards[0].schema if field.name != shards[0].column]
-    return _frame(pa.schema([*others, pa.field(shards[0].column, shards[0].scored_type)]).empty_table())
+    """Empty frame of the columns of the first shard whose embeddings have a type."""
+    first = next((shard for shard in shards if not pa.types.is_null(shard.scored_type)), shards[0])
+    others = [field for field in first.schema if field.name != first.column]
+    return _frame(pa.schema([*others, pa.field(first.column, first.scored_type)]).empty_table())
+
+
+def _other_width(shards: Sequence[Shard], predictor: Predictor) -> str | None:
+    """Message of the error that a job raises for shards of another width by their type; None if there are none."""
+    try:
+        for shard in shards:
+            if shard.rows:
+                refuse_width(shard.width, predictor, shard.column, f" in shard {shard.name}")
+    except ColumnError as error:
+        return str(error)
+    return None
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

@@ -82,22 +82,39 @@ class InvalidEmbeddingError(AestheticError, ValueError):
     label : object
         The row's index label, None in a file.
     reason : str
-        The row's status: ``missing``, ``wrong_width``, ``not_finite`` or ``zero``.
+        The row's status: ``missing``, ``wrong_width``, ``wrong_type``, ``not_finite`` or ``zero``.
+    kind : str
+        The row's type if that is the reason, else empty.
     """
 
     def __init__(
-        self, column: object, partition: int | str | None, row: int, label: object, reason: str, width: int
+        self,
+        column: object,
+        partition: int | str | None,
+        row: int,
+        label: object,
+        reason: str,
+        width: int,
+        kind: str = "",
     ) -> None:
         self.column, self.partition, self.row = column, partition, row
-        self.label, self.reason, self.width = label, reason, width
+        self.label, self.reason, self.width, self.kind = label, reason, width, kind
         super().__init__(
-            f"expected {width} finite floats, not all zero, in every row of {column!r}; "
-            f"{_place(partition, row, label)} is {reason}. "
+            f"expected {width} finite numbers, not all zero, in every row of {column!r}; "
+            f"{_place(partition, row, label)} is {reason}{f' ({kind})' if kind else ''}. "
             "on_invalid='null' gives such rows a missing score and keep=False"
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.column, self.partition, self.row, self.label, self.reason, self.width)
+        return type(self), (
+            self.column,
+            self.partition,
+            self.row,
+            self.label,
+            self.reason,
+            self.width,
+            self.kind,
+        )
 
 
 class InvalidImageError(AestheticError, ValueError):

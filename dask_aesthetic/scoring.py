@@ -81,10 +81,10 @@ class ScoreSpec:
         return cls(loaded, found, score_column, keep_column, on_invalid, batch_size)
 
     def invalid(
-        self, column: object, place: int | str | None, row: int, label: object, status: Any
+        self, column: object, place: int | str | None, row: int, label: object, status: Any, kind: str = ""
     ) -> InvalidEmbeddingError:
-        """Error for a row without a usable embedding."""
-        return InvalidEmbeddingError(column, place, row, label, STATUSES[int(status)], self.predictor.width)
+        """Error for a row without a usable embedding; `kind` is the row's type if that is the reason."""
+        return InvalidEmbeddingError(column, place, row, label, STATUSES[int(status)], self.predictor.width, kind)
 
 
 def refuse_replacing(columns: Iterable[object], added: Mapping[str, str], replace_columns: bool) -> None:
@@ -103,8 +103,8 @@ def refuse_replacing(columns: Iterable[object], added: Mapping[str, str], replac
             )
 
 
-def refuse_width(width: int | None, predictor: Predictor, embedding_column: str) -> None:
-    """Refuse a column whose type has another width than the predictor takes.
+def refuse_width(width: int | None, predictor: Predictor, embedding_column: str, where: str = "") -> None:
+    """Refuse a column whose type has another width than the predictor takes; `where` ends the sentence.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def refuse_width(width: int | None, predictor: Predictor, embedding_column: str)
         The message lists the predictors that take that width.
     """
     if width is not None and width != predictor.width:
-        raise width_error([width], predictor, embedding_column)
+        raise width_error([width], predictor, embedding_column, where)
 
 
 def width_error(widths: Sequence[int], predictor: Predictor, embedding_column: str, where: str = "") -> ColumnError:
@@ -159,7 +159,8 @@ def score_column(
         scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
         row = first_invalid(status) if spec.on_invalid == "raise" else None
         if row is not None:
-            raise spec.invalid(column.name, partition, row, column.index[row], status[row])
+            kind = embeddings.describe(column.iloc[row]) if status[row] == Status.WRONG_TYPE else ""
+            raise spec.invalid(column.name, partition, row, column.index[row], status[row], kind)
         if seen is not None:
             seen(status)
         return embeddings.to_series(scores, column, spec.score_column)

@@ -38,7 +38,7 @@ class Matrix:
         Name of the matrix in an .npz file; None for an .npy file.
     rows, width : int
     dtype : str
-        "float16", "float32" or "float64".
+        "float16", "float32", "float64", or of integers.
     fortran : bool
         Whether the matrix is stored column by column.
     offset : int
@@ -198,8 +198,8 @@ def _parse_header(
         shape, fortran, dtype = _HEADERS[version](stream)
     if dtype.hasobject:
         raise InputError(f"expected floats in {where}, got pickled objects, which are not loaded: save it as float32")
-    if dtype.kind != "f" or dtype.itemsize > 8 or not dtype.isnative:
-        raise InputError(f"expected float16, float32 or float64 in {where}, got {dtype}")
+    if dtype.kind not in "fiu" or dtype.itemsize > 8 or not dtype.isnative:
+        raise InputError(f"expected float16, float32, float64 or integers in {where}, got {dtype}")
     if len(shape) != 2 or not shape[1]:
         raise InputError(f"expected a matrix (rows, width) in {where}, got shape {shape}")
     head = stream.tell()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dask_aesthetic.embeddings.arrow import is_float_list
+from dask_aesthetic.embeddings.arrow import is_float_list, may_hold_embeddings
 from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.id_columns import ID_COLUMNS
 from dask_aesthetic.io.column_chunks import check_column_chunks
@@ -116,7 +116,9 @@ def check_embedding(schema: pa.Schema, column: str) -> None:
     candidates = [field.name for field in schema if is_float_list(field.type)]
     if column not in schema.names:
         raise ColumnError.missing(column, schema.names, candidates)
-    if not is_float_list(schema.field(column).type):
+    if schema.names.count(column) > 1:
+        raise ColumnError.repeated(column)
+    if not may_hold_embeddings(schema.field(column).type):
         raise ColumnError.not_lists(column, schema.field(column).type, candidates)
 
 
