@@ -25,7 +25,7 @@ from dask_aesthetic.check import (
 )
 from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import ColumnError
-from dask_aesthetic.io import formats, split
+from dask_aesthetic.io import formats, parquet, split
 from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
 from dask_aesthetic.io.shards import Shard, find_shards, parquet_shards
 from dask_aesthetic.predictors import Predictor, load_predictor
@@ -92,6 +92,7 @@ def _check_column(schema: pa.Schema, column: str) -> None:
     """Raise ColumnError unless the column exists; whether it holds embeddings is what the check says."""
     if column not in schema.names:
         raise ColumnError.missing(column, schema.names, embeddings.candidates(_frame(schema.empty_table())))
+    parquet.refuse_repeated_name(schema, column)
 
 
 def _empty(shards: Sequence[Shard]) -> pd.DataFrame:

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 
 from dask_aesthetic.errors import ColumnError
 
-
 _ANY = -1  # Length of lists whose type leaves it open.
 
 

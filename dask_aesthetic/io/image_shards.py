@@ -241,6 +241,7 @@ def _check(schema: pa.Schema, column: str, pooling: str | None) -> None:
             f"expected image_column={column!r} to be a column; the file has {names}. Columns that may hold images, "
             f"or paths of images: {would_do}"
         )
+    parquet.refuse_repeated_name(schema, column)
     empty = pa.schema([schema.field(column)]).empty_table()
     check_images(empty.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)[column], pooling)
 

@@ -100,8 +100,12 @@ def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str
     common = pa.schema([])
     for file, schema in files:
         try:
+            for name in columns:
+                refuse_repeated_name(schema, name)
             fields = [schema.field(name).remove_metadata() for name in columns]
             common = pa.unify_schemas([common, pa.schema(fields)])
+        except ColumnError as error:
+            raise ColumnError(f"{error} (in {file.path})") from None
         except KeyError as error:
             raise ColumnError(
                 f"expected columns {', '.join(columns)} in {file.path}, got {', '.join(schema.names)}"
@@ -116,10 +120,15 @@ def check_embedding(schema: pa.Schema, column: str) -> None:
     candidates = [field.name for field in schema if is_float_list(field.type)]
     if column not in schema.names:
         raise ColumnError.missing(column, schema.names, candidates)
-    if schema.names.count(column) > 1:
-        raise ColumnError.repeated(column)
+    refuse_repeated_name(schema, column)
     if not may_hold_embeddings(schema.field(column).type):
         raise ColumnError.not_lists(column, schema.field(column).type, candidates)
+
+
+def refuse_repeated_name(schema: pa.Schema, column: str) -> None:
+    """Raise ColumnError if a column's name occurs more than once."""
+    if schema.names.count(column) > 1:
+        raise ColumnError.repeated(column)
 
 
 def choose_columns(schema: pa.Schema, requested: str | Sequence[str], embedding_column: str) -> list[str]:
