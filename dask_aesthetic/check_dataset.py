@@ -30,6 +30,7 @@ from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
 from dask_aesthetic.io.shards import Shard, find_shards, parquet_shards
 from dask_aesthetic.predictors import Predictor, load_predictor
 from dask_aesthetic.scoring import ScoreSpec, refuse_width
+from dask_aesthetic.validation import check_column_name
 
 ROWS = 100_000  # Rows of a shard: a sample takes the first rows of each.
 BATCHES = 16  # Batches that are measured together.
@@ -66,6 +67,7 @@ def check_dataset(
     ArgumentError, PredictorError
     """
     loaded: Predictor = load_predictor(predictor)
+    check_column_name("embedding_column", embedding_column)
     sample, spec = check_sample(sample), check_spec(loaded)
     found = list_files(source, storage_options)
     layout = formats.choose_format(found, source, format)

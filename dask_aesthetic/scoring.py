@@ -18,7 +18,7 @@ from dask_aesthetic.kernels import Vectors, back_off, norms
 from dask_aesthetic.predictors import Predictor, list_predictors, load_predictor
 from dask_aesthetic.status import STATUS_DTYPE, STATUSES, Status
 from dask_aesthetic.thresholds import SCALES, Threshold, find_threshold
-from dask_aesthetic.validation import check_integer
+from dask_aesthetic.validation import check_batch_size, check_column_name, check_new_name
 
 ON_INVALID = ("null", "raise")
 CPU_RECHECKED, GPU_RECHECKED = 1 << 10, 1 << 15  # Rows that are held in float64 at a time, a few times 6 KB each.
@@ -63,6 +63,9 @@ class ScoreSpec:
         batch_size: int | None,
     ) -> ScoreSpec:
         """Check the arguments of ``.aesthetic.score`` and load the predictor."""
+        check_column_name("embedding_column", embedding_column)
+        check_new_name("score_column", score_column)
+        check_new_name("keep_column", keep_column)
         for role, column, other in (
             ("score_column", score_column, embedding_column),
             ("keep_column", keep_column, embedding_column),
@@ -74,8 +77,7 @@ class ScoreSpec:
                 )
         if on_invalid not in ON_INVALID:
             raise ArgumentError.choice("on_invalid", on_invalid, ON_INVALID)
-        if batch_size is not None:
-            check_integer("batch_size", batch_size, minimum=1, unit="rows", default="None")
+        batch_size = check_batch_size(batch_size)
         loaded = load_predictor(predictor)
         found = find_threshold(threshold, scale, loaded.info.scale, loaded.info.name)
         return cls(loaded, found, score_column, keep_column, on_invalid, batch_size)

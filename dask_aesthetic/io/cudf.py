@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from dask_aesthetic.embeddings.arrow import is_without_values
 from dask_aesthetic.embeddings.axes import list_storage
-from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.errors import ColumnError, InputError, MissingDependencyError
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.shards import ParquetShard
 
 if TYPE_CHECKING:
     import cudf
+
+
+def require() -> None:
+    """Raise MissingDependencyError unless cuDF is installed."""
+    if find_spec("cudf") is None:
+        raise MissingDependencyError("cudf", "cuda13", "dask.config's dataframe.backend='cudf'")
 
 
 def check_type(dtype: pa.DataType, column: str) -> None:

@@ -19,6 +19,7 @@ from dask_aesthetic.io.listing import (
     files_with_suffix,
     format_source,
     match_suffix,
+    refuse_undecodable,
     source_paths,
 )
 from dask_aesthetic.io.storage import File
@@ -222,6 +223,7 @@ def _pair_up(
     if not matrices and not tables:
         raise InputError(f"expected {layout} in {format_source(source)}, got neither")
     alone = [one for key, one in [*matrices.items(), *tables.items()] if key not in matrices or key not in tables]
+    refuse_undecodable(one.file for one in (*matrices.values(), *tables.values()))
     if alone:
         names = ", ".join(one.name for one in alone[:3])
         more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""

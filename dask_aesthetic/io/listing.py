@@ -11,9 +11,11 @@ from typing import Any
 
 import fsspec
 
-from dask_aesthetic.errors import AestheticError, InputError, first_line
+from dask_aesthetic.errors import AestheticError, ArgumentError, InputError, first_line
 from dask_aesthetic.io.braces import expand
-from dask_aesthetic.io.storage import File, is_url, local_file, remote_file
+from dask_aesthetic.io.retries import BACKOFF, is_absent, is_throttled
+from dask_aesthetic.io.storage import File, escape_undecodable, is_url, is_utf8, local_file, remote_file
+from dask_aesthetic.validation import check_options
 
 StrPath = str | os.PathLike[str]
 Source = StrPath | Iterable[StrPath]
@@ -31,6 +33,7 @@ __all__ = [
     "sibling",
     "files_with_suffix",
     "refuse_repeated",
+    "refuse_undecodable",
 ]
 _HIDDEN = "."  # Prefix of files that operating systems, editors and unfinished jobs leave.
 _UNDERSCORE = "_"  # Prefix of files that other programs write beside data; but cameras use it for images, too.
@@ -102,6 +105,7 @@ def list_files(source: Source, options: Mapping[str, Any] | None = None) -> list
     InputError
         A named path does not exist, or cannot be listed.
     """
+    check_options("storage_options", options)
     found: list[ListedFile] = []
     for path, names in _expand(source):
         for name in names:
@@ -140,8 +144,12 @@ def files_with_suffix(found: Iterable[ListedFile], suffix: str, source: Source) 
         by_name[name] = one.file
     if not by_name:
         kind = _KINDS.get(suffix, suffix)
-        raise InputError(f"expected {kind} files (*{suffix}) in {format_source(source)}, got none")
+        hint = ""
+        if any(path.startswith("http") and _wildcard(path) for path in source_paths(source)):
+            hint = f": http servers list files only as links of a page; name them, as by {{00000..00099}}{suffix}"
+        raise InputError(f"expected {kind} files (*{suffix}) in {format_source(source)}, got none{hint}")
     refuse_repeated(by_name.values(), source)
+    refuse_undecodable(by_name.values())
     return sorted(((file, name) for name, file in by_name.items()), key=lambda pair: pair[1])
 
 
@@ -157,6 +165,21 @@ def refuse_repeated(files: Iterable[File], source: Source) -> None:
         if file.path in seen:
             raise InputError(f"expected each file once, got {file.path} twice in {format_source(source)}: name it once")
         seen.add(file.path)
+
+
+def refuse_undecodable(files: Iterable[File]) -> None:
+    """Refuse files whose paths are not UTF-8, since neither Arrow nor columns of names can hold them.
+
+    Raises
+    ------
+    InputError
+        It names the first ones.
+    """
+    names = [file.path for file in files if not is_utf8(file.path)]
+    if names:
+        shown = ", ".join(escape_undecodable(name) for name in names[:3])
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+        raise InputError(f"expected file names in UTF-8, got {shown}{more}: rename them (convmv -t utf8 does)")
 
 
 def match_suffix(name: str, suffixes: Iterable[str]) -> str:
@@ -206,21 +229,12 @@ def _list(path: str, options: Mapping[str, Any]) -> list[ListedFile]:
     """Files of a path, folder, glob or URL, with names relative to the folder or the part before a wildcard."""
     try:
         if is_url(path):
-            system, root = fsspec.core.url_to_fs(path, **options)
-            # fsspec caches listings for the life of the process, but other processes may have written since.
-            system.invalidate_cache()
-        else:
-            system, root = fsspec.filesystem("file"), os.path.abspath(path)
-        at = 0 if not is_url(path) and os.path.exists(path) else _wildcard(path)
-        if at:
-            return _match(system, path, root, at, options)
-        info = system.info(root)
-        if info["type"] != "directory":
-            file = _file(path, info, options)
-            return [ListedFile(file, file.name, explicit=True)]
-        return list(_walk(system, root, root, path, options))
+            return BACKOFF.call(lambda: _list_once(path, options), passing=is_throttled)
+        return _list_once(path, options)
     except FileNotFoundError as error:
-        raise InputError(f"expected a file, a folder or a glob, got {path!r}, which does not exist") from error
+        cause = error.__cause__  # fsspec says so of any error of an http server, too.
+        fault = ", which does not exist" if cause is None or is_absent(cause) else f": {first_line(cause)}"
+        raise InputError(f"expected a file, a folder or a glob, got {path!r}{fault}") from error
     except AestheticError:
         raise
     except Exception as error:
@@ -228,6 +242,35 @@ def _list(path: str, options: Mapping[str, Any]) -> list[ListedFile]:
         if not is_url(path) and not isinstance(error, OSError):
             raise
         raise InputError(f"expected a path or URL that can be listed, got {path!r}: {first_line(error)}") from error
+
+
+def _list_once(path: str, options: Mapping[str, Any]) -> list[ListedFile]:
+    if is_url(path):
+        system, root = fsspec.core.url_to_fs(path, **options)
+        # fsspec caches listings for the life of the process, but other processes may have written since.
+        system.invalidate_cache()
+    else:
+        system, root = fsspec.filesystem("file"), os.path.abspath(path)
+    at = 0 if not is_url(path) and os.path.exists(path) else _wildcard(path)
+    # Brackets may be part of a name.
+    info = _find_info(system, root) if at and is_url(path) and not re.search(r"[*?]", path) else None
+    if at and info is None:
+        return _match(system, path, root, at, options)
+    info = system.info(root) if info is None else info
+    if info["type"] == "other":
+        raise InputError(f"expected a file, a folder or a glob, got {path!r}, a pipe or device: write a file first")
+    if info["type"] != "directory":
+        file = _file(path, info, options)
+        return [ListedFile(file, file.name, explicit=True)]
+    return list(_walk(system, root, root, path, options))
+
+
+def _find_info(system: Any, root: str) -> Any:
+    """Info of a file or folder of exactly this name; None if there is none."""
+    try:
+        return system.info(root)
+    except FileNotFoundError:
+        return None
 
 
 def _match(system: Any, pattern: str, root: str, at: int, options: Mapping[str, Any]) -> list[ListedFile]:
@@ -326,9 +369,30 @@ def _any_has_prefix(name: str, prefix: str) -> bool:
 
 def _expand(source: Source) -> list[tuple[str, list[str]]]:
     """Each path with the names that its braces expand to; a local file with braces in its own name stays."""
-    paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    stripped = [_strip_file_protocol(os.fspath(path)) for path in paths]
+    stripped = [_strip_file_protocol(path) for path in _checked(source)]
     return [(path, [path] if not is_url(path) and os.path.exists(path) else expand(path)) for path in stripped]
+
+
+def _checked(source: Source) -> list[str]:
+    """Paths of a source as text.
+
+    Raises
+    ------
+    ArgumentError
+        It is no path or list of paths, or one is empty.
+    """
+    if isinstance(source, bytes) or not isinstance(source, (str, os.PathLike, Iterable)):
+        raise ArgumentError(f"expected a path, a URL or a list of them, got {source!r}")
+    is_path = isinstance(source, (str, os.PathLike))
+    paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    if not paths:
+        raise ArgumentError("expected a path, a URL or a list of them, got an empty list: no file was found, maybe")
+    for path in paths:
+        if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+            raise ArgumentError(f"expected a path or a URL, got {path!r}{'' if is_path else ' in the list'}")
+        if not os.fspath(path):
+            raise ArgumentError("expected a path or a URL, got an empty text: '.' is the working folder")
+    return [os.fspath(path) for path in paths]
 
 
 def _renamed_by_braces(path: str, name: str, found: list[ListedFile]) -> list[ListedFile]:

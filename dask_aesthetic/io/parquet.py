@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dask_aesthetic.embeddings.arrow import is_float_list, may_hold_embeddings
-from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.id_columns import ID_COLUMNS
 from dask_aesthetic.io.column_chunks import check_column_chunks
 from dask_aesthetic.io.read_ahead import ReadAhead
@@ -143,6 +143,8 @@ def choose_columns(schema: pa.Schema, requested: str | Sequence[str], embedding_
         return [name for name in schema.names if name != embedding_column]
     if requested == "ids":
         return [name for name in schema.names if name.lower() in ID_COLUMNS]
+    if not isinstance(requested, Iterable):
+        raise ArgumentError(f"expected columns to be a list of names, 'ids' or 'all', got {requested!r}")
     names = [requested] if isinstance(requested, str) else list(requested)
     for name in names:
         if name not in schema.names:

@@ -237,6 +237,16 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def is_utf8(path: str) -> bool:
+    """Whether a path is valid UTF-8; Python keeps other bytes of file names as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)
+
+
+def escape_undecodable(path: str) -> str:
+    """Path as valid UTF-8, with other bytes escaped."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def local_file(path: str) -> File:
     """File of a local path; symbolic links are followed.
 

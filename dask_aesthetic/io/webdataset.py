@@ -12,7 +12,15 @@ import pyarrow.compute as pc
 from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.formats import inspect_all
-from dask_aesthetic.io.listing import ListedFile, Source, format_source, match_suffix, refuse_repeated, sibling
+from dask_aesthetic.io.listing import (
+    ListedFile,
+    Source,
+    format_source,
+    match_suffix,
+    refuse_repeated,
+    refuse_undecodable,
+    sibling,
+)
 from dask_aesthetic.io.samples import IMAGES, OK, Fault, Sample, unsafe_reason
 from dask_aesthetic.io.storage import File
 from dask_aesthetic.io.tar import check_tar, open_tar, read_index, read_member
@@ -61,6 +69,7 @@ def find_tars(found: Iterable[ListedFile], source: Source, metadata: bool = True
     if not by_name:
         raise InputError(f"expected tars ({', '.join(SUFFIXES)}) in {format_source(source)}, got none")
     refuse_repeated(by_name.values(), source)
+    refuse_undecodable(by_name.values())
 
     def open_named(name: str) -> Tar:
         file = by_name[name]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dask.system import CPU_COUNT
 
+from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.job.score_shard import Outcome, try_shard
 from dask_aesthetic.job.settings import ScoreSettings
@@ -73,6 +74,28 @@ class ThreadExecutor(Executor):
 
     def close(self) -> None:
         self._pool.shutdown()
+
+
+def check_client(client: Any) -> None:
+    """Refuse a client that is none, or is not connected.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if client is None:
+        return
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        is_cluster = hasattr(client, "get_client")
+        hint = f"distributed.Client({client!r})" if isinstance(client, str) else "cluster.get_client()"
+        hint = f": {hint} makes one" if is_cluster or isinstance(client, str) else ""
+        raise ArgumentError(f"expected client to be a distributed.Client, got {client!r}{hint}")
+    if client.asynchronous:
+        raise ArgumentError("expected a client that waits for answers, got an asynchronous one")
+    if client.status != "running":
+        raise ArgumentError(f"expected a client that is connected to its cluster, got one that is {client.status}")
 
 
 class ClusterExecutor(Executor):

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from numbers import Integral
 from statistics import median
@@ -51,6 +52,7 @@ def run(
     allow_unusable: bool = False,
     progress: Callable[[ShardMarker], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    worker_timeout: float = math.inf,
 ) -> JobSummary:
     """Summary of a scoring job after it has run; see `score_dataset`."""
     for note in plan.notes:
@@ -63,6 +65,7 @@ def run(
         progress=progress,
         stop=stop,
         first_timeout=plan.settings.first_timeout,
+        worker_timeout=worker_timeout,
     )
     return sum((marker.summary for marker in markers.values()), JobSummary())
 
@@ -76,6 +79,7 @@ def run_plan(
     progress: Callable[[Any], None] | None = None,
     stop: Callable[[], bool] | None = None,
     first_timeout: float = 0.0,
+    worker_timeout: float = math.inf,
 ) -> dict[str, Done]:
     """Markers of all shards by name, after an executor has run the ones that are not done and the manifest is written.
 
@@ -86,7 +90,9 @@ def run_plan(
     """
     with plan.store.owned():
         markers = dict(plan.done)
-        loop = _ShardLoop(plan, executor, markers, max_failed, allow_unusable, progress, stop, first_timeout)
+        loop = _ShardLoop(
+            plan, executor, markers, max_failed, allow_unusable, progress, stop, first_timeout, worker_timeout
+        )
         if not plan.finished:
             plan.prepare()
             try:
@@ -119,9 +125,11 @@ class _ShardLoop:
         progress: Callable[[Any], None] | None,
         stop: Callable[[], bool] | None,
         first_timeout: float,
+        worker_timeout: float,
     ) -> None:
         self.plan, self.executor, self.markers = plan, executor, markers
         self.limit, self.first_timeout = failures_allowed(max_failed, plan.rows), first_timeout
+        self.worker_timeout = worker_timeout
         self.allow_unusable, self.progress, self.stop = allow_unusable, progress, stop
         self.waiting = deque((shard, 1) for shard in plan.todo)
         self.in_flight: dict[Future[Outcome], RunningTask] = {}
@@ -227,12 +235,14 @@ class _ShardLoop:
         for task in self.in_flight.values():
             task.since = self.polled  # Nothing runs it.
         self.without_workers_since = min(self.without_workers_since, self.polled)
-        if self.polled - self.without_workers_since > self.next_warning:
-            log.warning(
-                "there has been no worker for %.0f s; %s",
-                self.polled - self.without_workers_since,
-                self._progress_text(),
+        seconds = self.polled - self.without_workers_since
+        if seconds > self.worker_timeout:
+            raise JobError(
+                f"expected workers, got none for {seconds:.0f} s (worker_timeout, --worker-timeout), "
+                f"{self._progress_text()}. Start some, and the same call resumes there"
             )
+        if seconds > self.next_warning:
+            log.warning("there has been no worker for %.0f s; %s", seconds, self._progress_text())
             self.next_warning *= 2
 
     def _check_stuck(self) -> None:
@@ -262,6 +272,10 @@ def failures_allowed(max_failed: float | None, rows: int) -> float:
         return int(max_failed)
     if isinstance(max_failed, float) and 0 <= max_failed < 1:
         return math.floor(max_failed * rows)
+    hint = ""
+    if isinstance(max_failed, str):
+        with suppress(ValueError):
+            hint = f": {max_failed} is {float(max_failed.rstrip('% ')) / (100 if '%' in max_failed else 1)}"
     raise ArgumentError(
-        f"expected max_failed to be a whole number of rows or a share from 0.0 up to 1.0, got {max_failed!r}"
+        f"expected max_failed to be a whole number of rows or a share from 0.0 up to 1.0, got {max_failed!r}{hint}"
     )

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dask_aesthetic.defaults import IMAGES_PER_SHARD, MATRIX_KEY, PREDICTOR, ROWS_PER_SHARD, STYLES
+from dask_aesthetic.defaults import IMAGES_PER_SHARD, MATRIX_KEY, PREDICTOR, ROWS_PER_SHARD, STYLES, WORKER_TIMEOUT
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.formats import text_matrices
 from dask_aesthetic.io.image_shards import find_image_shards
 from dask_aesthetic.io.listing import ListedFile, list_files, skipped_files
 from dask_aesthetic.io.shards import LOCATION, MatrixShard, Shard, find_shards
-from dask_aesthetic.job.executors import ClusterExecutor, Executor, ThreadExecutor
+from dask_aesthetic.job.executors import ClusterExecutor, Executor, ThreadExecutor, check_client
 from dask_aesthetic.job.first_rows import check_first_rows, refuse_other_widths
 from dask_aesthetic.job.image_scoring import ImageOptions, ImageSettings
 from dask_aesthetic.job.markers import ShardMarker
@@ -27,6 +27,7 @@ from dask_aesthetic.job.store import Store
 from dask_aesthetic.job.summary import JobSummary
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing
 from dask_aesthetic.thresholds import Threshold
+from dask_aesthetic.validation import check_integer
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -68,6 +69,8 @@ def score_dataset(
     precision: str | None = None,
     pooling: str | None = None,
     exif_orientation: bool = False,
+    image_extensions: str | Sequence[str] | None = None,
+    worker_timeout: float = WORKER_TIMEOUT,
     replace_columns: bool = False,
 ) -> JobSummary:
     """Score a data set on disk into Parquet files, durably; the same call resumes a run that was stopped.
@@ -125,6 +128,10 @@ def score_dataset(
     precision : {"auto", "float32", "bfloat16", "float16"}, optional
         Precision in which the model computes. "auto", the default, is settled before anything is written: bfloat16 if
         all workers (without `client`, this process) have a GPU, float32 if none has.
+    image_extensions : list of str, optional
+        Extensions of images in tars, as of `read_webdataset`.
+    worker_timeout : float
+        Seconds without any worker of the client's cluster after which the run ends; an hour by default.
     replace_columns : bool
         Replace passthrough columns that are named as the score, ``keep`` or ``status``; otherwise they are an error.
 
@@ -182,6 +189,15 @@ def score_dataset(
     (1000, 984, {'missing': 4, 'wrong_width': 4, 'not_finite': 4, 'zero': 4})
     >>> score_dataset("cc3m/", "scores/", embed=True, columns=["url"], threshold=5.5)  # doctest: +SKIP
     """
+    if client is not None and threads is not None:
+        raise ArgumentError("expected client or threads, got both: the client's cluster has threads of its own")
+    if threads is not None:
+        check_integer("threads", threads, minimum=1, default="None")
+    if progress is not None and not callable(progress):
+        raise ArgumentError(
+            f"expected progress to be a function, which is called with each ShardMarker, got {progress!r}"
+        )
+    failures_allowed(max_failed, 0)
     plan = plan_dataset(
         source,
         output,
@@ -212,11 +228,19 @@ def score_dataset(
         precision=precision,
         pooling=pooling,
         exif_orientation=exif_orientation,
+        image_extensions=image_extensions,
+        worker_timeout=worker_timeout,
         replace_columns=replace_columns,
     )
-    failures_allowed(max_failed, plan.rows)
     with open_executor(client, threads or plan.settings.threads) as executor:
-        return run(plan, executor, max_failed=max_failed, allow_unusable=allow_unusable, progress=progress)
+        return run(
+            plan,
+            executor,
+            max_failed=max_failed,
+            allow_unusable=allow_unusable,
+            progress=progress,
+            worker_timeout=worker_timeout,
+        )
 
 
 def plan_dataset(
@@ -250,6 +274,8 @@ def plan_dataset(
     precision: str | None = None,
     pooling: str | None = None,
     exif_orientation: bool = False,
+    image_extensions: str | Sequence[str] | None = None,
+    worker_timeout: float = WORKER_TIMEOUT,
     replace_columns: bool = False,
 ) -> ScorePlan:
     """Plan of a scoring job: its shards, and the ones that an earlier run has done; nothing is written.
@@ -268,6 +294,9 @@ def plan_dataset(
     InputError, ColumnError, ArgumentError, ThresholdError, PredictorError, EncoderError, MissingDependencyError
         As in `score_dataset`.
     """
+    check_client(client)
+    if isinstance(worker_timeout, bool) or not isinstance(worker_timeout, int | float) or not worker_timeout > 0:
+        raise ArgumentError(f"expected worker_timeout to be a number of seconds above 0, got {worker_timeout!r}")
     if style not in STYLES:
         raise ArgumentError.choice("style", style, STYLES)
     spec = ScoreSpec.of(
@@ -280,19 +309,31 @@ def plan_dataset(
         on_invalid,
         None if embed else batch_size,
     )
-    images = ImageOptions(image_column, model, pretrained, precision, pooling, exif_orientation)
+    extensions = (image_extensions,) if isinstance(image_extensions, str) else image_extensions
+    images = ImageOptions(
+        image_column,
+        model,
+        pretrained,
+        precision,
+        pooling,
+        exif_orientation,
+        None if extensions is None else tuple(extensions),
+    )
     if rows_per_shard is None:
         rows_per_shard = IMAGES_PER_SHARD if embed else ROWS_PER_SHARD
     for role, column in spec.added.items():
         if column == STATUS_COLUMN:
             raise ColumnError.clash(role, column, "the column of statuses")
-    embed_spec = images.spec(spec, embedding_column, batch_size, storage_options, client) if embed else None
+    embed_spec = (
+        images.spec(spec, embedding_column, batch_size, storage_options, client, worker_timeout) if embed else None
+    )
     found = list_files(source, storage_options)
     if embed:
         shards = find_image_shards(
             source,
             format=format,
             image_column=images.column,
+            image_extensions=images.extensions,
             pooling=pooling,
             rows_per_shard=rows_per_shard,
             storage_options=storage_options,

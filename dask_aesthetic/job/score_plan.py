@@ -96,6 +96,7 @@ def plan_run(
         The output has files that the run would replace or that do not belong to it.
     """
     left = PreviousRun.of(store, ShardMarker)
+    settings = settings.spelled_as(left.settings)
     if not overwrite:
         left.refuse(settings, shards, ScorePlan.outputs)
     find_reason = partial(_why, left=left, settings=settings, verify=verify)

@@ -16,7 +16,9 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from dask_aesthetic.atomic import replace_durably
-from dask_aesthetic.errors import InputError
+from dask_aesthetic.errors import ArgumentError, InputError, first_line
+from dask_aesthetic.io.storage import escape_undecodable, is_utf8
+from dask_aesthetic.validation import check_options
 
 JOB_FOLDER = "_dask_aesthetic"  # Markers and settings. Readers of Parquet folders skip such names.
 TEMPORARY = ".dask-aesthetic-"
@@ -39,10 +41,31 @@ class Store:
 
     @classmethod
     def of(cls, url: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Store:
-        """Store of a path or URL."""
-        fs, path = url_to_fs(os.fspath(url), **(options or {}))
+        """Store of a path or URL.
+
+        Raises
+        ------
+        ArgumentError, InputError
+            It is no path, or a file is in its way.
+        """
+        check_options("output_options", options)
+        if not isinstance(url, str | os.PathLike) or isinstance(os.fspath(url), bytes):
+            raise ArgumentError(f"expected an output folder or URL, got {url!r}")
+        if not os.fspath(url):
+            raise ArgumentError("expected an output folder or URL, got an empty text: '.' is the working folder")
+        if not is_utf8(os.fspath(url)):
+            name = escape_undecodable(os.fspath(url))
+            raise ArgumentError(f"expected an output folder with a name in UTF-8, got {name}: choose another name")
+        try:
+            fs, path = url_to_fs(os.fspath(url), **(options or {}))
+        except (ValueError, ImportError) as error:
+            raise ArgumentError(f"expected an output folder or URL, got {url!r}: {first_line(error)}") from error
         if isinstance(fs, LocalFileSystem):
-            return cls(os.path.abspath(path))
+            path = os.path.abspath(path)
+            file = next((one for one in (Path(path), *Path(path).parents) if os.path.lexists(one)), None)
+            if file is not None and not file.is_dir():
+                raise InputError(f"expected a folder to write to, got the file {file}: choose another name")
+            return cls(path)
         return cls(fs.unstrip_protocol(path), dict(options or {}))
 
     @property
@@ -144,7 +167,7 @@ class Store:
         Raises
         ------
         InputError
-            Another run holds it, or it is a file.
+            Another run holds it.
 
         Notes
         -----
@@ -153,8 +176,6 @@ class Store:
         if self.folder is None:
             yield
             return
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"expected a folder to write to, got the file {self.folder}")
         (self.folder / JOB_FOLDER).mkdir(parents=True, exist_ok=True)
         with (self.folder / JOB_FOLDER / "lock").open("a") as stream:
             _lock(stream, self.url)

@@ -21,6 +21,7 @@ from dask_aesthetic.readers.partitions import (
     to_pandas,
     with_rows,
 )
+from dask_aesthetic.validation import check_new_name
 
 
 def read_clip_retrieval(
@@ -214,6 +215,7 @@ def _read_matrices(
     key: str = "",
 ) -> dd.DataFrame:
     """Lazy Dask DataFrame of passthrough columns and, last, the embedding column."""
+    check_new_name("embedding_column", embedding_column)
     check_rows_per_partition(rows_per_partition)
     shards = find_shards(
         source,

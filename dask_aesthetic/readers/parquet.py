@@ -123,6 +123,8 @@ def read_and_score(
     )
     check_rows_per_partition(rows_per_partition)
     on_gpu = dask.config.get("dataframe.backend") == "cudf"
+    if on_gpu:
+        cudf.require()
     max_rows = cudf.max_rows(spec.predictor.width) if on_gpu else None
     shards = parquet_shards(
         find_files(path, ".parquet", storage_options),
