@@ -39,7 +39,7 @@ from dask_aesthetic.learning import (
     sum_rows,
 )
 from dask_aesthetic.predictors import NetworkPredictor, Predictor
-from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_column, status_column
+from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_column, score_frame, status_column
 from dask_aesthetic.status import STATUS_DTYPE
 from dask_aesthetic.thresholds import check_scale
 from dask_aesthetic.validation import check_column_name
@@ -54,14 +54,13 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: b
     column = _column(frame, embedding_column)
     refuse_replacing(frame.columns, spec.added, replace_columns)
     refuse_width(embeddings.width(column), spec.predictor, embedding_column)
-    if isinstance(frame, dd.DataFrame):
-        warn_after_compute()
-        # A Series and `assign` keep column projection: the embedding is read once, and not at all where no score
-        # is requested. `map_partitions` over the frame, even with `required_columns`, reads or scores more.
-        meta = _meta(column, spec.score_column, "float32")
-        scores = column.map_partitions(_score_partition, spec=graph_ready(spec), call=column._name, meta=meta)
-    else:
-        scores = score_column(column, spec, seen=warn_if_unusable(column, spec))
+    if not isinstance(frame, dd.DataFrame):
+        return score_frame(frame, column, spec, warn_if_unusable(column, spec))
+    warn_after_compute()
+    # A Series and `assign` keep column projection: the embedding is read once, and not at all where no score is
+    # requested. `map_partitions` over the frame, even with `required_columns`, reads or scores more.
+    meta = _meta(column, spec.score_column, "float32")
+    scores = column.map_partitions(_score_partition, spec=graph_ready(spec), call=column._name, meta=meta)
     return frame.assign(**{spec.score_column: scores, spec.keep_column: scores >= spec.threshold.cut})
 
 
@@ -285,8 +284,9 @@ def _embed_partition(
 def _column(frame: Any, name: str) -> Any:
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
     _check_column(meta, name)
-    embeddings.check(meta[name], meta)
-    return frame[name]
+    column = meta[name]
+    embeddings.check(column, meta)
+    return column if meta is frame else frame[name]
 
 
 def _check_column(meta: Any, name: str) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from dask_aesthetic import embeddings
@@ -16,7 +15,7 @@ from dask_aesthetic.embeddings.arrow import array_runs
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.kernels import Vectors, back_off, norms
 from dask_aesthetic.predictors import Predictor, list_predictors, load_predictor
-from dask_aesthetic.status import STATUS_DTYPE, STATUSES, Status
+from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.thresholds import SCALES, Threshold, find_threshold
 from dask_aesthetic.validation import check_batch_size, check_column_name, check_new_name
 
@@ -158,14 +157,31 @@ def score_column(
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
     with embeddings.stream(column):
-        scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
-        row = first_invalid(status) if spec.on_invalid == "raise" else None
-        if row is not None:
-            kind = embeddings.describe(column.iloc[row]) if status[row] == Status.WRONG_TYPE else ""
-            raise spec.invalid(column.name, partition, row, column.index[row], status[row], kind)
-        if seen is not None:
-            seen(status)
-        return embeddings.to_series(scores, column, spec.score_column)
+        return embeddings.to_series(_scores(column, spec, partition, seen), column, spec.score_column)
+
+
+def score_frame(frame: Any, column: Any, spec: ScoreSpec, seen: Callable[[torch.Tensor], None]) -> Any:
+    """Frame in memory with scores of its `column` and keep added; arguments and errors as of `score_column`."""
+    with embeddings.stream(column):
+        scores = _scores(column, spec, None, seen)
+        # numpy compares on a CPU: torch would wake its threads, for which cores may be busy.
+        keep = (
+            scores >= spec.threshold.cut if scores.is_cuda else torch.from_numpy(scores.numpy() >= spec.threshold.cut)
+        )
+        return embeddings.add_columns(frame, column, {spec.score_column: scores, spec.keep_column: keep})
+
+
+def _scores(
+    column: Any, spec: ScoreSpec, partition: int | None, seen: Callable[[torch.Tensor], None] | None
+) -> torch.Tensor:
+    scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
+    row = first_invalid(status) if spec.on_invalid == "raise" else None
+    if row is not None:
+        kind = embeddings.describe(column.iloc[row]) if status[row] == Status.WRONG_TYPE else ""
+        raise spec.invalid(column.name, partition, row, column.index[row], status[row], kind)
+    if seen is not None:
+        seen(status)
+    return scores
 
 
 def score_runs(runs: Iterable[Run], spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:
@@ -239,8 +255,7 @@ def status_column(column: Any, width: int) -> Any:
         for run in embeddings.runs(column, width):
             _, status = _recheck(run.vectors, embeddings.suspicious(norms(run.vectors)))
             codes.append(_merge_status(run, status))
-    labels = pd.Categorical.from_codes(_concatenate(codes, torch.uint8).cpu().numpy(), dtype=STATUS_DTYPE)
-    return type(column)(labels, index=column.index, name="status")
+    return embeddings.to_categories(_concatenate(codes, torch.uint8), STATUSES, column, "status")
 
 
 def _score_run(run: Run, spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import time
@@ -11,26 +12,28 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import click
+from dask.system import CPU_COUNT
 
 from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
 from dask_aesthetic.cli.options import load_with
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
 from dask_aesthetic.defaults import PREDICTOR, WORKER_TIMEOUT
-from dask_aesthetic.job import JobSummary, ScorePlan, open_executor, plan_dataset, run
-from dask_aesthetic.job.image_scoring import ImageSettings
-from dask_aesthetic.job.markers import FAILED
-from dask_aesthetic.job.runner import failures_allowed
-from dask_aesthetic.job.settings import ScoreSettings
+from dask_aesthetic.jobs import JobSummary, Pool, ScorePlan, plan_dataset, run
+from dask_aesthetic.jobs.estimate import estimate
+from dask_aesthetic.jobs.image_scoring import ImageSettings
+from dask_aesthetic.jobs.runner import Timing, failures_allowed
+from dask_aesthetic.jobs.settings import ScoreSettings
+from dask_aesthetic.jobs.state import FAILED
 
 if TYPE_CHECKING:
     from distributed import Client
 
-FEW = 1_000_000  # Rows that threads score before the workers of a cluster have started.
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 
@@ -70,10 +73,10 @@ def run_job(
             )
         if dry_run:
             click.echo(plan.table())
+            click.echo(_format_estimate(plan, threads))
             return
         times = _Times()
-        limits = {"max_failed": max_failed, "allow_unusable": allow_unusable, "worker_timeout": worker_timeout}
-        summary = _run(plan, remote, threads, scheduler, workers, limits, quiet, times)
+        summary = _run(plan, remote, threads, scheduler, workers, worker_timeout, max_failed, quiet, times)
     if as_json:
         click.echo(_format_json(summary, plan, times))
     elif not quiet:
@@ -98,7 +101,8 @@ def _run(
     threads: int | None,
     scheduler: str | None,
     workers: int | None,
-    limits: dict[str, Any],
+    worker_timeout: float,
+    max_failed: float | None,
     quiet: bool,
     times: _Times,
 ) -> JobSummary:
@@ -106,14 +110,21 @@ def _run(
     with (
         run_errors(),
         _client(plan, remote, threads, scheduler, workers, quiet) as client,
-        open_executor(client, threads or plan.settings.threads) as executor,
+        Pool(client, threads or plan.settings.threads) as pool,
         Progress(plan, quiet) as progress,
         stop_on_signal(progress) as signals,
     ):
         started = time.perf_counter()
         times.starting = started - begin if client is not None else 0.0
         try:
-            return run(plan, executor, progress=progress.done, stop=lambda: bool(signals), **limits)
+            return run(
+                plan,
+                pool,
+                max_failed=max_failed,
+                progress=progress.done,
+                stop=lambda: bool(signals),
+                timing=Timing(worker_timeout=worker_timeout),
+            )
         finally:
             times.running = time.perf_counter() - started
 
@@ -129,9 +140,11 @@ def _client(
 ) -> Iterator[Client | None]:
     """Client of the requested scheduler, or of a cluster that this run owns; None to score in threads."""
     embeds = isinstance(plan.settings, ImageSettings)
-    # One process can keep a GPU, or all cores, busy with an encoder.
-    small = usable_gpus() < 2 if embeds else plan.rows - plan.rows_done < FEW
-    if threads is not None or not plan.todo or (small and scheduler is None and workers is None):
+    if threads is not None or not plan.todo:
+        yield None
+        return
+    # Threads keep all cores busy, and share what they load. One process can keep a GPU busy, too.
+    if scheduler is None and workers is None and not (embeds and usable_gpus() > 1):
         yield None
         return
     if remote is not None:
@@ -202,6 +215,17 @@ def _connected(scheduler: str) -> Iterator[Client]:
         yield client
 
 
+def _format_estimate(plan: ScorePlan, threads: int | None) -> str:
+    """What is not done takes, by the first rows."""
+    found = estimate(plan)
+    text = f"to read: up to {found.bytes / 1e9:,.2f} GB"
+    if not found.rate:
+        return text
+    count = threads or plan.settings.threads or CPU_COUNT
+    left = timedelta(seconds=math.ceil((plan.rows - plan.rows_done) / (found.rate * count)))
+    return f"{text}; about {left} in {count} threads, at {found.rate:,.0f} rows/s in one (timed on the first rows)"
+
+
 def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
     spec, threshold = plan.settings.spec, plan.settings.spec.threshold
     share = summary.kept / summary.scored if summary.scored else 0.0
@@ -210,6 +234,7 @@ def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
     failed = ", ".join(f"{n:,} {reason}" for reason, n in summary.failed.items())
     starting = f", after {times.starting:.2f} to start workers" if times.starting else ""
     rows = {
+        "part": f"{plan.store.part}: the same command without --part completes the job" if plan.is_part else "",
         "shards": f"{summary.files:,} -> {plan.store.url}",
         "before": f"{len(plan.done):,} shards, {plan.rows_done:,} rows done by earlier runs" if plan.done else "",
         "rows": f"{summary.rows:,}",
@@ -219,6 +244,7 @@ def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
         "raw score": ", ".join(f"{q:.0%} {summary.quantile(q):.2f}" for q in QUANTILES) + "  (quantiles)"
         if summary.scored
         else "",
+        "in place": f"{summary.in_place:,} rows scored where they lie in Parquet pages" if summary.in_place else "",
         "predictor": spec.predictor.info.name + ("" if encoder else f", for {spec.predictor.info.encoder} embeddings"),
         "encoder": encoder,
         "seconds": f"{times.running:.2f}" + (f" ({rate:,} rows/s)" if rate is not None else "") + starting,
@@ -245,10 +271,11 @@ def _format_json(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
             "scored": summary.scored,
             "failed": summary.failed,
             "kept": summary.kept,
+            "in_place": summary.in_place,
             "quantiles": {str(q): summary.quantile(q) for q in QUANTILES} if summary.scored else {},
             "notes": list(plan.notes),
             "seconds": round(times.running, 3),
-            "seconds_to_start_workers": round(times.starting, 3),
+            "seconds_to_start": round(times.starting, 3),
             "rows_per_second": times.rate(summary.rows - plan.rows_done),
             "settings": plan.settings.as_config(),
         }

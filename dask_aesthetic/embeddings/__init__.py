@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ from dask_aesthetic.errors import ColumnError
 
 __all__ = [
     "Run",
+    "add_columns",
     "candidates",
     "check",
     "describe",
@@ -25,6 +26,7 @@ __all__ = [
     "scale_rows",
     "stream",
     "suspicious",
+    "to_categories",
     "to_series",
     "unit_vectors",
     "width",
@@ -55,6 +57,16 @@ def stream(column: Any) -> AbstractContextManager[None]:
 def to_series(values: torch.Tensor, like: Any, name: Any) -> Any:
     """Series of per-row values, of the library and with the index of a column."""
     return get_backend(like).to_series(values, like, name)
+
+
+def to_categories(codes: torch.Tensor, names: Sequence[str], like: Any, name: Any) -> Any:
+    """Categorical Series of the names that per-row codes, uint8, stand for; library and index as of a column."""
+    return get_backend(like).to_categories(codes, names, like, name)
+
+
+def add_columns(frame: Any, like: Any, columns: Mapping[str, torch.Tensor]) -> Any:
+    """Frame with columns of per-row values added, or replaced; `like` is a column of the frame."""
+    return get_backend(like).add_columns(frame, like, columns)
 
 
 def check(column: Any, columns: Any = None) -> None:

@@ -20,8 +20,9 @@ import torch
 
 from dask_aesthetic import load_predictor, score_dataset
 from dask_aesthetic.errors import JobError
-from dask_aesthetic.job import plan_dataset, run, runner
-from dask_aesthetic.job.executors import ThreadExecutor
+from dask_aesthetic.jobs import plan_dataset, run
+from dask_aesthetic.jobs.pool import Pool
+from dask_aesthetic.jobs.runner import Timing
 from helpers import columns, commands
 
 
@@ -166,11 +167,9 @@ def test_an_input_scale_is_said_on_the_command_line(tmp_path, source):
 # Workers that never come
 
 
-def test_a_job_without_workers_ends_after_its_time(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "TICK", 0.01)
-
-    class Nobody(ThreadExecutor):
-        """Executor without workers."""
+def test_a_job_without_workers_ends_after_its_time(source, tmp_path):
+    class Nobody(Pool):
+        """Pool without workers."""
 
         def capacity(self):
             return 0
@@ -179,11 +178,9 @@ def test_a_job_without_workers_ends_after_its_time(source, tmp_path, monkeypatch
             return Future()
 
     plan = plan_dataset(source, tmp_path / "out")
-    with (
-        Nobody(1) as executor,
-        pytest.raises(JobError, match=r"expected workers, got none for .*--worker-timeout.*resumes"),
-    ):
-        run(plan, executor, worker_timeout=0.1)
+    message = r"expected workers, got none for .*--worker-timeout.*resumes"
+    with Nobody(threads=1) as pool, pytest.raises(JobError, match=message):
+        run(plan, pool, timing=Timing(tick=0.01, worker_timeout=0.1))
     assert score_dataset(source, tmp_path / "out").rows == 40
 
 

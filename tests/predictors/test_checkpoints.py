@@ -546,7 +546,10 @@ def test_eleven_layers_are_taken_in_the_order_of_their_numbers(tmp_path):
 def test_an_unknown_head_named_linear_needs_its_inputs_scale(tmp_path, scale, wrapper):
     path, state = tmp_path / "linear.pth", stack((f"{wrapper}linear.", 1, 8))
     torch.save(state, path)
-    with pytest.raises(PredictorError, match=r"head named 'linear'.*sqrt\(width\) = 2\.8284\): say predictor=load_predictor\(.*input_scale=2\.8284\)"):
+    with pytest.raises(
+        PredictorError,
+        match=r"head named 'linear'.*sqrt\(width\) = 2\.8284\): say predictor=load_predictor\(.*input_scale=2\.8284\)",
+    ):
         load_predictor(path)
     predictor = load_predictor(path, input_scale=scale)
     expected = by_layers(state, (f"{wrapper}linear.",), units(8), scale=scale)
