@@ -79,6 +79,7 @@ def check_dataset(
         if layout == "npy":
             formats.warn_text_matrices(found)
         shards = find_shards(source, format=layout, embedding_column=embedding_column, rows_per_shard=ROWS, found=found)
+    formats.warn_left_out(found, [file for shard in shards for file in shard.files])
     empty = _empty(shards)
     refusal = find_refusal(empty, embedding_column) or _other_width(shards, loaded)
     chosen = [shards[at] for at in choose_partitions(len(shards), sample)]

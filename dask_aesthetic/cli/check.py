@@ -43,10 +43,11 @@ def command(
     Exit status 0 if they can, 1 if not.
     """
     from dask_aesthetic.check_dataset import check_dataset
-    from dask_aesthetic.errors import AestheticError
+    from dask_aesthetic.errors import AestheticError, AestheticWarning
 
     try:
         with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", AestheticWarning)
             loaded = options.load_with(predictor, activation, input_scale)
             found = check_dataset(source, embedding_column, sample=sample, predictor=loaded, format=kind)
         for warning in caught:

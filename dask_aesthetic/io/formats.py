@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections import Counter
@@ -20,6 +21,7 @@ from dask_aesthetic.io.listing import (
     format_source,
     match_suffix,
     refuse_undecodable,
+    skipped_files,
     source_paths,
 )
 from dask_aesthetic.io.storage import File
@@ -27,6 +29,7 @@ from dask_aesthetic.io.storage import File
 CLIP_RETRIEVAL = "img_emb/img_emb_N.npy beside metadata/metadata_N.parquet"
 DATACOMP = "<name>.npz beside <name>.parquet"
 _MAX_NAMED = 10  # Files named in an error.
+_SHOWN = 3  # Files named in a note.
 # Words in names of matrices and of their folders.
 _TEXTS, _IMAGES = (re.compile(rf"(?<![a-z])({words})s?(?![a-z])") for words in ("text|txt|caption", "image|img|photo"))
 Item = TypeVar("Item")
@@ -154,6 +157,44 @@ def warn_text_matrices(found: Sequence[ListedFile]) -> None:
             AestheticWarning,
             stacklevel=3,
         )
+
+
+def describe_left_out(found: Sequence[ListedFile], taken: Sequence[File]) -> list[str]:
+    """Notes about listed files that are not read, by their number and the first names, and about files read twice."""
+    names = skipped_files(found, taken)
+    texts = [one.name for one in text_matrices(found) if one.name in set(names)]
+    notes = [f"left out: {_named(texts)}, embeddings of texts by their names, beside those of images"] if texts else []
+    return [*notes, *_other_notes(found, taken, [name for name in names if name not in set(texts)])]
+
+
+def warn_left_out(found: Sequence[ListedFile], taken: Sequence[File]) -> None:
+    """Warn of what `describe_left_out` notes, but for matrices of texts."""
+    texts = {one.name for one in text_matrices(found)}
+    names = [name for name in skipped_files(found, taken) if name not in texts]
+    for note in _other_notes(found, taken, names):
+        warnings.warn(note, AestheticWarning, stacklevel=4)
+
+
+def _other_notes(found: Sequence[ListedFile], taken: Sequence[File], names: Sequence[str]) -> list[str]:
+    notes = []
+    if any("_delta_log" in one.name.split("/")[:-1] for one in found):
+        notes.append("a Delta table's log is not read: rows that the table has removed or replaced are scored, too")
+    if names:
+        notes.append(f"not read: {_named(names)}, of other kinds or with an underscore first")
+    # As Arrow and Dask do, a name is read even if it is a link to another one.
+    links = [file.path for file in taken if file.is_local and os.path.islink(file.path)]
+    if links:
+        targets = Counter(os.path.realpath(path) for path in {file.path for file in taken if file.is_local})
+        twice = [os.path.basename(path) for path in links if targets[os.path.realpath(path)] > 1]
+        if twice:
+            notes.append(f"read twice: {_named(twice)}, linked to what is read under another name, too")
+    return notes
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, sorted(names)[:_SHOWN]))
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"{len(names):,} {'file' if len(names) == 1 else 'files'} ({shown}{more})"
 
 
 def check_folder(found: Iterable[ListedFile], source: Source) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from glob import glob
 from typing import Any
 
@@ -212,8 +214,12 @@ def sibling(file: File, suffixes: Iterable[str], suffix: str) -> File | None:
     own = match_suffix(pieces[at], suffixes)
     stem = pieces[at].removesuffix(own)
     if file.is_local:
-        spelled = [path for path in (stem + suffix, stem + suffix.upper()) if os.path.isfile(path)]
-        return local_file(spelled[0]) if spelled else None
+        if os.path.isfile(stem + suffix):
+            return local_file(stem + suffix)
+        folder, name = os.path.split(stem)
+        spelled = _names_without_case(folder, os.stat(folder).st_mtime_ns).get(f"{name}{suffix}".lower(), [])
+        found = [one for one in spelled if one.startswith(name) and os.path.isfile(os.path.join(folder, one))]
+        return local_file(os.path.join(folder, found[0])) if found else None
     pieces[at] = stem + suffix
     path = "::".join(pieces)
     try:
@@ -223,6 +229,14 @@ def sibling(file: File, suffixes: Iterable[str], suffix: str) -> File | None:
         return None
     except Exception as error:  # Stores raise whatever their libraries raise.
         raise InputError(f"expected to learn whether there is {path!r}: {first_line(error)}") from error
+
+
+@lru_cache(maxsize=8)  # For each tar in a folder.
+def _names_without_case(folder: str, mtime: int) -> dict[str, list[str]]:  # noqa: ARG001
+    names: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):
+        names.setdefault(name.lower(), []).append(name)
+    return names
 
 
 def _list(path: str, options: Mapping[str, Any]) -> list[ListedFile]:
@@ -283,6 +297,7 @@ def _match(system: Any, pattern: str, root: str, at: int, options: Mapping[str, 
         matched = system.glob(root, detail=True)
     else:
         folder = base = os.path.abspath(folder) if folder or not pattern.startswith("/") else "/"
+        _refuse_unreadable(root)
         found_here = glob(root, recursive=True)
         matched = {path: {"type": "directory" if os.path.isdir(path) else "file"} for path in found_here}
     found: dict[str, ListedFile] = {}
@@ -314,22 +329,42 @@ def _walk(
 
 
 def _find_local(folder: str) -> dict[str, dict[str, Any]]:
-    """Files under a local folder. Links to folders are followed, as fsspec does not; each folder is visited once."""
+    """Files under a local folder. Links to folders are followed, as fsspec does not; each folder is visited once.
+
+    A folder is visited under its own name before links to it are: hive partitions are in the names of folders.
+    """
 
     def fail(error: OSError) -> None:
         raise error
 
     found: dict[str, dict[str, Any]] = {}
-    seen = set()
-    for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(_HIDDEN))
-        found |= {os.path.join(parent, name): {} for name in files}
+    seen: set[str] = set()
+    linked = deque([folder])
+    while linked:
+        top = linked.popleft()
+        for parent, folders, files in os.walk(top, onerror=fail):
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            shown = sorted(name for name in folders if not name.startswith(_HIDDEN))
+            linked.extend(path for name in shown if os.path.islink(path := os.path.join(parent, name)))
+            folders[:] = [name for name in shown if not os.path.islink(os.path.join(parent, name))]
+            found |= {os.path.join(parent, name): {} for name in files}
     return found
+
+
+def _refuse_unreadable(pattern: str) -> None:
+    """Raise PermissionError for a folder that a local glob has to list and may not: Python's leaves it out."""
+    pieces = pattern.split(os.sep)
+    for at, piece in enumerate(pieces):
+        if re.search(r"[*?\[]", piece):
+            before = os.sep.join(pieces[:at]) or os.sep
+            reached = [*glob(before), *(glob(os.path.join(before, "**", ""), recursive=True) if piece == "**" else ())]
+            for folder in reached:
+                if os.path.isdir(folder):
+                    os.scandir(folder).close()
 
 
 def _file(path: str, info: Mapping[str, Any], options: Mapping[str, Any]) -> File:

@@ -13,6 +13,7 @@ from dask_aesthetic.embeddings.arrow import is_float_list, may_hold_embeddings
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.id_columns import ID_COLUMNS
 from dask_aesthetic.io.column_chunks import check_column_chunks
+from dask_aesthetic.io.level_count import LevelCount
 from dask_aesthetic.io.read_ahead import ReadAhead
 from dask_aesthetic.io.storage import Digests, File, RemoteStream, changed_error, combine_digests
 
@@ -175,15 +176,21 @@ def batches(
         if stream is not None:
             check_column_chunks(source.metadata, file.size)  # It may be another file than when it was found.
             stream.plan(_chunks(source.metadata, groups, set(columns)))
+        is_whole = start == position and stop == position + sum(source.metadata.row_group(at).num_rows for at in groups)
+        count = LevelCount(source, groups, columns) if is_whole else None
         # pyarrow reads the chunks of one row group in the order of its columns, those of several in no fixed order.
         for chunk in [groups] if file.is_local else [[group] for group in groups]:
             for batch in source.iter_batches(batch_rows, row_groups=chunk, columns=columns, use_threads=False):
                 begin, position = position, position + len(batch)
                 if begin >= stop:
                     return
+                if count is not None:
+                    count.add(batch)
                 if position > start:
                     at = max(start - begin, 0)
                     yield batch.slice(at, min(position, stop) - begin - at)
+        if count is not None:
+            count.check(file.path)
 
 
 def read_rows(file: File, schema: pa.Schema, start: int, stop: int) -> pa.Table:

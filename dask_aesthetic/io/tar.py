@@ -23,7 +23,8 @@ from dask_aesthetic.io.storage import File
 _GZIP = b"\x1f\x8b"
 _AHEAD = 1 << 20  # Bytes of one request to a store: cheaper than a request for each header.
 _HEADERS = 1 << 20  # Maximum bytes of all headers of one member. A hostile header claims any number.
-_TAIL = 1 << 20  # Bytes after the end mark that are checked for more members.
+_TAIL = 1 << 20  # Bytes after the end mark that are read at a time.
+_MOST_TAIL = 1 << 30  # Bytes after the end mark of a gzip that are read: few bytes of a gzip may hold any number.
 # Errors of tarfile and gzip for damaged bytes.
 _DAMAGE = (
     tarfile.TarError,
@@ -177,13 +178,17 @@ class _MemberIterator:
             return f"at byte {at:,}: the end mark is missing, as if the tar were truncated"
         if any(block):
             return f"at byte {at:,}: not a valid header"
+        left = _MOST_TAIL if self._size is None else self._size
         try:
-            rest = self._stream.read(_TAIL)
+            while left > 0 and (rest := self._stream.read(_TAIL)):
+                if rest.strip(b"\0"):
+                    return f"after its end mark at byte {at:,} more data follows"
+                left -= len(rest)
         except _DAMAGE as error:
             if isinstance(error, AestheticError):
                 raise
             return f"after byte {at:,}: {first_line(error)}"
-        return f"after its end mark at byte {at:,} more data follows" if any(rest) else None
+        return None if left > 0 else f"after its end mark at byte {at:,} more than {_MOST_TAIL:,} bytes follow"
 
 
 class _Headers:

@@ -12,9 +12,9 @@ import pyarrow as pa
 from dask_aesthetic.defaults import IMAGES_PER_SHARD, MATRIX_KEY, PREDICTOR, ROWS_PER_SHARD, STYLES, WORKER_TIMEOUT
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.io import parquet
-from dask_aesthetic.io.formats import text_matrices
+from dask_aesthetic.io.formats import describe_left_out
 from dask_aesthetic.io.image_shards import find_image_shards
-from dask_aesthetic.io.listing import ListedFile, list_files, skipped_files
+from dask_aesthetic.io.listing import list_files
 from dask_aesthetic.io.shards import LOCATION, MatrixShard, Shard, find_shards
 from dask_aesthetic.jobs.first_rows import check_first_rows, refuse_other_widths
 from dask_aesthetic.jobs.image_scoring import ImageOptions, ImageSettings, image_batches
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHOWN = 3  # Names of files that are not read.
+SHOWN = 3  # Names of columns that are left out.
 
 
 def score_dataset(
@@ -354,7 +354,7 @@ def plan_dataset(
             storage_options=storage_options,
             found=found,
         )
-    notes = _left_out(found, shards)
+    notes = describe_left_out(found, [file for shard in shards for file in shard.files])
     if isinstance(columns, str):
         notes += _other_columns(shards, columns, embedding_column)
     store = Store.of(output, storage_options if output_options is None else output_options, _part_name(part))
@@ -403,21 +403,6 @@ def run(
     return sum((marker.summary for marker in markers.values()), JobSummary())
 
 
-def _left_out(found: Sequence[ListedFile], shards: Sequence[Shard]) -> list[str]:
-    """Cautions about files that are not read: their number, and the names of the first."""
-    names = skipped_files(found, (file for shard in shards for file in shard.files))
-    texts = [one.name for one in text_matrices(found) if one.name in set(names)]
-    others = [name for name in names if name not in set(texts)]
-    notes = []
-    if texts:
-        notes.append(f"left out: {_named(texts)}, embeddings of texts by their names, beside those of images")
-    if any("_delta_log" in one.name.split("/")[:-1] for one in found):
-        notes.append("a Delta table's log is not read: rows that the table has removed or replaced are scored, too")
-    if others:
-        notes.append(f"not read: {_named(others)}, of other kinds or with an underscore first")
-    return notes
-
-
 def _other_columns(shards: Sequence[Shard], columns: str, embedding_column: str) -> list[str]:
     """A caution about columns of later files that the first one lacks, which do not pass through."""
     first = set(shards[0].schema.names)
@@ -427,12 +412,6 @@ def _other_columns(shards: Sequence[Shard], columns: str, embedding_column: str)
     if not names:
         return []
     return [f"left out: columns {', '.join(map(repr, names[:SHOWN]))}, which shard {shards[0].name} does not have"]
-
-
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, sorted(names)[:SHOWN]))
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"{len(names):,} {'file' if len(names) == 1 else 'files'} ({shown}{more})"
 
 
 def _passthrough_schema(

@@ -19,7 +19,8 @@ import torch
 from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import ColumnError, InvalidEmbeddingError
 from dask_aesthetic.io import cudf, parquet, split
-from dask_aesthetic.io.listing import Source, find_files
+from dask_aesthetic.io.formats import warn_left_out
+from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
 from dask_aesthetic.io.shards import ParquetShard, parquet_shards
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.readers.partitions import (
@@ -126,8 +127,11 @@ def read_and_score(
     if on_gpu:
         cudf.require()
     max_rows = cudf.max_rows(spec.predictor.width) if on_gpu else None
+    found = list_files(path, storage_options)
+    files = files_with_suffix(found, ".parquet", path)
+    warn_left_out(found, [file for file, _ in files])
     shards = parquet_shards(
-        find_files(path, ".parquet", storage_options),
+        files,
         embedding_column,
         partial(split.combine_row_groups, min_rows=rows_per_partition, max_rows=max_rows),
         parquet.check_embedding,
