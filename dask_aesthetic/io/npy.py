@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
+from dask_aesthetic.embeddings.axes import flat_shape
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.io.read_ahead import ReadAhead
 from dask_aesthetic.io.storage import BLOCK, File
@@ -209,6 +210,8 @@ def _parse_header(
         raise InputError(f"expected floats in {where}, got pickled objects, which are not loaded: save it as float32")
     if dtype.kind not in "fiu" or dtype.itemsize > 8 or not dtype.isnative:
         raise InputError(f"expected float16, float32, float64 or integers in {where}, got {dtype}")
+    if len(shape) > 2 and len(flat_shape(shape[1:])) == 1:
+        shape = (shape[0], *flat_shape(shape[1:]))
     if len(shape) != 2 or not shape[1]:
         raise InputError(f"expected a matrix (rows, width) in {where}, got shape {shape}")
     head = stream.tell()

@@ -124,8 +124,6 @@ def read_and_score(
     )
     check_rows_per_partition(rows_per_partition)
     on_gpu = dask.config.get("dataframe.backend") == "cudf"
-    if on_gpu:
-        cudf.require()
     max_rows = cudf.max_rows(spec.predictor.width) if on_gpu else None
     found = list_files(path, storage_options)
     files = files_with_suffix(found, ".parquet", path)
@@ -154,6 +152,7 @@ def read_and_score(
         for one in shards:
             cudf.check_type(one.type, embedding_column)
         cudf.check_rows(shards, spec.predictor.width)
+        cudf.require()
         columns_of_cudf = cudf.cudf_schema(passthrough)
         meta = _empty_cudf(columns_of_cudf, spec)
         return from_shards(_read_cudf, shards, meta, passthrough=columns_of_cudf, spec=spec)

@@ -228,6 +228,15 @@ def test_an_axis_of_length_1_is_dropped_in_objects(vectors, shape):
     assert score_embeddings(np.ma.masked_array(rows)).tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_axis_of_length_1_is_dropped_in_a_matrix(vectors, tmp_path, order):
+    expected = scores_of(columns.frame(vectors[:4], "list"))
+    for shape in ((4, 1, WIDTH), (4, WIDTH, 1)):
+        np.save(tmp_path / "m.npy", np.asarray(vectors[:4].reshape(shape), order=order))
+        scored = read_npy(tmp_path / "m.npy").aesthetic.score()["aesthetic_score"].compute()
+        assert scored.to_numpy().tobytes() == expected.tobytes()
+
+
 def test_other_axes_are_never_one_embedding(vectors):
     """768 numbers, but of two embeddings of 384: by row a status, by type an error that says so."""
     halves = vectors[0].reshape(2, 384)
