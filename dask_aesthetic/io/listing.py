@@ -39,7 +39,7 @@ __all__ = [
 ]
 _HIDDEN = "."  # Prefix of files that operating systems, editors and unfinished jobs leave.
 _UNDERSCORE = "_"  # Prefix of files that other programs write beside data; but cameras use it for images, too.
-# Files that Spark, Arrow, img2dataset, clip-retrieval, indexers of tars and jobs of this package keep beside data; skipped without a warning.
+# Files that other programs and jobs of this package keep beside data; skipped without a warning.
 _BOOKKEEPING = re.compile(
     r"(.*/)?(_SUCCESS|_metadata|_common_metadata|_(started|committed)_[^/]*|[^/]*_stats\.json|stats/\d+\.json|[^/]*\.idx"
     r"|(_delta_log|_temporary|_dask_aesthetic|_failed\.parquet)(/.*)?)"
