@@ -14,7 +14,9 @@ class ColumnError(AestheticError, ValueError):
 
     @classmethod
     def missing(cls, column: str, columns: Iterable[object], candidates: Iterable[str]) -> ColumnError:
-        names = ", ".join(repr(name) for name in columns)
+        held = [repr(name) for name in columns]
+        more = f" and {len(held) - _SHOWN:,} more" if len(held) > _SHOWN else ""
+        names = ", ".join(held[:_SHOWN]) + more
         return cls(
             f"expected an embedding column {column!r}; the frame has {names or 'no columns'}. {_hint(candidates)}"
         )
@@ -236,6 +238,7 @@ class AestheticWarning(UserWarning):
     """A finding that does not stop a run but probably needs attention."""
 
 
+_SHOWN = 20  # Names of columns in an error.
 _ARROW_BINARY = ("binary", "large_binary", "fixed_size_binary")  # Beginnings of Arrow type names.
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from dask_aesthetic import (
     InputError,
     MissingDependencyError,
     PredictorError,
+    errors,
     read_and_score,
     read_npy,
     read_webdataset,
@@ -298,3 +300,16 @@ def test_groups_by_a_column_of_lists_are_refused_with_what_would_do(name, lazy):
 def test_the_public_errors_are_of_one_class():
     names = [name for name in dask_aesthetic.__all__ if name.endswith("Error")]
     assert all(issubclass(getattr(dask_aesthetic, name), dask_aesthetic.AestheticError) for name in names)
+
+
+def test_every_error_class_is_in_the_documentation():
+
+    listed = set(
+        re.findall(r"^\| `(\w+)` \|", (Path(__file__).parents[1] / "docs/errors.md").read_text(), re.MULTILINE)
+    )
+    classes = {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.AestheticError) and kind is not errors.AestheticError
+    }
+    assert listed == classes

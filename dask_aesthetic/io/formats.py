@@ -71,6 +71,11 @@ def choose_format(found: Iterable[ListedFile], source: Source, requested: str) -
         return "npy"
     if known == {".parquet"} or (files and not known and all(one.explicit for one in files)):
         return "parquet"
+    if known == {".npz"}:
+        raise InputError(
+            f"expected {DATACOMP} in {format_source(source)}, got no .parquet beside .npz: write the rows' metadata "
+            "beside it, or save the matrix alone by numpy.save as .npy"
+        )
     counts = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in suffixes.most_common())
     raise InputError(
         f"expected .parquet, .npy, {CLIP_RETRIEVAL}, or {DATACOMP} in {format_source(source)}, got "

@@ -209,11 +209,16 @@ def _parse_header(
     if dtype.hasobject:
         raise InputError(f"expected floats in {where}, got pickled objects, which are not loaded: save it as float32")
     if dtype.kind not in "fiu" or dtype.itemsize > 8 or not dtype.isnative:
-        raise InputError(f"expected float16, float32, float64 or integers in {where}, got {dtype}")
+        raise InputError(
+            f"expected float16, float32, float64 or integers in {where}, got {dtype}: save it as float32 in the byte "
+            "order of this machine, as by numpy.save(path, matrix.astype('float32'))"
+        )
     if len(shape) > 2 and len(flat_shape(shape[1:])) == 1:
         shape = (shape[0], *flat_shape(shape[1:]))
     if len(shape) != 2 or not shape[1]:
-        raise InputError(f"expected a matrix (rows, width) in {where}, got shape {shape}")
+        raise InputError(
+            f"expected a matrix (rows, width) in {where}, got shape {shape}: save it by numpy.save after a reshape"
+        )
     head = stream.tell()
     more = size - head - shape[0] * shape[1] * dtype.itemsize
     if more < 0:

@@ -54,7 +54,10 @@ def read_footer(file: File) -> Footer:
     InputError
         The file is not a Parquet file, is truncated, or has damaged metadata.
     """
-    with file.reading("a Parquet file"):
+    what = "a Parquet file"
+    if not file.name.lower().endswith(".parquet"):
+        what = "a Parquet file, or embeddings by numpy.save in a file called .npy"
+    with file.reading(what):
         tail = _tail(file, _FOOTER)
         length = int.from_bytes(tail[-8:-4], "little") + 8
         if tail[-4:] == b"PAR1" and len(tail) < length <= file.size:

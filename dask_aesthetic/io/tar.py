@@ -21,6 +21,15 @@ from dask_aesthetic.io.samples import Fault, Sample, format_name, group
 from dask_aesthetic.io.storage import File
 
 _GZIP = b"\x1f\x8b"
+_OTHERS = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK": "a zip file",
+    b"7z\xbc\xaf": "a 7z file",
+    b"PAR1": "a Parquet file",
+    b"<": "an HTML page, maybe of a failed download",
+}
 _AHEAD = 1 << 20  # Bytes of one request to a store: cheaper than a request for each header.
 _HEADERS = 1 << 20  # Maximum bytes of all headers of one member. A hostile header claims any number.
 _TAIL = 1 << 20  # Bytes after the end mark that are read at a time.
@@ -70,7 +79,8 @@ def check_tar(file: File) -> None:
         if block != bytes(tarfile.BLOCKSIZE):  # A tar without members begins with its end mark.
             TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except _DAMAGE as error:
-        raise _no_tar(file, error) from error
+        kind = next((kind for magic, kind in _OTHERS.items() if begin.startswith(magic)), None)
+        raise _no_tar(file, error, kind) from error
 
 
 @contextmanager
@@ -210,5 +220,6 @@ class _Headers:
         return self.last
 
 
-def _no_tar(file: File, error: Exception) -> InputError:
-    return InputError(f"expected a tar, uncompressed or gzip, got {file.path}: {first_line(error)}")
+def _no_tar(file: File, error: Exception, kind: str | None = None) -> InputError:
+    what = f"{kind}: write it as a tar, uncompressed or gzip" if kind else first_line(error)
+    return InputError(f"expected a tar, uncompressed or gzip, got {file.path}: {what}")

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.formats import inspect_all
 from dask_aesthetic.io.listing import (
@@ -267,6 +267,8 @@ def _status_columns(faults_of_rows: Sequence[Sequence[Fault]]) -> dict[str, pa.A
 
 
 def _extensions(requested: Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(requested, Iterable) or not all(isinstance(name, str) for name in requested):
+        raise ArgumentError(f"expected a list of extensions, such as ['jpg', 'png'], got {requested!r}")
     names = [requested] if isinstance(requested, str) else list(requested)
     return tuple(dict.fromkeys(name.lower().removeprefix(".") for name in names))
 

@@ -89,7 +89,7 @@ class ImageOptions:
             self.column,
             model=self.model or MODEL,
             pretrained=self.pretrained or PRETRAINED,
-            batch_size="auto" if batch_size in (None, -1) else batch_size,
+            batch_size="auto" if batch_size is None else batch_size,
             precision=self.precision or "auto",
             output_column=embedding_column,
             status_column=STATUS_COLUMN,

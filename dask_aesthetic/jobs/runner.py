@@ -290,7 +290,7 @@ class _ShardLoop:
         seconds = self.polled - self.without_workers_since
         if seconds > self.timing.worker_timeout:
             raise JobError(
-                f"expected workers, got none for {seconds:.0f} s (worker_timeout, --worker-timeout), "
+                f"expected workers, got none for {seconds:,.0f} s (worker_timeout, --worker-timeout), "
                 f"{self._progress_text()}. Start some, and the same call resumes there"
             )
         if seconds > self.next_warning:

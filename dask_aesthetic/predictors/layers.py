@@ -163,8 +163,10 @@ def find_layers(tensors: Mapping[str, torch.Tensor]) -> Layers:
     for key, tensor in tensors.items():
         match = re.fullmatch(r"(?:(.*?)\.?(\d+)\.|(.*)\.)?(weight|bias)", str(key))
         if match is None or not _is_plain(tensor):
+            is_other = isinstance(tensor, torch.Tensor) and not tensor.is_floating_point()
+            kind = f" ({tensor.dtype})" if is_other else ""
             raise PredictorError(
-                f"expected weights and biases of Linear layers alone, got {key!r} among {_names(tensors)}"
+                f"expected weights and biases of Linear layers alone, got {key!r}{kind} among {_names(tensors)}"
             )
         prefix, index = match[1] or match[3] or "", int(match[2] or 0)
         found.setdefault((prefix, index), {})[match[4]] = tensor
@@ -205,4 +207,6 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 def _names(tensors: Mapping[str, torch.Tensor]) -> str:
     names = sorted(map(str, tensors))
+    if not names:
+        return "no tensors"
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -13,7 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dask_aesthetic import InputError, read_and_score, read_datacomp, read_npy, read_webdataset, score_dataset
+from dask_aesthetic import (
+    ColumnError,
+    InputError,
+    read_and_score,
+    read_datacomp,
+    read_npy,
+    read_webdataset,
+    score_dataset,
+)
 from dask_aesthetic.check_dataset import check_dataset
 from dask_aesthetic.errors import AestheticWarning
 from helpers import columns, commands, tar_files
@@ -200,3 +208,36 @@ def test_a_flipped_bit_in_an_npz_is_found_by_its_checksum(tmp_path, vectors, sav
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"Bad CRC-32|Error -3"):
         read_datacomp(tmp_path).aesthetic.score().compute()
+
+
+# Files of other kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.npy", "big endian", r"got >f4: save it as float32 in the byte order of this machine"),
+        ("a.npy", "flat", r"got shape \(2304,\): save it by numpy.save after a reshape"),
+        ("a.npz", "alone", r"got no .parquet beside .npz: .*save the matrix alone by numpy.save"),
+        ("a.pt", b"PK..", r"expected a Parquet file, or embeddings by numpy.save in a file called .npy, got .*a.pt"),
+        ("a.csv", b"1,2", r"expected a Parquet file, or embeddings by numpy.save in a file called .npy, got .*a.csv"),
+        ("a.tar", b"BZh9" + bytes(600), r"got .*a.tar: bzip2: write it as a tar, uncompressed or gzip"),
+        ("b.tar", b"PK\3\4" + b"x" * 600, r"got .*b.tar: a zip file: write it as a tar"),
+    ],
+)
+def test_files_of_other_kinds_are_refused_with_what_would_do(tmp_path, vectors, name, content, message):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "alone":
+        np.savez(path, vectors)
+    else:
+        np.save(path, vectors[:3].astype(">f4") if content == "big endian" else vectors[:3].reshape(-1))
+    with pytest.raises(InputError, match=message):
+        read_webdataset(path) if name.endswith(".tar") else score_dataset(path, tmp_path / "out")
+
+
+def test_very_many_columns_are_not_all_named(tmp_path):
+    pd.DataFrame({f"e{at}": [1.0] for at in range(768)}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ColumnError, match="'e19' and 748 more. No column"):
+        read_and_score(tmp_path / "a.parquet")
