@@ -239,5 +239,5 @@ def test_files_of_other_kinds_are_refused_with_what_would_do(tmp_path, vectors, 
 
 def test_very_many_columns_are_not_all_named(tmp_path):
     pd.DataFrame({f"e{at}": [1.0] for at in range(768)}).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(ColumnError, match="'e19' and 748 more. No column"):
+    with pytest.raises(ColumnError, match=r"'e19' and 748 more. No column"):
         read_and_score(tmp_path / "a.parquet")
