@@ -144,7 +144,7 @@ def score_column(
     partition : int, optional
         Number of the partition, for errors.
     seen : callable, optional
-        Called with the `Status` codes of all rows.
+        Called with the `Status` codes of all rows, or of one if all are OK.
 
     Returns
     -------
@@ -156,24 +156,43 @@ def score_column(
     InvalidEmbeddingError
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
+
+    def build(scores: torch.Tensor) -> Any:
+        return embeddings.to_series(scores, column, spec.score_column)
+
     with embeddings.stream(column):
-        return embeddings.to_series(_scores(column, spec, partition, seen), column, spec.score_column)
+        return _score(column, spec, partition, seen, build)
 
 
 def score_frame(frame: Any, column: Any, spec: ScoreSpec, seen: Callable[[torch.Tensor], None]) -> Any:
     """Frame in memory with scores of its `column` and keep added; arguments and errors as of `score_column`."""
-    with embeddings.stream(column):
-        scores = _scores(column, spec, None, seen)
+    cut = spec.threshold.cut
+
+    def build(scores: torch.Tensor) -> Any:
         # numpy compares on a CPU: torch would wake its threads, for which cores may be busy.
-        keep = (
-            scores >= spec.threshold.cut if scores.is_cuda else torch.from_numpy(scores.numpy() >= spec.threshold.cut)
-        )
+        keep = scores >= cut if scores.is_cuda else torch.from_numpy(scores.numpy() >= cut)
         return embeddings.add_columns(frame, column, {spec.score_column: scores, spec.keep_column: keep})
 
+    with embeddings.stream(column):
+        return _score(column, spec, None, seen, build)
 
-def _scores(
-    column: Any, spec: ScoreSpec, partition: int | None, seen: Callable[[torch.Tensor], None] | None
-) -> torch.Tensor:
+
+def _score(
+    column: Any,
+    spec: ScoreSpec,
+    partition: int | None,
+    seen: Callable[[torch.Tensor], None] | None,
+    build: Callable[[torch.Tensor], Any],
+) -> Any:
+    """What `build` makes of a column's scores; on a GPU it works while the device computes them."""
+    with embeddings.guess(column, spec.predictor.width) as guess:
+        if guess is not None:
+            scores, lengths = spec.predictor.score(guess.vectors, spec.batch_size)
+            built = build(_to_scale(scores, spec))
+            if guess.holds(lengths):
+                if seen is not None:
+                    seen(torch.zeros(1, dtype=torch.uint8, device="cpu"))
+                return built
     scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
     row = first_invalid(status) if spec.on_invalid == "raise" else None
     if row is not None:
@@ -181,7 +200,7 @@ def _scores(
         raise spec.invalid(column.name, partition, row, column.index[row], status[row], kind)
     if seen is not None:
         seen(status)
-    return scores
+    return build(scores)
 
 
 def score_runs(runs: Iterable[Run], spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,16 +12,18 @@ import torch
 
 from dask_aesthetic.embeddings import arrow, objects
 from dask_aesthetic.embeddings.objects import describe
-from dask_aesthetic.embeddings.rows import Run, scale_rows, suspicious, unit_vectors
+from dask_aesthetic.embeddings.rows import Guess, Run, scale_rows, suspicious, unit_vectors
 from dask_aesthetic.errors import ColumnError
 
 __all__ = [
+    "Guess",
     "Run",
     "add_columns",
     "candidates",
     "check",
     "describe",
     "get_backend",
+    "guess",
     "runs",
     "scale_rows",
     "stream",
@@ -46,6 +48,16 @@ def runs(column: Any, width: int) -> Iterator[Run]:
     if column.dtype != object or backend is not objects:
         check(column)
     return backend.runs(column, width)
+
+
+def guess(column: Any, width: int) -> AbstractContextManager[Guess | None]:
+    """Context with a guess of a column's vectors that a GPU confirms after it has begun to use them, or None."""
+    backend = get_backend(column)
+    if backend in (arrow, objects):
+        return nullcontext()
+    check(column)
+    found: AbstractContextManager[Guess | None] = backend.guess(column, width)
+    return found
 
 
 def stream(column: Any) -> AbstractContextManager[None]:

@@ -211,4 +211,4 @@ def _read_cudf(shard: ParquetShard, first: int, columns: list[str], passthrough:
 
 def _empty_cudf(passthrough: pa.Schema, spec: ScoreSpec) -> Any:
     fields = [*passthrough, pa.field(spec.score_column, pa.float32()), pa.field(spec.keep_column, pa.bool_())]
-    return cudf.to_cudf(pa.schema(fields).empty_table(), 0, 0)
+    return cudf.empty_frame(pa.schema(fields))
