@@ -47,6 +47,13 @@ class Run:
             status = torch.zeros(len(vectors), dtype=torch.uint8, device=vectors.device)
         return cls(status, vectors, all_valid=True)
 
+    @classmethod
+    def of_missing(cls, rows: int, width: int) -> Run:
+        """Run of rows that are all missing."""
+        status = torch.from_numpy(np.full(rows, Status.MISSING, np.uint8))
+        vectors = torch.from_numpy(np.empty((0, width), np.float32))
+        return cls(status, vectors, torch.from_numpy(np.zeros(rows, bool)))
+
     def spread(self, values: torch.Tensor, fill: float) -> torch.Tensor:
         """Per-row values, shape (n,), from per-vector values; `fill` where a row has no vector."""
         if self.present is None:
@@ -54,6 +61,34 @@ class Run:
         spread = torch.full((len(self.status),), fill, dtype=values.dtype, device=values.device)
         spread[self.present] = values
         return spread
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Vectors of a column by a guess of where its rows lie, which the device has not confirmed yet.
+
+    Attributes
+    ----------
+    vectors : torch.Tensor, shape (n, width)
+    offsets : torch.Tensor, shape (n + 1,), int32
+        Ends of the rows among the leaves, the start of the first included.
+    start : int
+        Where the first row begins by the guess.
+    """
+
+    vectors: torch.Tensor
+    offsets: torch.Tensor
+    start: int
+
+    def holds(self, lengths: torch.Tensor) -> bool:
+        """Whether the rows lie where they should, and all norms, `lengths`, are safe; it waits for the device, once."""
+        rows, width = self.vectors.shape
+        ends = torch.arange(
+            self.start, self.start + rows * width + 1, width, dtype=self.offsets.dtype, device=self.offsets.device
+        )
+        others = (self.offsets != ends).sum(dtype=lengths.dtype)
+        least, most, count = torch.stack([*torch.aminmax(lengths), others]).tolist()
+        return count == 0 and SAFE_NORM[0] <= least and most <= SAFE_NORM[1]
 
 
 def status_of_lengths(lengths: torch.Tensor, width: int) -> torch.Tensor:

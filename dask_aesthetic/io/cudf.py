@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import torch
 
-from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.embeddings.arrow import is_without_values
+from dask_aesthetic.embeddings.axes import list_storage
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, MissingDependencyError, first_line
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.shards import ParquetShard
 
@@ -15,13 +19,19 @@ if TYPE_CHECKING:
     import cudf
 
 
+def require() -> None:
+    """Raise MissingDependencyError unless cuDF is installed."""
+    if find_spec("cudf") is None:
+        raise MissingDependencyError("cudf", "cuda13", "dask.config's dataframe.backend='cudf'")
+
+
 def check_type(dtype: pa.DataType, column: str) -> None:
-    """Raise ColumnError for float16 embeddings, since cuDF has no float16."""
-    storage = dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype
-    if storage.value_type == pa.float16():
+    """Raise ColumnError for embeddings other than flat lists of float32 or float64: cuDF has no float16."""
+    lists = list_storage(dtype)
+    if not is_without_values(dtype) and (lists is None or lists.value_type not in (pa.float32(), pa.float64())):
         raise ColumnError(
-            f"expected float32 or float64 in column {column!r} for cuDF, which has no float16, got {dtype}: read it "
-            "under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
+            f"expected lists of float32 or float64 in column {column!r} for cuDF, which has no float16, got {dtype}: "
+            "read it under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
         )
 
 
@@ -51,6 +61,8 @@ def read_embeddings(shard: ParquetShard) -> cudf.Series:
     """
     import cudf
 
+    if is_without_values(shard.type):
+        return cudf.Series.from_arrow(pa.nulls(shard.rows, pa.list_(pa.float32())))
     footer = parquet.read_footer(shard.file)
     # cuDF would fetch a whole remote file for every partition, and misreads RangeIndex metadata with a step.
     if not shard.file.is_local or _has_steps(footer.schema):
@@ -66,6 +78,26 @@ def read_embeddings(shard: ParquetShard) -> cudf.Series:
     if len(frame) != shard.rows or shard.column not in frame.columns:
         raise shard.changed(f"{len(frame):,} or other columns")
     return frame[shard.column]
+
+
+def empty_frame(schema: pa.Schema) -> cudf.DataFrame:
+    """Empty cuDF frame of a `cudf_schema`: the meta of a Dask frame, for which cuDF needs a GPU.
+
+    Raises
+    ------
+    ArgumentError
+        This process has no GPU, as on the login node of a cluster.
+    """
+    try:
+        return to_cudf(schema.empty_table(), 0, 0)
+    except Exception as error:  # The driver, the runtime and RMM have errors of their own.
+        if isinstance(error, ImportError) or torch.cuda.is_available():
+            raise
+        raise ArgumentError(
+            "expected a GPU in the process that plans under dask.config.set({'dataframe.backend': 'cudf'}), since cuDF "
+            f"makes even empty frames there, got none ({first_line(error)}). Run the program on a node with a GPU, one "
+            "of the workers' or a small one, for instance as a job of the cluster"
+        ) from error
 
 
 def to_cudf(table: pa.Table, first: int, rows: int) -> cudf.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from dask_aesthetic.kernels.lanes_ir import I64
@@ -36,6 +37,19 @@ def call_update(typing: Any, function: Any, state: Any, memory: Any, size: Any) 
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 4), generate
+
+
+@intrinsic
+def copy_bytes(typing: Any, to: Any, start: Any, size: Any) -> Any:  # noqa: ARG001
+    """Copy bytes from one address to another; numba's own assignment of slices goes byte by byte."""
+
+    def generate(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> ir.Value:
+        to, start, size = arguments
+        pointer = ir.IntType(8).as_pointer()
+        cgutils.raw_memmove(builder, builder.inttoptr(to, pointer), builder.inttoptr(start, pointer), size, 1)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 3), generate
 
 
 @intrinsic

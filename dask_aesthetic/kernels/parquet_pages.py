@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from dask_aesthetic.kernels.c_calls import HAS_PREAD, call_row_kernel, call_update, pread
+from dask_aesthetic.kernels.c_calls import HAS_PREAD, call_row_kernel, call_update, copy_bytes, pread
 from dask_aesthetic.kernels.cached_jit import OPTIONS, cached_jit
 
 # Answers of `_walk` and `run`.
@@ -668,7 +668,7 @@ def snappy(data, at, end, opened, size):  # type: ignore[no-untyped-def]
             length += 1
             if length > end - at or length > size - to:
                 return False
-            opened[to : to + length] = data[at : at + length]
+            copy_bytes(opened.ctypes.data + to, data.ctypes.data + at, length)
             at += length
             to += length
             continue

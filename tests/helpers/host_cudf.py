@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import cudf
 import numpy as np
 import pylibcudf as plc
 import pytest
 import torch
+from cudf.core.buffer import spill_manager, spillable_buffer
 from cudf.core.column.column import ColumnBase
 
 from dask_aesthetic.embeddings import cudf as backend
@@ -63,6 +65,23 @@ def use_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_wait", lambda: None)
 
 
+def use_spilling(monkeypatch: pytest.MonkeyPatch) -> spill_manager.SpillManager:
+    """Let cuDF spill columns that are made from now on; what they leave behind becomes NaN."""
+    manager = spill_manager.SpillManager()
+    monkeypatch.setattr(spill_manager, "_global_manager", manager)
+    monkeypatch.setattr(spill_manager, "_global_manager_uninitialized", False)
+    buffers = SimpleNamespace(copy_ptr_to_host=_spill)
+    device = SimpleNamespace(to_device=lambda spilled: Memory(np.frombuffer(spilled, np.uint8).copy()))
+    rmm = SimpleNamespace(pylibrmm=SimpleNamespace(device_buffer=buffers), DeviceBuffer=device)
+    monkeypatch.setattr(spillable_buffer, "rmm", rmm)
+    return manager
+
+
+def _spill(pointer: int, host: memoryview) -> None:
+    ctypes.memmove(np.frombuffer(host, np.uint8).ctypes.data, pointer, len(host))
+    ctypes.memset(pointer, 0xFF, len(host))
+
+
 def array_of(series: cudf.Series) -> np.ndarray:
     """Values of a column without nulls."""
     return values_of(series._column.plc_column)
@@ -70,7 +89,7 @@ def array_of(series: cudf.Series) -> np.ndarray:
 
 def values_of(column: plc.Column) -> np.ndarray:
     """Values of a column of a fixed-width type, whether null or not."""
-    return _tensor(backend._Memory(column)).numpy() if column.size() else np.empty(0)
+    return backend._memory(column).numpy() if column.size() else np.empty(0)
 
 
 def mask_of(column: plc.Column) -> np.ndarray:
