@@ -327,3 +327,17 @@ def test_the_model_is_on_the_gpu_of_its_process(frame, weights, monkeypatch):
     monkeypatch.setattr(encoders, "_encoders", {})
     assert np.array_equal(embed(frame, weights, precision="float32"), expected)
     assert [encoder.device.index for encoder in encoders._encoders.values()] == [0]
+
+
+def test_offline_is_said_within_seconds(monkeypatch, tmp_path):
+    """Where nothing answers, the hub's own client tries for minutes."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    for kind, name in (("tag", "openai"), ("hub", f"someone/absent@{REVISION}")):
+        with pytest.raises(EncoderError, match=r"no connection to 127.0.0.1.*set HF_HOME to a cache"):
+            fetch_weights(LARGE, kind, name)
+    assert constants.HF_HUB_OFFLINE is False
