@@ -1,10 +1,10 @@
 """How busy a job over images keeps the GPUs of a machine, with stand-ins for them.
 
-    python benchmarks/image_workers.py [--gpus 8] [--rate 24] [--shards 64] [--images 48] [--json FILE]
+    python benchmarks/image_workers.py [--gpus 8] [--rate 8] [--shards 48] [--images 32] [--commit 0] [--json FILE]
 
 Tars of small JPEGs are scored by a worker process per GPU. Each GPU is a lock of the machine that one process holds at
 a time, for as long as a batch takes at a rate of images per second; it computes nothing, so that a few cores are enough
-to feed all. `--commit` adds seconds to each shard's commit, as a slow file system would.
+to feed all. `--commit` adds seconds to the commit of each file, as a slow file system would.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def one_each(gpus: int, **options: Any) -> Iterator[LocalCluster]:
 CASES: dict[str, tuple[Callable[..., Any], dict[str, Any], bool]] = {
     "plain workers, all on the first GPU": (plain, {}, True),
     "plain workers": (plain, {}, False),
-    "local_cluster(embed=True), one thread": (one_each, {"threads_per_worker": 1}, False),
+    "local_cluster(embed=True, threads_per_worker=1)": (one_each, {"threads_per_worker": 1}, False),
     "local_cluster(embed=True)": (one_each, {}, False),
 }
 
@@ -104,9 +104,9 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, Any], bool]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gpus", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=24.0, help="Images per second of a GPU.")
-    parser.add_argument("--shards", type=int, default=64)
-    parser.add_argument("--images", type=int, default=48, help="Of a shard.")
+    parser.add_argument("--rate", type=float, default=8.0, help="Images per second of a GPU.")
+    parser.add_argument("--shards", type=int, default=48)
+    parser.add_argument("--images", type=int, default=32, help="Of a shard.")
     parser.add_argument("--commit", type=float, default=0.0, help="Seconds that each file takes beside the usual.")
     parser.add_argument("--case", action="append", help="The start of a name; default: all.")
     parser.add_argument("--json", type=Path, help="Add the figures to this file.")
