@@ -108,7 +108,7 @@ def test_the_start_of_a_cluster_is_told_apart_from_scoring(source, tmp_path):
     assert "to start workers" in line
     rate = int(line.partition("(")[2].partition(" ")[0].replace(",", ""))
     running = float(line.split()[1])
-    assert rate == pytest.approx(40 / running, rel=0.05)
+    assert rate == pytest.approx(40 / running, rel=0.05, abs=1)
 
 
 # The same threshold, spelled in another way
@@ -232,4 +232,6 @@ def test_ctrl_c_while_a_cluster_starts_is_one_line(source, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(30) == 130
     time.sleep(0.5)  # For what the processes of workers would print.
-    assert said.read_text().splitlines()[1:] == ["SIGINT: stopped"]
+    # Dask may have said that the port of its dashboard is in use.
+    assert said.read_text().splitlines()[-1] == "SIGINT: stopped"
+    assert "Traceback" not in said.read_text()
