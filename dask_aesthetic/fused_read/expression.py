@@ -1,0 +1,173 @@
+"""Columns computed of embeddings as one expression over a frame, until Dask optimizes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import dask
+
+from dask_aesthetic.frame_columns import EmbeddingColumns
+from dask_aesthetic.fused_read.private import (
+    Assign,
+    Blockwise,
+    Elemwise,
+    Expr,
+    Filter,
+    Index,
+    Lengths,
+    Projection,
+    RenameFrame,
+    determine_column_projection,
+    new_collection,
+)
+from dask_aesthetic.fused_read.reader import ReadAestheticColumns, fused_like, is_readable, is_reader
+
+
+def computed(frame: Any, embedding_column: str, columns: EmbeddingColumns) -> Any:
+    """Dask frame with the columns, as one expression; None over frames that cannot be read in one."""
+    expression = frame.expr
+    names = list(expression.columns)
+    if len(set(names)) < len(names) or embedding_column in columns.names:
+        return None
+    reader = _reader(expression)
+    name = _read_name(expression, reader, embedding_column) if reader is not None else None
+    if name is None or not is_readable(reader, columns, name):
+        return None
+    wanted = [*names, *(name for name in columns.names if name not in names)]
+    return new_collection(AestheticColumns(expression, embedding_column, columns, wanted))
+
+
+class AestheticColumns(Blockwise):
+    """Wanted columns of a frame with computed columns.
+
+    It takes part in column projection, over all that is wanted above it, and is replaced when that has come to rest:
+    as part of the reader, or as the graph over partitions. So no other operand of the reader changes while the user
+    builds an expression, and all that comes from the same reader stays aligned.
+    """
+
+    _parameters: ClassVar[list[str]] = ["frame", "embedding_column", "computed", "wanted", "shared"]
+    _defaults: ClassVar[dict[str, Any]] = {"shared": False}
+    _is_length_preserving = True
+
+    @functools.cached_property
+    def _meta(self) -> Any:
+        return self._by_partition._meta
+
+    @property
+    def _by_partition(self) -> Any:
+        frame = new_collection(self.frame)
+        return Projection(frame.assign(**self.computed.from_partitions(frame, self.embedding_column)).expr, self.wanted)
+
+    @property
+    def _projection_columns(self) -> list[str]:
+        return list(self.frame.columns)  # What is needed below, not what is given above.
+
+    @functools.cached_property
+    def unique_partition_mapping_columns_from_shuffle(self) -> set[Any]:
+        return set()  # A reader knows none.
+
+    def _simplify_up(self, parent: Any, dependents: Any) -> Any:
+        if isinstance(parent, Index):
+            return Index(self.frame)
+        if isinstance(parent, Lengths):
+            return Lengths(self.frame)
+        if not isinstance(parent, Projection):
+            return self._noted(parent, dependents)
+        wanted = determine_column_projection(self, parent, dependents)
+        wanted = wanted if isinstance(wanted, list) else [wanted]
+        wanted = [name for name in self.columns if name in wanted]
+        if not set(wanted) & set(self.computed.names):
+            return type(parent)(self.frame, *parent.operands[1:])
+        if wanted == self.wanted:
+            return self._noted(parent, dependents)
+        needed = {*wanted, self.embedding_column} - set(self.computed.names)
+        frame = self.frame[[name for name in self.frame.columns if name in needed]]
+        # All parents of this find the same projected node, so that nothing is computed twice.
+        return type(parent)(AestheticColumns(frame, self.embedding_column, self.computed, wanted), *parent.operands[1:])
+
+    def _noted(self, parent: Any, dependents: Any) -> Any:
+        """The parent over this with a note whether others stand over the same reader; None if it is noted already."""
+        reader = _reader(self.frame)
+        if reader is None:
+            return None
+        below = {node._name for node in self.frame.walk()}
+        others = [node for node in (known() for known in dependents[reader._name]) if node is not None]
+        own = [
+            node
+            for node in others
+            if node._name in below or (isinstance(node, AestheticColumns) and node.frame is self.frame)
+        ]
+        shared = len(own) < len(others)
+        return None if shared == self.shared else parent.substitute(self, AestheticColumns(*self.operands[:4], shared))
+
+    def _tune_down(self) -> Any:
+        return self._optimized(tune=True)
+
+    def _lower(self) -> Any:
+        return self._optimized(tune=False)  # Where tuning is switched off; else nothing of this is left.
+
+    def _optimized(self, tune: bool) -> Any:
+        is_on = dask.config.get("aesthetic.fuse-read", True)
+        found = self._read(tune) if is_on and self.embedding_column not in self.wanted else None
+        return self._by_partition if found is None else found
+
+    def _read(self, tune: bool) -> Any:
+        """Columns of a reader that computes them; None where that is not possible or does not pay."""
+        reader = _reader(self.frame)
+        name = _read_name(self.frame, reader, self.embedding_column) if reader is not None else None
+        if name is None or not is_readable(reader, self.computed, name):
+            return None
+        like = fused_like(reader) if tune else reader
+        if self.shared and like is not reader:
+            return None  # Fused, the others' reader would still read the embeddings for nothing.
+        if self.computed.read_spec.on_invalid == "raise" and any(
+            isinstance(node, Filter) for node in self.frame.walk()
+        ):
+            return None  # A row that is filtered out does not end a run.
+        # Values stand in the place of the embeddings: what lies between does not touch them.
+        read = ReadAestheticColumns(reader, like, name, self.embedding_column, self.computed)
+        frame = new_collection(self.frame.substitute(reader, read))
+        added = self.computed.from_values(frame[self.embedding_column])
+        return Projection(frame.assign(**added).expr, self.wanted)
+
+
+def _reader(frame: Any) -> Any:
+    """The one Parquet reader that a frame comes from, None if there is another origin."""
+    origins = {node._name: node for node in frame.walk() if not node.dependencies()}
+    (origin,) = origins.values() if len(origins) == 1 else (None,)
+    return origin if is_reader(origin) else None
+
+
+def _read_name(frame: Any, reader: Any, column: str) -> str | None:
+    """Name in the reader of a column of a frame; None where a step in between changes it, or may depend on it."""
+    if frame._name == reader._name:
+        return column if column in reader.columns else None
+    beside = [operand for operand in frame.operands[1:] if isinstance(operand, Expr)]
+    if type(frame) is RenameFrame:
+        names = frame.operand("columns")
+        if not isinstance(names, Mapping):
+            return None
+        before = [name for name in frame.frame.columns if names.get(name, name) == column]
+        return _read_name(frame.frame, reader, before[0]) if len(before) == 1 else None
+    if type(frame) is Assign:
+        if column in frame.keys:
+            return None
+    elif type(frame) is Projection:
+        if not isinstance(frame.operand("columns"), list):
+            return None
+    elif type(frame) is not Filter and type(frame).__name__ != "NoOp":  # dask-cuDF's around its readers
+        return None
+    name = _read_name(frame.frame, reader, column)
+    return name if name is not None and all(_is_apart(one, reader, name, column) for one in beside) else None
+
+
+def _is_apart(expression: Any, reader: Any, *columns: str) -> bool:
+    """Whether an expression is computed row by row from other columns of the reader."""
+    above = [node for node in expression.walk() if node._name != reader._name]
+    return all(isinstance(node, Elemwise) and not set(columns) & set(node.columns) for node in above)
+
+
+def _is_over(node: Any, frame: Any) -> bool:
+    return isinstance(node, AestheticColumns) and node.frame._name == frame._name
