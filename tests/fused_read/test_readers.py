@@ -24,10 +24,10 @@ SCORED = {
     "filters": ("plain", {"filters": [("width", ">", 900)]}),
     "filters of two kinds": (
         "plain",
-        {"filters": [[("width", ">", 900), ("num", "<", 40)], [("num", ">=", 100)]], "dtype_backend": "pyarrow"},
+        {"filters": [[("width", ">", 900), ("num", "<", 120)], [("num", ">=", 300)]], "dtype_backend": "pyarrow"},
     ),
     "filters and an index": ("indexed", {"filters": [("width", ">", 900)], "calculate_divisions": True}),
-    "filters and row groups": ("plain", {"filters": [("num", ">=", 55)], "split_row_groups": True}),
+    "filters and row groups": ("plain", {"filters": [("num", ">=", 160)], "split_row_groups": True}),
     "hive": ("hive", {}),
     "hive, filtered by folders": ("hive", {"filters": [("year", "==", 2021)]}),
     "hive, filtered by rows too": ("hive", {"filters": [("year", "==", 2021), ("width", ">", 900)]}),
@@ -49,7 +49,6 @@ SCORED = {
     "arrow": ("plain", {"filesystem": "arrow"}),
     "arrow, many files": ("many", {"filesystem": "arrow"}),
     "arrow, filters": ("plain", {"filesystem": "arrow", "filters": [("width", ">", 900)], "dtype_backend": "pyarrow"}),
-    "arrow, nulls of no type in one file": ("mixed", {"filesystem": "arrow"}),
     "arrow, index and divisions": ("indexed", {"filesystem": "arrow", "index": "num", "calculate_divisions": True}),
 }
 
