@@ -11,12 +11,10 @@ import dask
 from dask_aesthetic.frame_columns import EmbeddingColumns
 from dask_aesthetic.fused_read.private import (
     Assign,
-    Blockwise,
     Elemwise,
     Expr,
     Filter,
     Index,
-    Lengths,
     Projection,
     RenameFrame,
     determine_column_projection,
@@ -39,7 +37,7 @@ def computed(frame: Any, embedding_column: str, columns: EmbeddingColumns) -> An
     return new_collection(AestheticColumns(expression, embedding_column, columns, wanted))
 
 
-class AestheticColumns(Blockwise):
+class AestheticColumns(Elemwise):
     """Wanted columns of a frame with computed columns.
 
     It takes part in column projection, over all that is wanted above it, and is replaced when that has come to rest:
@@ -49,7 +47,6 @@ class AestheticColumns(Blockwise):
 
     _parameters: ClassVar[list[str]] = ["frame", "embedding_column", "computed", "wanted", "shared"]
     _defaults: ClassVar[dict[str, Any]] = {"shared": False}
-    _is_length_preserving = True
 
     @functools.cached_property
     def _meta(self) -> Any:
@@ -71,8 +68,6 @@ class AestheticColumns(Blockwise):
     def _simplify_up(self, parent: Any, dependents: Any) -> Any:
         if isinstance(parent, Index):
             return Index(self.frame)
-        if isinstance(parent, Lengths):
-            return Lengths(self.frame)
         if not isinstance(parent, Projection):
             return self._noted(parent, dependents)
         wanted = determine_column_projection(self, parent, dependents)

@@ -50,7 +50,7 @@ def table(
 def make_folders(folder: Path) -> Path:
     """A folder of folders of Parquet files, by name."""
     _write(folder / "plain", [50, 30, 70], [12, 40, 9])
-    _write(folder / "many", [6] * 30, [100])
+    _write(folder / "many", [6] * 13, [100])
     _write(folder / "narrow", [30, 30], [100], columns=["key", "num", EMBEDDING])
     _write(folder / "fixed", [20, 20], [100], dtype=pa.list_(pa.float32(), WIDTH), usable=True)
     _write(folder / "half", [20, 20], [7], dtype=pa.large_list(pa.float16()), usable=True, half=True)
