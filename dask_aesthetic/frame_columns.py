@@ -54,11 +54,15 @@ class EmbeddingColumns(ABC):
         """Count statuses of rows that a reader has scored, for warnings."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScoreColumns(EmbeddingColumns):
     """Score and keep column."""
 
     spec: ScoreSpec
+
+    def __repr__(self) -> str:
+        cut = f"{self.spec.keep_column} >= {self.spec.threshold.cut:g}"
+        return f"ScoreColumns({self.spec.predictor.info.name!r}, {self.spec.score_column!r}, {cut})"
 
     @property
     def names(self) -> list[str]:

@@ -49,6 +49,10 @@ class AestheticColumns(Elemwise):
     _defaults: ClassVar[dict[str, Any]] = {"shared": False}
 
     @functools.cached_property
+    def _name(self) -> str:
+        return f"aesthetic_columns-{self.deterministic_token}"
+
+    @functools.cached_property
     def _meta(self) -> Any:
         return self._by_partition._meta
 
@@ -122,7 +126,7 @@ class AestheticColumns(Elemwise):
         ):
             return None  # A row that is filtered out does not end a run.
         # Values stand in the place of the embeddings: what lies between does not touch them.
-        read = ReadAestheticColumns(reader, like, name, self.embedding_column, self.computed)
+        read = ReadAestheticColumns(_narrowed(reader, self.frame), like, name, self.embedding_column, self.computed)
         frame = new_collection(self.frame.substitute(reader, read))
         added = self.computed.from_values(frame[self.embedding_column])
         return Projection(frame.assign(**added).expr, self.wanted)
@@ -133,6 +137,15 @@ def _reader(frame: Any) -> Any:
     origins = {node._name: node for node in frame.walk() if not node.dependencies()}
     (origin,) = origins.values() if len(origins) == 1 else (None,)
     return origin if is_reader(origin) else None
+
+
+def _narrowed(reader: Any, frame: Any) -> Any:
+    """The reader with the columns that a frame takes of it: others that stand over it may take more."""
+    users = [node for node in frame.walk() if any(one._name == reader._name for one in node.dependencies())]
+    if not users or not all(type(node) is Projection for node in users):
+        return reader
+    taken = {name for node in users for name in node.columns}
+    return reader.substitute_parameters({"columns": [name for name in reader.columns if name in taken]})
 
 
 def _read_name(frame: Any, reader: Any, column: str) -> str | None:

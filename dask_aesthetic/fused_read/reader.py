@@ -46,7 +46,7 @@ class ReadAestheticColumns(BlockwiseIO):
 
     @functools.cached_property
     def _name(self) -> str:
-        return f"read-parquet-aesthetic-{self.deterministic_token}"
+        return f"read_aesthetic_columns-{self.deterministic_token}"
 
     @functools.cached_property
     def _meta(self) -> Any:
