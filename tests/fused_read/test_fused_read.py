@@ -120,7 +120,7 @@ print(peak() - before)
         done = interpreter.run(code, str(tmp_path), way)
         assert done.returncode == 0, done.stderr
         taken[way] = int(done.stdout) / 1024
-    assert taken["fused"] < 61 / 2 < 61 < taken["by partition"]
+    assert taken["fused"] < 61 < 2 * 61 < taken["by partition"]
 
 
 def test_columns_that_are_not_asked_for_are_not_read(tmp_path):
