@@ -104,8 +104,8 @@ bench-gpu: .venv-rapids/.ready  ## Measure one GPU: arithmetic, columns, Parquet
 	.venv-rapids/bin/python benchmarks/run.py gpu --write
 
 # It needs nobody. CURATOR_0 and CHECKPOINTS in the environment bring a peer in, as benchmarks/suites/gpu.py says.
-proof-gpu: .venv-rapids/.ready  ## All tests and figures that need a GPU, into benchmarks/GPU.md; STEPS says which
-	.venv-rapids/bin/python benchmarks/proof.py $(STEPS)
+proof-gpu: .venv-rapids/.ready  ## All tests and figures that need a GPU, into benchmarks/GPU.md; STEPS says which, BUDGET the seconds
+	.venv-rapids/bin/python benchmarks/proof.py $(STEPS) $(if $(BUDGET),--budget $(BUDGET))
 
 notebooks: $(VENV)/.test  ## Run the notebooks in place
 	$(BIN)/python notebooks/execute.py

@@ -60,14 +60,15 @@ def _written(folder: Path, files: int, rows: int, **options: Any) -> Path:
     return folder
 
 
-def linked(rows: int) -> Path:
-    """Folder of links to the same files, so that many rows are read from the page cache."""
-    made, links = embeddings(), FOLDER / f"links-{rows}"
+def linked(rows: int, files: Path | None = None) -> Path:
+    """Folder of links to the same files (default: `embeddings()`), so that many rows are read from the page cache."""
+    made = embeddings() if files is None else files
+    links = FOLDER / (f"links-{rows}" if files is None else f"links-{rows}-{made.name}")
     if not links.exists():
         links.mkdir()
-        files = sorted(made.glob("*.parquet"))
+        paths = sorted(made.glob("*.parquet"))
         for number in range(rows // ROWS):
-            (links / f"{number:06d}.parquet").symlink_to(files[number % FILES])
+            (links / f"{number:06d}.parquet").symlink_to(paths[number % len(paths)])
     return links
 
 

@@ -9,8 +9,8 @@ open_clip's own transform, torchvision's v2 transforms from Pillow and from tens
 one). Then ours on the threads of the pool. Only ours and open_clip's give CLIP's pixels exactly.
 
 busy: `embed` of bytes in a frame, with models of three sizes and random weights: the share of the wall time in which
-the model runs, and the time of the same steps one after the other. Model and decoders share the cores here, so a
-model on another device is simulated, too: it waits for a fixed number of images per second, and takes no CPU.
+the model runs, and the time of the same steps one after the other. Model and decoders share the cores here;
+image_feed.py measures a model on a GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from statistics import median
@@ -30,6 +29,7 @@ import numpy as np
 import open_clip
 import pandas as pd
 import torch
+from jpegs import SIZE, jpeg
 from machine import machine
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
@@ -39,32 +39,13 @@ from dask_aesthetic.images import EncoderSpec, encoder
 from dask_aesthetic.images.decode import decode_image, prepare_pillow
 from dask_aesthetic.images.pool import decoding, thread_count
 
-IMAGES, SIZE = 96, (640, 480)
+IMAGES = 96
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 2, "layers": 1}
 MODELS = {  # Layers, width, patch, images.
     "small": (4, 256, 32, 384),
     "ViT-B-32": (12, 768, 32, 96),
     "ViT-L-14": (24, 1024, 14, 8),
 }
-
-
-@cache
-def jpeg(seed: int) -> bytes:
-    """JPEG of noise whose amplitudes fall with frequency, as in photographs."""
-    width, height = SIZE
-    rng = np.random.default_rng(seed)
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
-    frequency[0, 0] = 1 / width
-    planes = []
-    for _ in range(3):
-        phases = np.fft.fft2(rng.standard_normal((height, width)))
-        plane = np.fft.ifft2(phases / frequency).real
-        planes.append(plane / plane.std())
-    gray, *color = planes
-    mixed = np.stack([128 + 50 * gray + 12 * part for part in (color[0], 0 * gray, color[1])], axis=-1)
-    file = BytesIO()
-    Image.fromarray(mixed.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=87)
-    return file.getvalue()
 
 
 def checkpoint(folder: Path, name: str) -> dict[str, object]:
@@ -82,9 +63,16 @@ def checkpoint(folder: Path, name: str) -> dict[str, object]:
     return {"model": f"bench-{name}", "pretrained": folder / f"{name}.pt"}
 
 
+def preprocessed(data: bytes, model: encoder.Encoder) -> np.ndarray:
+    """Pixels of the model's size."""
+    pixels = np.empty((model.resizer.height, model.resizer.width, 3), np.uint8)
+    assert not decode_image(data, model.resizer, pixels)
+    return pixels
+
+
 def ways(data: list[bytes], model: encoder.Encoder) -> dict[str, Callable[[], object]]:
     """Functions that preprocess all images from bytes, one after the other."""
-    by_open_clip = open_clip.image_transform(model.side, is_train=False)
+    by_open_clip = open_clip.image_transform(model.resizer.side, is_train=False)
     normalize = v2.Normalize(by_open_clip.transforms[-1].mean, by_open_clip.transforms[-1].std)
     steps = [v2.Resize(224, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(224)]
     floats = [v2.ToDtype(torch.float32, scale=True), normalize]
@@ -98,7 +86,7 @@ def ways(data: list[bytes], model: encoder.Encoder) -> dict[str, Callable[[], ob
 
     each: dict[str, Callable[[bytes], object]] = {
         "Pillow's decoder alone": lambda one: opened(one).load(),
-        "ours, to the bytes for the model": lambda one: decode_image(one, model.transform, model.side),
+        "ours, to the bytes for the model": lambda one: preprocessed(one, model),
         "open_clip's transform": lambda one: by_open_clip(opened(one)),
         "torchvision v2, from Pillow": lambda one: by_pillow(opened(one).convert("RGB")),
     }
@@ -121,7 +109,7 @@ def preprocess(rounds: int) -> dict:
         model = encoder.load_encoder(EncoderSpec.of(**checkpoint(Path(folder), "small"), precision="float32"))
         by_name = ways(data, model)
         pool = f"ours, on {thread_count()} threads"
-        by_name[pool] = lambda: list(threads.map(lambda one: decode_image(one, model.transform, model.side), data))
+        by_name[pool] = lambda: list(threads.map(lambda one: preprocessed(one, model), data))
         for way in by_name.values():
             way()
         seconds: dict[str, list[float]] = {name: [] for name in by_name}
@@ -142,29 +130,6 @@ def preprocess(rounds: int) -> dict:
     return {"images": IMAGES, "bytes_each": size, "images_per_second": rates, "over_pillow_alone": ratios}
 
 
-def on_another_device(rates: tuple[int, ...] = (50, 100, 150, 200)) -> dict:
-    """Share of the wall time in which a model on another device runs."""
-    results = {}
-    frame = pd.DataFrame({"image": [jpeg(seed) for seed in range(IMAGES)] * 4})
-    encode = encoder.Encoder.encode
-    with TemporaryDirectory() as folder:
-        arguments = checkpoint(Path(folder), "small")
-        for rate in rates:
-
-            def wait(_: encoder.Encoder, batch: torch.Tensor, rate: int = rate) -> torch.Tensor:
-                time.sleep(len(batch) / rate)
-                return torch.ones(len(batch), 64)
-
-            encoder.Encoder.encode = wait
-            start = time.perf_counter()
-            frame.aesthetic.embed(**arguments)
-            wall = time.perf_counter() - start
-            encoder.Encoder.encode = encode
-            results[rate] = len(frame) / rate / wall
-            print(f"  a model on another device, {rate:>3} images/s: running {results[rate]:.0%} of the time")
-    return results
-
-
 def busy(large: bool) -> dict:
     results = {}
     encode = encoder.Encoder.encode
@@ -178,7 +143,7 @@ def busy(large: bool) -> dict:
             model = encoder.load_encoder(EncoderSpec.of(**arguments, precision="auto"))
             frame.head(2).aesthetic.embed(**arguments)
             start = time.perf_counter()
-            raw = [decode_image(one, model.transform, model.side) for one in frame["image"]]
+            raw = [preprocessed(one, model) for one in frame["image"]]
             prepared = time.perf_counter() - start
             start = time.perf_counter()
             for at in range(0, count, encoder.CPU_BATCH):
@@ -211,7 +176,7 @@ def busy(large: bool) -> dict:
             f"time; one after the other {count / (prepared + alone):.1f} (prepare {count / prepared:.0f} on "
             f"one thread, encode {count / alone:.1f})"
         )
-    return {"here": results, "elsewhere": on_another_device()}
+    return {"here": results}
 
 
 def main() -> None:

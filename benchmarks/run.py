@@ -1,18 +1,19 @@
 """The benchmark suite.
 
-    python benchmarks/run.py [kernel columns pipeline scale store disk gil import peers gpu] [--rounds N]
-                             [--results FILE] [--write]
+    python benchmarks/run.py [kernel columns pipeline scale store disk gil cores import peers gpu] [--rounds N]
+                             [--only PATTERN] [--results FILE] [--write]
 
-Runs the suites (default: all but peers, which need environments of their own, disk, gil and gpu), saves every time to
-`--results` (JSON, a row per way and round), and prints each case as a table. `--write` also writes the tables to
-RESULTS.md, and draws results.png. The data (10 GB, made once) is in the folder DASK_AESTHETIC_BENCH, by default under
-the system's temporary folder.
+Runs the suites (default: all but peers, which need environments of their own, disk, gil, cores and gpu), saves every
+time to `--results` (JSON, a row per way and round), and prints each case as a table. `--write` also writes the tables
+to RESULTS.md, and draws results.png. The data (10 GB, made once) is in the folder DASK_AESTHETIC_BENCH, by default
+under the system's temporary folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import traceback
 from importlib import import_module
@@ -24,7 +25,7 @@ from harness import Case, load, measure, medians, peak, peaks, save
 from machine import machine
 from tables import report, table
 
-SUITES = {name: name for name in ("kernel", "columns", "pipeline", "scale", "peers", "gpu")} | {
+SUITES = {name: name for name in ("kernel", "columns", "pipeline", "scale", "cores", "peers", "gpu")} | {
     "import": "imports",
     "store": "object_store",
     "disk": "cold_disk",
@@ -34,15 +35,19 @@ DEFAULT = ("kernel", "columns", "pipeline", "scale", "store", "import")
 HERE = Path(__file__).parent
 
 
-def cases(suite: str) -> list[Case]:
-    """The cases of a suite."""
-    return list(import_module(f"suites.{SUITES[suite]}").cases())
+def cases(suite: str, only: str = "") -> list[Case]:
+    """The cases of a suite whose names match."""
+    found = import_module(f"suites.{SUITES[suite]}").cases()
+    return [case for case in found if re.search(only, case.name)]
 
 
-def run(suite: str, results: Path, rounds: int | None) -> list[str]:
+def run(suite: str, results: Path, rounds: int | None, only: str) -> list[str]:
     """Measure, print and save a suite; return the names of failed cases, which do not end the others."""
-    rows, failed = [], []
-    for case in cases(suite):
+    chosen, failed = cases(suite, only), []
+    measured = {case.name for case in chosen}
+    before = load(results).get(suite, {"rows": []})["rows"] if only and results.exists() else []
+    rows = [row for row in before if row["case"] not in measured]
+    for case in chosen:
         try:
             found = list(measure(suite, case, rounds))
             if case.memory:
@@ -66,6 +71,9 @@ def main() -> None:
         "suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)}; default: {', '.join(DEFAULT)}"
     )
     parser.add_argument("--rounds", type=int, help="Counted rounds of every case; default: each case's own.")
+    parser.add_argument(
+        "--only", default="", metavar="PATTERN", help="Cases whose names match; others keep their rows."
+    )
     parser.add_argument("--results", type=Path, default=HERE / "results.json")
     parser.add_argument("--write", action="store_true", help="Write RESULTS.md beside the results.")
     parser.add_argument("--peak", nargs=3, metavar=("SUITE", "CASE", "WAY"), help=argparse.SUPPRESS)
@@ -81,7 +89,11 @@ def main() -> None:
     if unknown:
         parser.error(f"expected suites of {', '.join(SUITES)}, got {', '.join(sorted(unknown))}")
     print(machine(), flush=True)
-    failed = [name for suite in options.suites or DEFAULT for name in run(suite, options.results, options.rounds)]
+    failed = [
+        name
+        for suite in options.suites or DEFAULT
+        for name in run(suite, options.results, options.rounds, options.only)
+    ]
     if options.write:
         results = load(options.results)
         options.results.with_name("RESULTS.md").write_text(report(results))

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         UnusableError,
     )
     from dask_aesthetic.filter import FilterSummary, filter_dataset
-    from dask_aesthetic.job import JobSummary, score_dataset
+    from dask_aesthetic.jobs import JobSummary, score_dataset
     from dask_aesthetic.learning import Calibration, FittedPredictor
     from dask_aesthetic.predictors import Predictor, PredictorInfo, list_predictors, load_predictor
     from dask_aesthetic.readers import read_and_score, read_clip_retrieval, read_datacomp, read_npy, read_webdataset
@@ -105,7 +105,7 @@ _MODULES = {
     ),
     "filter": ("FilterSummary", "filter_dataset"),
     "readers": ("read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_webdataset"),
-    "job": ("JobSummary", "score_dataset"),
+    "jobs": ("JobSummary", "score_dataset"),
     "learning": ("Calibration", "FittedPredictor"),
     "predictors": ("Predictor", "PredictorInfo", "list_predictors", "load_predictor"),
     "thresholds": ("PRESETS", "Threshold"),

@@ -19,18 +19,23 @@ def write_atomic(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         temporary.write_bytes(content)
-        replace_durably(temporary, path)
+        sync_file(temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def replace_durably(temporary: Path, target: Path) -> None:
-    """Rename a complete file over another of the same folder; file and folder are on disk on return."""
-    with temporary.open("rb") as stream:
+def sync_file(path: Path) -> None:
+    """Put the content of a file on the disk."""
+    with path.open("rb") as stream:
         os.fsync(stream.fileno())
-    os.replace(temporary, target)
+
+
+def sync_folder(path: Path) -> None:
+    """Put the names in a folder on the disk."""
     if os.name == "posix":  # Elsewhere folders cannot be opened.
-        folder = os.open(target.parent, os.O_RDONLY)
+        folder = os.open(path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:

@@ -40,7 +40,7 @@ from dask_aesthetic.learning import (
     sum_rows,
 )
 from dask_aesthetic.predictors import Predictor
-from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_column, status_column
+from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_frame, status_column
 from dask_aesthetic.thresholds import check_scale
 from dask_aesthetic.warn_unusable import warn_after_compute, warn_if_unusable
 
@@ -53,11 +53,10 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: b
     column = _column(frame, embedding_column)
     refuse_replacing(frame.columns, spec.added, replace_columns)
     refuse_width(embeddings.width(column), spec.predictor, embedding_column)
-    columns = ScoreColumns(spec)
-    if isinstance(frame, dd.DataFrame):
-        warn_after_compute()
-        return add_columns(frame, embedding_column, columns)
-    return frame.assign(**columns.from_values(score_column(column, spec, seen=warn_if_unusable(column, spec))))
+    if not isinstance(frame, dd.DataFrame):
+        return score_frame(frame, column, spec, warn_if_unusable(column, spec))
+    warn_after_compute()
+    return add_columns(frame, embedding_column, ScoreColumns(spec))
 
 
 def embed(frame: Any, image_column: str, spec: EmbedSpec, replace_columns: bool) -> Any:
@@ -273,8 +272,9 @@ def _embed_partition(
 def _column(frame: Any, name: str) -> Any:
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
     _check_column(meta, name)
-    embeddings.check(meta[name], meta)
-    return frame[name]
+    column = meta[name]
+    embeddings.check(column, meta)
+    return column if meta is frame else frame[name]
 
 
 def _check_column(meta: Any, name: str) -> None:

@@ -156,13 +156,30 @@ def score_column(
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
     with embeddings.stream(column):
-        scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
-        row = first_invalid(status) if spec.on_invalid == "raise" else None
-        if row is not None:
-            raise spec.invalid(column.name, partition, row, column.index[row], status[row])
-        if seen is not None:
-            seen(status)
-        return embeddings.to_series(scores, column, spec.score_column)
+        return embeddings.to_series(_scores(column, spec, partition, seen), column, spec.score_column)
+
+
+def score_frame(frame: Any, column: Any, spec: ScoreSpec, seen: Callable[[torch.Tensor], None]) -> Any:
+    """Frame in memory with scores of its `column` and keep added; arguments and errors as of `score_column`."""
+    with embeddings.stream(column):
+        scores = _scores(column, spec, None, seen)
+        # numpy compares on a CPU: torch would wake its threads, for which cores may be busy.
+        keep = (
+            scores >= spec.threshold.cut if scores.is_cuda else torch.from_numpy(scores.numpy() >= spec.threshold.cut)
+        )
+        return embeddings.add_columns(frame, column, {spec.score_column: scores, spec.keep_column: keep})
+
+
+def _scores(
+    column: Any, spec: ScoreSpec, partition: int | None, seen: Callable[[torch.Tensor], None] | None
+) -> torch.Tensor:
+    scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
+    row = first_invalid(status) if spec.on_invalid == "raise" else None
+    if row is not None:
+        raise spec.invalid(column.name, partition, row, column.index[row], status[row])
+    if seen is not None:
+        seen(status)
+    return scores
 
 
 def score_runs(runs: Iterable[Run], spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:

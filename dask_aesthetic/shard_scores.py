@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,18 @@ from dask_aesthetic.scoring import ScoreSpec, finish_scores, score_array
 
 log = logging.getLogger(__name__)
 RowScores = tuple[np.ndarray, np.ndarray, pa.Array | None]
-Scored = tuple[pa.RecordBatch, np.ndarray, np.ndarray]  # Passthrough columns, scores, statuses.
+
+
+class Scored(NamedTuple):
+    """Passthrough columns, scores and statuses of some rows.
+
+    `in_place` counts rows whose Parquet pages were scored where they lie: these, or some that were read for the next.
+    """
+
+    passthrough: pa.RecordBatch
+    scores: np.ndarray
+    status: np.ndarray
+    in_place: int = 0
 
 
 def row_scores(
@@ -65,7 +77,7 @@ def row_scores(
 def score_batches(
     shard: Shard, columns: Sequence[str], spec: ScoreSpec, digests: Digests | None = None
 ) -> Iterator[Scored]:
-    """Iterate over the rows of a shard in order, in batches of passthrough columns, scores and statuses.
+    """Iterate over the scored rows of a shard in order, in batches.
 
     Raises
     ------
@@ -75,21 +87,22 @@ def score_batches(
     place, read = f"shard {shard.name}", 0
     if not isinstance(shard, ParquetShard):
         for passthrough, lists in shard.batches(columns, digests=digests):
-            yield passthrough, *score_array(lists, spec, shard.column, place, read)
+            yield Scored(passthrough, *score_array(lists, spec, shard.column, place, read))
             read += len(lists)
         return
     found = row_scores(shard, spec, place, 0, digests)
     scores = status = np.empty(0)
     for passthrough in shard.passthrough(columns):
-        rows = len(passthrough)
+        rows, in_place = len(passthrough), 0
         while len(scores) < rows:
             more = next(found, None)
             if more is None:
                 raise shard.changed(f"{read + len(scores):,} or other columns")
+            in_place += len(more[0]) if more[2] is None else 0
             scores, status = (
                 np.concatenate(pair) if len(pair[0]) else pair[1] for pair in ((scores, more[0]), (status, more[1]))
             )
-        yield passthrough, scores[:rows], status[:rows]
+        yield Scored(passthrough, scores[:rows], status[:rows], in_place)
         scores, status, read = scores[rows:], status[rows:], read + rows
     if read != shard.rows or len(scores) or next(found, None) is not None:
         raise shard.changed(f"{read:,}")

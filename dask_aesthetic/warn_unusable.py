@@ -50,10 +50,10 @@ class UnusableCounts:
         """Count rows, a Series or an Arrow array, by their `Status` codes."""
         if self.usable or not len(status):
             return
-        codes = status.cpu().numpy()
-        self.usable = bool((codes == Status.OK).any())
+        # Mostly the first row tells, and a GPU's statuses stay where they are.
+        self.usable = int(status[0]) == Status.OK or bool((status == Status.OK).any())
         if not self.usable:
-            counts = np.bincount(codes, minlength=len(STATUSES)).tolist()
+            counts = np.bincount(status.cpu().numpy(), minlength=len(STATUSES)).tolist()
             self.rows.update({name: count for name, count in zip(STATUSES, counts, strict=True) if count})
             if isinstance(values, pa.Array):
                 values = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([values])))

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from dask_aesthetic import load_predictor
-from dask_aesthetic.kernels import gpu
-from helpers import backends, columns, kernel_rows, lanes
+from helpers import backends, columns
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not backends.HAS_GPU, reason=backends.NO_GPU)]
 GIB = 1 << 30
@@ -157,78 +154,7 @@ def test_a_row_scores_the_same_bytes_in_any_position(vectors):
         assert (scored["aesthetic_score"].to_numpy() == whole).all()
 
 
-# Kernels
-
-
-@pytest.mark.parametrize("module", ["triton_lanes", "cuda_lanes"])
-def test_either_kernel_has_the_bits_of_the_lanes_in_numpy(module):
-    dots_and_squares = import_module(f"dask_aesthetic.kernels.{module}").dots_and_squares
-    one_of = np.random.default_rng(0).choice
-    for rows, weights in kernel_rows.random_rows(count=300, widths=(31, 768)):  # Triton takes a second for each.
-        rows, some = rows.cuda(), weights[: one_of((0, 1, 2, 3, 4, 5))].cuda()
-        kernel_rows.assert_same_bits(dots_and_squares(rows, weights[:1].cuda()), rows, weights[:1])
-        apart = kernel_rows.placed(rows, begin=one_of((1, 2, 3)), gap=one_of((0, 1, 16)))
-        kernel_rows.assert_same_bits(dots_and_squares(apart, some), rows, some)
-        kernel_rows.assert_same_bits(dots_and_squares(rows.T.contiguous().T, some), rows, some)
-        assert [part.shape for part in dots_and_squares(rows[:0], some)] == [(len(some), 0), (0,)]
-    rows, weights = torch.randn(3, 4000, device="cuda"), torch.randn(5, 4000, device="cuda")
-    kernel_rows.assert_same_bits(dots_and_squares(rows, weights), rows, weights)
-
-
-@pytest.mark.parametrize("module", ["triton_lanes", "cuda_lanes"])
-def test_either_kernel_runs_on_the_stream_that_torch_is_on(module):
-    dots_and_squares = import_module(f"dask_aesthetic.kernels.{module}").dots_and_squares
-    rows, weight = torch.randn(100_000, 768, device="cuda"), torch.randn(1, 768, device="cuda")
-    dots, squares = dots_and_squares(rows, weight)
-    torch.cuda.synchronize()
-    late = torch.zeros_like(rows)
-    torch.cuda.synchronize()
-    with torch.cuda.stream(torch.cuda.Stream()):
-        busy = torch.randn(4096, 4096, device="cuda")
-        for _ in range(20):
-            busy = busy @ busy
-        late.copy_(rows)
-        again = dots_and_squares(late, weight)
-        copies = [part.cpu() for part in again]
-    assert torch.equal(copies[0], dots.cpu())
-    assert torch.equal(copies[1], squares.cpu())
-
-
-@pytest.mark.parametrize("working", [np.float32, np.float64])
-def test_scores_and_norms_have_the_bits_of_the_lanes_in_numpy(working):
-    rows = np.random.default_rng(0).standard_normal((300_000, 768), dtype=np.float32)
-    predictor = load_predictor()
-    weight, bias = predictor.weight.astype(working), predictor.bias
-    weights = torch.from_numpy(weight[None]).cuda()
-    parts = gpu.dots_and_squares(torch.from_numpy(rows).cuda(), weights)
-    scores, norms = gpu.finish(*parts, torch.tensor([bias], dtype=weights.dtype, device="cuda"))
-    expected = lanes.scores_and_norms(rows, weight, bias)
-    np.testing.assert_array_equal(scores[0].cpu().numpy(), expected[0])
-    np.testing.assert_array_equal(norms.cpu().numpy(), expected[1])
-
-
-CHOICE = """
-import sys
-for name in sys.argv[1:]:
-    sys.modules[name] = None  # As if it were not installed.
-import torch
-from dask_aesthetic.errors import KernelError
-from dask_aesthetic.kernels import gpu
-try:
-    print(gpu.kernel(torch.device("cuda", 0)).__module__)
-except KernelError as error:
-    print(error)
-"""
-
-
-@pytest.mark.parametrize(
-    ("missing", "chosen"),
-    [((), "triton_lanes"), (("triton",), "cuda_lanes"), (("triton", "cupy"), "install gcc or clang")],
-)
-def test_triton_makes_the_kernel_else_cupy_else_the_error_says_what_to_install(tmp_path, missing, chosen):
-    printed = script(tmp_path, CHOICE, *missing)
-    print(printed)
-    assert chosen in printed
+# Arithmetic
 
 
 def test_cpu_and_gpu_agree_on_a_million_rows():
@@ -321,6 +247,25 @@ def test_tensors_share_the_memory_of_the_column(vectors, state):
     print(f"{state}: the column's floats lie at {first:#x} to {first + size:#x}, the tensor at {at:#x}")
     assert run.vectors.is_cuda
     assert first <= at < at + run.vectors.numel() * 4 <= first + size
+
+
+def test_a_call_waits_for_the_device_four_times(vectors):
+    import warnings
+
+    import cudf
+
+    frame = cudf.DataFrame({"image_embedding": series_of(vectors)})
+    frame.aesthetic.score()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            frame.aesthetic.score()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    waits = [f"{Path(one.filename).name}:{one.lineno}" for one in caught if "synchronizing" in str(one.message)]
+    print(f"torch waits for the device at {', '.join(waits)}")
+    assert len(waits) <= 4  # The weights, the offsets, the norms and a status.
 
 
 def test_scoring_4_gb_takes_no_more_memory_than_the_scores(vectors):

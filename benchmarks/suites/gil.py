@@ -82,17 +82,27 @@ def _ways(name: str) -> Iterator[list[Way]]:
 
 def _held(files: Path, case: str, way: str) -> float:
     """Seconds for which a run holds the GIL."""
+    with TemporaryDirectory(dir=data.FOLDER) as folder:
+        command = [sys.executable, "-c", PROGRAM, str(files), folder, *WAYS[way].split(), str(SECONDS)]
+        wall, samples, seconds = sampled(command, Path(folder))
+    _walls.setdefault((case, way), []).append(wall)
+    # Sampling slows the process down: the share of samples counts, not their number.
+    return samples / (RATE * seconds) * wall
+
+
+def sampled(command: list[str], folder: Path, cwd: Path | None = None) -> tuple[float, int, float]:
+    """Seconds of a run of a program, samples in which it holds the GIL, and the seconds that it was sampled.
+
+    The program prints the seconds of a run, waits for a line, and prints for how many seconds it has run after that.
+    """
     spy = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
     if spy is None:
         raise RuntimeError("expected py-spy: pip install py-spy")
-    with TemporaryDirectory(dir=data.FOLDER) as folder:
-        command = [sys.executable, "-c", PROGRAM, str(files), folder, *WAYS[way].split(), str(SECONDS)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as scored:  # noqa: S603
-            wall = float(scored.stdout.readline())
-            sampled, seconds = _sample(spy, scored, Path(folder) / "samples")
-    _walls.setdefault((case, way), []).append(wall)
-    # Sampling slows the process down: the share of samples counts, not their number.
-    return sampled / (RATE * seconds) * wall
+    with subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=cwd
+    ) as process:
+        wall = float(process.stdout.readline())
+        return wall, *_sample(spy, process, folder / "samples")
 
 
 def _sample(spy: str, scored: subprocess.Popen[str], file: Path) -> tuple[int, float]:

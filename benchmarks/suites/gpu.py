@@ -230,7 +230,7 @@ def _cluster() -> Iterator[list[Way]]:
 def _images() -> Iterator[list[Way]]:
     import open_clip
     import pandas as pd
-    from images import jpeg
+    from jpegs import jpeg
 
     from dask_aesthetic.images import EncoderSpec, encoder
 

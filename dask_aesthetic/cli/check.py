@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import click
 
@@ -48,30 +49,35 @@ def command(
     except AestheticError as error:
         raise click.UsageError(str(error)) from error
     click.echo(found.to_json() if as_json else repr(found))
-    advice = "" if as_json else _layout_advice(source, embedding_column)
-    if advice:
-        click.echo(advice)
+    if not as_json:
+        for line in _describe_layout(source, embedding_column, found.width):
+            click.echo(line)
     context.exit(0 if found.usable else 1)
 
 
-def _layout_advice(source: str, column: str) -> str:
-    """Advice that makes the first Parquet file of an input faster to read; empty if nothing would."""
+def _describe_layout(source: str, column: str, width: int) -> Iterator[str]:
+    """Lines on how the first Parquet file of an input is read, and what would make that faster."""
     from dask_aesthetic.errors import InputError
     from dask_aesthetic.io.listing import find_files
+    from dask_aesthetic.io.pages import count_supported
     from dask_aesthetic.io.parquet import read_footer
 
     try:
         file, _ = find_files(source, ".parquet")[0]
         metadata = read_footer(file).metadata
+        supported, groups = count_supported(file, column, width)
     except InputError:
-        return ""
-    if not metadata.num_row_groups:
-        return ""
+        return
+    if not groups:
+        return
+    yield (
+        f"- note: {supported:,} of {groups:,} row groups of the first Parquet file can be scored where they lie in its "
+        f"pages,\n  if all their rows are lists of {width} floats without nulls; pyarrow reads others, more slowly"
+    )
     paths = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
     leaves = [metadata.row_group(0).column(at) for at, path in enumerate(paths) if path.split(".")[0] == column]
-    if not any(leaf.has_dictionary_page and leaf.physical_type != "BYTE_ARRAY" for leaf in leaves):
-        return ""
-    return (
-        "- note: the Parquet files keep a dictionary of the embeddings' floats, which makes them slower to read\n"
-        "  do: write them with use_dictionary=False, or with use_dictionary=[...] of the columns that repeat"
-    )
+    if any(leaf.has_dictionary_page and leaf.physical_type != "BYTE_ARRAY" for leaf in leaves):
+        yield (
+            "- note: the Parquet files keep a dictionary of the embeddings' floats, which makes them slower to read\n"
+            "  do: write them with use_dictionary=False, or with use_dictionary=[...] of the columns that repeat"
+        )

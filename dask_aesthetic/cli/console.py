@@ -26,7 +26,7 @@ from dask_aesthetic.errors import (
     PredictorError,
     ThresholdError,
 )
-from dask_aesthetic.job.job_plan import JobPlan
+from dask_aesthetic.jobs.state import JobPlan
 
 EVERY = 10.0  # Seconds between lines where there is no terminal.
 _USAGE = (

@@ -64,8 +64,9 @@ def command(
     143 stopped by Ctrl-C and SIGTERM.
     """
     from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
-    from dask_aesthetic.filter import Copiers, summary
-    from dask_aesthetic.job.runner import run_plan
+    from dask_aesthetic.filter import summary
+    from dask_aesthetic.jobs.pool import Pool
+    from dask_aesthetic.jobs.runner import run_plan
 
     with usage_errors():
         plan = _plan(scores, source, output, **settings)
@@ -74,11 +75,11 @@ def command(
         return
     with (
         run_errors(),
-        Copiers(threads) as executor,
+        Pool(threads=threads) as pool,
         Progress(plan, quiet) as progress,
         stop_on_signal(progress) as signals,
     ):
-        markers = run_plan(plan, executor, progress=progress.done, stop=lambda: bool(signals))
+        markers = run_plan(plan, pool, progress=progress.done, stop=lambda: bool(signals))
     done = summary(plan, markers)
     if as_json:
         click.echo(json.dumps(asdict(done)))

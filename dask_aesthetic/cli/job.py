@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
+from dask.system import CPU_COUNT
 
 from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
-from dask_aesthetic.job import JobSummary, ScorePlan, open_executor, plan_dataset, run
-from dask_aesthetic.job.image_scoring import ImageSettings
-from dask_aesthetic.job.markers import FAILED
+from dask_aesthetic.jobs import JobSummary, Pool, ScorePlan, plan_dataset, run
+from dask_aesthetic.jobs.estimate import estimate
+from dask_aesthetic.jobs.image_scoring import ImageSettings
+from dask_aesthetic.jobs.state import FAILED
 
 if TYPE_CHECKING:
     from distributed import Client
 
-FEW = 1_000_000  # Rows that threads score before the workers of a cluster have started.
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 
@@ -46,14 +49,15 @@ def run_job(
             plan = plan_dataset(source, output, client=remote, allow_unusable=allow_unusable, **options)
         if dry_run:
             click.echo(plan.table())
+            click.echo(_format_estimate(plan, threads))
             return
         start = time.perf_counter()
-        summary = _run(plan, remote, threads, scheduler, workers, max_failed, allow_unusable, quiet)
-        seconds = time.perf_counter() - start
+        summary, ready = _run(plan, remote, threads, scheduler, workers, max_failed, quiet)
+        starting, seconds = ready - start, time.perf_counter() - ready
     if as_json:
-        click.echo(_format_json(summary, plan, seconds))
+        click.echo(_format_json(summary, plan, seconds, starting))
     elif not quiet:
-        click.echo(_format_table(summary, plan, seconds))
+        click.echo(_format_table(summary, plan, seconds, starting))
 
 
 def _run(
@@ -63,23 +67,20 @@ def _run(
     scheduler: str | None,
     workers: int | None,
     max_failed: float | None,
-    allow_unusable: bool,
     quiet: bool,
-) -> JobSummary:
+) -> tuple[JobSummary, float]:
+    """Summary, and the time at which workers were there."""
     with (
         run_errors(),
         _client(plan, remote, threads, scheduler, workers) as client,
-        open_executor(client, threads or plan.settings.threads) as executor,
+        Pool(client, threads or plan.settings.threads) as pool,
         Progress(plan, quiet) as progress,
         stop_on_signal(progress) as signals,
     ):
-        return run(
-            plan,
-            executor,
-            max_failed=max_failed,
-            allow_unusable=allow_unusable,
-            progress=progress.done,
-            stop=lambda: bool(signals),
+        ready = time.perf_counter()
+        return (
+            run(plan, pool, max_failed=max_failed, progress=progress.done, stop=lambda: bool(signals)),
+            ready,
         )
 
 
@@ -89,9 +90,11 @@ def _client(
 ) -> Iterator[Client | None]:
     """Client of the requested scheduler, or of a cluster that this run owns; None to score in threads."""
     embeds = isinstance(plan.settings, ImageSettings)
-    # One process can keep a GPU, or all cores, busy with an encoder.
-    small = usable_gpus() < 2 if embeds else plan.rows - plan.rows_done < FEW
-    if threads is not None or not plan.todo or (small and scheduler is None and workers is None):
+    if threads is not None or not plan.todo:
+        yield None
+        return
+    # Threads keep all cores busy, and share what they load. One process can keep a GPU busy, too.
+    if scheduler is None and workers is None and not (embeds and usable_gpus() > 1):
         yield None
         return
     if remote is not None:
@@ -128,12 +131,24 @@ def _connected(scheduler: str) -> Iterator[Client]:
         yield client
 
 
-def _format_table(summary: JobSummary, plan: ScorePlan, seconds: float) -> str:
+def _format_estimate(plan: ScorePlan, threads: int | None) -> str:
+    """What is not done takes, by the first rows."""
+    found = estimate(plan)
+    text = f"to read: up to {found.bytes / 1e9:,.2f} GB"
+    if not found.rate:
+        return text
+    count = threads or plan.settings.threads or CPU_COUNT
+    left = timedelta(seconds=math.ceil((plan.rows - plan.rows_done) / (found.rate * count)))
+    return f"{text}; about {left} in {count} threads, at {found.rate:,.0f} rows/s in one (timed on the first rows)"
+
+
+def _format_table(summary: JobSummary, plan: ScorePlan, seconds: float, starting: float) -> str:
     spec, threshold = plan.settings.spec, plan.settings.spec.threshold
     share = summary.kept / summary.scored if summary.scored else 0.0
     now = summary.rows - plan.rows_done
     failed = ", ".join(f"{n:,} {reason}" for reason, n in summary.failed.items())
     rows = {
+        "part": f"{plan.store.part}: the same command without --part completes the job" if plan.is_part else "",
         "shards": f"{summary.files:,} -> {plan.store.url}",
         "before": f"{len(plan.done):,} shards, {plan.rows_done:,} rows done by earlier runs" if plan.done else "",
         "rows": f"{summary.rows:,}",
@@ -141,13 +156,15 @@ def _format_table(summary: JobSummary, plan: ScorePlan, seconds: float) -> str:
         "failed": f"{failed} (listed in {FAILED})" if failed else "0",
         "kept": f"{summary.kept:,} ({share:.1%} of the scored: {threshold.scale} score >= {threshold.value:g})",
         "raw score": ", ".join(f"{q:.0%} {summary.quantile(q):.2f}" for q in QUANTILES) + "  (quantiles)",
+        "in place": f"{summary.in_place:,} rows scored where they lie in Parquet pages" if summary.in_place else "",
         "predictor": f"{spec.predictor.info.name}, for {spec.predictor.info.encoder} embeddings",
-        "seconds": f"{seconds:.2f} ({now / max(seconds, 1e-9):,.0f} rows/s)",
+        "seconds": f"{seconds:.2f} ({now / max(seconds, 1e-9):,.0f} rows/s)"
+        + (f", after {starting:.1f} for the start of workers" if starting >= 0.1 else ""),
     }
     return "\n".join(f"{name:>10}  {value}" for name, value in rows.items() if value)
 
 
-def _format_json(summary: JobSummary, plan: ScorePlan, seconds: float) -> str:
+def _format_json(summary: JobSummary, plan: ScorePlan, seconds: float, starting: float) -> str:
     return json.dumps(
         {
             "output": plan.store.url,
@@ -157,9 +174,11 @@ def _format_json(summary: JobSummary, plan: ScorePlan, seconds: float) -> str:
             "scored": summary.scored,
             "failed": summary.failed,
             "kept": summary.kept,
+            "in_place": summary.in_place,
             "quantiles": {str(q): summary.quantile(q) for q in QUANTILES} if summary.scored else {},
             "notes": list(plan.notes),
             "seconds": round(seconds, 3),
+            "seconds_to_start": round(starting, 3),
             "rows_per_second": round((summary.rows - plan.rows_done) / max(seconds, 1e-9)),
             "settings": plan.settings.as_config(),
         }

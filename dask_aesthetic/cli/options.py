@@ -64,3 +64,13 @@ def parse_threshold(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+def parse_part(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Part of a job as (number, parts)."""
+    if value is None:
+        return None
+    number, _, parts = value.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise click.BadParameter(f"expected a number of N parts from 1 on, as in 3/64, got {value!r}", ctx, param)
+    return int(number), int(parts)

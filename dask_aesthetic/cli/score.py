@@ -100,23 +100,31 @@ from dask_aesthetic.defaults import (
 )
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Score in so many threads of this process.")
 @click.option("--scheduler", metavar="ADDRESS", default=None, help="Score on the Dask cluster of this scheduler.")
-@click.option("--workers", type=click.IntRange(min=1), default=None, help="Workers of the local cluster; one per core.")
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Score in so many processes of this machine.")
+@click.option(
+    "--part",
+    callback=options.parse_part,
+    metavar="K/N",
+    help="Score the K-th of N parts; the same command without it then completes the job.",
+)
 @options.overwrite
 @click.option("--verify", is_flag=True, help="Verify checksums of inputs and outputs of finished shards.")
-@click.option("--dry-run", is_flag=True, help="List shards, rows and what is done; score nothing.")
+@click.option("--dry-run", is_flag=True, help="List shards, rows, what is done and the time to take; score nothing.")
 @options.json_summary
 @options.quiet
 def command(threshold: str, columns: str, threads: int | None, scheduler: str | None, **settings: Any) -> None:
     """Score the embeddings in INPUT (a file, folder, glob or URL) into Parquet files of the same names in OUTPUT.
 
-    The command starts and closes a local Dask cluster, unless --threads or --scheduler is given; it scores fewer than a
-    million rows in threads, and images too unless there are several GPUs. The same command resumes a stopped run. Exit
-    status: 0 done, 1 the run failed, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
+    It scores in a thread per core, unless --workers or --scheduler is given; images on several GPUs are scored by a
+    local Dask cluster. Machines share OUTPUT by --part. The same command resumes a stopped run. Exit status: 0 done, 1
+    the run failed, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
     """
     from dask_aesthetic.cli.job import run_job
 
     if threads is not None and scheduler is not None:
         raise click.UsageError("expected --threads or --scheduler, got both")
+    if threads is not None and settings["workers"] is not None:
+        raise click.UsageError("expected --threads or --workers, got both")
     names: str | list[str] = columns if columns in ("ids", "all") else columns.split(",")
     run_job(
         threshold=options.parse_threshold(threshold), columns=names, threads=threads, scheduler=scheduler, **settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,7 @@ from dask_aesthetic.errors import ColumnError
 
 __all__ = [
     "Run",
+    "add_columns",
     "candidates",
     "check",
     "get_backend",
@@ -53,6 +54,11 @@ def stream(column: Any) -> AbstractContextManager[None]:
 def to_series(values: torch.Tensor, like: Any, name: Any) -> Any:
     """Series of per-row values, of the library and with the index of a column."""
     return get_backend(like).to_series(values, like, name)
+
+
+def add_columns(frame: Any, like: Any, columns: Mapping[str, torch.Tensor]) -> Any:
+    """Frame with columns of per-row values added, or replaced; `like` is a column of the frame."""
+    return get_backend(like).add_columns(frame, like, columns)
 
 
 def check(column: Any, columns: Any = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,11 @@ def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
 def to_series(values: torch.Tensor, like: pd.Series, name: Any) -> pd.Series:
     """Series of per-row values with the column's index."""
     return type(like)(values.numpy(), index=like.index, name=name, copy=False)
+
+
+def add_columns(frame: pd.DataFrame, like: pd.Series, columns: Mapping[str, torch.Tensor]) -> pd.DataFrame:
+    """Frame with columns of per-row values added."""
+    return frame.assign(**{name: to_series(values, like, name) for name, values in columns.items()})
 
 
 def share_memory(leaves: pa.Array) -> torch.Tensor:

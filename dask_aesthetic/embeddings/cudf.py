@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from torch.utils.dlpack import from_dlpack
 
 from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
 from dask_aesthetic.errors import ArgumentError
@@ -53,10 +52,16 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
     Run
         One run for the whole column: libcudf's sizes are int32, so it has at most 2**31 leaves.
     """
+    import cupy
+
     if not len(column):
         return
     with ExitStack() as pins:
         pins.enter_context(_pinned(column))
+        vectors = _uniform(column, width)
+        if vectors is not None:
+            yield Run.of_valid(vectors)
+            return
         lengths = column.list.len()
         lengths = _tensor((lengths.fillna(0) if lengths.has_nulls else lengths).values)
         status = status_of_lengths(lengths, width)
@@ -67,18 +72,32 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
             return
         leaves = column.list.leaves
         if len(leaves) != count * width:
-            column = column.iloc[_array(present.to(torch.uint8)).astype(bool)]
+            column = column.iloc[cupy.asarray(present)]
             pins.enter_context(_pinned(column))
             leaves = column.list.leaves
-        has_nulls = leaves.has_nulls
-        if has_nulls:
-            nulls = _tensor(leaves.isna().values.view("uint8")).view(torch.bool).view(count, width)
+        if leaves.has_nulls:
+            nulls = _tensor(leaves.isna().values).view(count, width)
             status[present] = mark_null_leaves(status[present], nulls)
             leaves = leaves.fillna(0)
         pins.enter_context(_pinned(leaves))
-        vectors = _tensor(_floats(leaves)).view(count, width)
-        are_all = count == len(present)
-        yield Run(status, vectors, None if are_all else present, all_valid=are_all and not has_nulls)
+        vectors = _memory(leaves._column.plc_column).view(count, width)
+        yield Run(status, vectors, None if count == len(present) else present)
+
+
+def _uniform(column: cudf.Series, width: int) -> torch.Tensor | None:
+    """Vectors of a pinned column whose rows all have `width` floats without nulls, the common case; else None.
+
+    Offsets and floats are read where libcudf has them, and the device answers once: each step of ``column.list`` makes
+    columns, and its `leaves` wait for the device.
+    """
+    lists = column._column.plc_column
+    offsets, leaves = lists.list_view().offsets(), lists.list_view().child()
+    if lists.null_count() or leaves.null_count():
+        return None
+    rows, first = lists.size(), lists.offset()
+    ends = _memory(offsets)[first : first + rows + 1]
+    start, others = torch.stack([ends[0], (ends.diff() != width).sum(dtype=ends.dtype)]).tolist()
+    return None if others else _memory(leaves)[start : start + rows * width].view(rows, width)
 
 
 def stream() -> AbstractContextManager[None]:
@@ -93,24 +112,31 @@ def to_series(values: torch.Tensor, like: cudf.Series, name: Any) -> cudf.Series
     return type(like)(_array(values), index=like.index, name=name, nan_as_null=False)
 
 
-def _tensor(array: Any) -> torch.Tensor:
-    """Tensor that shares the memory of a CuPy array."""
-    try:
-        return from_dlpack(array)
-    except (BufferError, RuntimeError):  # cudf.pandas uses managed memory, for which torch has no device type.
-        return torch.as_tensor(array, device="cuda")
+def add_columns(frame: cudf.DataFrame, like: cudf.Series, columns: Mapping[str, torch.Tensor]) -> cudf.DataFrame:
+    """Frame with columns of per-row values added; NaN stays NaN."""
+    added, held = frame.copy(deep=False), frame.columns
+    position = len(held)
+    for name, values in columns.items():
+        if name in held:
+            added[name] = to_series(values, like, name)
+        else:  # `assign` would copy the values, compare two indexes, and turn an array's NaN into nulls.
+            added.insert(position, name, _array(values), nan_as_null=False)
+            position += 1
+    return added
 
 
 def _array(values: torch.Tensor) -> Any:
-    """CuPy array that shares the memory of a tensor."""
+    """CUDA array that shares a tensor's memory."""
+    if values.is_cuda:
+        return values
     import cupy
 
-    if not values.is_cuda:  # A column without rows has CPU scores.
-        return cupy.asarray(values.numpy())
-    try:
-        return cupy.from_dlpack(values)
-    except BufferError:  # torch exports nothing to CuPy's per-thread default stream.
-        return cupy.asarray(values)
+    return cupy.asarray(values.numpy())  # The scores of a column without rows are on the CPU.
+
+
+def _tensor(array: Any) -> torch.Tensor:
+    """Tensor that shares the memory of a CUDA array; DLPack has no managed memory, which cudf.pandas uses."""
+    return torch.as_tensor(array, device="cuda")
 
 
 # Where cuDF spills, a pointer pins its memory on the GPU for good, and frames larger than the GPU could not be spilled
@@ -126,13 +152,20 @@ def _pinned(column: cudf.Series) -> AbstractContextManager[Any]:
     return column._column.access(mode="read", scope="internal")
 
 
-def _floats(leaves: cudf.Series) -> Any:
-    """CuPy array that shares the memory of a pinned column without nulls."""
-    import cudf
-    import cupy
+class _Memory:
+    """The values of a pinned pylibcudf column of a fixed-width type, nulls included, as a CUDA array."""
 
-    if not cudf.get_option("spill"):
-        return leaves.values
-    data, dtype = leaves._column.data, leaves.iloc[:0].values.dtype
-    memory = cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(data.ptr, data.size, data), 0)
-    return cupy.ndarray(len(leaves), dtype, memory + leaves._column.offset * dtype.itemsize)
+    def __init__(self, column: Any) -> None:
+        self._data, dtype = column.data(), np.dtype(column.type().typestr)
+        self.__cuda_array_interface__ = {
+            "data": (self._data.ptr + column.offset() * dtype.itemsize, False),
+            "shape": (column.size(),),
+            "strides": None,
+            "typestr": dtype.str,
+            "version": 3,
+        }
+
+
+def _memory(column: Any) -> torch.Tensor:
+    """Tensor that shares the memory of a pinned pylibcudf column."""
+    return _tensor(_Memory(column))

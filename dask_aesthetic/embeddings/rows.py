@@ -41,8 +41,10 @@ class Run:
     @classmethod
     def of_valid(cls, vectors: Vectors) -> Run:
         """Run of rows that all have a vector and status OK."""
-        # numpy's zeros: torch's own would wake its threads, for which cores may be busy.
-        status = torch.from_numpy(np.zeros(len(vectors), np.uint8)).to(vectors.device)
+        if vectors.device.type == "cpu":  # torch's own zeros would wake its threads, for which cores may be busy.
+            status = torch.from_numpy(np.zeros(len(vectors), np.uint8))
+        else:
+            status = torch.zeros(len(vectors), dtype=torch.uint8, device=vectors.device)
         return cls(status, vectors, all_valid=True)
 
     def spread(self, values: torch.Tensor, fill: float) -> torch.Tensor:
@@ -78,8 +80,10 @@ def suspicious(lengths: torch.Tensor) -> torch.Tensor:
     low, high = SAFE_NORM
     if len(lengths):
         on_cpu = lengths.device.type == "cpu"
-        least, most = (lengths.numpy().min(), lengths.numpy().max()) if on_cpu else torch.aminmax(lengths)
-        if float(least) >= low and float(most) <= high:  # Both are NaN where one norm is.
+        ends = (
+            (lengths.numpy().min(), lengths.numpy().max()) if on_cpu else torch.stack(torch.aminmax(lengths)).tolist()
+        )
+        if ends[0] >= low and ends[1] <= high:  # Both are NaN where one norm is.
             return torch.empty(0, dtype=torch.int64, device=lengths.device)
     safe = (lengths >= low) & (lengths <= high)
     return torch.nonzero(~safe).flatten()

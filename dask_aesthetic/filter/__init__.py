@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dask_aesthetic.filter.copying import Copiers
 from dask_aesthetic.filter.plan import FilterPlan
 from dask_aesthetic.filter.writing import FilterSummary, filter_dataset, plan_filter, summary
 
-__all__ = ["Copiers", "FilterSummary", "FilterPlan", "plan_filter", "summary", "filter_dataset"]
+__all__ = ["FilterSummary", "FilterPlan", "plan_filter", "summary", "filter_dataset"]

@@ -7,7 +7,6 @@ import json
 import math
 import tarfile
 from collections import Counter
-from collections.abc import Callable
 from copy import copy
 from dataclasses import asdict
 from pathlib import Path
@@ -18,38 +17,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dask_aesthetic.errors import AestheticError, InputError, JobStoppedError
-from dask_aesthetic.filter.plan import FilterMarker, FilterPlan, OutputShard
+from dask_aesthetic.errors import InputError, JobStoppedError
+from dask_aesthetic.filter.output import FilterMarker, OutputShard, output_names
 from dask_aesthetic.filter.scores import KeptSamples
 from dask_aesthetic.filter.settings import FilterSettings
 from dask_aesthetic.io.samples import LARGEST, Sample
 from dask_aesthetic.io.tar import open_tar, read_index, read_member
 from dask_aesthetic.io.webdataset import join
-from dask_aesthetic.job.executors import ThreadExecutor
-from dask_aesthetic.job.markers import marker_name, read_marker
-from dask_aesthetic.job.store import Store
-
-Outcome = FilterMarker | AestheticError
+from dask_aesthetic.jobs.state import Stopped, read_marker, write_marker
+from dask_aesthetic.jobs.store import Store
 
 
-class Copiers(ThreadExecutor):
-    """Threads of this process that write output tars side by side."""
-
-    def submit(self, shard: Any, settings: Any, store: Store, allow_unusable: bool) -> Any:  # noqa: ARG002
-        return self._pool.submit(try_output, shard, settings, store, self._stopped.is_set)
-
-
-def try_output(shard: OutputShard, settings: FilterSettings, store: Store, stopped: Callable[[], bool]) -> Outcome:
-    """Result of `copy_output`, or its AestheticError as a value."""
-    try:
-        return copy_output(shard, settings, store, stopped)
-    except AestheticError as error:
-        return error
-
-
-def copy_output(
-    shard: OutputShard, settings: FilterSettings, store: Store, stopped: Callable[[], bool]
-) -> FilterMarker:
+def copy_output(shard: OutputShard, stopped: Stopped = None, *, settings: FilterSettings, store: Store) -> FilterMarker:
     """Marker of an output tar after the tar, its Parquet file and the marker itself are written.
 
     Raises
@@ -62,7 +41,7 @@ def copy_output(
     done = _done(shard, settings, store)
     if done is not None:
         return done
-    tar, table = FilterPlan.outputs(shard.name)
+    tar, table = output_names(shard.name)
     with store.temporary(table) as table_path, store.temporary(tar) as tar_path:
         notes = _write_table(table_path, shard, settings)
         members, unchanged = _write_tar(tar_path, shard, settings, stopped)
@@ -80,7 +59,7 @@ def copy_output(
         output=written,
         notes=dict(+Counter({"json_unchanged": unchanged, "duplicate_row": notes})),
     )
-    store.write(marker_name(shard.name), json.dumps(asdict(marker), sort_keys=True).encode())
+    write_marker(store, shard.name, asdict(marker))
     return marker
 
 
@@ -89,9 +68,7 @@ def _done(shard: OutputShard, settings: FilterSettings, store: Store) -> FilterM
     return marker if marker is not None and marker.made_from(shard, settings) else None
 
 
-def _write_tar(
-    path: Path, shard: OutputShard, settings: FilterSettings, stopped: Callable[[], bool]
-) -> tuple[int, int]:
+def _write_tar(path: Path, shard: OutputShard, settings: FilterSettings, stopped: Stopped) -> tuple[int, int]:
     """Number of members after they are copied, and of JSON sidecars that take no score."""
     members = unchanged = 0
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, encoding="utf-8") as output:
@@ -99,7 +76,7 @@ def _write_tar(
             samples = {sample.key: sample for sample in read_index(kept.tar.file).samples}
             with open_tar(kept.tar.file) as stream:
                 for key, score in zip(kept.keys.to_pylist(), kept.scores, strict=True):
-                    if stopped():
+                    if stopped is not None and stopped():
                         raise JobStoppedError
                     if key not in samples:
                         raise InputError(f"expected sample {key!r} in {kept.tar.file.path}, got none: it has changed")

@@ -10,15 +10,15 @@ from typing import Any
 import dask.dataframe as dd
 
 from dask_aesthetic.errors import InputError
-from dask_aesthetic.filter.copying import Copiers
-from dask_aesthetic.filter.plan import FilterMarker, FilterPlan, plan_outputs, split_outputs
+from dask_aesthetic.filter.output import FilterMarker
+from dask_aesthetic.filter.plan import FilterPlan, plan_outputs, split_outputs
 from dask_aesthetic.filter.scores import KEY, SHARD, Counts, join_scores, score_table
 from dask_aesthetic.filter.settings import FilterSettings
 from dask_aesthetic.io.listing import Source, list_files
 from dask_aesthetic.io.webdataset import find_tars, metadata_schema
-from dask_aesthetic.job.overlap import refuse_overlap
-from dask_aesthetic.job.runner import run_plan
-from dask_aesthetic.job.store import Store
+from dask_aesthetic.jobs.pool import Pool
+from dask_aesthetic.jobs.runner import run_plan
+from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.thresholds import Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
 
@@ -164,8 +164,8 @@ def filter_dataset(
         storage_options=storage_options,
         output_options=output_options,
     )
-    with Copiers(threads) as executor:
-        markers = run_plan(plan, executor, progress=progress)
+    with Pool(threads=threads) as pool:
+        markers = run_plan(plan, pool, progress=progress)
     return summary(plan, markers)
 
 

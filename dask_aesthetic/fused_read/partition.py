@@ -54,8 +54,7 @@ class ReadPartition:
         if row is not None:
             raise spec.invalid(self.embedding_column, self.number, row, frame.index[row], status[row])
         values = self.computed.values(scores, status, frame.index.to_series())
-        frame.insert(self.columns.index(self.read_name), self.read_name, values)
-        return frame
+        return frame.assign(**{self.read_name: values})[list(self.columns)]
 
     def _count(self, lists: Any, status: torch.Tensor) -> None:
         self.computed.count(self.call, lists, self.embedding_column, status)

@@ -105,9 +105,12 @@ def is_readable(reader: Any, computed: EmbeddingColumns, column: str) -> bool:
         return isinstance(reader.fs, pa.fs.LocalFileSystem)
     if reader._plan["empty"] or any(info["kwargs"].get("read", {}).values()):  # How to open files, decrypt them, ...
         return False
-    if _is_cudf(reader):  # It has no float16; and its own row filters.
-        return not reader.filters and lists.value_type != pa.float16()
-    return reader.engine is ArrowDatasetEngine and _can_open(info["fs"], info["ds"].files)
+    if _is_cudf(reader):  # It has no float16, its own way to filter rows, and counts none where no column is read.
+        others = [name for name in reader.columns if name != column]
+        known = bool(others) and not reader.filters and lists.value_type != pa.float16()
+    else:
+        known = reader.engine is ArrowDatasetEngine
+    return known and _can_open(info["fs"], info["ds"].files)
 
 
 def _is_cudf(reader: Any) -> bool:

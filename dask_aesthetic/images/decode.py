@@ -1,22 +1,25 @@
-"""Image decoding and resizing with Pillow, which is imported on first use."""
+"""Images to pixels of a model's size: Pillow, which is imported on first use, says what is an image and what is not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dask_aesthetic.errors import ArgumentError, MissingDependencyError
+from dask_aesthetic.images.jpeg import decode_jpeg
 from dask_aesthetic.status import ImageStatus
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from dask_aesthetic.images.resize import Resizer
+
 MAX_IMAGE_PIXELS = 89_478_485  # Pillow's own bound, whatever a process has set it to.
 # Formats whose decoder runs no other program and rejects bytes of another kind. HEIF needs pillow-heif registered.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF", "JPEG2000", "PPM", "QOI", "PSD", "HEIF")
+ORIENTATION = 0x0112  # EXIF's tag.
 
 
 def prepare_pillow() -> None:
@@ -61,42 +64,53 @@ def image_suffixes() -> tuple[str, ...]:
     return tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in readable))
 
 
-def decode_image(
-    data: bytes, transform: Callable[[Image], Image], side: int, exif_orientation: bool = False
-) -> np.ndarray | ImageStatus:
+def decode_image(data: bytes, resizer: Resizer, out: np.ndarray, exif_orientation: bool = False) -> ImageStatus:
     """Decode an image and resize it for a model, as open_clip does.
 
     Parameters
     ----------
     data : bytes
         Encoded image in one of the `FORMATS`, recognized by its content.
-    transform : callable
-        From a Pillow image of any mode to an RGB image of the model's size.
-    side : int
-        Length of the shorter side after resizing, in pixels.
+    resizer : Resizer
+    out : numpy.ndarray, shape (height, width, 3), uint8, contiguous
+        Takes the pixels, if the status is OK.
     exif_orientation : bool
         Rotate the image by its EXIF orientation.
 
     Returns
     -------
-    numpy.ndarray, shape (height, width, 3), uint8; or ImageStatus
+    ImageStatus
         TOO_LARGE follows from the header, before anything is decoded.
     """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
-            if _is_too_large(*image.size, side):
+            if _is_too_large(*image.size, resizer.side):
                 return ImageStatus.TOO_LARGE
+            pixels = _decode_plain_jpeg(data, image, resizer, exif_orientation)
+            if pixels is not None:
+                resizer.resize(pixels, out)
+                return ImageStatus.OK
             image.load()
             decoded: Image.Image = _eight_bits(image)
             if exif_orientation:
                 decoded = ImageOps.exif_transpose(decoded)
-            return np.asarray(transform(decoded))
+            resizer(decoded, out)
+            return ImageStatus.OK
     except (Image.DecompressionBombError, MemoryError):
         return ImageStatus.TOO_LARGE
     except Exception:  # Decoders raise errors of any kind on damaged images.
         return ImageStatus.UNDECODABLE
+
+
+def _decode_plain_jpeg(data: bytes, image: Image, resizer: Resizer, exif_orientation: bool) -> np.ndarray | None:
+    """Pixels of an image that Pillow has opened, decoded without the GIL; None where Pillow has to decode it."""
+    if image.format != "JPEG" or image.mode not in ("RGB", "L") or not resizer.takes(*image.size):
+        return None
+    if exif_orientation and image.getexif().get(ORIENTATION, 1) != 1:
+        return None
+    return decode_jpeg(data, *image.size)
 
 
 def _is_too_large(width: int, height: int, side: int) -> bool:

@@ -1,14 +1,12 @@
 """Images to embeddings, statuses and scores.
 
-Threads decode and resize images while the model encodes the batch before. Nothing here knows Dask.
+Threads decode and resize images while the model encodes the batches before. Nothing here knows Dask.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
@@ -23,8 +21,8 @@ from dask_aesthetic.defaults import POOLING
 from dask_aesthetic.embeddings import Run, unit_vectors
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidImageError
 from dask_aesthetic.images.decode import decode_image
-from dask_aesthetic.images.encoder import Encoder, EncoderSpec, load_encoder
-from dask_aesthetic.images.pool import decoding
+from dask_aesthetic.images.encoder import EncoderSpec, load_encoder
+from dask_aesthetic.images.feed import decode_ahead
 from dask_aesthetic.images.sources import check_images, get_backend, images_of, read_image, rows_of
 from dask_aesthetic.scoring import ScoreSpec, score_runs
 from dask_aesthetic.status import IMAGE_STATUS_DTYPE, IMAGE_STATUSES, ImageStatus, Status
@@ -224,59 +222,27 @@ def _embed_flat(images: Iterator[Any], spec: EmbedSpec) -> tuple[torch.Tensor, t
     if first is images:  # No image needs the model.
         return torch.from_numpy(np.empty((0, spec.encoder.width), np.float32)), torch.from_numpy(np.empty(0, np.uint8))
     encoder = load_encoder(spec.encoder)
+
+    def decode(image: Any, out: np.ndarray) -> ImageStatus:
+        data = read_image(image, spec.options)
+        return (
+            data if isinstance(data, ImageStatus) else decode_image(data, encoder.resizer, out, spec.exif_orientation)
+        )
+
     codes: list[int] = []
-    encoded: list[tuple[torch.Tensor, list[int]]] = []
-    ready: list[np.ndarray] = []
-    rows: list[int] = []
-
-    def encode() -> None:
-        pixels = torch.from_numpy(np.stack(ready))
-        encoded.append((encoder.encode(pixels, encoder.batch_size(spec.batch_size)), rows.copy()))
-        ready.clear()
-        rows.clear()
-
-    with closing(_decode_ahead(chain([first], images), encoder, spec)) as decoded:
-        for pixels in decoded:
-            if isinstance(pixels, ImageStatus):
-                codes.append(pixels)
-                continue
-            ready.append(pixels)
-            rows.append(len(codes))
-            codes.append(ImageStatus.OK)
-            if len(ready) >= encoder.batch_size(spec.batch_size):
-                encode()
-    if ready:
-        encode()
+    encoded: list[torch.Tensor] = []
+    decoded_rows: list[int] = []
+    size = encoder.batch_size(spec.batch_size)
+    shape = size, encoder.resizer.height, encoder.resizer.width, 3
+    with closing(decode_ahead(chain([first], images), decode, shape, encoder.device, codes)) as batches:
+        for pixels, rows in batches:
+            encoded.append(encoder.encode(pixels, size))
+            decoded_rows += rows
     status = torch.tensor(codes, dtype=torch.uint8, device="cpu")
     embeddings = torch.full((len(codes), spec.encoder.width), torch.nan, dtype=torch.float32, device=encoder.device)
-    for vectors, at in encoded:
-        embeddings[at], status[at] = _units(vectors)
+    if encoded:
+        embeddings[decoded_rows], status[decoded_rows] = _units(torch.cat(encoded))
     return embeddings, status
-
-
-def _decode_ahead(
-    images: Iterable[Any], encoder: Encoder, spec: EmbedSpec
-) -> Generator[np.ndarray | ImageStatus, None, None]:
-    """Pixels or status of each image, in order; threads decode up to two batches ahead."""
-    pending: deque[Future[np.ndarray | ImageStatus]] = deque()
-    with decoding() as threads:
-        try:
-            for image in images:
-                pending.append(threads.submit(_decode, image, encoder, spec))
-                if len(pending) > 2 * encoder.batch_size(spec.batch_size):
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _decode(image: Any, encoder: Encoder, spec: EmbedSpec) -> np.ndarray | ImageStatus:
-    data = read_image(image, spec.options)
-    if isinstance(data, ImageStatus):
-        return data
-    return decode_image(data, encoder.transform, encoder.side, spec.exif_orientation)
 
 
 def _pool(

@@ -7,14 +7,15 @@ import threading
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from dask_aesthetic.defaults import PRECISIONS
 from dask_aesthetic.errors import ArgumentError, EncoderError
+from dask_aesthetic.images.resize import Resizer, pillow_rule
 from dask_aesthetic.images.weights import (
     architecture_of,
     describe_tag,
@@ -26,9 +27,6 @@ from dask_aesthetic.kernels import back_off
 from dask_aesthetic.kernels.full_precision import full_precision
 from dask_aesthetic.predictors import PredictorInfo
 from dask_aesthetic.predictors.checkpoint import sha256_of
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 CPU_BATCH, GPU_BATCH = 8, 256  # More are not faster, and the last batch is padded.
 AUTO = {"cuda": "bfloat16", "cpu": "float32"}  # Precision by kind of device.
@@ -53,6 +51,8 @@ class EncoderSpec:
         Floats per embedding.
     sha256 : str
         sha256 of a weights file; empty for other kinds.
+    pillow : str
+        `pillow_rule`: which versions of Pillow resize as the one here. Tall images have other embeddings under others.
     device : {"", "cuda", "cpu"}
         Kind of device to compute on; empty for any. float32 agrees on all of them within 1e-6, other precisions do not.
     """
@@ -64,6 +64,7 @@ class EncoderSpec:
     architecture: str
     width: int
     sha256: str = ""
+    pillow: str = ""
     device: str = ""
 
     @classmethod
@@ -80,7 +81,7 @@ class EncoderSpec:
         kind, name = find_pretrained(model, pretrained)
         sha256 = sha256_of(Path(name)) if kind == "file" else ""
         config = json.dumps(architecture, sort_keys=True)
-        return cls(model, kind, name, precision, config, int(architecture["embed_dim"]), sha256)
+        return cls(model, kind, name, precision, config, int(architecture["embed_dim"]), sha256, pillow_rule())
 
     @property
     def name(self) -> str:
@@ -177,8 +178,8 @@ class Encoder:
     Attributes
     ----------
     device : torch.device
-    side : int
-        Longer side of the model's input, in pixels: the most that resizing makes of an image's shorter side.
+    resizer : Resizer
+        From images to pixels of the model's size: the part of open_clip's preprocessing that Pillow does.
     """
 
     def __init__(self, spec: EncoderSpec) -> None:
@@ -202,12 +203,14 @@ class Encoder:
         self._dtype: torch.dtype = getattr(torch, spec.precision)
         config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
         # `tensor` does the last two steps, conversion and normalization, for a whole batch on the device.
-        *self._steps, _, normalize = open_clip.transform.image_transform_v2(config, is_train=False).transforms
+        *steps, _, normalize = open_clip.transform.image_transform_v2(config, is_train=False).transforms
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
             for values in (normalize.mean, normalize.std)
         )
-        self.side = int(max(config.input_size[1:]))
+        self.resizer = Resizer(
+            partial(reduce, lambda image, step: step(image), steps), *map(int, config.input_size[1:])
+        )
         self._batch_size = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH
         self._limit: int | None = None
 
@@ -215,10 +218,6 @@ class Encoder:
         """Images per batch: the requested number, at most the default and what has not run out of memory."""
         most = self._limit or self._batch_size
         return min(requested or most, most)
-
-    def transform(self, image: Image) -> Image:
-        """RGB image of the model's size: the part of open_clip's preprocessing that Pillow does."""
-        return reduce(lambda image, step: step(image), self._steps, image)
 
     def tensor(self, pixels: torch.Tensor) -> torch.Tensor:
         """Normalized float32 batch: the rest of open_clip's preprocessing, bit for bit.
@@ -231,9 +230,7 @@ class Encoder:
         -------
         torch.Tensor, shape (n, 3, height, width), float32, on the encoder's device
         """
-        if self.device.type == "cuda":  # A copy from pinned memory is asynchronous, so decoding continues.
-            pixels = pixels.pin_memory()
-        planes = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
+        planes = pixels.to(self.device).permute(0, 3, 1, 2).contiguous()
         return planes.to(torch.float32).div_(255).sub_(self._mean).div_(self._std)
 
     def encode(self, pixels: torch.Tensor, batch: int | None = None) -> torch.Tensor:
@@ -248,7 +245,7 @@ class Encoder:
         Returns
         -------
         torch.Tensor, shape (n, width), float32, on the encoder's device
-            Output of the model, not normalized.
+            Output of the model, not normalized. A GPU may still be computing it.
         """
         most = batch or len(pixels)
 
@@ -302,6 +299,11 @@ def _weights(spec: EncoderSpec) -> tuple[Path, dict[str, Any]]:
     if json.dumps(architecture_of(spec.model), sort_keys=True) != spec.architecture:
         raise EncoderError(
             f"expected the same configuration of {spec.model!r} in every worker, got another one in this"
+        )
+    if pillow_rule() != spec.pillow:
+        raise EncoderError(
+            f"expected a Pillow that resizes as {spec.pillow} in every worker, as planned, got one that resizes as "
+            f"{pillow_rule()}, whose embeddings of tall images would differ: install the same Pillow"
         )
     path, preprocess = fetch_weights(spec.model, spec.kind, spec.pretrained)
     if spec.sha256 and sha256_of(path) != spec.sha256:

@@ -58,9 +58,10 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """Position, type and highest definition level of a column's values."""
+    """Position, types and highest definition level of a column's values."""
 
     at: int
+    physical: str
     dtype: torch.dtype
     level: int
 
@@ -104,6 +105,11 @@ class Pages:
     def groups(self) -> list[int]:
         """Row count of each row group."""
         return [self._metadata.row_group(at).num_rows for at in range(self._metadata.num_row_groups)]
+
+    @property
+    def supported(self) -> int:
+        """Number of row groups whose metadata let their pages be scored in place; nulls show only in the pages."""
+        return sum(self._chunk(group) is not None for group in range(self._metadata.num_row_groups))
 
     def read_ahead(self, groups: list[int]) -> None:
         """Fetch the chunks of row groups of a remote file before they are read, in this order."""
@@ -171,6 +177,7 @@ class Pages:
         if (
             (open_page is None and chunk.compression != "UNCOMPRESSED")
             or chunk.file_path
+            or chunk.physical_type != self._leaf.physical
             or not 0 < rows < 1 << 31
             or values != rows * self._width
             or start < len(b"PAR1")
@@ -209,6 +216,18 @@ def open_pages(
     if sys.byteorder != "little" or not _warmup.is_over(rows):
         yield None
         return
+    with _open(file, column, width, digests) as pages:
+        yield pages
+
+
+def count_supported(file: File, column: str, width: int) -> tuple[int, int]:
+    """Number of a file's row groups whose metadata let their pages be scored in place, and of all."""
+    with _open(file, column, width) as pages:
+        return (pages.supported, len(pages.groups)) if pages is not None else (0, 0)
+
+
+@contextmanager
+def _open(file: File, column: str, width: int, digests: Digests | None = None) -> Iterator[Pages | None]:
     try:
         stream: Any = Path(file.path).open("rb", buffering=0) if file.is_local else ReadAhead(file)  # noqa: SIM115
     except OSError:
@@ -240,7 +259,7 @@ def _find_leaf(source: pq.ParquetFile, column: str, width: int) -> _Leaf | None:
         if dtype == torch.float16 and (leaf.length != 2 or leaf.logical_type.type != "FLOAT16"):
             continue
         if leaf.max_repetition_level == 1 and 1 <= leaf.max_definition_level <= 3:
-            return _Leaf(leaves[0], dtype, leaf.max_definition_level)
+            return _Leaf(leaves[0], physical, dtype, leaf.max_definition_level)
     return None
 
 

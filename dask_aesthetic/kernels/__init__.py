@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dask_aesthetic.errors import ArgumentError
-from dask_aesthetic.kernels.get_compiled import get_compiled, get_parquet_pages
+from dask_aesthetic.kernels.get_compiled import get_compiled, get_parquet_pages, get_resize
 from dask_aesthetic.kernels.lanes import SAFE_NORM, Heads
 from dask_aesthetic.kernels.lanes import scores_and_norms as numpy_scores_and_norms
 from dask_aesthetic.kernels.memory import back_off
@@ -26,6 +26,7 @@ __all__ = [
     "blocks",
     "find_rows",
     "get_parquet_pages",
+    "get_resize",
     "norms",
     "score_addresses",
     "scores_and_norms",
@@ -72,9 +73,9 @@ def scores_and_norms(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torc
         return _on_cpu(vectors, heads)
     from dask_aesthetic.kernels import gpu
 
-    weights, biases = (torch.from_numpy(part).to(vectors.device) for part in (heads.weights, heads.biases))
-    dots, squares = gpu.dots_and_squares(vectors, weights[:, : heads.width])
-    return gpu.finish(dots, squares, biases)
+    weights, biases = torch.from_numpy(heads.packed).to(vectors.device).split([heads.width, 1], dim=1)
+    dots, squares = gpu.dots_and_squares(vectors, weights)
+    return gpu.finish(dots, squares, biases[:, 0])
 
 
 def norms(vectors: Vectors, dtype: type[np.floating] = np.float32) -> torch.Tensor:

@@ -33,3 +33,13 @@ def get_parquet_pages() -> Any:
     from dask_aesthetic.kernels import parquet_pages
 
     return parquet_pages
+
+
+@cache
+def get_resize() -> Any:
+    """Module of the compiled resize of images; None where numba does not run."""
+    if get_compiled() is None:
+        return None
+    from dask_aesthetic.kernels import resize
+
+    return resize

@@ -72,6 +72,11 @@ class Heads:
         return tuple(start + stride * head for head in range(len(self.weights))), tuple(self.biases)
 
     @cached_property
+    def packed(self) -> np.ndarray:
+        """Each weight vector and, after it, its bias, shape (k, width + 1): a GPU takes them in one copy."""
+        return np.concatenate([self.weights[:, : self.width], self.biases[:, None]], axis=1)
+
+    @cached_property
     def working(self) -> torch.dtype:
         """Working precision."""
         return torch.from_numpy(self.biases).dtype

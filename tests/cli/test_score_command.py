@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dask_aesthetic.job import score_dataset
+from dask_aesthetic.jobs import score_dataset
 from dask_aesthetic.synthetic import synthetic_embeddings
 from helpers import columns, commands
 

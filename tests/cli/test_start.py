@@ -14,7 +14,7 @@ from contextlib import suppress
 {group}
 with suppress(SystemExit):
     group({arguments}, prog_name="command")
-heavy = {{"torch", "pandas", "dask.dataframe", "pyarrow", "dask_aesthetic.job", "dask_aesthetic.accessor"}}
+heavy = {{"torch", "pandas", "dask.dataframe", "pyarrow", "dask_aesthetic.jobs", "dask_aesthetic.accessor"}}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
 OURS = "from dask_aesthetic.cli import main as group"

@@ -15,7 +15,7 @@ import pytest
 from dask_aesthetic import ArgumentError, ColumnError, ScoreDistribution, Threshold, ThresholdError
 from dask_aesthetic.distribution import LAION_COUNTS, LAION_SHARES
 from dask_aesthetic.errors import AestheticWarning
-from dask_aesthetic.job import score_dataset
+from dask_aesthetic.jobs import score_dataset
 from dask_aesthetic.synthetic import synthetic_embeddings
 from helpers import columns
 from helpers.parquet_files import spoil

@@ -15,7 +15,7 @@ from dask_aesthetic.cluster import visible_gpus
 
 NO_GPU = "needs RAPIDS and an NVIDIA GPU"
 HAS_GPU = find_spec("cudf") is not None and find_spec("dask_cudf") is not None and visible_gpus() > 0
-if os.environ.get("DASK_AESTHETIC_NEED_GPU") and not HAS_GPU:
+if os.environ.get("DASK_AESTHETIC_NEED_RAPIDS") and not HAS_GPU:
     raise RuntimeError(f"expected RAPIDS and an NVIDIA GPU, got {visible_gpus()} GPUs")
 on_gpu = [pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason=NO_GPU)]
 ALL = [

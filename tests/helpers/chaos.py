@@ -26,7 +26,7 @@ from distributed import Client, LocalCluster
 
 from dask_aesthetic.cli import main as main_command
 from dask_aesthetic.cluster import closed_in_time
-from dask_aesthetic.job import JobSummary, plan_dataset, score_dataset
+from dask_aesthetic.jobs import JobSummary, plan_dataset, score_dataset
 from dask_aesthetic.synthetic import synthetic_embeddings
 
 Score = Callable[..., JobSummary]  # As `score_dataset`.
@@ -196,7 +196,7 @@ def run_command(arguments: list[str], out: Path, err: Path) -> None:
 def fork_server() -> multiprocessing.context.ForkServerContext:
     """Processes that have the package imported from the start."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dask_aesthetic.job", "dask_aesthetic.synthetic", "distributed", "open_clip"])
+    context.set_forkserver_preload(["dask_aesthetic.jobs", "dask_aesthetic.synthetic", "distributed", "open_clip"])
     return context
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import torch
@@ -14,10 +14,15 @@ WORKING = torch.float32, torch.float64
 WIDTHS = 1, 3, 31, 512, 768, 1152
 
 
-def random_rows(count: int, widths: tuple[int, ...] = WIDTHS) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def random_rows(
+    count: int,
+    widths: Sequence[int] = WIDTHS,
+    values: Sequence[torch.dtype] = VALUES,
+    workings: Sequence[torch.dtype] = WORKING,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Rows, and five weights, of each dtype and width; some rows' products and values are subnormal, one is -0."""
     generator = torch.Generator().manual_seed(0)
-    for value, working, width in product(VALUES, WORKING, widths):
+    for value, working, width in product(values, workings, widths):
         rows = 5 * torch.randn(count, width, generator=generator, dtype=torch.float64)
         rows[1:4] *= torch.tensor([1e-6, 1e-21, 1e-40])[:, None]
         rows[4] = -0.0

@@ -25,6 +25,7 @@ from dask_aesthetic.images import EncoderSpec, cudf
 from dask_aesthetic.images.decode import decode_image
 from dask_aesthetic.images.encoder import load_encoder
 from dask_aesthetic.predictors.checkpoint import read_tensors
+from dask_aesthetic.status import ImageStatus
 from helpers import image_files
 
 PHOTOGRAPHS = 13
@@ -88,8 +89,9 @@ def test_embeddings_of_photographs_equal_open_clip(photographs, model, by_hand):
 def test_preprocessed_pixels_equal_open_clip_bit_for_bit(photographs, weights, encoder):
     *_, preprocess = open_clip.create_model_and_transforms(image_files.MODEL, pretrained=str(weights))
     for path in photographs:
-        made = decode_image(path.read_bytes(), encoder.transform, encoder.side)
-        assert encoder.tensor(torch.from_numpy(np.stack([made])))[0].equal(preprocess(Image.open(path))), path.name
+        made = np.empty((encoder.resizer.height, encoder.resizer.width, 3), np.uint8)
+        assert decode_image(path.read_bytes(), encoder.resizer, made) == ImageStatus.OK
+        assert encoder.tensor(torch.from_numpy(made[None]))[0].equal(preprocess(Image.open(path))), path.name
 
 
 @pytest.mark.slow

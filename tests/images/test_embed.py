@@ -21,7 +21,7 @@ open_clip = pytest.importorskip("open_clip", reason="needs open_clip: pip instal
 
 from dask_aesthetic import ArgumentError, ColumnError, PredictorInfo, Threshold
 from dask_aesthetic.errors import EncoderError, InvalidImageError
-from dask_aesthetic.images import EmbedSpec, embed_images, encoder
+from dask_aesthetic.images import EmbedSpec, embed_images, encoder, jpeg, pool
 from dask_aesthetic.predictors import AffinePredictor
 from dask_aesthetic.predictors.checkpoint import read_tensors
 from helpers import image_files
@@ -129,6 +129,14 @@ def test_an_embedding_is_the_same_bytes_beside_any_images(frame, model, batch_si
     for rows in (slice(0, 1), slice(2, 7), slice(5, None), slice(None, None, -1)):
         part = frame[rows].aesthetic.embed(**model, batch_size=batch_size)["image_embedding"]
         np.testing.assert_array_equal(matrix(part), whole[rows])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_embedding_is_the_same_bytes_whoever_decodes(frame, model, threads, monkeypatch):
+    whole = matrix(frame.aesthetic.embed(**model)["image_embedding"])
+    monkeypatch.setattr(pool, "thread_count", lambda: threads)
+    monkeypatch.setattr(jpeg, "get_simplejpeg", lambda: None)
+    assert matrix(frame.aesthetic.embed(**model)["image_embedding"]).tobytes() == whole.tobytes()
 
 
 def test_workers_load_the_model_once_and_embed_the_same(frame, model, head, weights, cluster):

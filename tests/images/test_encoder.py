@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -294,6 +295,13 @@ def test_another_architecture_config_in_a_worker_is_refused(weights, tmp_path):
     other = EncoderSpec(**{**vars(spec), "architecture": json.dumps({"embed_dim": 64}), "precision": "auto"})
     with pytest.raises(EncoderError, match="the same configuration of 'tiny-clip' in every worker"):
         encoders.load_encoder(other)
+
+
+def test_a_pillow_with_other_pixels_in_a_worker_is_refused(weights, monkeypatch):
+    spec = EncoderSpec.of(image_files.MODEL, weights, "float32")
+    monkeypatch.setattr(encoders, "pillow_rule", lambda: "99.0")
+    with pytest.raises(EncoderError, match=rf"resizes as {spec.pillow} in every worker.*one that resizes as 99\.0"):
+        encoders.load_encoder(replace(spec, sha256=""))
 
 
 @pytest.mark.parametrize(("module", "package"), [("open_clip", "open_clip"), ("PIL", "Pillow")])

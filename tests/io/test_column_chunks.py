@@ -43,7 +43,7 @@ def fatal(tmp_path) -> Path:
         "parquet.read_footer(local_file(path))",
         "parquet.digest(local_file(path), ['a'], 0, 1)",
         "list(parquet.batches(in_memory(path), ['a']))",
-        "print(repr(_layout_advice(path, 'a'))); parquet.read_footer(local_file(path))",
+        "print(repr(list(_describe_layout(path, 'a', 4)))); parquet.read_footer(local_file(path))",
     ],
 )
 def test_fatal_metadata_are_an_input_error(fatal, interpreter, what):
@@ -54,7 +54,7 @@ import sys
 from dask_aesthetic import InputError
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.storage import local_file
-from dask_aesthetic.cli.check import _layout_advice
+from dask_aesthetic.cli.check import _describe_layout
 path = sys.argv[1]
 
 def in_memory(path):

@@ -97,7 +97,7 @@ def test_shards_of_row_groups(folder, wanted, rows, columns):
     for name, groups in FILES.items():
         parts = [shard for shard in shards if shard.name.startswith(name)]
         assert sum(shard.rows for shard in parts) == sum(groups)
-        tables, scores, statuses = zip(
+        tables, scores, statuses, _ = zip(
             *(one for part in parts for one in score_batches(part, columns, SPEC)), strict=True
         )
         assert np.concatenate(scores).tobytes() == wanted[name][0].tobytes()
@@ -121,6 +121,6 @@ def test_shards_that_begin_and_end_within_row_groups(folder, wanted):
             for stop in (edge for edge in edges if edge > start):
                 part = dataclasses.replace(shard, start=start, rows=stop - start)
                 batches = list(score_batches(part, ["key"], SPEC))
-                assert b"".join(one.tobytes() for _, one, _ in batches) == scores[start:stop].tobytes()
-                assert b"".join(one.tobytes() for _, _, one in batches) == statuses[start:stop].tobytes()
-                assert [key for one, _, _ in batches for key in one["key"].to_pylist()] == keys[start:stop]
+                assert b"".join(one.scores.tobytes() for one in batches) == scores[start:stop].tobytes()
+                assert b"".join(one.status.tobytes() for one in batches) == statuses[start:stop].tobytes()
+                assert [key for one in batches for key in one.passthrough["key"].to_pylist()] == keys[start:stop]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import subprocess
@@ -25,6 +26,7 @@ from dask_aesthetic.readers import read_and_score
 from dask_aesthetic.scoring import ScoreSpec, score_array
 from dask_aesthetic.shard_scores import row_scores, score_batches
 from helpers import page_files
+from helpers.commands import printed, run
 from helpers.page_files import CODECS, COLUMN, by_pyarrow, in_place, random_options, random_rows, table, written
 
 WIDTH = 24
@@ -303,12 +305,23 @@ def test_read_and_score_and_jobs_score_as_pyarrow_reads_and_say_how(folder, capl
     assert ways == ["1 of 3 row groups scored in place", "1 of 2 row groups scored in place"]
     for shard, scores, statuses in zip(find_shards(folder), want, status, strict=True):
         batches = list(score_batches(shard, ["key"], SPEC))
-        assert [len(one) for one, _, _ in batches] == [len(part) for _, part, _ in batches]
-        assert b"".join(part.tobytes() for _, part, _ in batches) == scores
-        assert b"".join(part.tobytes() for _, _, part in batches) == statuses
-        keys = pa.Table.from_batches([one for one, _, _ in batches])["key"].to_pylist()
+        assert [len(one.passthrough) for one in batches] == [len(one.scores) for one in batches]
+        assert b"".join(one.scores.tobytes() for one in batches) == scores
+        assert b"".join(one.status.tobytes() for one in batches) == statuses
+        keys = pa.Table.from_batches([one.passthrough for one in batches])["key"].to_pylist()
         assert keys == [f"k{at}" for at in range(shard.rows)]
-        assert [one.num_columns for one, _, _ in score_batches(shard, [], SPEC)] == [0] * len(batches)
+        in_place = sum(one.in_place for one in batches)
+        assert 0 < in_place < shard.rows
+        assert [one.num_columns for one, *_ in score_batches(shard, [], SPEC)] == [0] * len(batches)
+
+
+def test_the_commands_tell_how_much_is_scored_in_place(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("scores")
+    checked = run("check", folder / "a.parquet").out
+    assert "2 of 3 row groups of the first Parquet file can be scored where they lie" in checked
+    scored = printed("score", folder, output)
+    assert "in place  120 rows scored where they lie in Parquet pages" in scored
+    assert json.loads(printed("score", folder, output, "--json"))["in_place"] == 0  # All is done.
 
 
 def _by_pyarrow(file: Path) -> tuple[bytes, bytes]:

@@ -104,7 +104,7 @@ def test_scores_are_those_of_the_local_file(server, tmp_path, parquet, caplog):
     assert frame["aesthetic_score"].to_numpy().tobytes() == wanted[0]
     assert frame["key"].tolist() == [f"k{at}" for at in range(240)]
     (shard,) = find_shards(url)
-    passthrough, found, status = zip(*score_batches(shard, ["key"], SPEC), strict=True)
+    passthrough, found, status, _ = zip(*score_batches(shard, ["key"], SPEC), strict=True)
     assert pa.Table.from_batches(passthrough)["key"].to_pylist() == frame["key"].tolist()
     assert (np.concatenate(found).tobytes(), np.concatenate(status).tobytes()) == wanted
     assert threads() == []

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.io.storage import Digests
-from dask_aesthetic.job.store import JOB_FOLDER, Store
-from dask_aesthetic.job.summary import JobSummary
-
-# Readers of Parquet folders skip names with an underscore, but Dask goes by the suffix alone, so the files in the
-# folder of failures have another one.
-MARKERS, FAILED = f"{JOB_FOLDER}/markers", "_failed.parquet"
-Kind = TypeVar("Kind")
+from dask_aesthetic.jobs.state import FAILED, write_marker
+from dask_aesthetic.jobs.store import Store
+from dask_aesthetic.jobs.summary import JobSummary
 
 
 @dataclass(frozen=True)
@@ -42,6 +36,8 @@ class ShardMarker:
         The same of the list of its failed rows.
     distribution : str
         Of the raw scores, as `ScoreDistribution.to_json` writes it.
+    in_place : int
+        Rows whose Parquet pages were scored where they lie. Not in the file, whose bytes do not depend on the way.
     """
 
     shard: str
@@ -55,6 +51,7 @@ class ShardMarker:
     output: dict[str, Any]
     failures: dict[str, Any] | None
     distribution: str
+    in_place: int = 0
 
     def __post_init__(self) -> None:
         if self.rows != self.scored + sum(self.failed.values()):
@@ -65,7 +62,7 @@ class ShardMarker:
     @property
     def summary(self) -> JobSummary:
         """Summary of the shard alone."""
-        return JobSummary(self.kept, 1, ScoreDistribution.from_json(self.distribution))
+        return JobSummary(self.kept, 1, ScoreDistribution.from_json(self.distribution), self.in_place)
 
     def made_from(self, shard: Shard) -> bool:
         """Whether size and version of the shard's files are unchanged."""
@@ -73,21 +70,9 @@ class ShardMarker:
 
     def write(self, store: Store) -> None:
         """Write the marker; the output must be in place."""
-        store.write(marker_name(self.shard), json.dumps(asdict(self), sort_keys=True).encode())
-
-
-def read_markers(store: Store, names: Iterable[str], kind: type[Kind]) -> dict[str, Kind]:
-    """Markers of a kind by shard; damaged ones are skipped."""
-    wanted = [name for name in names if name.startswith(f"{MARKERS}/") and name.endswith(".json")]
-    with ThreadPoolExecutor(32) as threads:
-        found = [_parsed(content, kind) for content in threads.map(store.read, wanted)]
-    shards = [name.removeprefix(f"{MARKERS}/").removesuffix(".json") for name in wanted]
-    return {shard: marker for shard, marker in zip(shards, found, strict=True) if marker is not None}
-
-
-def read_marker(store: Store, shard: str, kind: type[Kind]) -> Kind | None:
-    """Marker of a shard, None if it has none."""
-    return _parsed(store.read(marker_name(shard)), kind)
+        values = asdict(self)
+        del values["in_place"]
+        write_marker(store, self.shard, values)
 
 
 def content_of(shard: Shard, columns: Sequence[str], known: Digests | None = None) -> str:
@@ -95,11 +80,6 @@ def content_of(shard: Shard, columns: Sequence[str], known: Digests | None = Non
     if all(file.is_local for file in shard.files):
         return shard.digest(columns, known)
     return " ".join(f"{size} {version}" for size, version in shard.versions)
-
-
-def marker_name(shard: str) -> str:
-    """File name of a shard's marker."""
-    return f"{MARKERS}/{shard}.json"
 
 
 def output_name(shard: str) -> str:
@@ -118,10 +98,3 @@ def output_name(shard: str) -> str:
 def failures_name(shard: str) -> str:
     """File name of the list of a shard's failed rows."""
     return f"{FAILED}/{shard}.rows"
-
-
-def _parsed(content: bytes | None, kind: type[Kind]) -> Kind | None:
-    try:
-        return kind(**json.loads(content or b""))
-    except (ValueError, TypeError, AssertionError):
-        return None

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from dask_aesthetic.io.shards import Shard
-from dask_aesthetic.io.storage import Digests
-from dask_aesthetic.scoring import ScoreSpec, score_array
-from dask_aesthetic.shard_scores import Scored, score_batches
+from dask_aesthetic.scoring import ScoreSpec
 from dask_aesthetic.status import STATUSES
 from dask_aesthetic.version import __version__
 
 SCHEMA_VERSION = 1  # Of settings, manifest and provenance; a job of another version is not resumed.
 STATUS_COLUMN = "status"
-Watch = Callable[[Iterator[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """Settings that shape the output of every shard, and the scoring of its rows.
+    """Settings that shape the output of every shard.
 
     Attributes
     ----------
@@ -64,31 +59,6 @@ class ScoreSettings:
     def column(self) -> str:
         """Name of the scored column."""
         return self.embedding_column
-
-    def scored(self, shard: Shard, watch: Watch = iter, digests: Digests | None = None) -> Iterator[Scored]:
-        """Scored batches of a shard.
-
-        Parameters
-        ----------
-        shard : Shard
-        watch : callable
-            Wraps the iterator that reads the shard; it may raise to stop it.
-        digests : dict, optional
-            Takes digests of what is read, for `Shard.digest`.
-
-        Raises
-        ------
-        InvalidEmbeddingError
-            Under ``on_invalid="raise"``.
-        """
-        if self.embedding_column not in self.passthrough.names:
-            yield from watch(score_batches(shard, self.read, self.spec, digests))
-            return
-        read = 0
-        for passthrough, lists in watch(shard.batches(self.read, digests=digests)):
-            scores, status = score_array(lists, self.spec, self.embedding_column, f"shard {shard.name}", read)
-            yield self.with_embedding(passthrough, lists), scores, status
-            read += len(scores)
 
     @property
     def read(self) -> list[str]:
@@ -157,16 +127,6 @@ class ScoreSettings:
         return hashlib.sha256(json.dumps(self.as_config(), sort_keys=True).encode()).hexdigest()
 
 
-def differences(earlier: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """Differences of two `as_config`, for an error."""
-    names = [name for name in {**earlier, **asked} if earlier.get(name) != asked.get(name)]
-    return [f"{name} was {_short(earlier.get(name))} and now is {_short(asked.get(name))}" for name in names]
-
-
 def status_type() -> pa.DataType:
     """Arrow type of the status column."""
     return pa.dictionary(pa.int8(), pa.string())
-
-
-def _short(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, dict) else repr(value)

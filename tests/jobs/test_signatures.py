@@ -8,7 +8,7 @@ import pytest
 
 from dask_aesthetic import AestheticAccessor, filter_dataset, read_and_score, score_dataset
 from dask_aesthetic.filter import plan_filter
-from dask_aesthetic.job import plan_dataset
+from dask_aesthetic.jobs import plan_dataset
 
 
 def parameters(function, *without: str) -> dict[str, inspect.Parameter]:

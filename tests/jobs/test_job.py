@@ -23,10 +23,9 @@ from distributed import Client, LocalCluster, Status
 from dask_aesthetic import InputError, UnusableError, score_dataset
 from dask_aesthetic.cluster import closed_in_time
 from dask_aesthetic.errors import AestheticError, ColumnError, JobError, JobStoppedError
-from dask_aesthetic.job import plan_dataset, runner
-from dask_aesthetic.job.executors import ClusterExecutor, ThreadExecutor
-from dask_aesthetic.job.score_shard import score_shard
-from dask_aesthetic.job.store import Store
+from dask_aesthetic.jobs import Pool, plan_dataset, run
+from dask_aesthetic.jobs.runner import Timing
+from dask_aesthetic.jobs.store import Store
 from helpers import chaos, columns, commands
 
 
@@ -91,8 +90,7 @@ def test_killed_workers_change_nothing(tmp_path):
     assert chaos.workers_killed(source, calm, tmp_path / "killed", kills=2, seed=0) == 2
 
 
-def test_workers_that_are_killed_while_they_start_are_replaced(source, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(runner, "NO_WORKERS", 0.0)
+def test_workers_that_are_killed_while_they_start_are_replaced(source, tmp_path, caplog):
     score_dataset(source, tmp_path / "calm")
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}),
@@ -112,7 +110,8 @@ def test_workers_that_are_killed_while_they_start_are_replaced(source, tmp_path,
                 time.sleep(0.01)
 
         killing = thread.submit(kill)
-        summary = score_dataset(source, tmp_path / "out", client=client)
+        plan = plan_dataset(source, tmp_path / "out")
+        summary = run(plan, Pool(client), timing=Timing(no_workers=0.0))
         killing.result(60)
         assert nanny not in cluster.workers.values()
     chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
@@ -122,7 +121,7 @@ def test_workers_that_are_killed_while_they_start_are_replaced(source, tmp_path,
 def test_a_lost_worker_after_its_commit_does_not_score_again(source, scored):
     plan = plan_dataset(source, scored)
     before = chaos.committed(scored)
-    marker = score_shard(plan.shards[0], plan.settings, plan.store)
+    marker = plan.work(plan.shards[0])
     assert chaos.committed(scored) == before
     assert marker == plan.done[plan.shards[0].name]
 
@@ -134,11 +133,11 @@ def test_a_slow_task_leaves_the_commit_of_a_speculative_one(source, tmp_path):
 
     def another() -> bool:
         if not meanwhile:
-            meanwhile.append(score_shard(shard, plan.settings, plan.store))
+            meanwhile.append(plan.work(shard))
             meanwhile.append(chaos.committed(tmp_path / "out"))
         return False
 
-    assert score_shard(shard, plan.settings, plan.store, stopped=another) == meanwhile[0]
+    assert plan.work(shard, another) == meanwhile[0]
     assert chaos.committed(tmp_path / "out") == meanwhile[1] != {}
 
 
@@ -158,7 +157,7 @@ def test_a_file_that_is_rewritten_while_it_is_scored_is_refused_and_scored_again
         return False
 
     with pytest.raises(InputError, match=rf"{file.name} as it was when its rows were read, got another version"):
-        score_shard(shard, plan.settings, plan.store, stopped=rewrite)
+        plan.work(shard, rewrite)
     assert chaos.committed(tmp_path / "out") == {}
     score_dataset(source, tmp_path / "out")
     score_dataset(source, tmp_path / "calm")
@@ -472,8 +471,7 @@ def test_failed_rows_are_listed_with_shard_row_key_and_status(source, scored):
     }
 
 
-def test_a_worker_that_hangs_is_named(source, tmp_path, cluster, monkeypatch, caplog):
-    monkeypatch.setattr(runner, "STUCK", 0.5)
+def test_a_worker_that_hangs_is_named(source, tmp_path, cluster, caplog):
     pids = list(cluster.run(os.getpid).values())
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -481,9 +479,10 @@ def test_a_worker_that_hangs_is_named(source, tmp_path, cluster, monkeypatch, ca
         with caplog.at_level("WARNING", "dask_aesthetic"):
             deadline = time.monotonic() + 30
             with pytest.raises(AestheticError, match="stopped after 0 of 6"):
-                runner.run(
+                run(
                     plan_dataset(source, tmp_path / "out"),
-                    ClusterExecutor(cluster),
+                    Pool(cluster),
+                    timing=Timing(stuck=0.5),
                     stop=lambda: "has been running for" in caplog.text or time.monotonic() > deadline,
                 )
     finally:
@@ -492,81 +491,79 @@ def test_a_worker_that_hangs_is_named(source, tmp_path, cluster, monkeypatch, ca
     assert "has been running for" in caplog.text
 
 
-def test_a_shard_whose_worker_hangs_is_scored_by_another(source, tmp_path, cluster, monkeypatch):
-    monkeypatch.setattr(runner, "STUCK", 1.0)
-    monkeypatch.setattr(runner, "USUAL", 0.0)
+def test_a_shard_whose_worker_hangs_is_scored_by_another(source, tmp_path, cluster):
     score_dataset(source, tmp_path / "calm")
     pid = next(iter(cluster.run(os.getpid).values()))
     os.kill(pid, signal.SIGSTOP)
     try:
-        summary = score_dataset(source, tmp_path / "out", client=cluster)
+        summary = run(plan_dataset(source, tmp_path / "out"), Pool(cluster), timing=Timing(stuck=1.0, usual=0.0))
         chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_a_lost_result_is_retried(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "STUCK", 0.5)
+def test_a_lost_result_is_retried(source, tmp_path):
 
-    class Forgetful(ThreadExecutor):
+    class Forgetful(Pool):
         """Scores the first shard, and loses its result."""
 
         lost = None
 
-        def submit(self, shard, *arguments):
-            future = super().submit(shard, *arguments)
+        def submit(self, run, work, shards):
+            future = super().submit(run, work, shards)
             if self.lost is None:
-                self.lost = shard.name
+                self.lost = shards[0].name
                 return Future()
             return future
 
     score_dataset(source, tmp_path / "calm")
-    with Forgetful(2) as executor:
-        summary = runner.run(plan_dataset(source, tmp_path / "out"), executor)
+    with Forgetful(threads=2) as pool:
+        summary = run(plan_dataset(source, tmp_path / "out"), pool, timing=Timing(stuck=0.5))
     chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
 
 
 @pytest.mark.timeout(60)
-def test_a_failed_speculative_task_is_retried_while_the_first_hangs(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "STUCK", 0.5)
+def test_a_failed_speculative_task_is_retried_while_the_first_hangs(source, tmp_path):
     submitted_names = []
 
-    class Unlucky(ThreadExecutor):
+    class Unlucky(Pool):
         """Never answers for the first shard at first, then cannot reach its file, then scores it."""
 
-        def submit(self, shard, *arguments):
-            submitted_names.append(shard.name)
-            times = submitted_names.count(submitted_names[0]) if shard.name == submitted_names[0] else 3
+        def submit(self, run, work, shards):
+            submitted_names.append(shards[0].name)
+            times = submitted_names.count(submitted_names[0]) if shards[0].name == submitted_names[0] else 3
             if times < 3:
                 future = Future()
                 if times == 2:
                     future.set_exception(OSError("out of reach"))
                 return future
-            return super().submit(shard, *arguments)
+            return super().submit(run, work, shards)
 
     score_dataset(source, tmp_path / "calm")
-    with Unlucky(2) as executor:
-        summary = runner.run(plan_dataset(source, tmp_path / "out"), executor)
+    with Unlucky(threads=2) as pool:
+        summary = run(plan_dataset(source, tmp_path / "out"), pool, timing=Timing(stuck=0.5))
     chaos.check(tmp_path / "out", chaos.content(tmp_path / "calm"), 1200, summary)
     assert submitted_names.count(submitted_names[0]) == 3
 
 
 @pytest.mark.timeout(60)
-def test_a_run_of_threads_stops_with_shards_still_waiting(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "IN_FLIGHT", 6)
+def test_a_run_of_threads_stops_with_shards_still_waiting(source, tmp_path):
     polls = iter([False])
-    with ThreadExecutor(1) as executor, pytest.raises(JobStoppedError, match="of 6 shards done"):
-        runner.run(plan_dataset(source, tmp_path / "out"), executor, stop=lambda: next(polls, True))
+    with Pool(threads=1) as pool, pytest.raises(JobStoppedError, match="of 6 shards done"):
+        run(
+            plan_dataset(source, tmp_path / "out"),
+            pool,
+            stop=lambda: next(polls, True),
+            timing=Timing(in_flight=6),
+        )
     assert score_dataset(source, tmp_path / "out").rows == 1200
 
 
 @pytest.mark.timeout(60)
-def test_shards_that_wait_for_a_worker_are_not_called_stuck(source, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(runner, "STUCK", 0.2)
-    monkeypatch.setattr(runner, "NO_WORKERS", 0.6)
+def test_shards_that_wait_for_a_worker_are_not_called_stuck(source, tmp_path, caplog):
     submitted = []
 
-    class Nobody(ThreadExecutor):
+    class Nobody(Pool):
         """Executor without workers."""
 
         def capacity(self):
@@ -576,9 +573,12 @@ def test_shards_that_wait_for_a_worker_are_not_called_stuck(source, tmp_path, mo
             submitted.append(Future())
             return submitted[-1]
 
-    with caplog.at_level("WARNING", "dask_aesthetic"), Nobody(1) as executor, pytest.raises(JobStoppedError):
-        runner.run(
-            plan_dataset(source, tmp_path / "out"), executor, stop=lambda: "there has been no worker" in caplog.text
+    with caplog.at_level("WARNING", "dask_aesthetic"), Nobody(threads=1) as pool, pytest.raises(JobStoppedError):
+        run(
+            plan_dataset(source, tmp_path / "out"),
+            pool,
+            stop=lambda: "there has been no worker" in caplog.text,
+            timing=Timing(stuck=0.2, no_workers=0.6),
         )
     assert len(submitted) == 1
     assert "has been running" not in caplog.text

@@ -30,8 +30,7 @@ from dask_aesthetic import (
 from dask_aesthetic.errors import EncoderError, InvalidImageError, JobStoppedError
 from dask_aesthetic.images import encoder
 from dask_aesthetic.io import image_shards
-from dask_aesthetic.job import open_executor, plan_dataset, run
-from dask_aesthetic.job.score_shard import score_shard
+from dask_aesthetic.jobs import Pool, plan_dataset, run
 from dask_aesthetic.predictors.checkpoint import read_tensors
 from helpers import (
     image_files,
@@ -259,7 +258,7 @@ def test_a_stop_is_seen_between_batches_and_leaves_nothing_behind(options, tmp_p
     plan = plan_dataset(tmp_path / "in", tmp_path / "out", embed=True, **options)
     looks = iter([False, False])
     with pytest.raises(JobStoppedError):
-        score_shard(plan.shards[0], plan.settings, plan.store, stopped=lambda: next(looks, True))
+        plan.work(plan.shards[0], lambda: next(looks, True))
     assert next(looks, None) is None
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
@@ -331,6 +330,10 @@ def test_other_settings_are_refused_unless_they_overwrite(tars, score, weights, 
     ):
         with pytest.raises(InputError, match=result):
             score(tars, tmp_path / "out", **changed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "pillow_rule", lambda: "99.0")
+        with pytest.raises(InputError, match=r"pillow was '(before|from) 13' and now is '99\.0'"):
+            score(tars, tmp_path / "out")
     assert score(tars, tmp_path / "out", pretrained=copy).rows == ROWS
     assert chaos.content(tmp_path / "out") == calm
     assert score(tars, tmp_path / "out", exif_orientation=True, overwrite=True).rows == ROWS
@@ -390,8 +393,8 @@ def test_a_worker_that_would_compute_otherwise_ends_the_run(tars, options, tmp_p
     plan = plan_dataset(tars, tmp_path / "out", embed=True, client=cluster, **options)
     claim(0)
     message = r"bfloat16 embeddings by a GPU \(CUDA\), as planned, got a process with a CPU alone"
-    with open_executor(cluster, None) as executor, pytest.raises(EncoderError, match=message):
-        run(plan, executor)
+    with Pool(cluster) as pool, pytest.raises(EncoderError, match=message):
+        run(plan, pool)
     assert not list((tmp_path / "out").glob("*.parquet"))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +15,9 @@ from uuid import uuid4
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from dask_aesthetic.atomic import replace_durably
+from dask_aesthetic.atomic import sync_file, sync_folder
 from dask_aesthetic.errors import InputError
+from dask_aesthetic.io.listing import File, Source, source_paths
 
 JOB_FOLDER = "_dask_aesthetic"  # Markers and settings. Readers of Parquet folders skip such names.
 TEMPORARY = ".dask-aesthetic-"
@@ -32,18 +33,21 @@ class Store:
         An absolute path, or a URL.
     options : mapping
         Storage options of fsspec; they may hold secrets, so they are neither compared nor printed.
+    part : str
+        Part of the job that writes to the folder beside others, such as "3-of-64"; empty for the whole job.
     """
 
     url: str
     options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    part: str = ""
 
     @classmethod
-    def of(cls, url: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Store:
+    def of(cls, url: str | os.PathLike[str], options: Mapping[str, Any] | None = None, part: str = "") -> Store:
         """Store of a path or URL."""
         fs, path = url_to_fs(os.fspath(url), **(options or {}))
         if isinstance(fs, LocalFileSystem):
-            return cls(os.path.abspath(path))
-        return cls(fs.unstrip_protocol(path), dict(options or {}))
+            return cls(os.path.abspath(path), part=part)
+        return cls(fs.unstrip_protocol(path), dict(options or {}), part)
 
     @property
     def folder(self) -> Path | None:
@@ -56,7 +60,7 @@ class Store:
         if self.folder is not None:
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            path = target.with_name(f"{TEMPORARY}{uuid4().hex}")
+            path = target.with_name(f"{self._prefix}{uuid4().hex}")
             try:
                 yield path
             finally:
@@ -65,27 +69,39 @@ class Store:
             with TemporaryDirectory(prefix=TEMPORARY) as folder:
                 yield Path(folder) / "file"
 
-    def place(self, temporary: Path, name: str) -> dict[str, Any]:
-        """Size and sha256 of a file after its durable rename."""
+    def place(self, temporary: Path, name: str, durable: bool = True) -> dict[str, Any]:
+        """Size and sha256 of a file after its rename; its content is on the disk before if it is `durable`.
+
+        The name itself is there after a loss of power once `sync` has returned.
+        """
         with temporary.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             size = os.fstat(stream.fileno()).st_size
         if self.folder is not None:
-            replace_durably(temporary, self.folder / name)
+            if durable:
+                sync_file(temporary)
+            os.replace(temporary, self.folder / name)
         else:
             fs, root = self._remote()
             fs.put_file(str(temporary), f"{root}/{name}")
         return {"bytes": size, "sha256": sha256}
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a small file durably."""
+    def write(self, name: str, content: bytes, durable: bool = True) -> None:
+        """Write a small file; as of `place`."""
         if self.folder is None:
             fs, root = self._remote()
             fs.pipe_file(f"{root}/{name}", content)
             return
         with self.temporary(name) as path:
             path.write_bytes(content)
-            self.place(path, name)
+            self.place(path, name, durable)
+
+    def sync(self, names: Iterable[str]) -> None:
+        """Put the names of files on the disk; those that do not exist are none of its business."""
+        if self.folder is not None:
+            for folder in sorted({name.rpartition("/")[0] for name in names}):
+                if (self.folder / folder).is_dir():
+                    sync_folder(self.folder / folder)
 
     def read(self, name: str) -> bytes | None:
         """Content of a file, None if it is absent."""
@@ -141,6 +157,8 @@ class Store:
     def owned(self) -> Iterator[None]:
         """Lock the folder against other runs on this machine and on shared disks with locks.
 
+        Parts of a job share it with one another, but not with a run of the same part or of the whole job.
+
         Raises
         ------
         InputError
@@ -156,15 +174,24 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"expected a folder to write to, got the file {self.folder}")
         (self.folder / JOB_FOLDER).mkdir(parents=True, exist_ok=True)
-        with (self.folder / JOB_FOLDER / "lock").open("a") as stream:
-            _lock(stream, self.url)
+        with ExitStack() as stack:
+            lock = stack.enter_context((self.folder / JOB_FOLDER / "lock").open("a"))
+            _lock(lock, self.url, shared=bool(self.part))
+            if self.part:
+                lock = stack.enter_context((self.folder / JOB_FOLDER / f"lock-{self.part}").open("a"))
+                _lock(lock, self.url)
             self._clean()
             yield
             self._clean()
 
+    @property
+    def _prefix(self) -> str:
+        """Of the names of temporary files."""
+        return f"{TEMPORARY}{self.part}-" if self.part else TEMPORARY
+
     def _clean(self) -> None:
-        """Remove temporary files of killed runs and workers; no other run may be writing."""
-        for path in self.folder.rglob(f"{TEMPORARY}*") if self.folder else []:
+        """Remove temporary files of killed runs and workers; no other run of the part may be writing."""
+        for path in self.folder.rglob(f"{self._prefix}*") if self.folder else []:
             path.unlink(missing_ok=True)
 
     def _remote(self) -> tuple[Any, str]:
@@ -172,16 +199,34 @@ class Store:
         return fs, root.rstrip("/")
 
 
-def _lock(stream: IO[str], url: str) -> None:
+def _lock(stream: IO[str], url: str, shared: bool = False) -> None:
     try:
         import fcntl
     except ImportError:  # Not on Windows.
         return
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise InputError(
             f"expected to be the only run that writes to {url}, got another one at work there: wait for it or stop it"
         ) from error
     except OSError:  # A disk without locks; files still appear as wholes.
         return
+
+
+def refuse_overlap(source: Source, files: Iterable[File], store: Store) -> None:
+    """Refuse an output folder inside the input, and one that holds the input."""
+    for path in source_paths(source):
+        if _inside(store.url, path):
+            raise InputError(f"expected an output folder outside of the input, got {store.url} in {path}")
+    for file in files:
+        if _inside(file.path, store.url):
+            raise InputError(f"expected an output folder apart from the input, got {store.url}, with {file.path} in it")
+
+
+def _inside(path: str, folder: str) -> bool:
+    if "://" in folder or "://" in path:
+        inner, outer, separator = path.rstrip("/"), folder.rstrip("/"), "/"
+    else:
+        inner, outer, separator = os.path.realpath(path), os.path.realpath(folder), os.sep
+    return inner == outer or inner.startswith(outer + separator)

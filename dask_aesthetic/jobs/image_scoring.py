@@ -26,7 +26,8 @@ from dask_aesthetic.images.encoder import EncoderSpec, device_kind
 from dask_aesthetic.io.samples import Fault
 from dask_aesthetic.io.shards import Batches, Shard
 from dask_aesthetic.io.storage import Digests
-from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings, Watch
+from dask_aesthetic.jobs.score_shard import Watch
+from dask_aesthetic.jobs.settings import STATUS_COLUMN, ScoreSettings
 from dask_aesthetic.scoring import ScoreSpec
 from dask_aesthetic.shard_scores import Scored
 from dask_aesthetic.status import IMAGE_STATUSES, SAMPLE_FAULTS, ImageStatus
@@ -121,42 +122,6 @@ class ImageSettings(ScoreSettings):
     def column(self) -> str:
         return self.image_column
 
-    def scored(self, shard: Shard, watch: Watch = iter, digests: Digests | None = None) -> Iterator[Scored]:
-        """Scored batches of a shard's images, which are read one batch after another as they are decoded.
-
-        Raises
-        ------
-        InvalidImageError
-            Under ``on_invalid="raise"``.
-        EncoderError
-            The model's weights cannot be had, or are not the ones that were asked for.
-        """
-        read = 0
-        batches = watch(shard.batches(self.read, digests=digests))
-        for first in batches:
-            taken: list[tuple[pa.RecordBatch, int]] = []
-            faults: dict[int, str] = {}
-            decoded_images = _images_of(chain([first], islice(batches, TOGETHER - 1)), taken, faults)
-            embeddings, status = embed_images(decoded_images, self.embed)
-            codes = status.numpy().copy()
-            for at, reason in faults.items():
-                codes[at] = self.statuses.index(reason)
-            self._refuse(codes, shard.name, read)
-            lists = embedding_lists(embeddings, status, self.embed.dtype, fixed_size=False)
-            scores = score_images(embeddings, status, self.spec)
-            read += len(codes)
-            at = 0
-            for passthrough, rows in taken:
-                here = slice(at, at + rows)
-                yield self.with_embedding(passthrough, lists[here]), scores[here], codes[here]
-                at += rows
-
-    def _refuse(self, codes: np.ndarray, shard: str, start: int) -> None:
-        failed = np.flatnonzero(codes != ImageStatus.OK)
-        if self.spec.on_invalid == "raise" and len(failed):
-            reason = self.statuses[codes[failed[0]]]
-            raise InvalidImageError(self.image_column, f"shard {shard}", start + int(failed[0]), None, reason)
-
     @property
     def provenance(self) -> dict[str, Any]:
         return {**super().provenance, "encoder": self._encoder()}
@@ -171,10 +136,49 @@ class ImageSettings(ScoreSettings):
             "pretrained": self.weights,
             "architecture": hashlib.sha256(self.embed.encoder.architecture.encode()).hexdigest()[:16],
             "precision": self.embed.encoder.precision,
+            "pillow": self.embed.encoder.pillow,
             **({"device": self.embed.encoder.device} if self.embed.encoder.device else {}),
             "pooling": self.embed.pooling,
             "exif_orientation": self.embed.exif_orientation,
         }
+
+
+def image_batches(shard: Shard, settings: ImageSettings, watch: Watch, digests: Digests) -> Iterator[Scored]:
+    """Rows of a shard of images, scored, which are read one batch after another as they are decoded; for `score_shard`.
+
+    Raises
+    ------
+    InvalidImageError
+        Under ``on_invalid="raise"``.
+    EncoderError
+        The model's weights cannot be had, or are not the ones that were asked for.
+    """
+    read = 0
+    batches = watch(shard.batches(settings.read, digests=digests))
+    for first in batches:
+        taken: list[tuple[pa.RecordBatch, int]] = []
+        faults: dict[int, str] = {}
+        decoded_images = _images_of(chain([first], islice(batches, TOGETHER - 1)), taken, faults)
+        embeddings, status = embed_images(decoded_images, settings.embed)
+        codes = status.numpy().copy()
+        for at, reason in faults.items():
+            codes[at] = settings.statuses.index(reason)
+        _refuse(codes, settings, shard.name, read)
+        lists = embedding_lists(embeddings, status, settings.embed.dtype, fixed_size=False)
+        scores = score_images(embeddings, status, settings.spec)
+        read += len(codes)
+        at = 0
+        for passthrough, rows in taken:
+            here = slice(at, at + rows)
+            yield Scored(settings.with_embedding(passthrough, lists[here]), scores[here], codes[here])
+            at += rows
+
+
+def _refuse(codes: np.ndarray, settings: ImageSettings, shard: str, start: int) -> None:
+    failed = np.flatnonzero(codes != ImageStatus.OK)
+    if settings.spec.on_invalid == "raise" and len(failed):
+        reason = settings.statuses[codes[failed[0]]]
+        raise InvalidImageError(settings.image_column, f"shard {shard}", start + int(failed[0]), None, reason)
 
 
 def _planned(encoder: EncoderSpec, client: Client | None) -> EncoderSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,21 +16,23 @@ from dask_aesthetic.io.formats import text_matrices
 from dask_aesthetic.io.image_shards import find_image_shards
 from dask_aesthetic.io.listing import ListedFile, list_files, skipped_files
 from dask_aesthetic.io.shards import LOCATION, MatrixShard, Shard, find_shards
-from dask_aesthetic.job.executors import ClusterExecutor, Executor, ThreadExecutor
-from dask_aesthetic.job.first_rows import check_first_rows, refuse_other_widths
-from dask_aesthetic.job.image_scoring import ImageOptions, ImageSettings
-from dask_aesthetic.job.markers import ShardMarker
-from dask_aesthetic.job.overlap import refuse_overlap
-from dask_aesthetic.job.runner import failures_allowed, run
-from dask_aesthetic.job.score_plan import ScorePlan, plan_run
-from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings
-from dask_aesthetic.job.store import Store
-from dask_aesthetic.job.summary import JobSummary
+from dask_aesthetic.jobs.first_rows import check_first_rows, refuse_other_widths
+from dask_aesthetic.jobs.image_scoring import ImageOptions, ImageSettings, image_batches
+from dask_aesthetic.jobs.markers import ShardMarker
+from dask_aesthetic.jobs.pool import Pool
+from dask_aesthetic.jobs.runner import Timing, failures_allowed, run_plan
+from dask_aesthetic.jobs.score_plan import ScorePlan, plan_run
+from dask_aesthetic.jobs.score_shard import embedding_batches
+from dask_aesthetic.jobs.settings import STATUS_COLUMN, ScoreSettings
+from dask_aesthetic.jobs.store import Store, refuse_overlap
+from dask_aesthetic.jobs.summary import JobSummary
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing
 from dask_aesthetic.thresholds import Threshold
 
 if TYPE_CHECKING:
     from distributed import Client
+
+log = logging.getLogger(__name__)
 
 SHOWN = 3  # Names of files that are not read.
 
@@ -69,6 +72,7 @@ def score_dataset(
     pooling: str | None = None,
     exif_orientation: bool = False,
     replace_columns: bool = False,
+    part: tuple[int, int] | None = None,
 ) -> JobSummary:
     """Score a data set on disk into Parquet files, durably; the same call resumes a run that was stopped.
 
@@ -127,6 +131,10 @@ def score_dataset(
         all workers (without `client`, this process) have a GPU, float32 if none has.
     replace_columns : bool
         Replace passthrough columns that are named as the score, ``keep`` or ``status``; otherwise they are an error.
+    part : tuple of int, optional
+        ``(3, 64)`` scores the third of 64 parts of the shards, so that 64 processes or machines share one output
+        folder without a scheduler. All take the same number of parts. The same call without `part` then checks that
+        all parts are there, scores what is not, and writes the manifest.
 
     Returns
     -------
@@ -213,10 +221,11 @@ def score_dataset(
         pooling=pooling,
         exif_orientation=exif_orientation,
         replace_columns=replace_columns,
+        part=part,
     )
     failures_allowed(max_failed, plan.rows)
-    with open_executor(client, threads or plan.settings.threads) as executor:
-        return run(plan, executor, max_failed=max_failed, allow_unusable=allow_unusable, progress=progress)
+    with Pool(client, threads or plan.settings.threads) as pool:
+        return run(plan, pool, max_failed=max_failed, progress=progress)
 
 
 def plan_dataset(
@@ -251,6 +260,7 @@ def plan_dataset(
     pooling: str | None = None,
     exif_orientation: bool = False,
     replace_columns: bool = False,
+    part: tuple[int, int] | None = None,
 ) -> ScorePlan:
     """Plan of a scoring job: its shards, and the ones that an earlier run has done; nothing is written.
 
@@ -312,7 +322,7 @@ def plan_dataset(
     notes = _left_out(found, shards)
     if isinstance(columns, str):
         notes += _other_columns(shards, columns, embedding_column)
-    store = Store.of(output, storage_options if output_options is None else output_options)
+    store = Store.of(output, storage_options if output_options is None else output_options, _part_name(part))
     refuse_overlap(source, [file for shard in shards for file in shard.files], store)
     dtype = pa.list_(pa.float32()) if embed_spec else None
     passthrough = _passthrough_schema(shards, columns, embedding_column, dtype, spec, replace_columns)
@@ -329,12 +339,33 @@ def plan_dataset(
             refuse_other_widths(shards, spec.predictor, embedding_column)
         caution = check_first_rows(shards, spec.predictor, embedding_column, allow_unusable)
         notes += [caution] if caution else []
-    return plan_run(shards, settings, store, overwrite, verify, notes)
+    score = image_batches if embed_spec else embedding_batches
+    return plan_run(shards, settings, store, overwrite, verify, notes, score, allow_unusable, part)
 
 
-def open_executor(client: Client | None, threads: int | None) -> Executor:
-    """Executor of a job: a cluster's workers, or threads of this process."""
-    return ThreadExecutor(threads) if client is None else ClusterExecutor(client)
+def _part_name(part: Any) -> str:
+    if part is None:
+        return ""
+    number, parts = part if isinstance(part, Sequence) and len(part) == 2 else (0, 0)
+    if not all(isinstance(one, int) for one in (number, parts)) or not 1 <= number <= parts:
+        raise ArgumentError(f"expected part as (number, parts) with a number from 1 to parts, got {part!r}")
+    return f"{number}-of-{parts}"
+
+
+def run(
+    plan: ScorePlan,
+    pool: Pool,
+    *,
+    max_failed: float | None = None,
+    progress: Callable[[ShardMarker], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    timing: Timing = Timing(),  # noqa: B008
+) -> JobSummary:
+    """Summary of a scoring job after it has run; see `score_dataset`."""
+    for note in plan.notes:
+        log.warning("%s", note)
+    markers = run_plan(plan, pool, max_failed=max_failed, progress=progress, stop=stop, timing=timing)
+    return sum((marker.summary for marker in markers.values()), JobSummary())
 
 
 def _left_out(found: Sequence[ListedFile], shards: Sequence[Shard]) -> list[str]:

@@ -23,11 +23,15 @@ class JobSummary:
     files : int
     distribution : ScoreDistribution
         Of the raw scores.
+    in_place : int
+        Rows that this run scored where they lie in Parquet pages, without pyarrow. On a machine that has not compiled
+        this yet, a process begins with it after four million rows.
     """
 
     kept: int = 0
     files: int = 0
     distribution: ScoreDistribution = field(default_factory=ScoreDistribution)
+    in_place: int = 0
 
     @property
     def rows(self) -> int:
@@ -60,4 +64,9 @@ class JobSummary:
         return self.distribution.quantile(q)
 
     def __add__(self, other: JobSummary) -> JobSummary:
-        return JobSummary(self.kept + other.kept, self.files + other.files, self.distribution + other.distribution)
+        return JobSummary(
+            self.kept + other.kept,
+            self.files + other.files,
+            self.distribution + other.distribution,
+            self.in_place + other.in_place,
+        )

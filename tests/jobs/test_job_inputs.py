@@ -15,8 +15,8 @@ import pytest
 
 from dask_aesthetic import score_dataset
 from dask_aesthetic.errors import ColumnError, InputError
-from dask_aesthetic.job import plan_dataset
-from dask_aesthetic.job.store import Store
+from dask_aesthetic.jobs import plan_dataset
+from dask_aesthetic.jobs.store import Store
 from helpers import chaos, columns, commands
 
 FORMS = ("parquet", "clip-retrieval", "datacomp", "npy")

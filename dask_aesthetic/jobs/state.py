@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from dask_aesthetic.errors import InputError
-from dask_aesthetic.job.markers import marker_name, read_markers
-from dask_aesthetic.job.settings import differences
-from dask_aesthetic.job.store import JOB_FOLDER, Store
+from dask_aesthetic.jobs.store import JOB_FOLDER, Store
 
 SETTINGS, SUCCESS = f"{JOB_FOLDER}/settings.json", "_SUCCESS"
+# Readers of Parquet folders skip names with an underscore, but Dask goes by the suffix alone, so the files in the
+# folder of failures have another one.
+MARKERS, FAILED = f"{JOB_FOLDER}/markers", "_failed.parquet"
 NEW = "new"
 Done = TypeVar("Done")
+Stopped = Callable[[], bool] | None  # Whether a run ends early; None where nothing can say.
 
 
 class Asked(Protocol):
@@ -52,6 +55,21 @@ class JobPlan(ABC, Generic[Done]):
     why: Mapping[str, str]
     leftovers: Sequence[str]
 
+    @property
+    @abstractmethod
+    def work(self) -> Callable[[Any, Stopped], Done]:
+        """What runs a shard, on a worker, and returns its marker; it can be pickled."""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether others run the other parts of the job."""
+        return bool(self.store.part)
+
+    @property
+    def first_timeout(self) -> float:
+        """Seconds that the first shards may take before one counts as stuck."""
+        return 0.0
+
     @staticmethod
     @abstractmethod
     def outputs(shard: str) -> tuple[str, ...]:
@@ -82,8 +100,8 @@ class JobPlan(ABC, Generic[Done]):
 
     @property
     def finished(self) -> bool:
-        """Whether a previous run has finished the job."""
-        return not self.why and not self.leftovers and self.store.read(SUCCESS) is not None
+        """Whether a previous run has finished the job, or this part of it."""
+        return not self.why and (self.is_part or (not self.leftovers and self.store.read(SUCCESS) is not None))
 
     def listed(self, total: str) -> str:
         """Listing of the shards, a line each, and a last line."""
@@ -101,8 +119,11 @@ class JobPlan(ABC, Generic[Done]):
                 self.store.remove(name)
 
     def succeed(self, markers: Mapping[str, Done]) -> None:
-        """Write the manifest, the last file of a job."""
-        self.store.write(SUCCESS, _json(self.manifest([markers[shard.name] for shard in self.shards])))
+        """Write the manifest, the last file of a job, after the names of all others are on the disk; not for a part."""
+        self.store.sync(name for shard in self.shards for name in (*self.outputs(shard.name), marker_name(shard.name)))
+        if not self.is_part:
+            self.store.write(SUCCESS, _json(self.manifest([markers[shard.name] for shard in self.shards])))
+            self.store.sync([SUCCESS])
 
 
 @dataclass(frozen=True)
@@ -151,7 +172,7 @@ class PreviousRun(Generic[Done]):
                     "overwrite it"
                 )
             return
-        changed = differences(self.settings, settings.as_config())
+        changed = _differences(self.settings, settings.as_config())
         if changed:
             raise InputError(
                 f"expected the settings of the run whose output is in {where}, got others: {'; '.join(changed)}. Give "
@@ -172,5 +193,57 @@ class PreviousRun(Generic[Done]):
         return ""
 
 
+def marker_name(shard: str) -> str:
+    """File name of a shard's marker."""
+    return f"{MARKERS}/{shard}.json"
+
+
+def read_markers(store: Store, names: Iterable[str], kind: type[Done]) -> dict[str, Done]:
+    """Markers of a kind by shard; damaged ones are skipped."""
+    wanted = [name for name in names if name.startswith(f"{MARKERS}/") and name.endswith(".json")]
+    with ThreadPoolExecutor(32) as threads:
+        found = [_parsed(content, kind) for content in threads.map(store.read, wanted)]
+    shards = [name.removeprefix(f"{MARKERS}/").removesuffix(".json") for name in wanted]
+    return {shard: marker for shard, marker in zip(shards, found, strict=True) if marker is not None}
+
+
+def read_marker(store: Store, shard: str, kind: type[Done]) -> Done | None:
+    """Marker of a shard, None if it has none."""
+    return _parsed(store.read(marker_name(shard)), kind)
+
+
+def write_marker(store: Store, shard: str, values: Mapping[str, Any]) -> None:
+    """Write the marker of a shard, whose output must be in place.
+
+    A loss of power may take it back, and its output is written again.
+    """
+    store.write(marker_name(shard), json.dumps(values, sort_keys=True).encode(), durable=False)
+
+
+def _parsed(content: bytes | None, kind: type[Done]) -> Done | None:
+    try:
+        return kind(**json.loads(content or b""))
+    except (ValueError, TypeError, AssertionError):
+        return None
+
+
+def _differences(earlier: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Differences of two `as_config`, for an error."""
+    names = [name for name in {**earlier, **asked} if earlier.get(name) != asked.get(name)]
+    return [f"{name} was {_short(earlier.get(name))} and now is {_short(asked.get(name))}" for name in names]
+
+
+def _short(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, dict) else repr(value)
+
+
 def _json(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, indent=1).encode()
+    """JSON with a line per value and per element of a list."""
+    lines = (
+        json.dumps(value)
+        if not isinstance(value, list) or not value
+        else "[\n  " + ",\n  ".join(json.dumps(one) for one in value) + "\n ]"
+        for value in values.values()
+    )
+    inner = ",\n ".join(f"{json.dumps(name)}: {line}" for name, line in zip(values, lines, strict=True))
+    return f"{{\n {inner}\n}}".encode()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from dask_aesthetic.io.shards import Shard
-from dask_aesthetic.job.job_plan import NEW, JobPlan, PreviousRun
-from dask_aesthetic.job.markers import ShardMarker, content_of, failures_name, output_name
-from dask_aesthetic.job.settings import SCHEMA_VERSION, ScoreSettings
-from dask_aesthetic.job.store import Store
+from dask_aesthetic.jobs.markers import ShardMarker, content_of, failures_name, output_name
+from dask_aesthetic.jobs.score_shard import ScoreBatches, embedding_batches, score_shard
+from dask_aesthetic.jobs.settings import SCHEMA_VERSION, ScoreSettings
+from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
+from dask_aesthetic.jobs.store import Store
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,28 @@ class ScorePlan(JobPlan[ShardMarker]):
     ----------
     notes : list of str
         Cautions to print first: files that are not read, and doubts about the first rows.
+    score : callable
+        As of `score_shard`.
+    allow_unusable : bool
     """
 
     notes: Sequence[str] = ()
+    score: ScoreBatches = embedding_batches
+    allow_unusable: bool = False
+
+    @property
+    def work(self) -> Callable[[Shard, Stopped], ShardMarker]:
+        return partial(
+            score_shard,
+            settings=self.settings,
+            store=self.store,
+            score=self.score,
+            allow_unusable=self.allow_unusable,
+        )
+
+    @property
+    def first_timeout(self) -> float:
+        return float(self.settings.first_timeout)
 
     @staticmethod
     def outputs(shard: str) -> tuple[str, ...]:
@@ -77,6 +97,9 @@ def plan_run(
     overwrite: bool = False,
     verify: bool = False,
     notes: Sequence[str] = (),
+    score: ScoreBatches = embedding_batches,
+    allow_unusable: bool = False,
+    part: tuple[int, int] | None = None,
 ) -> ScorePlan:
     """Plan of a scoring job, compared with a previous run.
 
@@ -89,6 +112,10 @@ def plan_run(
         Read inputs and outputs of finished shards again instead of trusting sizes and versions.
     notes : list of str
         Cautions about the inputs.
+    score, allow_unusable
+        As of `score_shard`.
+    part : tuple of int, optional
+        Take one of so many parts of the shards, counted from 1.
 
     Raises
     ------
@@ -98,12 +125,15 @@ def plan_run(
     left = PreviousRun.of(store, ShardMarker)
     if not overwrite:
         left.refuse(settings, shards, ScorePlan.outputs)
+    leftovers = left.beside(shards)
+    if part is not None:
+        shards, leftovers = shards[part[0] - 1 :: part[1]], []
     find_reason = partial(_why, left=left, settings=settings, verify=verify)
     with ThreadPoolExecutor(32) as threads:
         reasons = dict(zip([shard.name for shard in shards], threads.map(find_reason, shards), strict=True))
     why = {name: reason for name, reason in reasons.items() if reason}
     done = {name: left.markers[name] for name in reasons if name not in why}
-    return ScorePlan(settings, store, shards, done, why, left.beside(shards), notes)
+    return ScorePlan(settings, store, shards, done, why, leftovers, notes, score, allow_unusable)
 
 
 def _why(shard: Shard, left: PreviousRun[ShardMarker], settings: ScoreSettings, verify: bool) -> str:

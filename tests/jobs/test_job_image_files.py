@@ -21,8 +21,7 @@ pytest.importorskip("open_clip", reason="needs open_clip: pip install 'dask-aest
 
 from dask_aesthetic import InputError, score_dataset
 from dask_aesthetic.io.image_shards import find_image_shards
-from dask_aesthetic.job import plan_dataset
-from dask_aesthetic.job.score_shard import score_shard
+from dask_aesthetic.jobs import plan_dataset
 from helpers import image_files
 
 # Of what the folder holds besides, nothing is a image.
@@ -105,7 +104,7 @@ def test_what_can_no_longer_be_read_is_a_row(folder, options, tmp_path):
     plan = plan_dataset(folder, tmp_path / "out", embed=True, **options)
     (shard,) = (shard for shard in plan.shards if shard.name == "images")
     (folder / "a.JPG").unlink()
-    marker = score_shard(shard, plan.settings, plan.store)
+    marker = plan.work(shard)
     assert (marker.rows, marker.failed) == (2, {"unreadable": 1})
 
 

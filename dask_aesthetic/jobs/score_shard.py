@@ -12,19 +12,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dask_aesthetic.errors import AestheticError, InputError, JobStoppedError, UnusableError
+from dask_aesthetic.errors import InputError, JobStoppedError, UnusableError
 from dask_aesthetic.id_columns import ID_COLUMNS, find_id_column
 from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.io.storage import Digests
-from dask_aesthetic.job.markers import ShardMarker, content_of, failures_name, output_name, read_marker
-from dask_aesthetic.job.settings import STATUS_COLUMN, ScoreSettings, status_type
-from dask_aesthetic.job.store import Store
-from dask_aesthetic.job.summary import JobSummary
-from dask_aesthetic.shard_scores import Scored
+from dask_aesthetic.jobs.markers import ShardMarker, content_of, failures_name, output_name
+from dask_aesthetic.jobs.settings import STATUS_COLUMN, ScoreSettings, status_type
+from dask_aesthetic.jobs.state import Stopped, read_marker
+from dask_aesthetic.jobs.store import Store
+from dask_aesthetic.jobs.summary import JobSummary
+from dask_aesthetic.scoring import score_array
+from dask_aesthetic.shard_scores import Scored, score_batches
 from dask_aesthetic.thresholds import SCALES
 
 ROW_GROUP = 1 << 16
-Outcome = ShardMarker | AestheticError
+Watch = Callable[[Iterator[Any]], Iterator[Any]]
+ScoreBatches = Callable[[Shard, Any, Watch, Digests], Iterator[Scored]]
 FAILED_SCHEMA = pa.schema(
     {"shard": pa.dictionary(pa.int32(), pa.string()), "row": pa.int64(), "key": pa.string(), "status": status_type()}
 )
@@ -32,12 +35,26 @@ FAILED_SCHEMA = pa.schema(
 
 def score_shard(
     shard: Shard,
+    stopped: Stopped = None,
+    *,
     settings: ScoreSettings,
     store: Store,
+    score: ScoreBatches,
     allow_unusable: bool = False,
-    stopped: Callable[[], bool] | None = None,
 ) -> ShardMarker:
     """Marker of a shard after its output, the list of its failed rows and the marker itself are written.
+
+    Parameters
+    ----------
+    shard : Shard
+    stopped : callable, optional
+        Says whether to end early.
+    settings : ScoreSettings
+    store : Store
+    score : callable
+        ``score(shard, settings, watch, digests)`` iterates over the shard's scored rows; `watch` wraps the iterator
+        that reads them, and may raise.
+    allow_unusable : bool
 
     Raises
     ------
@@ -60,7 +77,7 @@ def score_shard(
     with ExitStack() as stack:
         temporary = stack.enter_context(store.temporary(output))
         with _Writer(temporary, settings) as writer:
-            for group in _groups(shard, settings, stopped, digests):
+            for group in _groups(score(shard, settings, partial(_until, stopped), digests)):
                 writer.write(group)
         summary, listed = writer.summary, None
         if not summary.scored and not allow_unusable and not settings.benign_statuses.issuperset(summary.failed):
@@ -88,6 +105,7 @@ def score_shard(
         rows=shard.rows,
         scored=summary.scored,
         kept=summary.kept,
+        in_place=summary.in_place,
         failed=dict(sorted(summary.failed.items())),
         output=written,
         failures=listed,
@@ -95,20 +113,6 @@ def score_shard(
     )
     marker.write(store)
     return marker
-
-
-def try_shard(
-    shard: Shard,
-    settings: ScoreSettings,
-    store: Store,
-    allow_unusable: bool = False,
-    stopped: Callable[[], bool] | None = None,
-) -> Outcome:
-    """Result of `score_shard`, or its AestheticError as a value: a cluster would print a raised one as a failure."""
-    try:
-        return score_shard(shard, settings, store, allow_unusable, stopped)
-    except AestheticError as error:
-        return error
 
 
 def _done(shard: Shard, settings: ScoreSettings, store: Store) -> ShardMarker | None:
@@ -119,16 +123,33 @@ def _done(shard: Shard, settings: ScoreSettings, store: Store) -> ShardMarker | 
     return marker
 
 
-def _groups(
-    shard: Shard, settings: ScoreSettings, stopped: Callable[[], bool] | None, digests: Digests
-) -> Iterator[list[Scored]]:
+def embedding_batches(shard: Shard, settings: ScoreSettings, watch: Watch, digests: Digests) -> Iterator[Scored]:
+    """Rows of a shard of embeddings, scored; for `score_shard`.
+
+    Raises
+    ------
+    InvalidEmbeddingError
+        Under ``on_invalid="raise"``.
+    """
+    column, spec = settings.embedding_column, settings.spec
+    if column not in settings.passthrough.names:
+        yield from watch(score_batches(shard, settings.read, spec, digests))
+        return
+    read = 0
+    for passthrough, lists in watch(shard.batches(settings.read, digests=digests)):
+        scores, status = score_array(lists, spec, column, f"shard {shard.name}", read)
+        yield Scored(settings.with_embedding(passthrough, lists), scores, status)
+        read += len(scores)
+
+
+def _groups(batches: Iterator[Scored]) -> Iterator[list[Scored]]:
     """Scored rows of a shard, a list of batches per row group; one empty list if there are no rows."""
     waiting: list[Scored] = []
     read = ready = 0
-    for passthrough, scores, status in settings.scored(shard, partial(_until, stopped), digests):
-        waiting.append((passthrough, scores, status))
-        read += len(scores)
-        ready += len(scores)
+    for scored in batches:
+        waiting.append(scored)
+        read += len(scored.scores)
+        ready += len(scored.scores)
         if ready >= ROW_GROUP:
             yield waiting
             waiting, ready = [], 0
@@ -136,7 +157,7 @@ def _groups(
         yield waiting
 
 
-def _until(stopped: Callable[[], bool] | None, batches: Iterator[Any]) -> Iterator[Any]:
+def _until(stopped: Stopped, batches: Iterator[Any]) -> Iterator[Any]:
     for batch in batches:
         if stopped is not None and stopped():
             raise JobStoppedError
@@ -166,11 +187,12 @@ class _Writer:
     def write(self, group: list[Scored]) -> None:
         """Write and count a row group; counting costs per call, so it is not done batch by batch."""
         cut, scale = self.settings.spec.threshold.cut, self.settings.spec.threshold.scale
-        scores = np.concatenate([np.empty(0, np.float32), *(part for _, part, _ in group)])
-        status = np.concatenate([np.empty(0, np.uint8), *(part for _, _, part in group)])
+        scores = np.concatenate([np.empty(0, np.float32), *(one.scores for one in group)])
+        status = np.concatenate([np.empty(0, np.uint8), *(one.status for one in group)])
         scored = np.isfinite(scores)
         self.summary.count(scores, scores * SCALES[scale], status, self.settings.statuses, cut)
-        passthrough = pa.Table.from_batches([batch for batch, _, _ in group], _like(group, self.settings.passthrough))
+        self.summary.in_place += sum(one.in_place for one in group)
+        passthrough = pa.Table.from_batches([one.passthrough for one in group], _like(group, self.settings.passthrough))
         keep = pa.array(scored & (scores >= cut))
         added = [
             pa.array(scores, mask=~scored),
@@ -202,4 +224,4 @@ class _Writer:
 
 def _like(group: list[Scored], schema: pa.Schema) -> pa.Schema:
     """Schema of a group's batches, which may differ from the output's in an all-null column."""
-    return group[0][0].schema if group else schema
+    return group[0].passthrough.schema if group else schema

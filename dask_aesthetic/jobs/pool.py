@@ -1,0 +1,85 @@
+"""What runs shards: threads of this process, or the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from dask.system import CPU_COUNT
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class Pool:
+    """Threads of this process or workers of a Dask cluster. Close it, or use it in a ``with`` statement.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        Of a cluster, which the caller starts and closes; threads if not given.
+    threads : int, optional
+        Default: one per CPU core that this process may use.
+    """
+
+    def __init__(self, client: Client | None = None, threads: int | None = None) -> None:
+        self._client, self._threads = client, threads or CPU_COUNT
+        self._stopped = Event()
+        # Not pure: each submission is a task of its own, a retried shard included.
+        self._executor: Any = (
+            ThreadPoolExecutor(self._threads, thread_name_prefix="dask-aesthetic")
+            if client is None
+            else client.get_executor(pure=False)
+        )
+
+    def submit(self, run: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Future of ``run(*arguments, stopped)``, where ``stopped()`` says in a thread whether to end early."""
+        stopped = self._stopped.is_set if self._client is None else None
+        future: Future[Any] = self._executor.submit(run, *arguments, stopped)
+        return future
+
+    def capacity(self) -> int:
+        """Number of tasks that run side by side at present."""
+        return self._threads if self._client is None else sum(self._client.nthreads().values())
+
+    def restart_workers(self) -> None:
+        """Replace workers that are lost for good, where that is possible."""
+        if self._client is None:
+            return
+        from distributed import LocalCluster
+
+        cluster = self._client.cluster
+        # Dask restarts a killed worker, but not one that is killed while it starts: scaling starts another.
+        if isinstance(cluster, LocalCluster) and len(cluster.workers) < len(cluster.worker_spec):
+            cluster.scale(len(cluster.worker_spec))
+
+    def is_worker_lost(self, error: Exception) -> bool:
+        """Whether an error means that the worker was lost, rather than that the task failed."""
+        if self._client is None:
+            return False
+        from distributed import KilledWorker
+        from distributed.comm import CommClosedError
+
+        return isinstance(error, KilledWorker | CommClosedError)
+
+    def stop(self) -> None:
+        """Cancel waiting tasks and, where possible, running ones; threads of this process write no more."""
+        self._stopped.set()
+        if self._client is None:
+            self._executor.shutdown(cancel_futures=True)
+        else:
+            self._executor.shutdown(wait=False)  # Futures of cancelled tasks may never be done: Dask loses some.
+
+    def close(self) -> None:
+        """Wait for running threads."""
+        self._executor.shutdown(wait=self._client is None)
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is not None:
+            self.stop()
+        self.close()

@@ -1,0 +1,325 @@
+"""Runner of a job: submits shards, collects markers, retries lost shards, and stops in order."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from numbers import Integral
+from statistics import median
+from typing import Any
+
+from dask_aesthetic.errors import AestheticError, ArgumentError, InputError, JobError, JobStoppedError
+from dask_aesthetic.jobs.pool import Pool
+from dask_aesthetic.jobs.state import FAILED, Done, JobPlan, Stopped
+
+log = logging.getLogger("dask_aesthetic.jobs")
+
+# Disk full, quota, read-only, not allowed: one output fails as all others do.
+UNRECOVERABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Patience of a run.
+
+    Attributes
+    ----------
+    attempts : int
+        Of a shard whose worker was lost or whose files could not be reached.
+    in_flight : int
+        Submitted tasks per unit of capacity: one running, one waiting.
+    task : float
+        Seconds that a task should take: small shards are bundled, since each task costs the driver some milliseconds.
+    tick : float
+        Seconds between polls.
+    no_workers : float
+        Seconds without a worker before the first warning; each next one takes twice as long.
+    stuck, usual : float
+        Seconds, and multiples of the median time, after which a task counts as stuck.
+    """
+
+    attempts: int = 3
+    in_flight: int = 2
+    task: float = 2.0
+    tick: float = 0.5
+    no_workers: float = 30.0
+    stuck: float = 120.0
+    usual: float = 20.0
+
+
+@dataclass
+class RunningTask:
+    """Submitted shards."""
+
+    shards: Sequence[Any]
+    attempt: int
+    since: float = field(default_factory=time.monotonic)
+    warned: float = 0.0
+
+    def __str__(self) -> str:
+        more = f" (and {len(self.shards) - 1:,} more)" if len(self.shards) > 1 else ""
+        return f"shard {self.shards[0].name}{more}"
+
+
+@dataclass
+class Finished:
+    """Result of a task: a marker or an error per shard, and the seconds that it took."""
+
+    outcomes: list[Any]
+    seconds: float
+
+
+def run_shards(run: Callable[[Any, Stopped], Any], shards: Sequence[Any], stopped: Stopped = None) -> Finished:
+    """Run shards one after another, in a worker; errors are values, so that they cost no other shard its result."""
+    begin, outcomes = time.monotonic(), []
+    for shard in shards:
+        try:
+            outcomes.append(run(shard, stopped))
+        except Exception as error:
+            outcomes.append(error)
+    return Finished(outcomes, time.monotonic() - begin)
+
+
+def run_plan(
+    plan: JobPlan[Done],
+    pool: Pool,
+    *,
+    max_failed: float | None = None,
+    progress: Callable[[Any], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    timing: Timing = Timing(),
+) -> dict[str, Done]:
+    """Markers of all shards by name, after a pool has run the ones that are not done and the manifest is written.
+
+    Raises
+    ------
+    JobStoppedError, JobError, AestheticError
+        As `score_dataset`.
+    """
+    with plan.store.owned():
+        loop = _ShardLoop(plan, pool, failures_allowed(max_failed, plan.rows), progress, stop, timing)
+        if not plan.finished:
+            plan.prepare()
+            try:
+                loop.run()
+            except BaseException:
+                pool.stop()
+                raise
+            if not loop.failed_shards:
+                plan.succeed(loop.markers)
+    if not loop.failed_shards:
+        return loop.markers
+    errors = "; ".join(f"{name}: {error}" for name, error in list(loop.failed_shards.items())[:5])
+    more = f"; and {len(loop.failed_shards) - 5:,} more" if len(loop.failed_shards) > 5 else ""
+    raise JobError(
+        f"{len(loop.failed_shards):,} of {len(plan.shards):,} shards failed: {errors}{more}. The others are done; the "
+        "same call tries these again"
+    )
+
+
+class _ShardLoop:
+    """Loop that submits the shards of a plan and collects their markers until all are done or have failed."""
+
+    def __init__(
+        self,
+        plan: JobPlan[Any],
+        pool: Pool,
+        limit: float,
+        progress: Callable[[Any], None] | None,
+        stop: Callable[[], bool] | None,
+        timing: Timing,
+    ) -> None:
+        self.plan, self.pool, self.markers = plan, pool, dict(plan.done)
+        self.limit, self.progress, self.stop, self.timing = limit, progress, stop, timing
+        self.waiting = deque((shard, 1) for shard in plan.todo)
+        self.rows_waiting = sum(shard.rows for shard, _ in self.waiting)
+        self.in_flight: dict[Future[Finished], RunningTask] = {}
+        self.seconds: deque[float] = deque(maxlen=100)  # From submission to result, per shard.
+        self.rates: deque[float] = deque(maxlen=100)  # Rows per second of a task.
+        # Polled at most once per tick: a cluster is slow to answer.
+        self.capacity, self.polled = 0, -math.inf
+        self.without_workers_since, self.next_warning = math.inf, timing.no_workers
+        self.doubled: set[str] = set()  # Shards with speculative tasks.
+        self.failed_shards: dict[str, Exception] = {}
+        self.failed_rows = sum(sum(marker.failed.values()) for marker in self.markers.values())
+
+    def run(self) -> None:
+        """Run until every shard is done or has failed.
+
+        Raises
+        ------
+        JobStoppedError, JobError, AestheticError
+            The run ends early; running shards are waited for unless it is to stop.
+        """
+        tick, in_flight = self.timing.tick, self.timing.in_flight
+        ending = self._check_failures()
+        while self.in_flight or (self.waiting and ending is None):
+            if self.stop is not None and self.stop():
+                raise JobStoppedError(f"stopped after {self._progress_text()}. The same call resumes there")
+            if time.monotonic() >= self.polled + tick:
+                self._poll()
+            while ending is None and self.waiting and len(self.in_flight) < max(in_flight * self.capacity, 1):
+                self._submit(*self._next_shards())
+            done, _ = wait(self.in_flight, timeout=tick, return_when=FIRST_COMPLETED)
+            for future in done:
+                ending = self._collect(future) or ending
+        if ending is not None:
+            raise ending
+
+    def _next_shards(self) -> tuple[tuple[Any, ...], int]:
+        """Shards of the next task, and the number of the attempt: several small ones, one that is retried."""
+        shard, attempt = self.waiting.popleft()
+        shards, rows = [shard], shard.rows
+        most = 0.0
+        if attempt == 1 and self.rates:
+            share = self.rows_waiting / max(2 * self.timing.in_flight * self.capacity, 1)  # The last ones end together.
+            most = min(self.timing.task * median(self.rates), share)
+        while self.waiting and self.waiting[0][1] == 1 and rows + self.waiting[0][0].rows <= most:
+            shards.append(self.waiting.popleft()[0])
+            rows += shards[-1].rows
+        self.rows_waiting -= rows
+        return tuple(shards), attempt
+
+    def _submit(self, shards: Sequence[Any], attempt: int) -> None:
+        future = self.pool.submit(run_shards, self.plan.work, shards)
+        self.in_flight[future] = RunningTask(shards, attempt)
+
+    def _collect(self, future: Future[Finished]) -> Exception | None:
+        """Collect a result; the error that ends the run, if one does."""
+        task = self.in_flight.pop(future, None)
+        if task is None:
+            return None  # A speculative task of the same shards came first.
+        try:
+            finished = future.result()
+        except Exception as error:
+            if any(not other.warned for other in self._others(task).values()):  # It may finish, unless it is stuck.
+                return None
+            finished = Finished([error] * len(task.shards), 0.0)
+        else:
+            self.seconds.append((time.monotonic() - task.since) / len(task.shards))
+            self.rates.append(sum(shard.rows for shard in task.shards) / max(finished.seconds, 1e-3))
+        ending = None
+        for shard, outcome in zip(task.shards, finished.outcomes, strict=True):
+            ending = self._take(shard, task.attempt, outcome) or ending
+        for duplicate, other in self._others(task).items():
+            if all(shard.name in self.markers or shard.name in self.failed_shards for shard in other.shards):
+                del self.in_flight[duplicate]
+                duplicate.cancel()
+        return ending or self._check_failures()
+
+    def _others(self, task: RunningTask) -> dict[Future[Finished], RunningTask]:
+        """Tasks in flight with shards of this one."""
+        if not any(shard.name in self.doubled for shard in task.shards):
+            return {}
+        names = {shard.name for shard in task.shards}
+        return {
+            future: other
+            for future, other in self.in_flight.items()
+            if any(shard.name in names for shard in other.shards)
+        }
+
+    def _take(self, shard: Any, attempt: int, outcome: Any) -> Exception | None:
+        """Take the marker or error of a shard; the error that ends the run, if it does."""
+        if isinstance(outcome, InputError):
+            self._fail(shard, outcome)
+        elif isinstance(outcome, AestheticError):
+            return outcome
+        elif isinstance(outcome, Exception):
+            return self._retry(shard, attempt, outcome)
+        else:
+            self.markers[shard.name] = outcome
+            self.failed_rows += sum(outcome.failed.values())
+            if self.progress is not None:
+                self.progress(outcome)
+        return None
+
+    def _retry(self, shard: Any, attempt: int, error: Exception) -> Exception | None:
+        what, attempts = f"{type(error).__name__}: {error}", self.timing.attempts
+        # Dask's own threads may raise anything when a worker is killed; a mistake in this code fails every time.
+        known = isinstance(error, OSError) or self.pool.is_worker_lost(error)
+        if getattr(error, "errno", None) in UNRECOVERABLE or (not known and attempt == attempts):
+            failed = JobError(f"shard {shard.name} ended the run, {what}. {self._progress_text()}")
+            failed.__cause__ = error
+            return failed
+        if attempt == attempts:
+            self._fail(shard, error)
+            return None
+        log.warning("shard %s is retried: %s", shard.name, what)
+        self.waiting.append((shard, attempt + 1))
+        self.rows_waiting += shard.rows
+        return None
+
+    def _fail(self, shard: Any, error: Exception) -> None:
+        self.failed_shards[shard.name] = error
+        log.warning("shard %s failed: %s", shard.name, error)
+
+    def _check_failures(self) -> Exception | None:
+        if self.failed_rows <= self.limit:
+            return None
+        return JobError(
+            f"expected at most {self.limit:,.0f} rows without a usable embedding, got {self.failed_rows:,} after "
+            f"{self._progress_text()}: {FAILED} lists them"
+        )
+
+    def _progress_text(self) -> str:
+        return f"{len(self.markers):,} of {len(self.plan.shards):,} shards done"
+
+    def _poll(self) -> None:
+        self.pool.restart_workers()
+        self.capacity, self.polled = self.pool.capacity(), time.monotonic()
+        if self.capacity:
+            self.without_workers_since, self.next_warning = math.inf, self.timing.no_workers
+            self._check_stuck()
+        else:
+            self._check_workers()
+
+    def _check_workers(self) -> None:
+        for task in self.in_flight.values():
+            task.since = self.polled  # Nothing runs it.
+        self.without_workers_since = min(self.without_workers_since, self.polled)
+        if self.polled - self.without_workers_since > self.next_warning:
+            log.warning(
+                "there has been no worker for %.0f s; %s",
+                self.polled - self.without_workers_since,
+                self._progress_text(),
+            )
+            self.next_warning *= 2
+
+    def _check_stuck(self) -> None:
+        now = time.monotonic()
+        for task in list(self.in_flight.values()):
+            usual = median(self.seconds) * len(task.shards) if self.seconds else 0.0
+            timeout = max(self.timing.stuck, self.timing.usual * usual if usual else self.plan.first_timeout)
+            if now - task.since > max(timeout, 2 * task.warned):
+                # Its worker may hang, or the answer was lost. A speculative task scores it, or finds it done.
+                if not task.warned and task.attempt < self.timing.attempts:
+                    self.doubled.update(shard.name for shard in task.shards)
+                    self._submit(task.shards, task.attempt + 1)
+                task.warned = now - task.since
+                known = f"; {usual:.1f} s are usual" if usual else ""
+                log.warning("%s has been running for %.0f s%s", task, task.warned, known)
+
+
+def failures_allowed(max_failed: float | None, rows: int) -> float:
+    """Number of rows that may fail: all by default, an integer as it is, a float as a fraction of `rows`.
+
+    Raises
+    ------
+    ArgumentError
+        It is neither.
+    """
+    if max_failed is None:
+        return math.inf
+    if not isinstance(max_failed, bool) and isinstance(max_failed, Integral) and max_failed >= 0:
+        return int(max_failed)
+    if isinstance(max_failed, float) and 0 <= max_failed < 1:
+        return math.floor(max_failed * rows)
+    raise ArgumentError(
+        f"expected max_failed to be a whole number of rows or a share from 0.0 up to 1.0, got {max_failed!r}"
+    )

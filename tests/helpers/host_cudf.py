@@ -1,0 +1,83 @@
+"""cuDF columns whose memory is the host's, for tests of the real cuDF without a GPU: none of libcudf's kernels may run.
+
+``use_host_memory(monkeypatch)`` lets cuDF take arrays of the host for those of a device, and the backend CPU tensors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import nullcontext
+
+import cudf
+import numpy as np
+import pylibcudf as plc
+import pytest
+import torch
+from cudf.core.column.column import ColumnBase
+
+from dask_aesthetic.embeddings import cudf as backend
+
+TYPES = {"i4": "INT32", "i8": "INT64", "u1": "UINT8", "f4": "FLOAT32", "f8": "FLOAT64", "b1": "BOOL8"}
+
+
+class Memory:
+    """An array of the host that looks like one of a device."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.ptr, self.size = array, array.ctypes.data, array.nbytes
+        self.__cuda_array_interface__ = {
+            "data": (self.ptr, False),
+            "shape": array.shape,
+            "strides": None,
+            "typestr": array.dtype.str,
+            "version": 3,
+        }
+
+
+def column(values: np.ndarray, nulls: int = 0) -> plc.Column:
+    """Column of values, of which the first `nulls` are null."""
+    dtype = plc.DataType(getattr(plc.TypeId, TYPES[values.dtype.str[1:]]))
+    return plc.Column(dtype, values.size, _bytes(values), _mask(values.size, nulls), nulls, 0, [])
+
+
+def lists(
+    values: np.ndarray, lengths: np.ndarray, rows: slice = slice(None), nulls: int = 0, null_leaves: int = 0
+) -> plc.Column:
+    """Slice of a column of lists, as libcudf makes it: the same children, and an offset."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    start, stop, _ = rows.indices(len(lengths))
+    children = [column(offsets), column(values.reshape(-1), null_leaves)]
+    mask = _mask(len(lengths), nulls)
+    return plc.Column(plc.DataType(plc.TypeId.LIST), stop - start, None, mask, nulls, start, children)
+
+
+def use_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace what asks for a device."""
+    monkeypatch.setattr(ColumnBase, "from_cuda_array_interface", staticmethod(_from_array))
+    monkeypatch.setattr(backend, "_tensor", _tensor)
+    monkeypatch.setattr(backend, "_array", lambda values: Memory(values.numpy()))
+    monkeypatch.setattr(backend, "stream", nullcontext)
+
+
+def array_of(series: cudf.Series) -> np.ndarray:
+    """Values of a column without nulls."""
+    return _tensor(backend._Memory(series._column.plc_column)).numpy()
+
+
+def _from_array(array: Memory) -> ColumnBase:
+    return ColumnBase.create(column(array.array), array.array.dtype)
+
+
+def _tensor(array: object) -> torch.Tensor:
+    interface = array.__cuda_array_interface__
+    (size,), dtype = interface["shape"], np.dtype(interface["typestr"])
+    memory = (ctypes.c_char * (size * dtype.itemsize)).from_address(interface["data"][0])
+    return torch.from_numpy(np.frombuffer(memory, dtype))
+
+
+def _bytes(values: np.ndarray) -> Memory:
+    return Memory(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+
+
+def _mask(size: int, nulls: int) -> Memory | None:
+    return Memory(np.packbits(np.arange(-(-size // 512) * 512) >= nulls, bitorder="little")) if nulls else None

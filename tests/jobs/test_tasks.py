@@ -1,0 +1,110 @@
+"""Tasks of several small shards."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from dask_aesthetic import InputError, score_dataset
+from dask_aesthetic.errors import JobError
+from dask_aesthetic.jobs import Pool, plan_dataset, run
+from dask_aesthetic.jobs.score_shard import embedding_batches
+from helpers import chaos
+
+SHARDS = 24
+
+
+class Counting(Pool):
+    """Counts the shards of each task."""
+
+    def __init__(self, *arguments, **options) -> None:
+        super().__init__(*arguments, **options)
+        self.tasks: list[int] = []
+
+    def submit(self, run, work, shards):
+        self.tasks.append(len(shards))
+        return super().submit(run, work, shards)
+
+
+@pytest.fixture
+def source(tmp_path):
+    return chaos.write_shards(tmp_path / "in", shards=SHARDS, rows=50)
+
+
+@pytest.fixture
+def calm(source, tmp_path):
+    score_dataset(source, tmp_path / "calm", threads=1)
+    return chaos.content(tmp_path / "calm")
+
+
+def fatal(shard, *arguments):
+    """Scores shards, and ends the process over one of them, as a crash in a library does."""
+    if shard.name == "part-0013":
+        os._exit(1)
+    return embedding_batches(shard, *arguments)
+
+
+def broken(shard, *arguments):
+    """Scores shards, but cannot reach the file of one."""
+    if shard.name == "part-0013":
+        raise OSError("out of reach")
+    return embedding_batches(shard, *arguments)
+
+
+def damaged(shard, *arguments):
+    """Scores shards, but finds one damaged."""
+    if shard.name == "part-0013":
+        raise InputError("damaged")
+    return embedding_batches(shard, *arguments)
+
+
+def test_small_shards_share_tasks_and_the_bytes_stay(source, calm, tmp_path):
+    seen = []
+    with Counting(threads=1) as pool:
+        summary = run(plan_dataset(source, tmp_path / "out"), pool, progress=lambda marker: seen.append(marker.shard))
+    chaos.check(tmp_path / "out", calm, SHARDS * 50, summary)
+    assert sorted(seen) == [f"part-{at:04d}" for at in range(SHARDS)]
+    assert sum(pool.tasks) == SHARDS
+    assert pool.tasks[0] == 1  # Before a speed is known.
+    assert max(pool.tasks) > 1
+    assert pool.tasks[-1] == 1  # The last ones end together.
+
+
+@pytest.mark.parametrize("score", [broken, damaged])
+def test_an_error_costs_its_own_shard_alone(source, calm, tmp_path, score):
+    plan = replace(plan_dataset(source, tmp_path / "out"), score=score)
+    with (
+        Counting(threads=1) as pool,
+        pytest.raises(JobError, match="1 of 24 shards failed: part-0013: "),
+    ):
+        run(plan, pool)
+    assert len(chaos.committed(tmp_path / "out")) == SHARDS - 1
+    chaos.check(tmp_path / "out", calm, SHARDS * 50, score_dataset(source, tmp_path / "out"))
+
+
+def test_a_shard_that_kills_its_worker_is_named_and_the_others_are_done(source, calm, tmp_path, fragile_cluster):
+    plan = replace(plan_dataset(source, tmp_path / "out"), score=fatal)
+    with Counting(fragile_cluster) as pool, pytest.raises(JobError, match="1 of 24 shards failed: part-0013: "):
+        run(plan, pool)
+    assert len(chaos.committed(tmp_path / "out")) == SHARDS - 1
+    chaos.check(tmp_path / "out", calm, SHARDS * 50, score_dataset(source, tmp_path / "out"))
+
+
+@pytest.fixture
+def fragile_cluster():
+    """A cluster that gives a task up as soon as a worker died of it."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    from dask_aesthetic.cluster import closed_in_time
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        closed_in_time(
+            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50)
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
