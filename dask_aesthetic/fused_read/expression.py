@@ -116,7 +116,8 @@ class AestheticColumns(Elemwise):
         """Columns of a reader that computes them; None where that is not possible or does not pay."""
         reader = _reader(self.frame)
         name = _read_name(self.frame, reader, self.embedding_column) if reader is not None else None
-        if name is None or not is_readable(reader, self.computed, name):
+        narrow = _narrowed(reader, self.frame) if reader is not None else None
+        if name is None or not is_readable(narrow, self.computed, name):
             return None
         like = fused_like(reader) if tune else reader
         if self.shared and like is not reader:
@@ -126,7 +127,7 @@ class AestheticColumns(Elemwise):
         ):
             return None  # A row that is filtered out does not end a run.
         # Values stand in the place of the embeddings: what lies between does not touch them.
-        read = ReadAestheticColumns(_narrowed(reader, self.frame), like, name, self.embedding_column, self.computed)
+        read = ReadAestheticColumns(narrow, like, name, self.embedding_column, self.computed)
         frame = new_collection(self.frame.substitute(reader, read))
         added = self.computed.from_values(frame[self.embedding_column])
         return Projection(frame.assign(**added).expr, self.wanted)
