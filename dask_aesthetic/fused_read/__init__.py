@@ -11,12 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import dask
-
 from dask_aesthetic.frame_columns import EmbeddingColumns
-from dask_aesthetic.fused_read.private import MISSING
-
-CONFIG = "aesthetic.fuse-read"
+from dask_aesthetic.fused_read.private import is_on
 
 
 def add_columns(frame: Any, embedding_column: str, columns: EmbeddingColumns) -> Any:
@@ -29,7 +25,7 @@ def add_columns(frame: Any, embedding_column: str, columns: EmbeddingColumns) ->
     columns : EmbeddingColumns
         They replace columns of the frame that have their names.
     """
-    if not MISSING and dask.config.get(CONFIG, True):
+    if is_on():
         from dask_aesthetic.fused_read.expression import computed
 
         found = computed(frame, embedding_column, columns)

@@ -6,8 +6,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import dask
-
 from dask_aesthetic.frame_columns import EmbeddingColumns
 from dask_aesthetic.fused_read.private import (
     Assign,
@@ -18,6 +16,7 @@ from dask_aesthetic.fused_read.private import (
     Projection,
     RenameFrame,
     determine_column_projection,
+    is_on,
     new_collection,
 )
 from dask_aesthetic.fused_read.reader import ReadAestheticColumns, fused_like, is_readable, is_reader
@@ -38,15 +37,25 @@ def computed(frame: Any, embedding_column: str, columns: EmbeddingColumns) -> An
 
 
 class AestheticColumns(Elemwise):
-    """Wanted columns of a frame with computed columns.
+    """Columns of a frame with computed columns.
 
     It takes part in column projection, over all that is wanted above it, and is replaced when that has come to rest:
     as part of the reader, or as the graph over partitions. So no other operand of the reader changes while the user
     builds an expression, and all that comes from the same reader stays aligned.
+
+    Parameters
+    ----------
+    frame : Expr
+    embedding_column : str
+    computed : EmbeddingColumns
+    wanted : list of str
+        The columns of this.
+    shared : {"columns", "embeddings"}, optional
+        What others take from the same reader.
     """
 
     _parameters: ClassVar[list[str]] = ["frame", "embedding_column", "computed", "wanted", "shared"]
-    _defaults: ClassVar[dict[str, Any]] = {"shared": False}
+    _defaults: ClassVar[dict[str, Any]] = {"shared": None}
 
     @functools.cached_property
     def _name(self) -> str:
@@ -54,12 +63,9 @@ class AestheticColumns(Elemwise):
 
     @functools.cached_property
     def _meta(self) -> Any:
-        return self._by_partition._meta
-
-    @property
-    def _by_partition(self) -> Any:
-        frame = new_collection(self.frame)
-        return Projection(frame.assign(**self.computed.from_partitions(frame, self.embedding_column)).expr, self.wanted)
+        meta = self.frame._meta
+        values = self.computed.empty(meta[self.embedding_column])
+        return meta.assign(**self.computed.from_values(values))[self.wanted]
 
     @property
     def _projection_columns(self) -> list[str]:
@@ -87,18 +93,16 @@ class AestheticColumns(Elemwise):
         return type(parent)(AestheticColumns(frame, self.embedding_column, self.computed, wanted), *parent.operands[1:])
 
     def _noted(self, parent: Any, dependents: Any) -> Any:
-        """The parent over this with a note whether others stand over the same reader; None if it is noted already."""
+        """The parent, with a note in this of what others take from the same reader; None if it is noted already."""
         reader = _reader(self.frame)
         if reader is None:
             return None
         below = {node._name for node in self.frame.walk()}
-        others = [node for node in (known() for known in dependents[reader._name]) if node is not None]
-        own = [
-            node
-            for node in others
-            if node._name in below or (isinstance(node, AestheticColumns) and node.frame is self.frame)
-        ]
-        shared = len(own) < len(others)
+        users = [node for node in (known() for known in dependents[reader._name]) if node is not None]
+        others = [node for node in users if node._name not in below and not _is_over(node, self.frame)]
+        name = _read_name(self.frame, reader, self.embedding_column)
+        takes_all = any(type(node) is not Projection or name in node.columns for node in others)
+        shared = ("embeddings" if takes_all else "columns") if others else None
         return None if shared == self.shared else parent.substitute(self, AestheticColumns(*self.operands[:4], shared))
 
     def _tune_down(self) -> Any:
@@ -108,9 +112,13 @@ class AestheticColumns(Elemwise):
         return self._optimized(tune=False)  # Where tuning is switched off; else nothing of this is left.
 
     def _optimized(self, tune: bool) -> Any:
-        is_on = dask.config.get("aesthetic.fuse-read", True)
-        found = self._read(tune) if is_on and self.embedding_column not in self.wanted else None
-        return self._by_partition if found is None else found
+        found = self._read(tune) if is_on() and self.embedding_column not in self.wanted else None
+        return self._by_partition() if found is None else found
+
+    def _by_partition(self) -> Any:
+        """The graph over partitions that hold the embeddings."""
+        frame = new_collection(self.frame)
+        return Projection(frame.assign(**self.computed.from_partitions(frame, self.embedding_column)).expr, self.wanted)
 
     def _read(self, tune: bool) -> Any:
         """Columns of a reader that computes them; None where that is not possible or does not pay."""
@@ -120,8 +128,8 @@ class AestheticColumns(Elemwise):
         if name is None or not is_readable(narrow, self.computed, name):
             return None
         like = fused_like(reader) if tune else reader
-        if self.shared and like is not reader:
-            return None  # Fused, the others' reader would still read the embeddings for nothing.
+        if self.shared == "embeddings" or (self.shared and like is not reader):
+            return None  # The others' reader reads the embeddings: for them, or for nothing, since it is fused.
         if self.computed.read_spec.on_invalid == "raise" and any(
             isinstance(node, Filter) for node in self.frame.walk()
         ):
@@ -150,32 +158,29 @@ def _narrowed(reader: Any, frame: Any) -> Any:
 
 
 def _read_name(frame: Any, reader: Any, column: str) -> str | None:
-    """Name in the reader of a column of a frame; None where a step in between changes it, or may depend on it."""
+    """Name in the reader of a frame's column; None where a step in between changes or uses its values."""
     if frame._name == reader._name:
         return column if column in reader.columns else None
-    beside = [operand for operand in frame.operands[1:] if isinstance(operand, Expr)]
-    if type(frame) is RenameFrame:
+    kind, beside = type(frame), [operand for operand in frame.operands[1:] if isinstance(operand, Expr)]
+    if kind is RenameFrame and isinstance(frame.operand("columns"), Mapping):
         names = frame.operand("columns")
-        if not isinstance(names, Mapping):
-            return None
         before = [name for name in frame.frame.columns if names.get(name, name) == column]
         return _read_name(frame.frame, reader, before[0]) if len(before) == 1 else None
-    if type(frame) is Assign:
-        if column in frame.keys:
-            return None
-    elif type(frame) is Projection:
-        if not isinstance(frame.operand("columns"), list):
-            return None
-    elif type(frame) is not Filter and type(frame).__name__ != "NoOp":  # dask-cuDF's around its readers
+    takes_columns = kind is Projection and isinstance(frame.operand("columns"), list)
+    assigns_others = kind is Assign and column not in frame.keys
+    if not (takes_columns or assigns_others or kind is Filter or kind.__name__ == "NoOp"):  # dask-cuDF's
         return None
     name = _read_name(frame.frame, reader, column)
-    return name if name is not None and all(_is_apart(one, reader, name, column) for one in beside) else None
+    return name if name is not None and all(_is_apart(one, reader, name) for one in beside) else None
 
 
-def _is_apart(expression: Any, reader: Any, *columns: str) -> bool:
-    """Whether an expression is computed row by row from other columns of the reader."""
-    above = [node for node in expression.walk() if node._name != reader._name]
-    return all(isinstance(node, Elemwise) and not set(columns) & set(node.columns) for node in above)
+def _is_apart(expression: Any, reader: Any, name: str) -> bool:
+    """Whether an expression is computed row by row from other columns than the reader's column of a name."""
+    if name in expression.columns:
+        return False
+    if type(expression) is Projection and name in expression.frame.columns:
+        return _read_name(expression.frame, reader, name) == name
+    return isinstance(expression, Elemwise) and all(_is_apart(one, reader, name) for one in expression.dependencies())
 
 
 def _is_over(node: Any, frame: Any) -> bool:

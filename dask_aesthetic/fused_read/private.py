@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import dask
+
 try:
     from dask._task_spec import Task
     from dask.dataframe import methods
@@ -52,6 +54,12 @@ try:
 except ImportError as error:  # pragma: no cover
     MISSING = [str(error)]
 
+
+def is_on() -> bool:
+    """Whether embeddings may be computed with while Dask reads, by its private names and its config."""
+    return not MISSING and bool(dask.config.get("aesthetic.fuse-read", True))
+
+
 __all__ = [
     "MISSING",
     "ArrowDatasetEngine",
@@ -71,6 +79,7 @@ __all__ = [
     "Task",
     "_need_filtering",
     "determine_column_projection",
+    "is_on",
     "methods",
     "new_collection",
 ]

@@ -62,7 +62,7 @@ def test_frames_straight_from_read_parquet_equal_those_that_hold_the_embeddings(
     with by_partition():
         plain = frame.aesthetic.score(**SCORE)
     others = [column for column in plain.columns if column != EMBEDDING]
-    for columns in (others, ADDED, "aesthetic_score"):
+    for columns in (others, ADDED):
         assert is_scored(fused[columns])
         assert_same(plain[columns], fused[columns])
     assert_same(plain, fused)

@@ -21,6 +21,10 @@ def score_again(frame):
     return frame.aesthetic.score(**SCORE, replace_columns=True)
 
 
+def large(frame):
+    return frame[frame["area"] > 500]
+
+
 def area(frame):
     return frame.assign(area=frame["width"] * 2, one=1)
 
@@ -56,6 +60,7 @@ USES = {
     "partitions of some columns": (True, lambda _, s: s[SOME].partitions[[0, 2]]),
     "index": (None, lambda _, s: s.index.to_series()),
     "assign to the frame": (None, lambda d, s: d.assign(q=s["aesthetic_score"])[["key", "q"]]),
+    "assign to the whole frame": (False, lambda d, s: d.assign(q=s["aesthetic_score"])),
     "assign, all but embeddings": (None, lambda d, s: d.assign(q=s["aesthetic_score"]).drop(columns=EMBEDDING)),
     "assign another column": (None, lambda d, s: s.assign(x=d["width"] * 2)[[*SOME, "x"]]),
     "a column beside": (None, lambda d, s: s[["aesthetic_score"]].assign(x=d["width"])),
@@ -96,6 +101,8 @@ USES = {
         lambda d, _: d.rename(columns={"key": "id", EMBEDDING: "e"}).aesthetic.score("e", **SCORE)[["id", *ADDED]],
     ),
     "a score column before": (True, lambda d, _: score_again(d.assign(keep=1))[["key", "keep"]]),
+    "filtered by an assigned column": (True, lambda d, _: score(large(area(d)))[SOME]),
+    "filtered again": (True, lambda d, _: score(large(large(area(d))))[SOME]),
     "filtered by a mean": (False, lambda d, _: score(d[d["width"] > d["width"].mean()])[SOME]),
     "filtered by embeddings": (False, lambda d, _: score(d[d[EMBEDDING].notnull()])[SOME]),
     "other embeddings": (False, lambda d, _: score(d.assign(**{EMBEDDING: d[EMBEDDING]}))[SOME]),
@@ -108,15 +115,14 @@ USES = {
 @pytest.mark.parametrize("use", USES)
 def test_results_are_those_of_frames_that_hold_the_embeddings(folders, use):
     swapped, run = USES[use]
-    for name in ("plain", "many"):
-        frame = dd.read_parquet(str(folders / name), dtype_backend="pyarrow")
-        found = run(frame, score(frame))
-        with by_partition():
-            expected = run(frame, score(frame))
-        if swapped is not None:
-            assert is_scored(found) == swapped
-        if use.startswith("merge"):
-            expected, found = (
-                one.compute(scheduler="sync").sort_values("key", ignore_index=True) for one in (expected, found)
-            )
-        assert_same(expected, found, check_optimized=use != "index")  # Dask reads all columns for it.
+    frame = dd.read_parquet(str(folders / "many"), dtype_backend="pyarrow")
+    found = run(frame, score(frame))
+    with by_partition():
+        expected = run(frame, score(frame))
+    if swapped is not None:
+        assert is_scored(found) == swapped
+    if use.startswith("merge"):
+        expected, found = (
+            one.compute(scheduler="sync").sort_values("key", ignore_index=True) for one in (expected, found)
+        )
+    assert_same(expected, found, check_optimized=use != "index")  # Dask reads all columns for it.

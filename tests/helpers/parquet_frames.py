@@ -109,8 +109,8 @@ def assert_same(left: Any, right: Any, check_optimized: bool = True) -> None:
         return _assert_equal(left, right)
     _assert_equal(left._meta, right._meta)
     assert left.divisions == right.divisions
-    if check_optimized:
-        assert left.optimize().divisions == right.optimize().divisions
+    left, right = left.optimize(), right.optimize()
+    assert left.divisions == right.divisions or not check_optimized
     return _assert_equal(left.compute(scheduler="sync"), right.compute(scheduler="sync"))
 
 
