@@ -12,7 +12,6 @@ from dask_aesthetic.fused_read.private import (
     Elemwise,
     Expr,
     Filter,
-    Index,
     Projection,
     RenameFrame,
     determine_column_projection,
@@ -76,8 +75,6 @@ class AestheticColumns(Elemwise):
         return set()  # A reader knows none.
 
     def _simplify_up(self, parent: Any, dependents: Any) -> Any:
-        if isinstance(parent, Index):
-            return Index(self.frame)
         if not isinstance(parent, Projection):
             return self._noted(parent, dependents)
         wanted = determine_column_projection(self, parent, dependents)

@@ -11,10 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dask.dataframe.dask_expr import new_collection
 from dask.dataframe.io.parquet.arrow import ArrowDatasetEngine
 
 from dask_aesthetic.errors import AestheticWarning, InputError, InvalidEmbeddingError
 from dask_aesthetic.fused_read import partition
+from dask_aesthetic.fused_read.reader import ReadAestheticColumns
 from helpers.laziness import no_compute
 from helpers.parquet_files import spoil
 from helpers.parquet_frames import (
@@ -62,12 +64,12 @@ def test_the_frame_shows_which_way_is_taken(folders, capsys):
 def test_without_tuning_parts_are_not_merged(folders):
     scored = frame_of(folders / "many").aesthetic.score(**SCORE)[SOME]
     assert scored.optimize().npartitions < scored.npartitions
-    with dask.config.set({"optimization.tune.active": False}):
-        assert is_scored(scored)
-        assert scored.optimize().npartitions == scored.npartitions
-        with by_partition():
-            expected = frame_of(folders / "many").aesthetic.score(**SCORE)[SOME]
-        assert_same(expected, scored)
+    lowered = new_collection(scored.expr.simplify().lower_completely())
+    assert any(isinstance(node, ReadAestheticColumns) for node in lowered.expr.walk())
+    assert lowered.npartitions == scored.npartitions
+    with by_partition():
+        expected = frame_of(folders / "many").aesthetic.score(**SCORE)[SOME]
+    assert_same(expected, lowered, check_optimized=False)
 
 
 def test_embeddings_are_read_as_a_column_only_if_they_are_asked_for(folders, monkeypatch):
@@ -152,9 +154,11 @@ def test_a_row_that_cannot_be_scored_raises_as_in_a_frame_that_holds_it(folders)
     scored = frame.aesthetic.score(**SCORE, on_invalid="raise")[SOME]
     assert is_scored(scored)
     errors = []
-    for context in (dask.config.set({"aesthetic.fuse-read": True}), by_partition()):
-        with context, pytest.raises(InvalidEmbeddingError) as caught:
-            scored.compute(scheduler="sync")
+    for is_fused in (True, False):
+        with dask.config.set({"aesthetic.fuse-read": is_fused}):
+            assert is_scored(scored) == is_fused
+            with pytest.raises(InvalidEmbeddingError) as caught:
+                scored.compute(scheduler="sync")
         error = caught.value
         errors.append((error.column, error.partition, error.row, error.label, error.reason, str(error)))
     assert errors[0] == errors[1]

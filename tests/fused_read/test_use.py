@@ -125,4 +125,4 @@ def test_results_are_those_of_frames_that_hold_the_embeddings(folders, use):
         expected, found = (
             one.compute(scheduler="sync").sort_values("key", ignore_index=True) for one in (expected, found)
         )
-    assert_same(expected, found, check_optimized=use != "index")  # Dask reads all columns for it.
+    assert_same(expected, found)
