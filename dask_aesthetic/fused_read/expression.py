@@ -12,6 +12,7 @@ from dask_aesthetic.fused_read.private import (
     Elemwise,
     Expr,
     Filter,
+    Head,
     Projection,
     RenameFrame,
     determine_column_projection,
@@ -109,6 +110,11 @@ class AestheticColumns(Elemwise):
         return self._optimized(tune=False)  # Where tuning is switched off; else nothing of this is left.
 
     def _optimized(self, tune: bool) -> Any:
+        head = _head(self.frame)
+        if head is not None:  # Dask moves it below whatever works row by row, where it keeps columns in the reader.
+            frame = self.frame.substitute(head, head.frame)
+            whole = AestheticColumns(frame, self.embedding_column, self.computed, self.wanted)
+            return Head(whole._optimized(tune), *head.operands[1:])
         found = self._read(tune) if is_on() and self.embedding_column not in self.wanted else None
         return self._by_partition() if found is None else found
 
@@ -136,6 +142,13 @@ class AestheticColumns(Elemwise):
         frame = new_collection(self.frame.substitute(reader, read))
         added = self.computed.from_values(frame[self.embedding_column])
         return Projection(frame.assign(**added).expr, self.wanted)
+
+
+def _head(frame: Any) -> Any:
+    """The first rows that a frame is, maybe some columns of them; None if it is something else."""
+    if type(frame) is Projection:
+        return _head(frame.frame)
+    return frame if type(frame) is Head else None
 
 
 def _reader(frame: Any) -> Any:
