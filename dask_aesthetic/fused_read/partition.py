@@ -32,12 +32,12 @@ class Parts(Protocol):
     """Parts of files that make a partition."""
 
     def read(self, column: str, spec: ScoreSpec, count: Any) -> tuple[Any, Scored]:
-        """Frame of the other columns, and what there is of its rows; statuses are given to `count`."""
+        """Frame of the other columns, and its rows' scores and statuses, which are given to `count` as well."""
 
 
 @dataclass(frozen=True)
 class ReadPartition:
-    """Function of the tasks of `ReadAestheticColumns`, whose attributes it has."""
+    """Function of the tasks of `ReadAestheticColumns`, with its operands, its name and the number of the partition."""
 
     read_name: str
     embedding_column: str
@@ -73,8 +73,7 @@ class FsspecParts:
         return _concatenate(frames), _joined(scored)
 
     def _read_part(self, part: Any, column: str, spec: ScoreSpec, count: Any) -> tuple[Any, Scored]:
-        is_local = type(self.source.fs) is LocalFileSystem
-        with _unchanged([path for path, _, _ in _pieces(part)] if is_local else []):
+        with _unchanged(_local_paths(self.source.fs, part)):
             frame = self.source(part)
             rows = [self._scored(*piece, column, spec) for piece in _pieces(part)]
             if any(piece is None for piece in rows):  # As its type in one file makes Dask's column.
@@ -151,20 +150,32 @@ class GpuParts:
     parts: Sequence[Any]
 
     def read(self, column: str, spec: ScoreSpec, count: Any) -> tuple[Any, Scored]:
-        if self.source.common_kwargs.get("partitions"):  # As dask-cuDF does.
-            frame = _concatenate([self.source(part) for part in self.parts])
-        else:
-            frame = self.source([one for part in self.parts for one in (part if isinstance(part, list) else [part])])
-        found = []
-        most = cudf.max_rows(spec.predictor.width)
-        for path, groups, _ in (piece for part in self.parts for piece in _pieces(part)):
-            for shard in row_group_shards(_file(self.source.fs, path), groups, column, most):
-                values = cudf.read_embeddings(shard)
-                with embeddings.stream(values):
-                    found.append(score_runs(embeddings.runs(values, spec.predictor.width), spec))
-                    count(values, found[-1][1])
-        scored = torch.cat([scores for scores, _ in found]), torch.cat([status for _, status in found])
-        return _matched(frame, len(scored[0])), scored
+        pieces = [one for part in self.parts for one in (part if isinstance(part, list) else [part])]
+        with _unchanged(_local_paths(self.source.fs, pieces)):
+            if self.source.common_kwargs.get("partitions"):  # As dask-cuDF does.
+                frame = _concatenate([self.source(part) for part in self.parts])
+            else:
+                frame = self.source(pieces)
+            found = [
+                scored
+                for path, groups, _ in _pieces(pieces)
+                for scored in self._scored(path, groups, column, spec, count)
+            ]
+        if not found:
+            return _matched(frame, 0), _counted([], count)
+        scores, status = (torch.cat(every) for every in zip(*found, strict=True))
+        return _matched(frame, len(scores)), (scores, status)
+
+    def _scored(
+        self, path: str, groups: list[int] | None, column: str, spec: ScoreSpec, count: Any
+    ) -> Iterator[Scored]:
+        width = spec.predictor.width
+        for shard in row_group_shards(_file(self.source.fs, path), groups, column, cudf.max_rows(width)):
+            values = cudf.read_embeddings(shard)
+            with embeddings.stream(values):
+                scored = score_runs(embeddings.runs(values, width), spec)
+                count(values, scored[1])
+            yield scored
 
 
 def _pieces(part: Any) -> Iterator[tuple[str, list[int] | None, Any]]:
@@ -172,6 +183,10 @@ def _pieces(part: Any) -> Iterator[tuple[str, list[int] | None, Any]]:
     for one in part if isinstance(part, list) else [part]:
         path, groups, keys = one["piece"]
         yield path, None if groups is None or groups == [None] else np.atleast_1d(groups).tolist(), keys
+
+
+def _local_paths(fs: Any, part: Any) -> list[str]:
+    return [path for path, _, _ in _pieces(part)] if type(fs) is LocalFileSystem else []
 
 
 def _file(fs: Any, path: str) -> File:

@@ -39,6 +39,7 @@ class ReadAestheticColumns(BlockwiseIO):
     computed : EmbeddingColumns
     """
 
+    _pickle_functools_cache = False
     _parameters: ClassVar[list[str]] = ["reader", "like", "read_name", "embedding_column", "computed"]
 
     def dependencies(self) -> list[Any]:
@@ -62,23 +63,33 @@ class ReadAestheticColumns(BlockwiseIO):
     @functools.cached_property
     def _others(self) -> Any:
         """The reader without the embeddings."""
-        return self.reader.substitute_parameters(
-            {"columns": [name for name in self.reader.columns if name != self.read_name]}
-        )
+        names = [name for name in self.reader.columns if name != self.read_name]
+        return self.reader.substitute_parameters({"columns": names})
+
+    @functools.cached_property
+    def _parts(self) -> list[list[int]]:
+        """Numbers of the parts that each partition reads."""
+        if isinstance(self.like, FusedIO):
+            return [list(parts) for parts in self.like._fusion_buckets]
+        return [[part] for part in self.reader._partitions]
+
+    @functools.cached_property
+    def _source(self) -> Any:
+        """Function that reads parts of files, one for all tasks."""
+        return self._others._io_func
 
     def _task(self, name: Any, index: int) -> Any:
-        reader, like = self._others, self.like
-        is_fused = isinstance(like, FusedIO)
-        parts = list(like._fusion_buckets[index]) if is_fused else [self.reader._partitions[index]]
+        reader, parts = self._others, self._parts[index]
         read = ReadPartition(
             self.read_name, self.embedding_column, list(self.reader.columns), self.computed, self._name, index
         )
         if isinstance(reader, ReadParquetPyarrowFS):
             tables = [reader._filtered_task(None, part) for part in parts]
+            is_fused = isinstance(self.like, FusedIO)
             source: Any = Fragments([table.args[0].kwargs for table in tables], tables[0].kwargs, is_fused)
         else:
             kind = GpuParts if _is_cudf(reader) else FsspecParts
-            source = kind(reader._io_func, [reader._plan["parts"][part] for part in parts])
+            source = kind(self._source, [reader._plan["parts"][part] for part in parts])
         return Task(name, read, source, _data_producer=True)
 
 
