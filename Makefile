@@ -90,6 +90,8 @@ bench-peers: $(VENV)/.bench .venv-peers/.ready .venv-curator/.ready  ## Measure 
 bench-images: $(VENV)/.bench  ## Measure decoding and preprocessing of images, and how busy the model is kept
 	$(BIN)/python benchmarks/images.py preprocess --json benchmarks/images.json
 	$(BIN)/python benchmarks/images.py busy --large --json benchmarks/images.json
+	$(BIN)/python benchmarks/image_feed.py stand-in --json benchmarks/images.json
+	$(BIN)/python benchmarks/image_feed.py gil --json benchmarks/images.json
 
 bench-job: $(VENV)/.bench  ## Measure the memory of jobs, and one of a hundred million rows (ten minutes, 4 GB of disk)
 	for part in memory long; do $(BIN)/python benchmarks/job.py $$part --json benchmarks/job.json || exit 1; done

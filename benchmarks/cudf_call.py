@@ -31,7 +31,6 @@ import dask_aesthetic
 from dask_aesthetic import embeddings
 from dask_aesthetic.kernels import gpu
 from dask_aesthetic.scoring import ScoreSpec, score_runs
-from dask_aesthetic.warn_unusable import warn_if_unusable
 
 ROWS = (1_000_000, 250_000, 25_000)
 SMALL = 25_000
@@ -135,20 +134,32 @@ def steps(report: Report, frame: cudf.DataFrame) -> None:
     column, spec = frame["image_embedding"], spec_of()
     (run,) = embeddings.runs(column, data.WIDTH)
     scores, lengths = spec.predictor.score(run.vectors)
-    keep, seen = scores >= spec.threshold.cut, warn_if_unusable(column, spec)
+    keep = scores >= spec.threshold.cut
     weight = torch.from_numpy(spec.predictor.heads.packed)
     added = {"aesthetic_score": scores, "keep": keep}
+
+    def on_stream() -> None:
+        with embeddings.stream(column):
+            pass
+
+    def guessed() -> embeddings.Guess | None:
+        with embeddings.guess(column, data.WIDTH) as guess:
+            return guess
+
+    guess = guessed()
     parts: dict[str, Callable[[], object]] = {
         "arguments": spec_of,
         "frame[name]": lambda: frame["image_embedding"],
         "embeddings.check": lambda: embeddings.check(column, frame),
+        "embeddings.stream": on_stream,
+        "embeddings.guess": guessed,
+        "guess.holds": lambda: guess.holds(lengths),
         "embeddings.runs": lambda: list(embeddings.runs(column, data.WIDTH)),
         "weights to the device": lambda: weight.to("cuda"),
         "the kernel": lambda: gpu.dots_and_squares(run.vectors, scores.new_ones(1, data.WIDTH)),
         "predictor.score": lambda: spec.predictor.score(run.vectors),
         "suspicious": lambda: embeddings.suspicious(lengths),
         "score_runs of a run": lambda: score_runs([run], spec),
-        "seen": lambda: seen(run.status),
         "scores >= cut, torch": lambda: scores >= spec.threshold.cut,
         "add_columns": lambda: embeddings.add_columns(frame, column, added),
         "frame.copy(deep=False)": lambda: frame.copy(deep=False),

@@ -15,7 +15,7 @@ import torch
 from dask_aesthetic import embeddings
 from dask_aesthetic.predictors import AffinePredictor, NetworkPredictor, PredictorInfo
 from dask_aesthetic.scoring import ScoreSpec, score_column, status_column
-from dask_aesthetic.status import STATUS_DTYPE
+from dask_aesthetic.status import STATUS_DTYPE, STATUSES
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.warn_unusable import count_unusable
 
@@ -119,8 +119,7 @@ class StatusColumn(EmbeddingColumns):
         return {self.name: values}
 
     def values(self, scores: torch.Tensor, status: torch.Tensor, like: Any) -> Any:  # noqa: ARG002
-        labels = pd.Categorical.from_codes(status.cpu().numpy(), dtype=STATUS_DTYPE)
-        return type(like)(labels, index=like.index, name=self.name)
+        return embeddings.to_categories(status, STATUSES, like, self.name)
 
     def empty(self, like: Any) -> Any:
         return empty_series(like, self.name, STATUS_DTYPE)

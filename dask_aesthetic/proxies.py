@@ -1,7 +1,7 @@
 """cudf.pandas proxies: methods run on the cuDF or pandas frame inside, and results become proxies again.
 
-cudf.pandas has to be installed before pandas is imported. Installed later it unwraps proxies by itself: the scores are
-the same, but the result is no proxy.
+Where cudf.pandas is installed after this package has registered its accessor, it finds the accessor on the classes that
+it wraps, and hands over the frame inside. Results are proxies then, too, those of frames of cuDF itself included.
 """
 
 from __future__ import annotations
@@ -12,11 +12,21 @@ from typing import Any
 
 
 def through_proxies(function: Callable[..., Any], frame: Any, *args: Any) -> Any:
-    """``function(frame, *args)``, on the cuDF or pandas frame inside where `frame` is a cudf.pandas proxy."""
+    """``function(frame, *args)``, on the cuDF or pandas frame inside where `frame` is or was a cudf.pandas proxy."""
     accelerator = sys.modules.get("cudf.pandas")
-    if accelerator is None or not accelerator.is_proxy_object(frame):
+    if accelerator is None:
         return function(frame, *args)
-    return accelerator.as_proxy_object(function(_unwrap(frame), *args))
+    if accelerator.is_proxy_object(frame):
+        frame = _unwrap(frame)
+    elif not (accelerator.LOADED and _is_unwrapped()):
+        return function(frame, *args)
+    return accelerator.as_proxy_object(function(frame, *args))
+
+
+def _is_unwrapped() -> bool:
+    """Whether accessors of proxies get the frame inside: the proxies' class wraps that of the class inside."""
+    accessor = vars(sys.modules["pandas"].DataFrame).get("aesthetic")
+    return accessor is None or type(accessor).__module__.startswith("cudf.")
 
 
 def _unwrap(frame: Any) -> Any:

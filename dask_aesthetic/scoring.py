@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from dask_aesthetic import embeddings
@@ -16,7 +15,7 @@ from dask_aesthetic.embeddings.arrow import array_runs
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.kernels import Vectors, back_off, norms
 from dask_aesthetic.predictors import Predictor, list_predictors, load_predictor
-from dask_aesthetic.status import STATUS_DTYPE, STATUSES, Status
+from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.thresholds import SCALES, Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
 
@@ -143,7 +142,7 @@ def score_column(
     partition : int, optional
         Number of the partition, for errors.
     seen : callable, optional
-        Called with the `Status` codes of all rows.
+        Called with the `Status` codes of all rows, or of one if all are OK.
 
     Returns
     -------
@@ -155,31 +154,50 @@ def score_column(
     InvalidEmbeddingError
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
+
+    def build(scores: torch.Tensor) -> Any:
+        return embeddings.to_series(scores, column, spec.score_column)
+
     with embeddings.stream(column):
-        return embeddings.to_series(_scores(column, spec, partition, seen), column, spec.score_column)
+        return _score(column, spec, partition, seen, build)
 
 
 def score_frame(frame: Any, column: Any, spec: ScoreSpec, seen: Callable[[torch.Tensor], None]) -> Any:
     """Frame in memory with scores of its `column` and keep added; arguments and errors as of `score_column`."""
-    with embeddings.stream(column):
-        scores = _scores(column, spec, None, seen)
+    cut = spec.threshold.cut
+
+    def build(scores: torch.Tensor) -> Any:
         # numpy compares on a CPU: torch would wake its threads, for which cores may be busy.
-        keep = (
-            scores >= spec.threshold.cut if scores.is_cuda else torch.from_numpy(scores.numpy() >= spec.threshold.cut)
-        )
+        keep = scores >= cut if scores.is_cuda else torch.from_numpy(scores.numpy() >= cut)
         return embeddings.add_columns(frame, column, {spec.score_column: scores, spec.keep_column: keep})
 
+    with embeddings.stream(column):
+        return _score(column, spec, None, seen, build)
 
-def _scores(
-    column: Any, spec: ScoreSpec, partition: int | None, seen: Callable[[torch.Tensor], None] | None
-) -> torch.Tensor:
+
+def _score(
+    column: Any,
+    spec: ScoreSpec,
+    partition: int | None,
+    seen: Callable[[torch.Tensor], None] | None,
+    build: Callable[[torch.Tensor], Any],
+) -> Any:
+    """What `build` makes of a column's scores; on a GPU it works while the device computes them."""
+    with embeddings.guess(column, spec.predictor.width) as guess:
+        if guess is not None:
+            scores, lengths = spec.predictor.score(guess.vectors, spec.batch_size)
+            built = build(_to_scale(scores, spec))
+            if guess.holds(lengths):
+                if seen is not None:
+                    seen(torch.zeros(1, dtype=torch.uint8, device="cpu"))
+                return built
     scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
     row = first_invalid(status) if spec.on_invalid == "raise" else None
     if row is not None:
         raise spec.invalid(column.name, partition, row, column.index[row], status[row])
     if seen is not None:
         seen(status)
-    return scores
+    return build(scores)
 
 
 def score_runs(runs: Iterable[Run], spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:
@@ -253,8 +271,7 @@ def status_column(column: Any, width: int) -> Any:
         for run in embeddings.runs(column, width):
             _, status = _recheck(run.vectors, embeddings.suspicious(norms(run.vectors)))
             codes.append(_merge_status(run, status))
-    labels = pd.Categorical.from_codes(_concatenate(codes, torch.uint8).cpu().numpy(), dtype=STATUS_DTYPE)
-    return type(column)(labels, index=column.index, name="status")
+    return embeddings.to_categories(_concatenate(codes, torch.uint8), STATUSES, column, "status")
 
 
 def _score_run(run: Run, spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:

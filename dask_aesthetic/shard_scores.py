@@ -16,7 +16,7 @@ from dask_aesthetic.io import parquet
 from dask_aesthetic.io.pages import Pages, open_pages
 from dask_aesthetic.io.shards import ParquetShard, Shard
 from dask_aesthetic.io.storage import Digests
-from dask_aesthetic.kernels import Heads, score_addresses
+from dask_aesthetic.kernels import Heads, RowScorer
 from dask_aesthetic.predictors import AffinePredictor
 from dask_aesthetic.scoring import ScoreSpec, finish_scores, score_array
 
@@ -148,9 +148,7 @@ def _groups(pages: Pages, shard: ParquetShard) -> list[tuple[int, int, int]]:
 
 
 def _in_place(pages: Pages, group: int, spec: ScoreSpec, heads: Heads) -> tuple[np.ndarray, np.ndarray] | None:
-    parts = pages.map_rows(group, partial(score_addresses, heads=heads))
-    if not parts:
+    found = pages.map_rows(group, partial(RowScorer, heads=heads))
+    if found is None:
         return None
-    scores, norms = zip(*parts, strict=True)
-    (joined,), lengths = np.concatenate(scores, 1), np.concatenate(norms)
-    return finish_scores(torch.from_numpy(joined), torch.from_numpy(lengths), spec)
+    return finish_scores(torch.from_numpy(found.scores[0]), torch.from_numpy(found.norms), spec)

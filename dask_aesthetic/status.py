@@ -35,7 +35,6 @@ class ImageStatus(IntEnum):
 STATUSES = tuple(status.name.lower() for status in Status)
 IMAGE_STATUSES = tuple(status.name.lower() for status in ImageStatus)
 STATUS_DTYPE = pd.CategoricalDtype(list(STATUSES))
-IMAGE_STATUS_DTYPE = pd.CategoricalDtype(list(IMAGE_STATUSES))
 
 # Statuses of a tar's sample without an image, as `read_webdataset` gives them.
 SAMPLE_FAULTS = (

@@ -20,6 +20,7 @@ from dask_aesthetic.check import StorageStats
 from dask_aesthetic.errors import AestheticWarning
 from dask_aesthetic.scoring import ScoreSpec, width_hint
 from dask_aesthetic.status import STATUSES, Status
+from dask_aesthetic.warn_two_pools import warn_of_two_pools
 
 MAX_CALLS = 1000  # A worker gets no notice of a computation's end, and lives long.
 
@@ -95,6 +96,8 @@ def count_unusable(call: str, values: Any, spec: ScoreSpec, column: str) -> Call
     """
 
     def count(status: torch.Tensor) -> None:
+        if type(values).__module__.partition(".")[0] == "cudf" and _on_worker():
+            warn_of_two_pools()
         with _lock:
             counts = _counts.setdefault((call, column, spec.predictor.token), UnusableCounts(column, spec))
             counts.add(values, status)

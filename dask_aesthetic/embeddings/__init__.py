@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
@@ -11,19 +11,22 @@ import pandas as pd
 import torch
 
 from dask_aesthetic.embeddings import arrow, objects
-from dask_aesthetic.embeddings.rows import Run, scale_rows, suspicious, unit_vectors
+from dask_aesthetic.embeddings.rows import Guess, Run, scale_rows, suspicious, unit_vectors
 from dask_aesthetic.errors import ColumnError
 
 __all__ = [
+    "Guess",
     "Run",
     "add_columns",
     "candidates",
     "check",
     "get_backend",
+    "guess",
     "runs",
     "scale_rows",
     "stream",
     "suspicious",
+    "to_categories",
     "to_series",
     "unit_vectors",
     "width",
@@ -45,6 +48,16 @@ def runs(column: Any, width: int) -> Iterator[Run]:
     return backend.runs(column, width)
 
 
+def guess(column: Any, width: int) -> AbstractContextManager[Guess | None]:
+    """Context with a guess of a column's vectors that a GPU confirms after it has begun to use them, or None."""
+    backend = get_backend(column)
+    if backend in (arrow, objects):
+        return nullcontext()
+    check(column)
+    found: AbstractContextManager[Guess | None] = backend.guess(column, width)
+    return found
+
+
 def stream(column: Any) -> AbstractContextManager[None]:
     """Context in which torch uses the CUDA stream of the column's library; it does nothing on CPUs."""
     backend = get_backend(column)
@@ -54,6 +67,11 @@ def stream(column: Any) -> AbstractContextManager[None]:
 def to_series(values: torch.Tensor, like: Any, name: Any) -> Any:
     """Series of per-row values, of the library and with the index of a column."""
     return get_backend(like).to_series(values, like, name)
+
+
+def to_categories(codes: torch.Tensor, names: Sequence[str], like: Any, name: Any) -> Any:
+    """Categorical Series of the names that per-row codes, uint8, stand for; library and index as of a column."""
+    return get_backend(like).to_categories(codes, names, like, name)
 
 
 def add_columns(frame: Any, like: Any, columns: Mapping[str, torch.Tensor]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,12 @@ def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
 def to_series(values: torch.Tensor, like: pd.Series, name: Any) -> pd.Series:
     """Series of per-row values with the column's index."""
     return type(like)(values.numpy(), index=like.index, name=name, copy=False)
+
+
+def to_categories(codes: torch.Tensor, names: Sequence[str], like: pd.Series, name: Any) -> pd.Series:
+    """Categorical Series of the names that per-row codes stand for, with the column's index."""
+    labels = pd.Categorical.from_codes(codes.numpy(), dtype=pd.CategoricalDtype(list(names)))
+    return type(like)(labels, index=like.index, name=name)
 
 
 def add_columns(frame: pd.DataFrame, like: pd.Series, columns: Mapping[str, torch.Tensor]) -> pd.DataFrame:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
+from dask_aesthetic.embeddings.rows import Guess, Run, mark_null_leaves, status_of_lengths
 from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.status import Status
 
@@ -58,46 +58,68 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
         return
     with ExitStack() as pins:
         pins.enter_context(_pinned(column))
-        vectors = _uniform(column, width)
-        if vectors is not None:
-            yield Run.of_valid(vectors)
-            return
-        lengths = column.list.len()
-        lengths = _tensor((lengths.fillna(0) if lengths.has_nulls else lengths).values)
-        status = status_of_lengths(lengths, width)
+        lists = column._column.plc_column
+        begin, end = lists.offset(), lists.offset() + lists.size()
+        ends, floats = _memory(lists.list_view().offsets())[begin : end + 1], lists.list_view().child()
+        status = status_of_lengths(_lengths(ends, lists), width)
         present = status == Status.OK
-        count = int(present.sum())
+        count, first, last = torch.stack([present.sum(dtype=ends.dtype), ends[0], ends[-1]]).tolist()
         if not count:
             yield Run(status, torch.empty(0, width, device=status.device), present)
             return
-        leaves = column.list.leaves
-        if len(leaves) != count * width:
+        are_all = count == len(present)
+        if last - first == count * width and not floats.null_count():
+            vectors = _memory(floats)[first:last].view(count, width)
+            yield Run(status, vectors, None if are_all else present, all_valid=are_all)
+            return
+        if last - first != count * width:
             column = column.iloc[cupy.asarray(present)]
             pins.enter_context(_pinned(column))
-            leaves = column.list.leaves
-        if leaves.has_nulls:
+        leaves = column.list.leaves
+        has_nulls = leaves.has_nulls
+        if has_nulls:
             nulls = _tensor(leaves.isna().values).view(count, width)
             status[present] = mark_null_leaves(status[present], nulls)
             leaves = leaves.fillna(0)
         pins.enter_context(_pinned(leaves))
         vectors = _memory(leaves._column.plc_column).view(count, width)
-        yield Run(status, vectors, None if count == len(present) else present)
+        yield Run(status, vectors, None if are_all else present, all_valid=are_all and not has_nulls)
 
 
-def _uniform(column: cudf.Series, width: int) -> torch.Tensor | None:
-    """Vectors of a pinned column whose rows all have `width` floats without nulls, the common case; else None.
+def _lengths(ends: torch.Tensor, lists: Any) -> torch.Tensor:
+    """Length of each row of a pinned pylibcudf column of lists, by the ends of its rows; 0 for null rows."""
+    lengths = ends.diff()
+    if not lists.null_count():
+        return lengths
+    mask, rows = lists.null_mask(), torch.arange(lists.offset(), lists.offset() + lists.size(), device=ends.device)
+    bits = _tensor(_Memory(mask, np.dtype(np.uint8), mask.ptr, mask.size))
+    return lengths * ((bits[rows >> 3] >> (rows & 7)) & 1)
 
-    Offsets and floats are read where libcudf has them, and the device answers once: each step of ``column.list`` makes
-    columns, and its `leaves` wait for the device.
+
+@contextmanager
+def guess(column: cudf.Series, width: int) -> Iterator[Guess | None]:
+    """Context in which a column's vectors may be read as if all rows had `width` floats, and those before it, too.
+
+    Nothing here waits for the device: `Guess.holds` does, when the work has been started.
+
+    Yields
+    ------
+    Guess or None
+        None where it is known to be wrong, or the column has no rows.
     """
-    lists = column._column.plc_column
-    offsets, leaves = lists.list_view().offsets(), lists.list_view().child()
-    if lists.null_count() or leaves.null_count():
-        return None
-    rows, first = lists.size(), lists.offset()
-    ends = _memory(offsets)[first : first + rows + 1]
-    start, others = torch.stack([ends[0], (ends.diff() != width).sum(dtype=ends.dtype)]).tolist()
-    return None if others else _memory(leaves)[start : start + rows * width].view(rows, width)
+    if not len(column):  # libcudf may give it neither offsets nor leaves.
+        yield None
+        return
+    with _pinned(column):
+        lists = column._column.plc_column
+        offsets, leaves = lists.list_view().offsets(), lists.list_view().child()
+        first, rows = lists.offset(), lists.size()
+        last = first + rows
+        if lists.null_count() or leaves.null_count() or leaves.size() < last * width:
+            yield None
+        else:
+            vectors = _memory(leaves)[first * width : last * width].view(rows, width)
+            yield Guess(vectors, _memory(offsets)[first : last + 1], first * width)
 
 
 def stream() -> AbstractContextManager[None]:
@@ -110,6 +132,13 @@ def stream() -> AbstractContextManager[None]:
 def to_series(values: torch.Tensor, like: cudf.Series, name: Any) -> cudf.Series:
     """Series of per-row values with the column's index; NaN stays NaN."""
     return type(like)(_array(values), index=like.index, name=name, nan_as_null=False)
+
+
+def to_categories(codes: torch.Tensor, names: Sequence[str], like: cudf.Series, name: Any) -> cudf.Series:
+    """Categorical Series of the names that per-row codes stand for, with the column's index."""
+    # Arrow's: under cudf.pandas, pandas' own is a proxy that cuDF does not take.
+    labels = pa.DictionaryArray.from_arrays(pa.array(codes.cpu().numpy()), pa.array(names, pa.string()))
+    return type(like)(labels, index=like.index, name=name)
 
 
 def add_columns(frame: cudf.DataFrame, like: cudf.Series, columns: Mapping[str, torch.Tensor]) -> cudf.DataFrame:
@@ -153,13 +182,13 @@ def _pinned(column: cudf.Series) -> AbstractContextManager[Any]:
 
 
 class _Memory:
-    """The values of a pinned pylibcudf column of a fixed-width type, nulls included, as a CUDA array."""
+    """Device memory of a pinned buffer as a CUDA array."""
 
-    def __init__(self, column: Any) -> None:
-        self._data, dtype = column.data(), np.dtype(column.type().typestr)
+    def __init__(self, buffer: Any, dtype: np.dtype, pointer: int, size: int) -> None:
+        self._buffer = buffer
         self.__cuda_array_interface__ = {
-            "data": (self._data.ptr + column.offset() * dtype.itemsize, False),
-            "shape": (column.size(),),
+            "data": (pointer, False),
+            "shape": (size,),
             "strides": None,
             "typestr": dtype.str,
             "version": 3,
@@ -167,5 +196,6 @@ class _Memory:
 
 
 def _memory(column: Any) -> torch.Tensor:
-    """Tensor that shares the memory of a pinned pylibcudf column."""
-    return _tensor(_Memory(column))
+    """Values of a pinned pylibcudf column of a fixed-width type, whether null or not, in its own memory."""
+    data, dtype = column.data(), np.dtype(column.type().typestr)
+    return _tensor(_Memory(data, dtype, data.ptr + column.offset() * dtype.itemsize, column.size()))

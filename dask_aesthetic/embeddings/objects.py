@@ -11,12 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from dask_aesthetic.embeddings.arrow import add_columns, to_series
+from dask_aesthetic.embeddings.arrow import add_columns, to_categories, to_series
 from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
 from dask_aesthetic.kernels import DTYPES, ScatteredRows, Vectors, find_rows
 from dask_aesthetic.status import Status
 
-__all__ = ["add_columns", "holds_lists", "runs", "to_series"]
+__all__ = ["add_columns", "holds_lists", "runs", "to_categories", "to_series"]
 
 RUN_ROWS = 4096  # Rows that are no arrays become arrays, of 25 MB.
 FIRST_VALUES = 100

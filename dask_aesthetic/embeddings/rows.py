@@ -56,6 +56,34 @@ class Run:
         return spread
 
 
+@dataclass(frozen=True)
+class Guess:
+    """Vectors of a column by a guess of where its rows lie, which the device has not confirmed yet.
+
+    Attributes
+    ----------
+    vectors : torch.Tensor, shape (n, width)
+    offsets : torch.Tensor, shape (n + 1,), int32
+        Ends of the rows among the leaves, the start of the first included.
+    start : int
+        Where the first row begins by the guess.
+    """
+
+    vectors: torch.Tensor
+    offsets: torch.Tensor
+    start: int
+
+    def holds(self, lengths: torch.Tensor) -> bool:
+        """Whether the rows lie where they should, and all norms, `lengths`, are safe; it waits for the device, once."""
+        rows, width = self.vectors.shape
+        ends = torch.arange(
+            self.start, self.start + rows * width + 1, width, dtype=self.offsets.dtype, device=self.offsets.device
+        )
+        others = (self.offsets != ends).sum(dtype=lengths.dtype)
+        least, most, count = torch.stack([*torch.aminmax(lengths), others]).tolist()
+        return count == 0 and SAFE_NORM[0] <= least and most <= SAFE_NORM[1]
+
+
 def status_of_lengths(lengths: torch.Tensor, width: int) -> torch.Tensor:
     """Status by the length of each row: `width` is OK, 0 MISSING, all else WRONG_WIDTH."""
     good = lengths == width

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import torch
 
 if TYPE_CHECKING:
     import cudf
 
-FIXED_SIZE = False
+DEVICE = "cuda"
 
 
 def arrow_type(column: cudf.Series) -> pa.DataType | None:
@@ -57,16 +60,51 @@ def _text_or_bytes(value: Any) -> Any:
     return [_text_or_bytes(part) for part in value] if isinstance(value, list) else value
 
 
+def lists(embeddings: torch.Tensor, ok: torch.Tensor, dtype: str) -> cudf.Series:
+    """Series of lists of embeddings, shape (n, width), rounded to a dtype; null where a row is not ok.
+
+    The embeddings stay on the GPU. They are float32 there, as cuDF has no float16.
+    """
+    import cudf
+    import pylibcudf as plc
+
+    (rows, width), present = embeddings.shape, ok.numpy()
+    values = embeddings.to(DEVICE)[ok.to(DEVICE)].to(getattr(torch, dtype)).to(torch.float32)
+    ends = np.concatenate([[0], np.cumsum(present * width)]).astype(np.int32)
+    nulls = rows - int(present.sum())
+    # libcudf reads masks in words of 64 bytes.
+    bits = np.packbits(np.pad(present, (0, -rows % 512)), bitorder="little")
+    offsets, mask = (torch.from_numpy(part).to(DEVICE) for part in (ends, bits))
+    children = [
+        plc.Column(plc.DataType(kind), part.numel(), _span(part), None, 0, 0, [])
+        for kind, part in ((plc.TypeId.INT32, offsets), (plc.TypeId.FLOAT32, values.reshape(-1)))
+    ]
+    column = plc.Column(plc.DataType(plc.TypeId.LIST), rows, None, _span(mask) if nulls else None, nulls, 0, children)
+    _wait()
+    return cudf.Series.from_pylibcudf(column)
+
+
+def categories(codes: torch.Tensor, names: Sequence[str]) -> pa.DictionaryArray:
+    """Dictionary array of the names that codes stand for; under cudf.pandas, pandas' categorical is a proxy."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.numpy()), pa.array(names, pa.string()))
+
+
 def to_frame(columns: dict[str, Any], index: cudf.Index) -> cudf.DataFrame:
-    """DataFrame of columns, Arrow arrays or others, with an index."""
+    """DataFrame of columns with an index."""
     import cudf
 
-    series = {}
-    for name, values in columns.items():
-        if isinstance(values, pa.Array):
-            # cuDF has no float16.
-            values = cudf.Series.from_arrow(values.cast(pa.list_(pa.float32())))
-        series[name] = cudf.Series(values, nan_as_null=False)
-    frame = cudf.DataFrame(series)
+    frame = cudf.DataFrame({name: cudf.Series(values, nan_as_null=False) for name, values in columns.items()})
     frame.index = index
     return frame
+
+
+def _span(values: torch.Tensor) -> Any:
+    """A tensor's memory for pylibcudf."""
+    import pylibcudf as plc
+
+    return plc.gpumemoryview(values)
+
+
+def _wait() -> None:
+    """Wait for torch, which may be on another stream than cuDF."""
+    torch.cuda.current_stream().synchronize()

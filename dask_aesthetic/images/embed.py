@@ -13,19 +13,19 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import torch
 
 from dask_aesthetic.defaults import POOLING
 from dask_aesthetic.embeddings import Run, unit_vectors
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidImageError
+from dask_aesthetic.images import arrow
 from dask_aesthetic.images.decode import decode_image
 from dask_aesthetic.images.encoder import EncoderSpec, load_encoder
 from dask_aesthetic.images.feed import decode_ahead
 from dask_aesthetic.images.sources import check_images, get_backend, images_of, read_image, rows_of
 from dask_aesthetic.scoring import ScoreSpec, score_runs
-from dask_aesthetic.status import IMAGE_STATUS_DTYPE, IMAGE_STATUSES, ImageStatus, Status
+from dask_aesthetic.status import IMAGE_STATUSES, ImageStatus, Status
 from dask_aesthetic.validation import check_integer
 
 DTYPES = ("float32", "float16")
@@ -184,10 +184,10 @@ def embed_column(
     _raise_on_invalid(column, status, spec, partition)
     columns: dict[str, Any] = {}
     if keep_embedding:
-        columns[spec.output_column] = embedding_lists(embeddings, status, spec.dtype, backend.FIXED_SIZE)
+        columns[spec.output_column] = backend.lists(embeddings, status == ImageStatus.OK, spec.dtype)
     if score_spec is not None:
         columns[score_spec.score_column] = score_images(embeddings, status, score_spec)
-    columns[spec.status_column] = pd.Categorical.from_codes(status.numpy().astype(np.int8), dtype=IMAGE_STATUS_DTYPE)
+    columns[spec.status_column] = backend.categories(status, IMAGE_STATUSES)
     return backend.to_frame(columns, column.index)
 
 
@@ -200,13 +200,7 @@ def score_images(embeddings: torch.Tensor, status: torch.Tensor, spec: ScoreSpec
 
 def embedding_lists(embeddings: torch.Tensor, status: torch.Tensor, dtype: str, fixed_size: bool) -> pa.Array:
     """Arrow lists of the embeddings that `embed_images` returns, null where the status is not OK."""
-    ok = (status == ImageStatus.OK).numpy()
-    rows, width = embeddings.cpu().numpy().astype(dtype), embeddings.shape[1]
-    if fixed_size:
-        return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), width, mask=pa.array(~ok))
-    # Parquet accepts no null list with elements.
-    offsets = pa.array(np.concatenate([[0], np.cumsum(ok * width)]), pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.array(rows[ok].reshape(-1)), mask=pa.array(~ok))
+    return arrow.lists(embeddings, status == ImageStatus.OK, dtype, fixed_size)
 
 
 def _raise_on_invalid(column: Any, status: torch.Tensor, spec: EmbedSpec, partition: int | None) -> None:

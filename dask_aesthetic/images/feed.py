@@ -68,6 +68,10 @@ def decode_ahead(
                         pending.append(threads.submit(decode_some, some, read))
                         read += len(some)
                 waits = ended or read - free == len(slots)
+                if waits and pending:
+                    # Once for a batch: a thread that wakes this one may lose its core while it holds the GIL.
+                    missing = max(-(-(size - len(rows)) // together), 1)
+                    pending[min(missing, len(pending)) - 1].exception()
                 while pending and len(rows) < size and (waits or pending[0].done()):
                     for status in pending.popleft().result():
                         if status == ImageStatus.OK:

@@ -87,20 +87,17 @@ class Resizer:
     Attributes
     ----------
     height, width : int
+    side : int
+        The longer of both: the most that resizing makes of an image's shorter side.
     is_compiled : bool
         Whether `resize` serves; else Pillow resizes all images.
     """
 
     def __init__(self, transform: Transform, height: int, width: int) -> None:
-        self.transform, self.height, self.width = transform, height, width
+        self.transform, self.height, self.width, self.side = transform, height, width, max(height, width)
         self._kernel = get_resize()
         self._rule = pillow_rule()
         self.is_compiled = self._kernel is not None and self._gives_pillows_pixels()
-
-    @property
-    def side(self) -> int:
-        """Longer side, in pixels: the most that resizing makes of an image's shorter side."""
-        return max(self.height, self.width)
 
     def takes(self, width: int, height: int) -> bool:
         """Whether `resize` takes an image of a size; odd ones are left to Pillow."""

@@ -117,6 +117,8 @@ def read_image(image: Any, options: Mapping[str, Any]) -> bytes | ImageStatus:
     options : mapping
         fsspec's storage options, for URLs.
     """
+    if isinstance(image, bytes):
+        return image
     source = parse_image(image)
     return _read(source, options) if isinstance(source, str) else source
 

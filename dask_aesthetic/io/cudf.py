@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import torch
 
-from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, first_line
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.shards import ParquetShard
 
@@ -66,6 +67,26 @@ def read_embeddings(shard: ParquetShard) -> cudf.Series:
     if len(frame) != shard.rows or shard.column not in frame.columns:
         raise shard.changed(f"{len(frame):,} or other columns")
     return frame[shard.column]
+
+
+def empty_frame(schema: pa.Schema) -> cudf.DataFrame:
+    """Empty cuDF frame of a `cudf_schema`: the meta of a Dask frame, for which cuDF needs a GPU.
+
+    Raises
+    ------
+    ArgumentError
+        This process has no GPU, as on the login node of a cluster.
+    """
+    try:
+        return to_cudf(schema.empty_table(), 0, 0)
+    except Exception as error:  # The driver, the runtime and RMM have errors of their own.
+        if isinstance(error, ImportError) or torch.cuda.is_available():
+            raise
+        raise ArgumentError(
+            "expected a GPU in the process that plans under dask.config.set({'dataframe.backend': 'cudf'}), since cuDF "
+            f"makes even empty frames there, got none ({first_line(error)}). Run the program on a node with a GPU, one "
+            "of the workers' or a small one, for instance as a job of the cluster"
+        ) from error
 
 
 def to_cudf(table: pa.Table, first: int, rows: int) -> cudf.DataFrame:

@@ -6,6 +6,7 @@ codecs that are known here. pyarrow reads the others.
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 import zlib
@@ -13,30 +14,47 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-import xxhash
 
 from dask_aesthetic.embeddings.arrow import list_storage
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.io.column_chunks import check_column_chunk
 from dask_aesthetic.io.read_ahead import ReadAhead
 from dask_aesthetic.io.storage import Digests, File
+from dask_aesthetic.io.xxh3 import Xxh3
 from dask_aesthetic.kernels import get_parquet_pages
 
 BLOCK = 1 << 22  # Bytes read at a time: they are still in cache when they are scored.
-HEADER = 1 << 8  # Bytes that hold most page headers.
+OPENED = 1 << 21  # Bytes of a page; larger ones take memory of their own.
 SCRATCH = 1 << 21
 ROWS = 1 << 17  # Rows of a page above which it is declined; DuckDB writes 122,880 rows to a page if they are short.
 MOST_PAGE = 1 << 27  # Bytes of a page above which it is declined.
 COLD_ROWS = 4_000_000  # Rows of a process that pyarrow reads in about the time that compiling takes.
 
-Result = TypeVar("Result")
-Kernel = Callable[[np.ndarray, torch.dtype], Result]
+
+class RowKernel(Protocol):
+    """Computes something of rows, which begin at addresses and lie there for the time of the call.
+
+    Attributes
+    ----------
+    function, context : int
+        Addresses of a C function ``void(context, addresses, rows, first)`` that does what a call does, and of its
+        context; 0 where there is none.
+    """
+
+    function: int
+    context: int
+
+    def __call__(self, addresses: np.ndarray, first: int) -> None:
+        """Take some next rows, of which `first` have been taken before."""
+
+
+Kernel = TypeVar("Kernel", bound=RowKernel)
 _TYPES = (
     ("FIXED_LEN_BYTE_ARRAY", pa.float16(), torch.float16),
     ("FLOAT", pa.float32(), torch.float32),
@@ -117,15 +135,14 @@ class Pages:
             chunks = [self._chunk(group) for group in groups]
             self._stream.plan((chunk.start, chunk.length) for chunk in chunks if chunk is not None)
 
-    def map_rows(self, group: int, kernel: Kernel[Result]) -> list[Result] | None:
-        """Results of a kernel for the rows of a row group, in parts; None where pyarrow has to read it.
+    def map_rows(self, group: int, make: Callable[[int, torch.dtype], Kernel]) -> Kernel | None:
+        """Kernel that has taken all rows of a row group; None where pyarrow has to read it.
 
         Parameters
         ----------
         group : int
-        kernel : callable
-            ``kernel(addresses, dtype)`` gets the addresses of some next rows, each of `width` floats, which lie there
-            until it returns.
+        make : callable
+            ``make(rows, dtype)`` makes the kernel for rows of `width` floats.
 
         Raises
         ------
@@ -135,10 +152,12 @@ class Pages:
         chunk = self._chunk(group)
         if chunk is None or self._leaf is None:
             return None
-        hasher = xxhash.xxh3_128() if self._digests is not None else None
+        hasher = Xxh3() if self._digests is not None else None
+        rows = self._metadata.row_group(group).num_rows
+        kernel = make(rows, self._leaf.dtype)
         walk = _Walk(self._stream, chunk, self._leaf, self._width, hasher)
         try:
-            found = walk.run(kernel)
+            is_whole = walk.run(kernel)
         except _ChecksumError as error:
             raise InputError(
                 f"expected page {walk.pages} of column {self._column!r} in row group {group} of {self._name} to match "
@@ -148,11 +167,11 @@ class Pages:
             raise
         except _ERRORS:
             return None
-        if found is None or walk.rows != self._metadata.row_group(group).num_rows:
+        if not is_whole or walk.rows != rows:
             return None
         if self._digests is not None and hasher is not None:
             self._digests[chunk.start, chunk.length] = hasher.hexdigest()
-        return found
+        return kernel
 
     def _chunk(self, group: int) -> _Chunk | None:
         """The column's chunk in a row group; None where pyarrow has to read it."""
@@ -198,7 +217,7 @@ class _Warmup:
     def is_over(self, rows: int) -> bool:
         """Whether to read `rows` by the walk. The first thread beyond `COLD_ROWS` compiles, others go on by pyarrow."""
         compiled = get_parquet_pages()
-        if compiled is None or compiled.walk.is_ready:
+        if compiled is None or compiled.run.is_ready:
             return compiled is not None
         with self._lock:
             self._rows += rows
@@ -266,67 +285,58 @@ def _find_leaf(source: pq.ParquetFile, column: str, width: int) -> _Leaf | None:
 class _Walk:
     """The walk over one column chunk: Python reads, decompresses and calls compiled code."""
 
-    def __init__(self, stream: IO[bytes], chunk: _Chunk, leaf: _Leaf, width: int, hasher: Any = None) -> None:
+    def __init__(self, stream: IO[bytes], chunk: _Chunk, leaf: _Leaf, width: int, hasher: Xxh3 | None = None) -> None:
         self._stream, self._start, self._length = stream, chunk.start, chunk.length
-        self._open_page, self._dtype, self._hasher = chunk.open_page, leaf.dtype, hasher
-        self.rows = 0  # That the kernel has seen.
-        self.pages = 0  # Opened; a file with checksums has one for each page.
+        self._open_page, self._hasher = chunk.open_page, hasher
         self._compiled = get_parquet_pages()
         self._state = state = np.zeros(self._compiled.STATE_SIZE, np.int64)
         state[self._compiled.TOTAL] = chunk.values
         state[self._compiled.WIDTH], state[self._compiled.SIZE] = width, leaf.dtype.itemsize
         state[self._compiled.PRESENT], state[self._compiled.COMPRESSED] = leaf.level, chunk.open_page is not None
         state[self._compiled.WORD_COUNT], state[self._compiled.MOST_PAGE] = -1, MOST_PAGE
+        is_read_here = self._compiled.CAN_READ and isinstance(stream, io.FileIO)
+        state[self._compiled.FILE] = stream.fileno() if is_read_here else -1
+        state[self._compiled.START], state[self._compiled.LENGTH] = chunk.start, chunk.length
+        state[self._compiled.BLOCK] = BLOCK
+        state[self._compiled.IS_SNAPPY] = chunk.open_page is _snappy
+        state[self._compiled.HASHED] = -1 if hasher is None else 0
 
-    def run(self, kernel: Kernel[Result]) -> list[Result] | None:
-        """Results of the kernel for all rows, None where a page is declined."""
+    def run(self, kernel: RowKernel) -> bool:
+        """Hand all rows to the kernel; false where a page is declined."""
         compiled, state, memory = self._compiled, self._state, _memory
         header = np.empty(compiled.HEADER_SIZE, np.int64)
-        body, words, scratch = _EMPTY, np.empty(0, np.uint8), memory.scratch
-        buffer, addresses = memory.buffer, memory.addresses
-        parts: list[Result] = []
-        hashed = 0  # Bytes of the chunk.
-        begin = filled = page = 0  # The part of the chunk that is in the buffer, and bytes of the last page asked for.
+        buffer, opened, scratch, addresses = memory.buffer, memory.opened, memory.scratch, memory.addresses
+        body, words = _EMPTY, np.empty(0, np.uint8)
+        update, hash_state = (self._hasher.function, self._hasher.state) if self._hasher is not None else (0, 0)
         while True:
-            code = compiled.walk(buffer.data, filled, body, words, scratch, addresses, header, state)
+            code = compiled.run(
+                buffer.memory, buffer.data, opened.memory, opened.data, body, words, scratch, addresses, header, state,
+                kernel.function, kernel.context, update, hash_state,
+            )  # fmt: skip
+            begin, filled = int(state[compiled.BEGIN]), int(state[compiled.FILLED])
             if code == compiled.DECLINED:
-                return None
-            rows = int(state[compiled.ROWS])
-            if rows:  # Before the memory that they lie in is used again.
-                parts.append(kernel(addresses[:rows], self._dtype))
-                self.rows += rows
-            position = int(state[compiled.POSITION])
+                return False
             if code == compiled.DONE:
-                is_whole = begin + position == self._length and state[compiled.HAVE] == 0
-                return parts if is_whole else None
-            if code == compiled.MORE:
-                need = int(state[compiled.NEED])
-                if begin + filled == self._length or (not position and filled and need <= filled):
-                    return None
-                # Whole pages, and the header that tells the size of the next one, which is most often the same.
-                page = need or page
-                most = (
-                    (BLOCK - HEADER) // page * page + HEADER if 0 < page < BLOCK - HEADER else max(BLOCK, page + HEADER)
-                )
-                if most > len(buffer.data):
-                    buffer = _Buffer(most)
-                begin += position
-                most = min(most, self._length - begin)
-                filled = buffer.fill(self._stream, self._start + begin, most)
-                if filled != most:  # The file has become shorter.
-                    return None
-                if self._hasher is not None and begin + filled > hashed:
-                    self._hasher.update(buffer.bytes[hashed - begin : filled])
-                    hashed = begin + filled
-                state[compiled.POSITION] = 0
+                return begin + int(state[compiled.POSITION]) == self._length and state[compiled.HAVE] == 0
+            if code == compiled.SCORE:
+                rows = int(state[compiled.ROWS])
+                kernel(addresses[:rows], self.rows)
+                state[compiled.PASSED] += rows
+                state[compiled.ROWS] = 0
+            elif code == compiled.MORE:
+                if buffer.fill(self._stream, self._start + begin, filled) != filled:  # The file has become shorter.
+                    return False
             elif code == compiled.OPEN:
-                opened = self._open(buffer.bytes, header)
-                if opened is None:
-                    return None
-                body = opened
+                found = self._open(buffer.bytes, header)
+                if found is None:
+                    return False
+                body = found
                 state[compiled.GIVEN] = 1
             elif code == compiled.DICTIONARY:
-                source = body if state[compiled.IS_PACKED] else buffer.data
+                source = buffer.data
+                if state[compiled.IS_PACKED]:
+                    is_opened_there = state[compiled.IS_SNAPPY] and header[compiled.CRC] == compiled.ABSENT
+                    source = opened.data if is_opened_there else body
                 at = int(state[compiled.FROM])
                 words = source[at : at + int(state[compiled.WORD_COUNT] * state[compiled.SIZE])].copy()
             elif code == compiled.GROW:
@@ -334,6 +344,24 @@ class _Walk:
                 grown = np.empty(-(-int(state[compiled.NEED]) // 8) * 8, np.uint8)
                 grown[:have] = scratch[:have]
                 scratch = grown
+            elif code == compiled.GROW_DATA:
+                buffer = buffer.grown(int(state[compiled.NEED]), filled)
+            elif code == compiled.GROW_OPENED:
+                opened = _Buffer(int(state[compiled.NEED]))
+            hashed = int(state[compiled.HASHED])
+            if self._hasher is not None and code in (compiled.HASH, compiled.MORE) and begin + filled > hashed:
+                self._hasher.update(buffer.bytes[hashed - begin : filled])
+                state[compiled.HASHED] = begin + filled
+
+    @property
+    def rows(self) -> int:
+        """Rows that the kernel has had."""
+        return int(self._state[self._compiled.PASSED])
+
+    @property
+    def pages(self) -> int:
+        """Pages opened; a file with checksums has one for each page."""
+        return int(self._state[self._compiled.OPENED])
 
     def _open(self, data: memoryview, header: np.ndarray) -> np.ndarray | None:
         """Values of a page, decompressed where they are compressed; None if its size is wrong."""
@@ -343,7 +371,7 @@ class _Walk:
         checksum = int(header[compiled.CRC])
         if checksum != compiled.ABSENT and zlib.crc32(data[at:end]) != checksum & 0xFFFFFFFF:
             raise _ChecksumError
-        self.pages += 1
+        state[compiled.OPENED] += 1
         if not state[compiled.IS_PACKED]:
             return _EMPTY
         levels = int(state[compiled.LEVELS])
@@ -360,13 +388,20 @@ class _ChecksumError(Exception):
 
 
 class _Buffer:
-    """Memory that files are read into; compiled code sees `data`, which is read-only like what codecs return."""
+    """Memory that is written to; compiled code reads rows from `data`, which is read-only like what codecs return."""
 
     def __init__(self, size: int) -> None:
-        memory: Any = np.empty(size, np.uint8)
+        self.memory = np.empty(size, np.uint8)
+        memory: Any = self.memory
         self.bytes = memoryview(memory)
         self.data = memory.view()
         self.data.flags.writeable = False
+
+    def grown(self, size: int, filled: int) -> _Buffer:
+        """Larger memory with the first bytes of this one."""
+        larger = _Buffer(size)
+        larger.memory[:filled] = self.memory[:filled]
+        return larger
 
     def fill(self, stream: Any, at: int, most: int) -> int:
         """Read up to `most` bytes of a stream; returns their number, less at its end."""
@@ -384,7 +419,7 @@ class _Memory(threading.local):
     """Buffers of a thread, used again by the next row group: fresh memory costs page faults."""
 
     def __init__(self) -> None:
-        self.buffer = _Buffer(BLOCK)
+        self.buffer, self.opened = _Buffer(BLOCK), _Buffer(OPENED)
         self.scratch = np.empty(SCRATCH, np.uint8)
         self.addresses = np.empty(ROWS, np.int64)
 

@@ -18,6 +18,7 @@ from dask_aesthetic.kernels.scattered import DTYPES, ScatteredRows, Vectors, fin
 __all__ = [
     "DTYPES",
     "FLOATS",
+    "RowScorer",
     "SAFE_NORM",
     "Heads",
     "ScatteredRows",
@@ -28,7 +29,6 @@ __all__ = [
     "get_parquet_pages",
     "get_resize",
     "norms",
-    "score_addresses",
     "scores_and_norms",
 ]
 
@@ -84,16 +84,46 @@ def norms(vectors: Vectors, dtype: type[np.floating] = np.float32) -> torch.Tens
     return scores_and_norms(vectors, Heads.of(np.empty((0, width)), np.empty(0), dtype))[1]
 
 
-def score_addresses(addresses: np.ndarray, dtype: torch.dtype, heads: Heads) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and norms, as of `scores_and_norms`, of rows of `heads.width` values that begin at addresses, int64.
+class RowScorer:
+    """Scores and norms, as of `scores_and_norms`, of rows that begin at addresses, for compiled code to fill in.
 
-    Only where numba runs. The caller vouches for the addresses: nothing is checked here.
+    Only where numba runs. Whoever calls it vouches for the addresses: nothing is checked here.
+
+    Attributes
+    ----------
+    scores : numpy.ndarray, shape (k, n), float32
+    norms : numpy.ndarray, shape (n,)
+    function, context : int
+        Addresses of a C function ``void(context, addresses, rows, first)`` that does what a call does, and of its
+        context; 0 where there is none.
     """
-    rows = len(addresses)
-    scores, lengths = np.empty((len(heads.weights), rows), np.float32), np.empty(rows, heads.biases.dtype)
-    place = 0, 0, addresses.ctypes.data
-    _score(get_compiled(), dtype, place, heads, rows, scores.ctypes.data, lengths.ctypes.data)
-    return scores, lengths
+
+    def __init__(self, rows: int, dtype: torch.dtype, heads: Heads) -> None:
+        self._compiled, self._dtype, self._heads, self._rows = get_compiled(), dtype, heads, rows
+        self.scores = np.empty((len(heads.weights), rows), np.float32)
+        self.norms = np.empty(rows, heads.biases.dtype)
+        self.function = self.context = 0
+        if len(heads.weights) == 1:
+            compiled = self._compiled
+            self.function = compiled.row_kernel(dtype, heads.working)
+            self._words = words = np.empty(compiled.CONTEXT_SIZE, np.int64)
+            (weights,), (bias,) = heads.operands
+            words[compiled.SCORES], words[compiled.NORMS] = self.scores.ctypes.data, self.norms.ctypes.data
+            words[compiled.AHEAD] = _ahead(heads.width, dtype)
+            words[compiled.WIDTH], words[compiled.WEIGHTS] = heads.width, weights
+            words.view(np.float64)[compiled.BIAS] = bias
+            self.context = words.ctypes.data
+
+    def __call__(self, addresses: np.ndarray, first: int) -> None:
+        """Score the rows that begin at addresses, int64, which are the rows from `first` on."""
+        place = 0, 0, addresses.ctypes.data
+        scores, norms = self.scores[:, first:], self.norms[first:]
+        if len(addresses) > len(norms):
+            raise ArgumentError(f"expected {len(norms):,} rows at most from row {first:,} on, got {len(addresses):,}")
+        _score(
+            self._compiled, self._dtype, place, self._heads, len(addresses), scores.ctypes.data, norms.ctypes.data,
+            4 * self._rows,
+        )  # fmt: skip
 
 
 def _on_cpu(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,8 +133,9 @@ def _on_cpu(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torch.Tensor]
         scores, lengths = (torch.from_numpy(found) for found in numpy_scores_and_norms(dense, heads))
         return scores, lengths
     if isinstance(vectors, ScatteredRows):
-        found = score_addresses(vectors.addresses, vectors.dtype, heads)
-        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+        found = RowScorer(len(vectors), vectors.dtype, heads)
+        found(vectors.addresses, 0)
+        return torch.from_numpy(found.scores), torch.from_numpy(found.norms)
     rows = len(vectors)
     # Compiled code writes these types into a CPU's memory, whatever torch's defaults are.
     scores = torch.empty(len(heads.weights), rows, dtype=torch.float32, device="cpu")
@@ -129,11 +160,13 @@ def _score(
     rows: int,
     score: int,
     norm: int,
+    score_stride: int | None = None,
 ) -> None:
     """Put scores and norms where they are to be; `place` is an address and a stride in bytes, or that of addresses."""
     start, stride, addresses = place
+    score_stride = 4 * rows if score_stride is None else score_stride
     count, norm_size = len(heads.weights), heads.biases.itemsize
-    ahead = -(-AHEAD // (heads.width * dtype.itemsize))
+    ahead = _ahead(heads.width, dtype)
     stored, working = compiled.STORED[dtype], compiled.STORED[heads.working]
     weights, biases = heads.operands
     step = max(rows, 1) if count <= HEADS else HEADS_ROWS
@@ -144,8 +177,13 @@ def _score(
                 stored, working, min(step, rows - row),
                 start + stride * row, stride, addresses + 8 * row if addresses else 0, ahead,
                 heads.width, weights[some], biases[some],
-                score + 4 * (head * rows + row), 4 * rows, norm + norm_size * row, norm_size,
+                score + score_stride * head + 4 * row, score_stride, norm + norm_size * row, norm_size,
             )  # fmt: skip
+
+
+def _ahead(width: int, dtype: torch.dtype) -> int:
+    """Rows that are fetched into the cache before their turn."""
+    return -(-AHEAD // (width * dtype.itemsize))
 
 
 def blocks(vectors: Vectors, rows: int, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, torch.Tensor]]:

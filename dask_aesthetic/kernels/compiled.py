@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import config, types
+from numba import cfunc, config, types
 from numba.extending import intrinsic
 
-from dask_aesthetic.kernels.cached_jit import cached_jit
+from dask_aesthetic.kernels.cached_jit import SOURCES, cached_jit
 from dask_aesthetic.kernels.lanes_ir import FLOAT, I64, Row, build_row
 
 if config.DISABLE_JIT:
@@ -163,3 +164,61 @@ def find_arrays(objects, rows, head, array_type, dtypes, width, found, addresses
                 found[i] = kind
                 addresses[i] = _load_word(at + head)
             item *= 2
+
+
+# Words of the context of a row kernel.
+CONTEXT_SIZE = 6
+SCORES, NORMS, AHEAD, WIDTH, WEIGHTS, BIAS = range(CONTEXT_SIZE)
+
+
+@intrinsic
+def _load_number(typing: Any, address: Any) -> Any:  # noqa: ARG001
+    """The float64 at an address."""
+
+    def generate(_: Any, builder: ir.IRBuilder, __: Any, arguments: Any) -> ir.Value:
+        return builder.load(builder.inttoptr(arguments[0], ir.DoubleType().as_pointer()))
+
+    return types.float64(types.intp), generate
+
+
+@cache
+def row_kernel(stored: torch.dtype, working: torch.dtype) -> int:
+    """Address of the C function ``void(context, addresses, rows, first)`` that scores rows under one head.
+
+    `context` is the address of `CONTEXT_SIZE` words: the addresses of all scores and norms, the rows to fetch ahead,
+    the width, the address of the weights, and the bias as a float64. Results are put from row `first` on.
+    """
+    value: Any = STORED[stored]
+    precision: Any = STORED[working]
+    size, kind = working.itemsize, type(precision)
+
+    def kernel(context, addresses, rows, first):  # type: ignore[no-untyped-def]
+        _score_rows(
+            value,
+            precision,
+            rows,
+            0,
+            0,
+            addresses,
+            _load_word(context + 8 * AHEAD),
+            _load_word(context + 8 * WIDTH),
+            (_load_word(context + 8 * WEIGHTS),),
+            (kind(_load_number(context + 8 * BIAS)),),
+            _load_word(context + 8 * SCORES) + 4 * first,
+            4,
+            _load_word(context + 8 * NORMS) + size * first,
+            size,
+        )
+
+    kernel.__qualname__ += f"_{stored}_{working}_{SOURCES[:16]}"
+    signature = types.void(*[types.intp] * 4)
+    try:
+        compiled = cfunc(signature, cache=True)(kernel)
+    except Exception:  # The cache is full or damaged, or numba found no folder.
+        compiled = cfunc(signature)(kernel)
+    _kept.append(compiled)
+    return int(compiled.address)
+
+
+_score_rows = score_rows.compiled
+_kept: list[Any] = []  # Their code must not go.

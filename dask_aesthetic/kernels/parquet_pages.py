@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from dask_aesthetic.kernels.c_calls import HAS_PREAD, call_row_kernel, call_update, copy_bytes, pread
 from dask_aesthetic.kernels.cached_jit import OPTIONS, cached_jit
 
-# Answers of `walk`.
-DONE, DECLINED, MORE, OPEN, DICTIONARY, SCORE, GROW = range(7)
+# Answers of `_walk` and `run`.
+DONE, DECLINED, MORE, OPEN, DICTIONARY, SCORE, GROW, GROW_DATA, GROW_OPENED, HASH = range(10)
 
 # Numbers of a page's header (Thrift's compact protocol): field f at f, field g of the struct in field f at 16 f + g.
 KIND, UNPACKED, PACKED, CRC = 1, 2, 3, 4
@@ -26,7 +27,7 @@ HEADER_SIZE = OUTER + 3
 ABSENT = -(1 << 40)
 
 # What `walk` keeps from call to call.
-STATE_SIZE = 19
+STATE_SIZE = 30
 (
     TOTAL,  # Values of the column chunk.
     WIDTH,
@@ -47,7 +48,20 @@ STATE_SIZE = 19
     FROM,  # Position of its words.
     MOST_PAGE,  # Bytes of a page, and of its values, above which it is declined.
     FOUND,  # Rows found in all calls.
+    FILE,  # Number of the open file; -1 if Python reads.
+    START,  # Position of the chunk in the file.
+    LENGTH,  # Bytes of the chunk.
+    BEGIN,  # Position in the chunk of what is in `data`.
+    FILLED,  # Bytes there.
+    PAGE,  # Bytes of the last page that did not end in `data`.
+    BLOCK,  # Bytes to read at a time.
+    IS_SNAPPY,  # Whether its codec is decompressed here.
+    PASSED,  # Rows that the kernel has had.
+    HASHED,  # Bytes of the chunk that were hashed; -1 if nothing is to be.
+    OPENED,  # Pages opened.
 ) = range(STATE_SIZE)
+CAN_READ = HAS_PREAD  # Whether `run` reads files itself.
+HEADER_ROOM = 1 << 8  # Bytes that hold most page headers.
 
 DATA_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = 0, 2, 3
 PLAIN, PLAIN_DICTIONARY, RLE, RLE_DICTIONARY, BYTE_STREAM_SPLIT = 0, 2, 3, 8, 9
@@ -429,8 +443,8 @@ def _data_page(
     return DONE
 
 
-@cached_jit
-def walk(data, filled, body, words, scratch, addresses, header, state):  # type: ignore[no-untyped-def]
+@_inner
+def _walk(data, filled, body, words, scratch, addresses, header, state):  # type: ignore[no-untyped-def]
     """Walk over the pages of a column chunk until Python is needed.
 
     Rows lie in `data`, `body` and `scratch`: those of the last call must have been scored before another call, and
@@ -510,6 +524,171 @@ def walk(data, filled, body, words, scratch, addresses, header, state):  # type:
             return code
         state[GIVEN], state[POSITION] = 0, after
     return DONE
+
+
+@_inner
+def _next_part(data, state):  # type: ignore[no-untyped-def]
+    """Choose the part of the chunk to read next: whole pages, and the header that tells the size of the next one."""
+    position, filled, need, length = state[POSITION], state[FILLED], state[NEED], state[LENGTH]
+    if state[BEGIN] + filled >= length or (position == 0 and filled > 0 and need <= filled):
+        return DECLINED
+    if need > 0:
+        state[PAGE] = need
+    page, block = state[PAGE], state[BLOCK]
+    most = max(block, page + HEADER_ROOM)
+    if 0 < page < block - HEADER_ROOM:
+        most = (block - HEADER_ROOM) // page * page + HEADER_ROOM
+    if most > len(data):
+        state[NEED] = most
+        return GROW_DATA
+    state[BEGIN] += position
+    state[FILLED] = min(most, length - state[BEGIN])
+    state[POSITION] = 0
+    return DONE
+
+
+@cached_jit
+def run(  # type: ignore[no-untyped-def]
+    memory,
+    data,
+    opened_memory,
+    opened,
+    body,
+    words,
+    scratch,
+    addresses,
+    header,
+    state,
+    function,
+    context,
+    update,
+    hash_state,
+):
+    """Walk over the pages of a column chunk, read them and hand their rows to a kernel, until Python is needed.
+
+    Parameters
+    ----------
+    memory, data : numpy.ndarray of uint8
+        Memory that the file is read into, and the same array, read-only.
+    opened_memory, opened : numpy.ndarray of uint8
+        The same for decompressed values.
+    body, words, scratch, addresses, header, state
+        As of `_walk`.
+    function, context : int
+        Address of the kernel, ``void(context, addresses, rows, first)``, and its argument; 0 where Python calls it.
+    update, hash_state : int
+        The same of what hashes, ``int(state, bytes, size)``.
+
+    Returns
+    -------
+    int
+        DONE or DECLINED, or what Python has to do: put MORE bytes into `data`, where `state` says which; OPEN a page
+        and set `GIVEN`; copy the DICTIONARY; SCORE the rows; HASH what was read; GROW an array to `NEED`.
+    """
+    if state[FILLED] < 0 or state[FILLED] > len(data) or len(memory) != len(data) or len(opened_memory) != len(opened):
+        return DECLINED
+    is_snappy = state[IS_SNAPPY] != 0
+    if is_snappy and state[GIVEN] != 0 and state[IS_PACKED] != 0 and header[CRC] == ABSENT:  # Opened in the last call.
+        body = opened[: max(header[UNPACKED] - state[LEVELS], 0)]
+    while True:
+        code = _walk(data, state[FILLED], body, words, scratch, addresses, header, state)
+        if code == DECLINED:
+            return code
+        rows = state[ROWS]
+        if rows > 0:
+            if function == 0:
+                return SCORE
+            if state[PASSED] < 0 or (state[PASSED] + rows) * state[WIDTH] > state[TOTAL]:
+                return DECLINED
+            call_row_kernel(function, context, addresses.ctypes.data, rows, state[PASSED])
+            state[PASSED] += rows
+        if code == SCORE:
+            continue
+        if code == MORE:
+            code = _next_part(data, state)
+            if code != DONE:
+                return code
+            if state[FILE] < 0:
+                return MORE
+            got = 0
+            while got < state[FILLED]:
+                place = state[START] + state[BEGIN] + got
+                count = pread(state[FILE], memory.ctypes.data + got, state[FILLED] - got, place)
+                if count <= 0:  # An error, or the file has become shorter.
+                    return DECLINED
+                got += count
+            new = state[BEGIN] + state[FILLED] - state[HASHED]
+            if state[HASHED] >= 0 and new > 0:
+                if update == 0:
+                    return HASH
+                if new > state[FILLED]:
+                    return DECLINED
+                call_update(update, hash_state, memory.ctypes.data + state[FILLED] - new, new)
+                state[HASHED] += new
+        elif code == OPEN and is_snappy and state[IS_PACKED] != 0 and header[CRC] == ABSENT:
+            size = header[UNPACKED] - state[LEVELS]
+            if size > len(opened):
+                state[NEED] = size
+                return GROW_OPENED
+            if not snappy(data, state[BODY] + state[LEVELS], state[BODY] + header[PACKED], opened_memory, size):
+                return DECLINED
+            body = opened[:size]
+            state[GIVEN] = 1
+            state[OPENED] += 1
+        else:
+            return code
+
+
+@_inner
+def snappy(data, at, end, opened, size):  # type: ignore[no-untyped-def]
+    """Decompress ``data[at:end]``, in snappy's raw format, to exactly `size` bytes; false if it does not hold these.
+
+    The format: https://github.com/google/snappy/blob/main/format_description.txt
+    """
+    if at < 0 or end > len(data) or size < 0 or size > len(opened):
+        return False
+    held, at = _varint(data, at, end)
+    if at < 0 or held != size:
+        return False
+    to = np.int64(0)
+    while at < end:
+        tag = np.int64(data[at])
+        kind = tag & 3
+        at += 1
+        if kind == 0:
+            length = tag >> 2
+            if length >= 60:
+                more = length - 59
+                if more > end - at:
+                    return False
+                length = np.int64(0)
+                for k in range(more):
+                    length |= np.int64(data[at + k]) << (8 * k)
+                at += more
+            length += 1
+            if length > end - at or length > size - to:
+                return False
+            copy_bytes(opened.ctypes.data + to, data.ctypes.data + at, length)
+            at += length
+            to += length
+            continue
+        width = 1 if kind == 1 else 2 if kind == 2 else 4
+        if width > end - at:
+            return False
+        offset = np.int64(0)
+        for k in range(width):
+            offset |= np.int64(data[at + k]) << (8 * k)
+        at += width
+        length = (tag >> 2) + 1
+        if kind == 1:
+            length = ((tag >> 2) & 7) + 4
+            offset |= (tag >> 5) << 8
+        if offset < 1 or offset > to or length > size - to:
+            return False
+        for k in range(length):  # It may repeat what it has just written.
+            opened[to + k] = opened[to + k - offset]
+        to += length
+    return to == size
 
 
 @cached_jit

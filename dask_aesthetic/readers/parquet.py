@@ -151,7 +151,7 @@ def read_and_score(
             cudf.check_type(one.type, embedding_column)
         cudf.check_rows(shards, spec.predictor.width)
         schema = cudf.cudf_schema(passthrough.append(pa.field(embedding_column, shards[0].type)))
-        frame = from_shards(_read_cudf, shards, cudf.to_cudf(schema.empty_table(), 0, 0), schema=schema)
+        frame = from_shards(_read_cudf, shards, cudf.empty_frame(schema), schema=schema)
         scored = _scored(frame, embedding_column, _score_cudf, spec, shards)
         return scored[[*names, score_column, keep_column]]
     # The score column first holds nothing, then is assigned the scores. As in `frame.score`, Dask's optimizer drops
@@ -198,7 +198,7 @@ def _score(column: pd.Series, scoring: _Scoring, call: str) -> pd.Series:
 def _read_cudf(shard: ParquetShard, first: int, columns: list[str], schema: pa.Schema) -> Any:
     """Read one cuDF partition with these columns of a schema; embeddings are read only if they are among them."""
     if not shard.rows:
-        return cudf.to_cudf(schema.empty_table(), first, 0)[columns]
+        return cudf.empty_frame(schema)[columns]
     own = pa.schema([field for field in schema if field.name in columns and field.name != shard.column])
     with ThreadPoolExecutor(1) as thread:
         # pyarrow reads passthrough columns, beside cuDF, which would turn some into an index, and change types.

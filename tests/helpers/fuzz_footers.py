@@ -86,6 +86,8 @@ def read(name: str, first: int, changes: tuple[int, ...]) -> None:
     from dask_aesthetic.io import parquet
     from dask_aesthetic.io.pages import _ERRORS, Pages
     from dask_aesthetic.io.storage import File, local_file
+    from dask_aesthetic.kernels import RowScorer
+    from helpers.page_files import heads
 
     def pages() -> None:
         with path.open("rb", buffering=0) as stream:
@@ -94,7 +96,7 @@ def read(name: str, first: int, changes: tuple[int, ...]) -> None:
             except _ERRORS:
                 return
             for group in range(len(found.groups)):
-                found.map_rows(group, lambda addresses, _: len(addresses))
+                found.map_rows(group, partial(RowScorer, heads=heads(3)))
 
     def first_batch(file: File, **options: bool) -> None:
         next(parquet.batches(file, ["e"], **options), None)

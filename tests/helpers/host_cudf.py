@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import cudf
 import numpy as np
 import pylibcudf as plc
 import pytest
 import torch
+from cudf.core.buffer import spill_manager, spillable_buffer
 from cudf.core.column.column import ColumnBase
 
 from dask_aesthetic.embeddings import cudf as backend
+from dask_aesthetic.images import cudf as images
 
 TYPES = {"i4": "INT32", "i8": "INT64", "u1": "UINT8", "f4": "FLOAT32", "f8": "FLOAT64", "b1": "BOOL8"}
 
@@ -57,11 +60,44 @@ def use_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "_tensor", _tensor)
     monkeypatch.setattr(backend, "_array", lambda values: Memory(values.numpy()))
     monkeypatch.setattr(backend, "stream", nullcontext)
+    monkeypatch.setattr(images, "DEVICE", "cpu")
+    monkeypatch.setattr(images, "_span", lambda values: _bytes(values.numpy()))
+    monkeypatch.setattr(images, "_wait", lambda: None)
+
+
+def use_spilling(monkeypatch: pytest.MonkeyPatch) -> spill_manager.SpillManager:
+    """Let cuDF spill columns that are made from now on; what they leave behind becomes NaN."""
+    manager = spill_manager.SpillManager()
+    monkeypatch.setattr(spill_manager, "_global_manager", manager)
+    monkeypatch.setattr(spill_manager, "_global_manager_uninitialized", False)
+    buffers = SimpleNamespace(copy_ptr_to_host=_spill)
+    device = SimpleNamespace(to_device=lambda spilled: Memory(np.frombuffer(spilled, np.uint8).copy()))
+    rmm = SimpleNamespace(pylibrmm=SimpleNamespace(device_buffer=buffers), DeviceBuffer=device)
+    monkeypatch.setattr(spillable_buffer, "rmm", rmm)
+    return manager
+
+
+def _spill(pointer: int, host: memoryview) -> None:
+    ctypes.memmove(np.frombuffer(host, np.uint8).ctypes.data, pointer, len(host))
+    ctypes.memset(pointer, 0xFF, len(host))
 
 
 def array_of(series: cudf.Series) -> np.ndarray:
     """Values of a column without nulls."""
-    return _tensor(backend._Memory(series._column.plc_column)).numpy()
+    return values_of(series._column.plc_column)
+
+
+def values_of(column: plc.Column) -> np.ndarray:
+    """Values of a column of a fixed-width type, whether null or not."""
+    return backend._memory(column).numpy() if column.size() else np.empty(0)
+
+
+def mask_of(column: plc.Column) -> np.ndarray:
+    """Which rows of a column with nulls are not null."""
+    mask = column.null_mask()
+    assert mask.size % 64 == 0  # As libcudf allocates them.
+    bits = np.frombuffer((ctypes.c_char * mask.size).from_address(mask.ptr), np.uint8)
+    return np.unpackbits(bits, count=column.size(), bitorder="little").astype(bool)
 
 
 def _from_array(array: Memory) -> ColumnBase:

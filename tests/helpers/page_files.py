@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import partial
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from dask_aesthetic.io.pages import Pages
-from dask_aesthetic.kernels import Heads, score_addresses, scores_and_norms
+from dask_aesthetic.kernels import Heads, RowScorer, scores_and_norms
 
 COLUMN = "image_embedding"
 CODECS = ("none", "snappy", "zstd", "lz4", "gzip", "brotli")
@@ -73,10 +74,12 @@ def random_options(random: np.random.Generator) -> dict[str, Any]:
 
 
 def in_place(content: bytes, heads: Heads, column: str = COLUMN) -> list[Found]:
-    """What the page reader finds in each row group."""
-    pages = Pages(io.BytesIO(content), len(content), column, heads.width)
-    kernel = partial(score_addresses, heads=heads)
-    return [_joined(pages.map_rows(group, kernel)) for group in range(len(pages.groups))]
+    """What the page reader finds in each row group of a file."""
+    with TemporaryFile(buffering=0) as stream:
+        stream.write(content)
+        pages = Pages(stream, len(content), column, heads.width)
+        found = [pages.map_rows(group, partial(RowScorer, heads=heads)) for group in range(len(pages.groups))]
+    return [None if one is None else (one.scores.tobytes(), one.norms.tobytes()) for one in found]
 
 
 def by_pyarrow(content: bytes, heads: Heads, group: int, column: str = COLUMN) -> Found:
@@ -89,10 +92,3 @@ def by_pyarrow(content: bytes, heads: Heads, group: int, column: str = COLUMN) -
     rows = lists.flatten().to_numpy().reshape(-1, heads.width)
     scores, norms = scores_and_norms(torch.from_numpy(rows.copy()), heads)
     return scores.numpy().tobytes(), norms.numpy().tobytes()
-
-
-def _joined(parts: list[tuple[np.ndarray, np.ndarray]] | None) -> Found:
-    if parts is None:
-        return None
-    scores, norms = zip(*parts, strict=True)
-    return np.concatenate(scores, 1).tobytes(), np.concatenate(norms).tobytes()

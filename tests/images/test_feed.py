@@ -114,3 +114,19 @@ def test_an_error_of_decoding_or_reading_ends_the_feed_and_its_threads():
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_memory_is_filled_again_only_after_a_slow_gpu_has_read_it():
+    images = [-1 if image % 7 == 3 else image for image in range(5000)]
+    codes: list[int] = []
+    busy = torch.randn(4096, 4096, device="cuda")
+    batches = []
+    for pixels, rows in feed.decode_ahead(iter(images), number_of, (64, 32, 32, 3), torch.device("cuda"), codes):
+        for _ in range(10):
+            busy = torch.nn.functional.normalize(busy @ busy)
+        batches.append((pixels.clone(), rows))
+    assert [row for _, rows in batches for row in rows] == [image for image in images if image >= 0]
+    for pixels, rows in batches:
+        assert numbers_in(pixels.cpu()) == rows

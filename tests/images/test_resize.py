@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import sys
 from functools import reduce
 
 import numpy as np
@@ -73,6 +76,33 @@ def test_pixels_equal_pillow(resizers, side):
         out[:] = 0
         assert np.array_equal(out_memory, out_before)
         assert np.array_equal(memory, before)
+
+
+def between_guards(size: int) -> tuple[mmap.mmap, np.ndarray]:
+    """Memory between two pages that end the process when they are read."""
+    pages = -(-size // mmap.PAGESIZE)
+    memory = mmap.mmap(-1, (pages + 2) * mmap.PAGESIZE)
+    whole = np.frombuffer(memory, np.uint8)
+    for guard in (0, pages + 1):
+        address = ctypes.c_void_p(whole.ctypes.data + guard * mmap.PAGESIZE)
+        assert ctypes.CDLL(None).mprotect(address, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    return memory, whole[mmap.PAGESIZE : -mmap.PAGESIZE]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+def test_nothing_is_read_or_written_outside_the_arrays(resizers):
+    rng = np.random.default_rng(7)
+    memory, room = between_guards(900 * 900 * 4)
+    out_memory, out_room = between_guards(336 * 336 * 3)
+    for side in (32, 224, 336):
+        for width, height in sizes(rng, 100):
+            size, out_size = width * height * 4, side * side * 3
+            for at, out_at in ((0, len(out_room) - out_size), (len(room) - size, 0)):
+                pixels = room[at : at + size].reshape(height, width, 4)
+                resizers[side].resize(pixels, out_room[out_at : out_at + out_size].reshape(side, side, 3))
+    del pixels, room, out_room
+    memory.close()
+    out_memory.close()
 
 
 def resampled(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -644,7 +645,7 @@ def test_a_dry_run_lists_what_would_be_scored_and_writes_nothing(source, scored,
     (scored / "part-0001.parquet").unlink()
     changed(source / "part-0002.parquet", "image_embedding")
     before = chaos.content(scored)
-    *lines, total, _ = here(source, scored, "--dry-run").splitlines()
+    *lines, total, _, estimated = here(source, scored, "--dry-run").splitlines()
     states = {line.split()[-1]: " ".join(line.split()[1:-1]) for line in lines}
     assert states == {
         **{f"part-{at:04d}": "done" for at in range(6)},
@@ -652,6 +653,7 @@ def test_a_dry_run_lists_what_would_be_scored_and_writes_nothing(source, scored,
         "part-0002": "input changed",
     }
     assert total == "6 shards, 1,200 rows; to score: 2 shards, 400 rows"
+    assert re.fullmatch(r"to read: up to 0\.00 GB; about 0:00:01 in \d+ threads, at [\d,]+ rows/s in one .*", estimated)
     assert chaos.content(scored) == before
     here(source, tmp_path / "new", "--dry-run")
     assert not (tmp_path / "new").exists()

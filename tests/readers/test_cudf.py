@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dask_aesthetic import ColumnError, InputError, InvalidEmbeddingError
+from dask_aesthetic import ArgumentError, ColumnError, InputError, InvalidEmbeddingError
 from dask_aesthetic.io import cudf
 from dask_aesthetic.io.shards import ParquetShard, row_group_shards
 from dask_aesthetic.io.split import combine_row_groups
@@ -150,6 +150,17 @@ inspect.signature(cudf.RangeIndex).bind(0, 1)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.rapids
+@pytest.mark.skipif(find_spec("cudf") is None, reason="needs RAPIDS")
+@pytest.mark.skipif(backends.HAS_GPU, reason="there is an NVIDIA GPU")
+def test_without_a_gpu_the_error_says_where_to_run(parquet):
+    with (
+        dask.config.set({"dataframe.backend": "cudf"}),
+        pytest.raises(ArgumentError, match=r"expected a GPU in the process that plans.*Run the program on a node with"),
+    ):
+        read_and_score(parquet)
 
 
 @pytest.mark.gpu
