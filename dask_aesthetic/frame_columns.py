@@ -1,4 +1,4 @@
-"""What is computed of the embeddings of a Dask frame, as columns: from partitions that hold them, or while reading."""
+"""Columns computed from the embeddings of a Dask frame: from partitions that hold them, or while files are read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dask_aesthetic.warn_unusable import count_unusable
 
 
 class EmbeddingColumns(ABC):
-    """Columns that are computed of the embeddings; a reader computes one value per row, of which they follow."""
+    """Columns computed from embeddings. A reader computes one value per row, and the columns are made from these."""
 
     @property
     @abstractmethod
@@ -31,15 +31,15 @@ class EmbeddingColumns(ABC):
     @property
     @abstractmethod
     def read_spec(self) -> ScoreSpec:
-        """How a reader scores rows, of which it gets scores and statuses."""
+        """How a reader scores rows; it gets scores and statuses."""
 
     @abstractmethod
     def from_partitions(self, frame: Any, embedding_column: str) -> dict[str, Any]:
-        """Columns, by name, of a Dask frame whose partitions hold the embeddings."""
+        """Columns, by name, computed from the partitions of a Dask frame that holds the embeddings."""
 
     @abstractmethod
     def from_values(self, values: Any) -> dict[str, Any]:
-        """Columns, by name, of a Dask Series of what `values` returns."""
+        """Columns, by name, made from a Series of what `values` returns."""
 
     @abstractmethod
     def values(self, scores: torch.Tensor, status: torch.Tensor, like: Any) -> Any:

@@ -1,9 +1,9 @@
-"""Columns computed of embeddings while Dask reads Parquet files, where a frame allows it.
+"""Columns computed from embeddings while Dask reads Parquet files, where a frame allows it.
 
 Of a frame that comes straight from `dask.dataframe.read_parquet`, embeddings need not become a dataframe column, only
 to be computed with and dropped. `add_columns` puts one expression, `AestheticColumns`, over the frame. When Dask
 optimizes, it becomes part of the reader (`ReadAestheticColumns`), which has the same partitions, row groups and other
-columns; or else the graph that computes the columns of partitions that hold the embeddings. The config value
+columns; or else the graph that computes the columns from partitions that hold the embeddings. The config value
 ``aesthetic.fuse-read`` switches it off.
 """
 
@@ -16,7 +16,7 @@ from dask_aesthetic.fused_read.private import is_on
 
 
 def add_columns(frame: Any, embedding_column: str, columns: EmbeddingColumns) -> Any:
-    """Dask frame with columns that are computed of an embedding column.
+    """Dask frame with columns that are computed from an embedding column.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Columns computed of embeddings as one expression over a frame, until Dask optimizes."""
+"""Columns computed from embeddings as one expression over a frame, until Dask optimizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dask's Parquet readers, with values that are computed of the embeddings in their place."""
+"""Dask's Parquet readers, with values that are computed from the embeddings in their place."""
 
 from __future__ import annotations
 
