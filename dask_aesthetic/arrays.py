@@ -18,7 +18,8 @@ from torch.utils.dlpack import from_dlpack
 from dask_aesthetic import embeddings as columns
 from dask_aesthetic.defaults import KEEP_COLUMN, PREDICTOR, SCORE_COLUMN
 from dask_aesthetic.embeddings import Run
-from dask_aesthetic.embeddings.arrow import array_runs, is_float_list, share_memory, type_width
+from dask_aesthetic.embeddings.arrow import CONVERTED_ROWS, array_runs, may_hold_embeddings, share_memory, type_width
+from dask_aesthetic.embeddings.axes import flat_shape
 from dask_aesthetic.embeddings.objects import first_values, is_bytes
 from dask_aesthetic.embeddings.rows import mark_null_leaves
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, first_line
@@ -45,11 +46,12 @@ def score_embeddings(
     Parameters
     ----------
     embeddings : array, shape (n, width)
-        One of: a NumPy array (masked values are nulls) or torch tensor, on a CPU or GPU, of float16, bfloat16, float32
-        or float64, with any strides; another library's array with ``__dlpack__``, such as CuPy's; an Arrow array or
-        chunked array of lists of floats; a pandas or cuDF Series of lists; a list or object array of rows, each a list
-        or array of floats or None. `width` is what the predictor takes (`laion-v2`: 768). Read only, and not copied
-        where rows are contiguous. They are normalized first, so unnormalized ones score the same.
+        One of: a NumPy array (masked values are nulls) or torch tensor, on a CPU or GPU, of float16, bfloat16, float32,
+        float64 or integers, with any strides and maybe further axes of length 1; another library's array with
+        ``__dlpack__``, such as CuPy's; an Arrow array or chunked array of lists of numbers; a pandas or cuDF Series of
+        lists; a list or object array of rows, each a list or array of numbers or None. `width` is what the predictor
+        takes (`laion-v2`: 768). Read only, and not copied where rows are contiguous floats. They are normalized first,
+        so unnormalized ones score the same.
     predictor : str, path or Predictor
         Any that `load_predictor` accepts.
     scale : {"raw", "unit"}
@@ -67,12 +69,12 @@ def score_embeddings(
         NaN where a row has no usable embedding: missing, of another width, not finite, or zero. A tensor, on the same
         device, for tensors and what lies on a GPU.
     status : numpy.ndarray of str, shape (n,)
-        Only if `return_status`: "ok", "missing", "wrong_width", "not_finite" or "zero".
+        Only if `return_status`: "ok", "missing", "wrong_width", "wrong_type", "not_finite" or "zero".
 
     Raises
     ------
     ColumnError
-        The embeddings are no floats, by their type or first rows, or of another width than the predictor takes, by
+        The embeddings are no numbers, by their type or first rows, or of another width than the predictor takes, by
         their type or shape. A single row of another kind or width has NaN and a status.
     ArgumentError
         An argument is not usable, such as a single vector in place of a matrix.
@@ -128,8 +130,8 @@ def _runs(embeddings: Any, predictor: Predictor, is_series: bool) -> Iterator[Ru
         refuse_width(columns.width(embeddings), predictor, NAME)
         return columns.runs(embeddings, width)
     if isinstance(embeddings, pa.Array | pa.ChunkedArray):
-        if not is_float_list(embeddings.type):
-            raise ColumnError(f"expected Arrow lists of float16, float32 or float64, got {embeddings.type}")
+        if not may_hold_embeddings(embeddings.type):
+            raise ColumnError(f"expected Arrow lists of numbers, got {embeddings.type}")
         refuse_width(type_width(embeddings.type), predictor, NAME)
         return array_runs(embeddings, width)
     is_objects = isinstance(embeddings, np.ndarray) and embeddings.dtype == object and embeddings.ndim
@@ -139,14 +141,20 @@ def _runs(embeddings: Any, predictor: Predictor, is_series: bool) -> Iterator[Ru
         return columns.runs(rows, width)
     masked = np.ma.getmaskarray(embeddings) if isinstance(embeddings, np.ma.MaskedArray) else None
     vectors = _tensor(embeddings)
+    if vectors.ndim > 2 and len(flat_shape(tuple(vectors.shape[1:]))) == 1:
+        vectors = vectors.reshape(len(vectors), *flat_shape(tuple(vectors.shape[1:])))
+        masked = None if masked is None else masked.reshape(vectors.shape)
     if vectors.ndim != 2:
         raise ArgumentError(
             f"expected embeddings of shape (n, {width}), got {tuple(vectors.shape)}"
             + (": embeddings[None] is a matrix of one row" if vectors.ndim == 1 else "")
         )
     refuse_width(vectors.shape[1], predictor, NAME)
+    if masked is None and vectors.dtype not in FLOATS:
+        return (Run.of_valid(rows.double()) for rows in vectors.split(CONVERTED_ROWS))
     if masked is None:
         return iter([Run.of_valid(vectors)])
+    vectors = vectors if vectors.dtype in FLOATS else vectors.double()
     status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8, device="cpu")
     return iter([Run(mark_null_leaves(status, torch.from_numpy(masked.copy())), vectors)])
 
@@ -162,6 +170,14 @@ def _refuse_others(rows: Any) -> None:
     dtype = getattr(values[0], "dtype", None) if values else None
     cure = ": np.frombuffer(row, 'float32') unpacks packed floats" if values and is_bytes(values[0]) else ""
     raise ColumnError(f"expected a list or array of floats per row, got {kind}{f' of {dtype}' if dtype else ''}{cure}")
+
+
+_INTEGERS = tuple(
+    getattr(torch, f"{sign}int{bits}")
+    for sign in ("", "u")
+    for bits in (8, 16, 32, 64)
+    if hasattr(torch, f"{sign}int{bits}")
+)
 
 
 def _tensor(embeddings: Any) -> torch.Tensor:
@@ -180,7 +196,7 @@ def _tensor(embeddings: Any) -> torch.Tensor:
             raise ArgumentError(
                 f"expected an array that torch takes by DLPack, got {type(embeddings).__name__}: {first_line(error)}"
             ) from error
-    if embeddings.dtype not in FLOATS or embeddings.layout != torch.strided:
+    if embeddings.dtype not in (*FLOATS, *_INTEGERS) or embeddings.layout != torch.strided:
         _refuse_dtype(f"{embeddings.dtype}, {embeddings.layout}")
     if not _has_memory(embeddings):
         kind = type(embeddings).__name__
@@ -202,7 +218,9 @@ def _has_memory(tensor: torch.Tensor) -> bool:
 
 
 def _of_numpy(array: np.ndarray) -> torch.Tensor:
-    if array.dtype.kind != "f":
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "fiu":
         _refuse_dtype(str(array.dtype))
     if array.dtype.itemsize > 8:
         with np.errstate(over="ignore"):  # What float64 cannot hold becomes infinite, which has a status.
@@ -217,6 +235,6 @@ def _of_numpy(array: np.ndarray) -> torch.Tensor:
 
 def _refuse_dtype(dtype: str) -> None:
     raise ColumnError(
-        f"expected embeddings of float16, bfloat16, float32 or float64, got {dtype}: convert them, as by "
+        f"expected embeddings of float16, bfloat16, float32, float64 or integers, got {dtype}: convert them, as by "
         ".astype('float32')"
     )

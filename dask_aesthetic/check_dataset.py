@@ -25,11 +25,12 @@ from dask_aesthetic.check import (
 )
 from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import ColumnError
-from dask_aesthetic.io import formats, split
+from dask_aesthetic.io import formats, parquet, split
 from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
 from dask_aesthetic.io.shards import Shard, find_shards, parquet_shards
 from dask_aesthetic.predictors import Predictor, load_predictor
-from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.scoring import ScoreSpec, refuse_width
+from dask_aesthetic.validation import check_column_name
 
 ROWS = 100_000  # Rows of a shard: a sample takes the first rows of each.
 BATCHES = 16  # Batches that are measured together.
@@ -66,6 +67,7 @@ def check_dataset(
     ArgumentError, PredictorError
     """
     loaded: Predictor = load_predictor(predictor)
+    check_column_name("embedding_column", embedding_column)
     sample, spec = check_sample(sample), check_spec(loaded)
     found = list_files(source, storage_options)
     layout = formats.choose_format(found, source, format)
@@ -77,8 +79,9 @@ def check_dataset(
         if layout == "npy":
             formats.warn_text_matrices(found)
         shards = find_shards(source, format=layout, embedding_column=embedding_column, rows_per_shard=ROWS, found=found)
+    formats.warn_left_out(found, [file for shard in shards for file in shard.files])
     empty = _empty(shards)
-    refusal = find_refusal(empty, embedding_column)
+    refusal = find_refusal(empty, embedding_column) or _other_width(shards, loaded)
     chosen = [shards[at] for at in choose_partitions(len(shards), sample)]
     rows = rows_per_partition(sample, len(chosen))
     with ThreadPoolExecutor() as threads:
@@ -92,12 +95,25 @@ def _check_column(schema: pa.Schema, column: str) -> None:
     """Raise ColumnError unless the column exists; whether it holds embeddings is what the check says."""
     if column not in schema.names:
         raise ColumnError.missing(column, schema.names, embeddings.candidates(_frame(schema.empty_table())))
+    parquet.refuse_repeated_name(schema, column)
 
 
 def _empty(shards: Sequence[Shard]) -> pd.DataFrame:
-    """Empty frame of the columns of the first shard."""
-    others = [field for field in shards[0].schema if field.name != shards[0].column]
-    return _frame(pa.schema([*others, pa.field(shards[0].column, shards[0].scored_type)]).empty_table())
+    """Empty frame of the columns of the first shard whose embeddings have a type."""
+    first = next((shard for shard in shards if not pa.types.is_null(shard.scored_type)), shards[0])
+    others = [field for field in first.schema if field.name != first.column]
+    return _frame(pa.schema([*others, pa.field(first.column, first.scored_type)]).empty_table())
+
+
+def _other_width(shards: Sequence[Shard], predictor: Predictor) -> str | None:
+    """Message of the error that a job raises for shards of another width by their type; None if there are none."""
+    try:
+        for shard in shards:
+            if shard.rows:
+                refuse_width(shard.width, predictor, shard.column, f" in shard {shard.name}")
+    except ColumnError as error:
+        return str(error)
+    return None
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

@@ -8,12 +8,15 @@ IMAGE_COLUMN, IMAGE_STATUS_COLUMN = "image", "image_status"
 MATRIX_KEY = "l14_img"  # In DataComp's .npz files.
 
 PREDICTOR = "laion-v2"
+ACTIVATIONS = ("none", "relu")  # Between the layers of a checkpoint.
 MODEL, PRETRAINED = "ViT-L-14-quickgelu", "openai"  # The encoder, as open_clip names it.
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}  # To open_clip's names.
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # Of images in tars.
 POOLING = ("first", "mean", "max")
 
 FORMATS = ("auto", "parquet", "clip-retrieval", "datacomp", "npy")  # Inputs that hold embeddings.
 IMAGE_FORMATS = ("auto", "parquet", "webdataset", "images")  # Inputs that hold images.
 STYLES = {"default": "aesthetic_score", "laion": "aesthetic", "coyo": "aesthetic_score_laion_v2"}  # To score columns.
+WORKER_TIMEOUT = 3600.0  # Seconds without any worker after which a job ends.
 ROWS_PER_SHARD, IMAGES_PER_SHARD = 1_000_000, 10_000

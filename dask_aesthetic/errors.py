@@ -14,7 +14,9 @@ class ColumnError(AestheticError, ValueError):
 
     @classmethod
     def missing(cls, column: str, columns: Iterable[object], candidates: Iterable[str]) -> ColumnError:
-        names = ", ".join(repr(name) for name in columns)
+        held = [repr(name) for name in columns]
+        more = f" and {len(held) - _SHOWN:,} more" if len(held) > _SHOWN else ""
+        names = ", ".join(held[:_SHOWN]) + more
         return cls(
             f"expected an embedding column {column!r}; the frame has {names or 'no columns'}. {_hint(candidates)}"
         )
@@ -82,22 +84,39 @@ class InvalidEmbeddingError(AestheticError, ValueError):
     label : object
         The row's index label, None in a file.
     reason : str
-        The row's status: ``missing``, ``wrong_width``, ``not_finite`` or ``zero``.
+        The row's status: ``missing``, ``wrong_width``, ``wrong_type``, ``not_finite`` or ``zero``.
+    kind : str
+        The row's type if that is the reason, else empty.
     """
 
     def __init__(
-        self, column: object, partition: int | str | None, row: int, label: object, reason: str, width: int
+        self,
+        column: object,
+        partition: int | str | None,
+        row: int,
+        label: object,
+        reason: str,
+        width: int,
+        kind: str = "",
     ) -> None:
         self.column, self.partition, self.row = column, partition, row
-        self.label, self.reason, self.width = label, reason, width
+        self.label, self.reason, self.width, self.kind = label, reason, width, kind
         super().__init__(
-            f"expected {width} finite floats, not all zero, in every row of {column!r}; "
-            f"{_place(partition, row, label)} is {reason}. "
+            f"expected {width} finite numbers, not all zero, in every row of {column!r}; "
+            f"{_place(partition, row, label)} is {reason}{f' ({kind})' if kind else ''}. "
             "on_invalid='null' gives such rows a missing score and keep=False"
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.column, self.partition, self.row, self.label, self.reason, self.width)
+        return type(self), (
+            self.column,
+            self.partition,
+            self.row,
+            self.label,
+            self.reason,
+            self.width,
+            self.kind,
+        )
 
 
 class InvalidImageError(AestheticError, ValueError):
@@ -219,6 +238,7 @@ class AestheticWarning(UserWarning):
     """A finding that does not stop a run but probably needs attention."""
 
 
+_SHOWN = 20  # Names of columns in an error.
 _ARROW_BINARY = ("binary", "large_binary", "fixed_size_binary")  # Beginnings of Arrow type names.
 
 

@@ -22,7 +22,7 @@ from dask_aesthetic.check import (
     slice_column,
     sum_statistics,
 )
-from dask_aesthetic.distribution import Terms, add_groups, count_groups, count_terms
+from dask_aesthetic.distribution import Terms, add_groups, count_groups, count_terms, refuse_nested
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.frame_columns import ScoreColumns, StatusColumn, graph_ready
 from dask_aesthetic.fused_read import add_columns
@@ -42,6 +42,7 @@ from dask_aesthetic.learning import (
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_frame, status_column
 from dask_aesthetic.thresholds import check_scale
+from dask_aesthetic.validation import check_column_name
 from dask_aesthetic.warn_unusable import warn_after_compute, warn_if_unusable
 
 FAN_IN = 16  # Distributions, or statistics, added in one task.
@@ -127,6 +128,8 @@ def distribution(
     columns = {role: name for role, name in names.items() if name is not None}
     check_scale(known["scale"])
     frame = _scored(frame, columns)
+    if by is not None:
+        refuse_nested((frame._meta if isinstance(frame, dd.DataFrame) else frame)[by].dtype, by)
     if terms is not None:
         return _reduce(frame, partial(count_terms, columns=columns, known=known, terms=terms), _add_terms)
     counted = _reduce(frame, partial(count_groups, columns=columns, known=known), partial(add_groups, by=by))
@@ -252,6 +255,7 @@ def check_scores(meta: Any, columns: Mapping[str, str]) -> None:
 def _check_columns(meta: Any, columns: Mapping[str, str], score_hint: str = "") -> None:
     held = ", ".join(repr(name) for name in meta.columns) or "no columns"
     for role, name in columns.items():
+        check_column_name(role, name)
         if name not in meta.columns:
             hint = f". {score_hint}" if role == "score_column" else ""
             raise ColumnError(f"expected {role}={name!r} to be a column; the frame has {held}{hint}")
@@ -278,6 +282,7 @@ def _column(frame: Any, name: str) -> Any:
 
 
 def _check_column(meta: Any, name: str) -> None:
+    check_column_name("embedding_column", name)
     if name not in meta.columns:
         raise ColumnError.missing(name, meta.columns, embeddings.candidates(meta))
     if list(meta.columns).count(name) > 1:

@@ -17,7 +17,7 @@ from dask_aesthetic.kernels import Vectors, back_off, norms
 from dask_aesthetic.predictors import Predictor, list_predictors, load_predictor
 from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.thresholds import SCALES, Threshold, find_threshold
-from dask_aesthetic.validation import check_integer
+from dask_aesthetic.validation import check_batch_size, check_column_name, check_new_name
 
 ON_INVALID = ("null", "raise")
 CPU_RECHECKED, GPU_RECHECKED = 1 << 10, 1 << 15  # Rows that are held in float64 at a time, a few times 6 KB each.
@@ -62,6 +62,9 @@ class ScoreSpec:
         batch_size: int | None,
     ) -> ScoreSpec:
         """Check the arguments of ``.aesthetic.score`` and load the predictor."""
+        check_column_name("embedding_column", embedding_column)
+        check_new_name("score_column", score_column)
+        check_new_name("keep_column", keep_column)
         for role, column, other in (
             ("score_column", score_column, embedding_column),
             ("keep_column", keep_column, embedding_column),
@@ -73,17 +76,16 @@ class ScoreSpec:
                 )
         if on_invalid not in ON_INVALID:
             raise ArgumentError.choice("on_invalid", on_invalid, ON_INVALID)
-        if batch_size is not None:
-            check_integer("batch_size", batch_size, minimum=1, unit="rows", default="None")
+        batch_size = check_batch_size(batch_size)
         loaded = load_predictor(predictor)
         found = find_threshold(threshold, scale, loaded.info.scale, loaded.info.name)
         return cls(loaded, found, score_column, keep_column, on_invalid, batch_size)
 
     def invalid(
-        self, column: object, place: int | str | None, row: int, label: object, status: Any
+        self, column: object, place: int | str | None, row: int, label: object, status: Any, kind: str = ""
     ) -> InvalidEmbeddingError:
-        """Error for a row without a usable embedding."""
-        return InvalidEmbeddingError(column, place, row, label, STATUSES[int(status)], self.predictor.width)
+        """Error for a row without a usable embedding; `kind` is the row's type if that is the reason."""
+        return InvalidEmbeddingError(column, place, row, label, STATUSES[int(status)], self.predictor.width, kind)
 
 
 def refuse_replacing(columns: Iterable[object], added: Mapping[str, str], replace_columns: bool) -> None:
@@ -102,8 +104,8 @@ def refuse_replacing(columns: Iterable[object], added: Mapping[str, str], replac
             )
 
 
-def refuse_width(width: int | None, predictor: Predictor, embedding_column: str) -> None:
-    """Refuse a column whose type has another width than the predictor takes.
+def refuse_width(width: int | None, predictor: Predictor, embedding_column: str, where: str = "") -> None:
+    """Refuse a column whose type has another width than the predictor takes; `where` ends the sentence.
 
     Raises
     ------
@@ -111,7 +113,7 @@ def refuse_width(width: int | None, predictor: Predictor, embedding_column: str)
         The message lists the predictors that take that width.
     """
     if width is not None and width != predictor.width:
-        raise width_error([width], predictor, embedding_column)
+        raise width_error([width], predictor, embedding_column, where)
 
 
 def width_error(widths: Sequence[int], predictor: Predictor, embedding_column: str, where: str = "") -> ColumnError:
@@ -194,7 +196,8 @@ def _score(
     scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
     row = first_invalid(status) if spec.on_invalid == "raise" else None
     if row is not None:
-        raise spec.invalid(column.name, partition, row, column.index[row], status[row])
+        kind = embeddings.describe(column.iloc[row]) if status[row] == Status.WRONG_TYPE else ""
+        raise spec.invalid(column.name, partition, row, column.index[row], status[row], kind)
     if seen is not None:
         seen(status)
     return build(scores)

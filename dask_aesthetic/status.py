@@ -18,6 +18,7 @@ class Status(IntEnum):
     WRONG_WIDTH = 2
     NOT_FINITE = 3
     ZERO = 4
+    WRONG_TYPE = 5
 
 
 class ImageStatus(IntEnum):
@@ -46,6 +47,7 @@ SAMPLE_FAULTS = (
 MEANINGS = {
     "missing": "null, empty, or nulls alone",
     "wrong_width": "another number of floats than the predictor takes",
+    "wrong_type": "no list of numbers",
     "not_finite": "NaN or infinity among the floats",
     "zero": "all floats are zero",
     "unknown": "no reason is known; a status column would tell",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +43,12 @@ def synthetic_embeddings(rows: int, seed: int = 0) -> np.ndarray:
     return cosine * axis + np.sqrt(1 - cosine**2) * sideways
 
 
-def write_demo(folder: Path, rows: int = 10_000, shards: int = 4) -> Path:
+def write_demo(folder: str | os.PathLike[str], rows: int = 10_000, shards: int = 4) -> Path:
     """Write a synthetic data set with a few unusable rows: ``key``, ``url`` and ``image_embedding`` in Parquet files.
 
     Parameters
     ----------
-    folder : Path
+    folder : str or path
         Created if missing.
     rows, shards : int
         Number of rows in all, and of files.
@@ -57,6 +58,7 @@ def write_demo(folder: Path, rows: int = 10_000, shards: int = 4) -> Path:
     Path
         `folder`.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     vectors = np.array_split(synthetic_embeddings(rows), shards)
     start = 0

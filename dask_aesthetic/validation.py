@@ -1,7 +1,8 @@
-"""Checks of integer and fraction arguments."""
+"""Checks of arguments: integers, fractions, column names."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -51,6 +52,52 @@ def check_integer(
         other = f", or {default}" if default else ""
         raise ArgumentError(f"expected {name} to be a whole number{of}{bounds}{other}, got {value!r}")
     return int(value)
+
+
+def check_batch_size(value: Any, unit: str = "rows") -> int | None:
+    """Argument batch_size, checked; None for None and for -1, NeMo Curator's default.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if value is None or (is_integer(value) and value == -1):
+        return None
+    return check_integer("batch_size", value, minimum=1, unit=unit, default="None")
+
+
+def check_column_name(role: str, value: Any) -> None:
+    """Refuse an argument that is no single column's name, such as a list with one.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if value is None or not isinstance(value, Hashable):
+        hint = f": {role}={value[0]!r}" if isinstance(value, list) and len(value) == 1 else ""
+        raise ArgumentError(f"expected {role} to be the name of one column, got {value!r}{hint}")
+
+
+def check_options(name: str, value: Any) -> None:
+    """Refuse storage options that are no mapping.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise ArgumentError(f"expected {name} to be a dict of fsspec's options, got {value!r}")
+
+
+def check_new_name(role: str, value: Any) -> None:
+    """Refuse an argument that cannot name an added column: anything but a text that is not empty.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if not isinstance(value, str) or not value:
+        raise ArgumentError(f"expected {role} to be the name of one column, got {value!r}")
 
 
 def check_fraction(name: str, value: Any, minimum: float | None = None) -> float:

@@ -103,7 +103,7 @@ def test_a_row_without_a_usable_embedding_has_a_status_and_no_score(vectors):
     assert np.flatnonzero(np.isnan(scores)).tolist() == [1, 2]
     mixed = [vectors[0], None, vectors[1][:512], np.nan, "text", vectors[1].tolist()]
     scores, status = score_embeddings(mixed, return_status=True)
-    assert status.tolist() == ["ok", "missing", "wrong_width", "missing", "wrong_width", "ok"]
+    assert status.tolist() == ["ok", "missing", "wrong_width", "missing", "wrong_type", "ok"]
     assert scores[5] == score_embeddings(vectors[1:2])[0]
     masked = np.ma.masked_array(vectors[:4], mask=np.zeros((4, 768), bool))
     masked[1, 3] = masked[2] = np.ma.masked
@@ -137,13 +137,10 @@ def test_the_first_unusable_row_raises_if_asked(vectors):
         (np.zeros(768), ArgumentError, r"shape \(n, 768\), got \(768,\): embeddings\[None\] is a matrix of one row"),
         (np.zeros((2, 3, 768)), ArgumentError, r"got \(2, 3, 768\)"),
         (np.zeros((3, 512)), ColumnError, r"expected 768 floats .*, got 512. Predictors that take such: laion-v1-b32"),
-        (np.zeros((3, 768), np.int8), ColumnError, "got int8: convert them"),
-        (np.zeros((3, 768), bool), ColumnError, "got bool"),
+        (np.zeros((3, 768), bool), ColumnError, "got bool: convert them"),
         (np.zeros((3, 768), complex), ColumnError, "got complex128"),
-        (torch.zeros(3, 768, dtype=torch.uint8), ColumnError, "got torch.uint8"),
         (torch.zeros(3, 768).to_sparse(), ColumnError, "torch.sparse_coo"),
         (pa.array(["text"]), ColumnError, "got string"),
-        (pa.array([[1] * 768]), ColumnError, r"got list<.*int64"),
         (pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, "f4")), 4), ColumnError, "expected 768 floats .*got 4"),
         ("embeddings.npy", ArgumentError, "got str"),
         (None, ArgumentError, "got NoneType"),
@@ -154,7 +151,6 @@ def test_the_first_unusable_row_raises_if_asked(vectors):
         ([bytearray(3072)], ColumnError, "got bytearray objects: np.frombuffer"),
         (["text", "text"], ColumnError, "got str objects"),
         ([{"a": 1.0}], ColumnError, "got dict objects"),
-        ([np.zeros(768, "i4")], ColumnError, "got ndarray objects of int32"),
         ([np.zeros(768, bool)], ColumnError, "got ndarray objects of bool"),
     ],
 )
@@ -227,7 +223,7 @@ def test_a_strange_value_stops_no_other_row(vectors):
 
     rows = [vectors[0], [10**400] * 768, Foreign(), np.full(768, np.longdouble("1e4000")), vectors[1]]
     scores, status = score_embeddings(rows, return_status=True)
-    assert status.tolist() == ["ok", "wrong_width", "wrong_width", "not_finite", "ok"]
+    assert status.tolist() == ["ok", "not_finite", "wrong_type", "not_finite", "ok"]
     assert np.array_equal(scores[[0, 4]], score_embeddings(vectors[:2]))
     wide = score_embeddings(np.full((2, 768), np.longdouble("1e4000")), return_status=True)
     assert wide[1].tolist() == ["not_finite"] * 2

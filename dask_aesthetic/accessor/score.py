@@ -36,8 +36,8 @@ class ScoreMethods:
         Parameters
         ----------
         embedding_column : str
-            Column with a list of floats (float16, float32 or float64) per row, as many as the predictor takes
-            (`laion-v2`: 768). They are normalized first, so unnormalized ones score the same.
+            Column with a list of numbers per row (floats or integers), as many as the predictor takes (`laion-v2`:
+            768); further axes of length 1 are dropped. They are normalized first, so unnormalized ones score the same.
         predictor : str, path or Predictor
             Any that `load_predictor` accepts.
         threshold : float, str or Threshold
@@ -170,8 +170,9 @@ replace_columns
         Returns
         -------
         Series of category, named "status"
-            ``ok``; ``missing``: null, empty, or nulls alone; ``wrong_width``: another number of floats;
-            ``not_finite``: NaN, infinity or some nulls among them; ``zero``: all zero. Only ``ok`` rows get a score.
+            ``ok``; ``missing``: null, empty, or nulls alone; ``wrong_width``: another number of them;
+            ``wrong_type``: no list of numbers; ``not_finite``: NaN, infinity or some nulls among them; ``zero``: all
+            zero. Only ``ok`` rows get a score.
 
         Raises
         ------

@@ -20,7 +20,6 @@ from dask_aesthetic.embeddings.arrow import array_runs
 from dask_aesthetic.predictors import Predictor, list_predictors
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
-LIST_DTYPES = ("float16", "float32", "float64", "object", "list", "tuple")
 MIXED = 0.9  # Embeddings with a lower share of one kind are a mixture.
 FEW = 10  # Rows below which the kind is less certain.
 PLACEHOLDER = 0.01  # Share of the rows with the same vector.
@@ -49,7 +48,9 @@ class Check:
     widths : dict of int to int
         Rows by the length of their list, without empty lists; lengths above 65,536 count as 65,537.
     nulls, empty, not_lists : int
-        Rows without a list, with a list of length 0, and with another value.
+        Rows without a list, with a list of length 0, and with another value: a matrix, or no numbers.
+    other_types : dict of str to int
+        Those other values by type.
     not_finite, zero : int
         Rows with NaN, infinity or a null in their list, but not nulls alone, and rows of zeros alone, of every width
         that a shipped predictor takes.
@@ -95,6 +96,7 @@ class Check:
     nulls: int
     empty: int
     not_lists: int
+    other_types: dict[str, int]
     not_finite: int
     zero: int
     status: dict[str, int]
@@ -141,6 +143,7 @@ class Check:
             nulls=statistics.nulls,
             empty=statistics.empty,
             not_lists=statistics.not_lists,
+            other_types=dict(statistics.other_types.most_common()),
             not_finite=statistics.not_finite,
             zero=statistics.zero,
             status=dict(statistics.status.most_common()),
@@ -272,7 +275,9 @@ class Check:
         if not self.zero_copy:
             return "all rows, block by block"
         around = " but around rows of another width" if len(self.widths) > 1 else ""
-        converted = "" if set(self.dtypes) == {"float32"} else ", converted to float32 block by block"
+        if any("int" in name for name in self.dtypes):
+            return "all rows, converted to float64 block by block"
+        converted = "" if set(self.dtypes) <= {"float32", "null"} else ", converted to float32 block by block"
         return f"none{around}: zero-copy{converted}"
 
 
@@ -321,11 +326,14 @@ def _invalid_rows(check: Check) -> Iterator[Finding]:
     present = check.inspected - check.missing
     status = check.status
     yield from _missing_rows(check)
-    other = status.get("wrong_width", 0) - check.not_lists
     reasons = {
-        "not_lists": (check.not_lists, f"of {_other_dtypes(check)}, no lists of floats", "write lists of floats"),
+        "wrong_type": (
+            status.get("wrong_type", 0),
+            f"of {', '.join(check.other_types or check.dtypes)}, no lists of numbers",
+            "write lists of floats",
+        ),
         "wrong_width": (
-            other,
+            status.get("wrong_width", 0),
             f"of {_other_widths(check)}, and {check.predictor} takes {check.width}",
             _other_predictor(check),
         ),
@@ -349,22 +357,19 @@ def _missing_rows(check: Check) -> Iterator[Finding]:
         yield Finding(level, what, "nothing: such rows get no score and are not kept")
 
 
-def _other_dtypes(check: Check) -> str:
-    """Types in an object column that are no lists of floats."""
-    return ", ".join(name for name in check.dtypes if name not in LIST_DTYPES)
-
-
 def _other_widths(check: Check) -> str:
     others = sorted((-rows, width) for width, rows in check.widths.items() if width != check.width)
     if not others:
-        return f"{', '.join(check.dtypes)} that are no flat lists of floats"
+        return f"{', '.join(check.other_types or check.dtypes)}, no flat lists of numbers"
     more = f" or one of {len(others) - 3:,} other numbers of" if len(others) > 3 else ""
     return " or ".join(f"{width:,}" for _, width in others[:3]) + more + " floats"
 
 
 def _other_predictor(check: Check) -> str:
     """Advice for embeddings of another width: the predictors that take it."""
-    width = max(check.widths, key=lambda width: (width != check.width, check.widths[width]), default=0)
+    if not check.widths.keys() - {check.width}:
+        return f"reshape each row to its {check.width} numbers, or split rows of several embeddings into several rows"
+    width = max(check.widths, key=lambda width: (width != check.width, check.widths[width]))
     fits = [
         f"predictor={name!r} if {info.encoder} made them"
         for name, info in list_predictors().items()

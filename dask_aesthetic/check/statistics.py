@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dask_aesthetic.distribution import ScoreDistribution
-from dask_aesthetic.embeddings.objects import is_missing, list_length
+from dask_aesthetic.embeddings.axes import drop_axes, flat_type, list_storage
+from dask_aesthetic.embeddings.objects import describe, is_missing, list_length
 from dask_aesthetic.hashing import hash_rows
 from dask_aesthetic.kernels import Vectors
 
@@ -38,11 +39,14 @@ class StorageStats:
         Of the floats, "float32" and so on; in objects, the dtypes of arrays and the types of other values.
     widths : Counter of int
         Lengths of the lists that are not empty; those above 65,536 count as 65,537.
+    other_types : Counter of str
+        Types of the values that are no flat lists of numbers.
     nulls, empty, not_lists : int
     """
 
     storage: Counter[str] = field(default_factory=Counter)
     dtypes: Counter[str] = field(default_factory=Counter)
+    other_types: Counter[str] = field(default_factory=Counter)
     widths: Counter[int] = field(default_factory=Counter)
     nulls: int = 0
     empty: int = 0
@@ -66,20 +70,22 @@ class StorageStats:
 
     @classmethod
     def _arrow(cls, lists: pa.ChunkedArray) -> StorageStats:
-        dtype = lists.type
-        if isinstance(dtype, pa.BaseExtensionType):
-            dtype = dtype.storage_type
-            lists = pa.chunked_array([chunk.storage for chunk in lists.chunks], dtype)
-        valid = pc.list_value_length(lists).drop_null().to_numpy()
-        storage = str(dtype).partition("<")[0]
-        return cls._lists(f"Arrow {storage}", f"float{dtype.value_type.bit_width}", valid, len(lists))
+        flat = flat_type(lists.type)
+        storage = f"Arrow {str(list_storage(lists.type) or lists.type).partition('<')[0]}"
+        value = None if flat is None else flat.value_type
+        if value is None or pa.types.is_null(value):
+            return cls(Counter({storage: len(lists)}), Counter({"null": len(lists)}), nulls=len(lists))
+        lengths = [pc.list_value_length(drop_axes(chunk)).drop_null().to_numpy() for chunk in lists.chunks]
+        name = f"float{value.bit_width}" if pa.types.is_floating(value) else str(value)
+        return cls._lists(storage, name, np.concatenate([np.empty(0, np.int64), *lengths]), len(lists))
 
     @classmethod
     def _lists(cls, storage: str, dtype: str, lengths: np.ndarray, rows: int) -> StorageStats:
         widths, counts = np.unique(np.minimum(lengths, MAX_WIDTH + 1), return_counts=True)
         counted = Counter(dict(zip(widths.tolist(), counts.tolist(), strict=True)))
         empty = counted.pop(0, 0)
-        return cls(Counter({storage: rows}), Counter({dtype: rows}), counted, nulls=rows - len(lengths), empty=empty)
+        nulls = rows - len(lengths)
+        return cls(Counter({storage: rows}), Counter({dtype: rows}), widths=counted, nulls=nulls, empty=empty)
 
     @classmethod
     def _objects(cls, values: np.ndarray) -> StorageStats:
@@ -88,10 +94,11 @@ class StorageStats:
             if is_missing(value):
                 stats.nulls += 1
                 continue
-            stats.dtypes[str(getattr(value, "dtype", type(value).__name__))] += 1
-            length = list_length(value)
-            if length is None:
+            name, length = describe(value), list_length(value)
+            stats.dtypes[name] += 1
+            if length is None or name.startswith(("list of ", "tuple of ")):
                 stats.not_lists += 1
+                stats.other_types[name] += 1
             elif length == 0:
                 stats.empty += 1
             else:
@@ -235,7 +242,7 @@ class Statistics:
         Inspected rows.
     refused : Counter of str
         Rows of partitions without lists of floats, by the error message.
-    storage, dtypes : Counter of str; widths : Counter of int; nulls, empty, not_lists : int
+    storage, dtypes, other_types : Counter of str; widths : Counter of int; nulls, empty, not_lists : int
         As in `StorageStats`.
     status : Counter of str
         Rows by status, as ``.aesthetic.status()`` has it.
@@ -264,6 +271,7 @@ class Statistics:
     refused: Counter[str] = field(default_factory=Counter)
     storage: Counter[str] = field(default_factory=Counter)
     dtypes: Counter[str] = field(default_factory=Counter)
+    other_types: Counter[str] = field(default_factory=Counter)
     widths: Counter[int] = field(default_factory=Counter)
     nulls: int = 0
     empty: int = 0

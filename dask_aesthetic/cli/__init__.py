@@ -6,6 +6,7 @@ from importlib import import_module
 
 import click
 
+from dask_aesthetic.interrupt import end_on_signals
 from dask_aesthetic.version import __version__
 
 __all__ = ["main"]
@@ -35,5 +36,8 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(__version__, prog_name="dask-aesthetic")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Score image embeddings for aesthetic quality."""
+    if context.parent is not None:  # A subcommand of dask's, which begins elsewhere.
+        end_on_signals()

@@ -22,6 +22,8 @@ from dask_aesthetic.defaults import FORMATS
     help="About how many rows to read; all if not given.",
 )
 @options.predictor
+@options.activation
+@options.input_scale
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="auto", help="Format of INPUT; auto detects it.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @click.pass_context
@@ -31,6 +33,8 @@ def command(
     embedding_column: str,
     sample: int | None,
     predictor: str,
+    activation: str | None,
+    input_scale: float | None,
     kind: str,
     as_json: bool,
 ) -> None:
@@ -39,11 +43,13 @@ def command(
     Exit status 0 if they can, 1 if not.
     """
     from dask_aesthetic.check_dataset import check_dataset
-    from dask_aesthetic.errors import AestheticError
+    from dask_aesthetic.errors import AestheticError, AestheticWarning
 
     try:
         with warnings.catch_warnings(record=True) as caught:
-            found = check_dataset(source, embedding_column, sample=sample, predictor=predictor, format=kind)
+            warnings.simplefilter("always", AestheticWarning)
+            loaded = options.load_with(predictor, activation, input_scale)
+            found = check_dataset(source, embedding_column, sample=sample, predictor=loaded, format=kind)
         for warning in caught:
             click.echo(f"caution: {warning.message}", err=True)
     except AestheticError as error:

@@ -48,7 +48,7 @@ def usage_errors() -> Iterator[None]:
     except _USAGE as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"{type(error).__name__}: {error}") from error
+        raise click.ClickException(describe(error)) from error
 
 
 @contextmanager
@@ -57,7 +57,14 @@ def run_errors() -> Iterator[None]:
     try:
         yield
     except (AestheticError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(describe(error)) from error
+
+
+def describe(error: Exception) -> str:
+    """Message of an error, in one form for all errors of the operating system: what failed, and the file."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return str(error) or type(error).__name__
 
 
 class Progress(logging.Handler):
@@ -126,7 +133,7 @@ def stop_on_signal(progress: Progress) -> Iterator[list[int]]:
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if received:
-            raise KeyboardInterrupt
+            raise SystemExit(128 + received[0])
         received.append(number)
         progress.print(f"{signal.Signals(number).name}: stopping; once more to stop at once")
 

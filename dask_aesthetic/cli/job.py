@@ -5,20 +5,30 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import click
 from dask.system import CPU_COUNT
 
 from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
+from dask_aesthetic.cli.options import load_with
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
+from dask_aesthetic.defaults import PREDICTOR, WORKER_TIMEOUT
 from dask_aesthetic.jobs import JobSummary, Pool, ScorePlan, plan_dataset, run
 from dask_aesthetic.jobs.estimate import estimate
 from dask_aesthetic.jobs.image_scoring import ImageSettings
+from dask_aesthetic.jobs.runner import Timing, failures_allowed
+from dask_aesthetic.jobs.settings import ScoreSettings
 from dask_aesthetic.jobs.state import FAILED
 
 if TYPE_CHECKING:
@@ -34,11 +44,15 @@ def run_job(
     threads: int | None = None,
     scheduler: str | None = None,
     workers: int | None = None,
+    worker_timeout: float = WORKER_TIMEOUT,
     max_failed: float | None = None,
     allow_unusable: bool = False,
     dry_run: bool = False,
     as_json: bool = False,
     quiet: bool = False,
+    predictor: str = PREDICTOR,
+    activation: str | None = None,
+    input_scale: float | None = None,
     **options: Any,
 ) -> None:
     """Plan and run a scoring job, and print its summary."""
@@ -46,18 +60,39 @@ def run_job(
         # A job over images is planned for the devices of its workers.
         remote = stack.enter_context(_connected(scheduler)) if scheduler and options.get("embed") else None
         with usage_errors():
-            plan = plan_dataset(source, output, client=remote, allow_unusable=allow_unusable, **options)
+            failures_allowed(max_failed, 0)
+            loaded = load_with(predictor, activation, input_scale)
+            plan = plan_dataset(
+                source,
+                output,
+                client=remote,
+                worker_timeout=worker_timeout,
+                allow_unusable=allow_unusable,
+                predictor=loaded,
+                **options,
+            )
         if dry_run:
             click.echo(plan.table())
             click.echo(_format_estimate(plan, threads))
             return
-        start = time.perf_counter()
-        summary, ready = _run(plan, remote, threads, scheduler, workers, max_failed, quiet)
-        starting, seconds = ready - start, time.perf_counter() - ready
+        times = _Times()
+        summary = _run(plan, remote, threads, scheduler, workers, worker_timeout, max_failed, quiet, times)
     if as_json:
-        click.echo(_format_json(summary, plan, seconds, starting))
+        click.echo(_format_json(summary, plan, times))
     elif not quiet:
-        click.echo(_format_table(summary, plan, seconds, starting))
+        click.echo(_format_table(summary, plan, times))
+
+
+@dataclass
+class _Times:
+    """Seconds that workers took to start, 0 without any, and seconds of the run itself."""
+
+    starting: float = 0.0
+    running: float = 0.0
+
+    def rate(self, rows: int) -> int | None:
+        """Rows of this run per second; None if it had none to score."""
+        return round(rows / max(self.running, 1e-9)) if rows else None
 
 
 def _run(
@@ -66,27 +101,42 @@ def _run(
     threads: int | None,
     scheduler: str | None,
     workers: int | None,
+    worker_timeout: float,
     max_failed: float | None,
     quiet: bool,
-) -> tuple[JobSummary, float]:
-    """Summary, and the time at which workers were there."""
+    times: _Times,
+) -> JobSummary:
+    begin = time.perf_counter()
     with (
         run_errors(),
-        _client(plan, remote, threads, scheduler, workers) as client,
+        _client(plan, remote, threads, scheduler, workers, quiet) as client,
         Pool(client, threads or plan.settings.threads) as pool,
         Progress(plan, quiet) as progress,
         stop_on_signal(progress) as signals,
     ):
-        ready = time.perf_counter()
-        return (
-            run(plan, pool, max_failed=max_failed, progress=progress.done, stop=lambda: bool(signals)),
-            ready,
-        )
+        started = time.perf_counter()
+        times.starting = started - begin if client is not None else 0.0
+        try:
+            return run(
+                plan,
+                pool,
+                max_failed=max_failed,
+                progress=progress.done,
+                stop=lambda: bool(signals),
+                timing=Timing(worker_timeout=worker_timeout),
+            )
+        finally:
+            times.running = time.perf_counter() - started
 
 
 @contextmanager
 def _client(
-    plan: ScorePlan, remote: Client | None, threads: int | None, scheduler: str | None, workers: int | None
+    plan: ScorePlan,
+    remote: Client | None,
+    threads: int | None,
+    scheduler: str | None,
+    workers: int | None,
+    quiet: bool,
 ) -> Iterator[Client | None]:
     """Client of the requested scheduler, or of a cluster that this run owns; None to score in threads."""
     embeds = isinstance(plan.settings, ImageSettings)
@@ -106,15 +156,49 @@ def _client(
         return
     from distributed import Client
 
+    if not quiet:
+        click.echo("starting a local cluster, which takes some seconds", err=True)
     # Errors return as values; beside them, workers only log that they lose each other while the cluster closes.
-    cluster = local_cluster(
-        "auto" if embeds else "cpu",
-        n_workers=workers,
-        preload=["dask_aesthetic.cli.ignore_sigint"],
-        silence_logs=logging.CRITICAL,
+    cluster = _without_sigint(
+        partial(
+            local_cluster,
+            "auto" if embeds else "cpu",
+            n_workers=workers,
+            preload=["dask_aesthetic.cli.ignore_sigint"],
+            silence_logs=logging.CRITICAL,
+        )
     )
     with closed_in_time(cluster), Client(cluster, set_as_default=False) as client:
         yield client
+
+
+def _start_resource_tracker() -> None:
+    """Start the process that removes what a process that is gone has left, as is its purpose, without its warning."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join([*([before] if before else []), "ignore:resource_tracker"])
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
+
+
+def _without_sigint(make: Callable[[], Any]) -> Any:
+    """Result of a function that starts processes, which a Ctrl-C on the terminal does not reach.
+
+    They inherit the signal mask of the thread that starts them. This thread waits, and does get signals.
+    """
+
+    def start() -> Any:
+        if hasattr(signal, "pthread_sigmask"):  # Not on Windows.
+            _start_resource_tracker()  # Its start would unblock the signal.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        return make()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(start).result()
 
 
 @contextmanager
@@ -142,11 +226,13 @@ def _format_estimate(plan: ScorePlan, threads: int | None) -> str:
     return f"{text}; about {left} in {count} threads, at {found.rate:,.0f} rows/s in one (timed on the first rows)"
 
 
-def _format_table(summary: JobSummary, plan: ScorePlan, seconds: float, starting: float) -> str:
+def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
     spec, threshold = plan.settings.spec, plan.settings.spec.threshold
     share = summary.kept / summary.scored if summary.scored else 0.0
-    now = summary.rows - plan.rows_done
+    encoder = _encoder(plan.settings)
+    rate = times.rate(summary.rows - plan.rows_done)
     failed = ", ".join(f"{n:,} {reason}" for reason, n in summary.failed.items())
+    starting = f", after {times.starting:.2f} to start workers" if times.starting else ""
     rows = {
         "part": f"{plan.store.part}: the same command without --part completes the job" if plan.is_part else "",
         "shards": f"{summary.files:,} -> {plan.store.url}",
@@ -155,16 +241,27 @@ def _format_table(summary: JobSummary, plan: ScorePlan, seconds: float, starting
         "scored": f"{summary.scored:,}",
         "failed": f"{failed} (listed in {FAILED})" if failed else "0",
         "kept": f"{summary.kept:,} ({share:.1%} of the scored: {threshold.scale} score >= {threshold.value:g})",
-        "raw score": ", ".join(f"{q:.0%} {summary.quantile(q):.2f}" for q in QUANTILES) + "  (quantiles)",
+        "raw score": ", ".join(f"{q:.0%} {summary.quantile(q):.2f}" for q in QUANTILES) + "  (quantiles)"
+        if summary.scored
+        else "",
         "in place": f"{summary.in_place:,} rows scored where they lie in Parquet pages" if summary.in_place else "",
-        "predictor": f"{spec.predictor.info.name}, for {spec.predictor.info.encoder} embeddings",
-        "seconds": f"{seconds:.2f} ({now / max(seconds, 1e-9):,.0f} rows/s)"
-        + (f", after {starting:.1f} for the start of workers" if starting >= 0.1 else ""),
+        "predictor": spec.predictor.info.name + ("" if encoder else f", for {spec.predictor.info.encoder} embeddings"),
+        "encoder": encoder,
+        "seconds": f"{times.running:.2f}" + (f" ({rate:,} rows/s)" if rate is not None else "") + starting,
     }
     return "\n".join(f"{name:>10}  {value}" for name, value in rows.items() if value)
 
 
-def _format_json(summary: JobSummary, plan: ScorePlan, seconds: float, starting: float) -> str:
+def _encoder(settings: ScoreSettings) -> str:
+    """Model and weights that embedded a job's images; empty for a job over embeddings."""
+    if not isinstance(settings, ImageSettings):
+        return ""
+    encoder = settings.embed.encoder
+    weights = f"{encoder.pretrained}, {settings.weights}" if encoder.kind == "file" else settings.weights
+    return f"{encoder.model} with {weights}, in {encoder.precision}"
+
+
+def _format_json(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
     return json.dumps(
         {
             "output": plan.store.url,
@@ -177,9 +274,9 @@ def _format_json(summary: JobSummary, plan: ScorePlan, seconds: float, starting:
             "in_place": summary.in_place,
             "quantiles": {str(q): summary.quantile(q) for q in QUANTILES} if summary.scored else {},
             "notes": list(plan.notes),
-            "seconds": round(seconds, 3),
-            "seconds_to_start": round(starting, 3),
-            "rows_per_second": round((summary.rows - plan.rows_done) / max(seconds, 1e-9)),
+            "seconds": round(times.running, 3),
+            "seconds_to_start": round(times.starting, 3),
+            "rows_per_second": times.rate(summary.rows - plan.rows_done),
             "settings": plan.settings.as_config(),
         }
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dask_aesthetic.defaults import EMBEDDING_COLUMN, PREDICTOR, SCORE_COLUMN
+from dask_aesthetic.defaults import ACTIVATIONS, EMBEDDING_COLUMN, PREDICTOR, SCORE_COLUMN
 
 embedding_column = click.option(
     "--embedding-column", default=EMBEDDING_COLUMN, metavar="NAME", help="Column with a list of floats per row."
@@ -17,6 +17,19 @@ predictor = click.option(
     default=PREDICTOR,
     metavar="NAME|PATH|ID",
     help="Catalog name, checkpoint or Hugging Face id@revision.",
+)
+activation = click.option(
+    "--activation",
+    type=click.Choice(ACTIVATIONS),
+    default=None,
+    help="Activation between the layers of a checkpoint of yours, which does not say it.",
+)
+input_scale = click.option(
+    "--input-scale",
+    type=float,
+    default=None,
+    metavar="NUMBER",
+    help="Factor of the unit vector that a checkpoint of yours takes.",
 )
 score_column = click.option("--score-column", default=SCORE_COLUMN, metavar="NAME")
 overwrite = click.option(
@@ -31,6 +44,20 @@ def scale_of_run(help: str) -> Any:  # noqa: A002
     return click.option(
         "--scale", type=click.Choice(["raw", "unit"]), default=None, show_default="that of the run", help=help
     )
+
+
+def load_with(predictor: str, activation: str | None, input_scale: float | None) -> Any:
+    """The predictor's name, or the predictor that is loaded with what its file does not say.
+
+    Raises
+    ------
+    PredictorError
+    """
+    if activation is None and input_scale is None:
+        return predictor
+    from dask_aesthetic.predictors import load_predictor
+
+    return load_predictor(predictor, activation=activation, input_scale=input_scale)
 
 
 def parse_json(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:

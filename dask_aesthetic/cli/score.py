@@ -9,6 +9,7 @@ import click
 from dask_aesthetic.cli import options
 from dask_aesthetic.defaults import (
     FORMATS,
+    IMAGE_EXTENSIONS,
     IMAGE_FORMATS,
     IMAGES_PER_SHARD,
     MODEL,
@@ -17,6 +18,7 @@ from dask_aesthetic.defaults import (
     PRETRAINED,
     ROWS_PER_SHARD,
     STYLES,
+    WORKER_TIMEOUT,
 )
 
 
@@ -53,8 +55,17 @@ from dask_aesthetic.defaults import (
     help="Embedding of a row with a list of images; refused if not given.",
 )
 @click.option("--exif-orientation", is_flag=True, help="Rotate images by their EXIF orientation.")
+@click.option(
+    "--image-extensions",
+    default=None,
+    metavar="A,B",
+    show_default=",".join(IMAGE_EXTENSIONS),
+    help="Extensions of the images in tars.",
+)
 @click.option("--matrix-key", default="l14_img", metavar="NAME", help="Matrix of DataComp's .npz files.")
 @options.predictor
+@options.activation
+@options.input_scale
 @click.option(
     "--threshold",
     default="standard",
@@ -87,7 +98,7 @@ from dask_aesthetic.defaults import (
 )
 @click.option("--allow-unusable", is_flag=True, help="Accept shards without any usable embedding.")
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), default=None, help="Most rows, or images, processed at a time."
+    "--batch-size", type=int, default=None, help="Most rows, or images, processed at a time; -1 for the default."
 )
 @click.option(
     "--rows-per-shard",
@@ -102,6 +113,13 @@ from dask_aesthetic.defaults import (
 @click.option("--scheduler", metavar="ADDRESS", default=None, help="Score on the Dask cluster of this scheduler.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Score in so many processes of this machine.")
 @click.option(
+    "--worker-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=WORKER_TIMEOUT,
+    metavar="SECONDS",
+    help="End the run after so long without any worker of the cluster.",
+)
+@click.option(
     "--part",
     callback=options.parse_part,
     metavar="K/N",
@@ -112,7 +130,15 @@ from dask_aesthetic.defaults import (
 @click.option("--dry-run", is_flag=True, help="List shards, rows, what is done and the time to take; score nothing.")
 @options.json_summary
 @options.quiet
-def command(threshold: str, columns: str, threads: int | None, scheduler: str | None, **settings: Any) -> None:
+def command(
+    threshold: str,
+    columns: str,
+    image_extensions: str | None,
+    threads: int | None,
+    scheduler: str | None,
+    workers: int | None,
+    **settings: Any,
+) -> None:
     """Score the embeddings in INPUT (a file, folder, glob or URL) into Parquet files of the same names in OUTPUT.
 
     It scores in a thread per core, unless --workers or --scheduler is given; images on several GPUs are scored by a
@@ -121,11 +147,17 @@ def command(threshold: str, columns: str, threads: int | None, scheduler: str | 
     """
     from dask_aesthetic.cli.job import run_job
 
-    if threads is not None and scheduler is not None:
-        raise click.UsageError("expected --threads or --scheduler, got both")
-    if threads is not None and settings["workers"] is not None:
-        raise click.UsageError("expected --threads or --workers, got both")
+    said = {"--threads": threads, "--scheduler": scheduler, "--workers": workers}
+    several = [name for name, value in said.items() if value is not None]
+    if len(several) > 1:
+        raise click.UsageError(f"expected one of {', '.join(said)}, got {' and '.join(several)}")
     names: str | list[str] = columns if columns in ("ids", "all") else columns.split(",")
     run_job(
-        threshold=options.parse_threshold(threshold), columns=names, threads=threads, scheduler=scheduler, **settings
+        threshold=options.parse_threshold(threshold),
+        columns=names,
+        image_extensions=None if image_extensions is None else image_extensions.split(","),
+        threads=threads,
+        scheduler=scheduler,
+        workers=workers,
+        **settings,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dask_aesthetic.distribution.distribution import LAION_COUNTS, LAION_PAIRS, LAION_SHARES, ScoreDistribution
-from dask_aesthetic.distribution.groups import add_groups, count_groups
+from dask_aesthetic.distribution.groups import add_groups, count_groups, refuse_nested
 from dask_aesthetic.distribution.terms import Terms, count_terms, find_terms
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Terms",
     "add_groups",
     "count_groups",
+    "refuse_nested",
     "count_terms",
     "find_terms",
 ]

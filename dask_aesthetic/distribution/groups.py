@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from dask_aesthetic.distribution._bins import on_host
 from dask_aesthetic.distribution.distribution import ScoreDistribution
@@ -21,7 +23,7 @@ def count_groups(frame: Any, columns: dict[str, str], known: dict[str, str]) -> 
     if "by" not in columns:
         return {None: ScoreDistribution.of(scores, status=status, **known)}
     values = on_host(scores)
-    codes, groups = pd.factorize(on_host_labels(frame[columns["by"]]))  # The code of null is -1.
+    codes, groups = _factorize(on_host_labels(frame[columns["by"]]), columns["by"])
     check_groups(len(groups), columns["by"])
     ends = np.cumsum(np.bincount(codes + 1, minlength=len(groups) + 1))[:-1]
     rows = np.split(np.argsort(codes, kind="stable"), ends)
@@ -30,6 +32,35 @@ def count_groups(frame: Any, columns: dict[str, str], known: dict[str, str]) -> 
         for group, at in zip([None, *groups.tolist()], rows, strict=True)
         if len(at)
     }
+
+
+def refuse_nested(dtype: Any, by: str) -> None:
+    """Refuse a column of lists, structs or maps, whose values are no groups, where its type says so.
+
+    Raises
+    ------
+    ColumnError
+    """
+    if isinstance(dtype, pd.ArrowDtype) and pa.types.is_nested(dtype.pyarrow_dtype):
+        raise _nested(dtype, by)
+
+
+def _factorize(labels: pd.Series, by: str) -> tuple[Any, Any]:
+    """Code of each row's group, -1 for null, and the groups."""
+    refuse_nested(labels.dtype, by)
+    try:
+        return pd.factorize(labels)
+    except TypeError as error:  # Lists or dicts among objects have no hash.
+        kinds = sorted({type(value).__name__ for value in labels if not isinstance(value, Hashable)})
+        raise _nested(f"{labels.dtype} with {', '.join(kinds) or error}", by) from error
+
+
+def _nested(dtype: Any, by: str) -> ColumnError:
+    return ColumnError(
+        f"expected a column of one value per row (text, number, date) as by, got {dtype} in {by!r}: make a column of "
+        f"groups, such as frame.assign(group=frame[{by!r}].map(str)), or frame.explode({by!r}) to count a row in each "
+        "group of its list"
+    )
 
 
 def add_groups(parts: list[dict[Any, ScoreDistribution]], by: str | None) -> dict[Any, ScoreDistribution]:

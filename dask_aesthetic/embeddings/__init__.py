@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from dask_aesthetic.embeddings import arrow, objects
+from dask_aesthetic.embeddings.objects import describe
 from dask_aesthetic.embeddings.rows import Guess, Run, scale_rows, suspicious, unit_vectors
 from dask_aesthetic.errors import ColumnError
 
@@ -20,6 +21,7 @@ __all__ = [
     "add_columns",
     "candidates",
     "check",
+    "describe",
     "get_backend",
     "guess",
     "runs",
@@ -39,7 +41,7 @@ def runs(column: Any, width: int) -> Iterator[Run]:
     Raises
     ------
     ColumnError
-        The column holds no lists of floats.
+        The column holds no lists of numbers.
     """
     backend = get_backend(column)
     # Invalid values in an object column become statuses, even where they fill a whole partition.
@@ -98,7 +100,7 @@ def check(column: Any, columns: Any = None) -> None:
         raise ColumnError.packed(column.name, f"objects of {type(first).__name__}", names)
     if isinstance(first, str) or isinstance(column.dtype, pd.StringDtype) or str(column.dtype) == "string":
         raise ColumnError.strings(column.name, column.dtype, names)
-    kind = str(column.dtype) if first is None else f"objects of {getattr(first, 'dtype', type(first).__name__)}"
+    kind = str(column.dtype) if first is None else f"objects of {objects.describe(first)}"
     kind = repr(column.dtype) if kind == "list" else kind  # cuDF's name for every list dtype.
     raise ColumnError.not_lists(column.name, kind, names)
 
@@ -109,9 +111,14 @@ def width(column: Any) -> int | None:
 
 
 def candidates(frame: Any) -> list[str]:
-    """Names of the columns that hold or may hold lists of floats."""
-    columns = (frame.iloc[:, at] for at in range(len(frame.columns)))
-    return [str(column.name) for column in columns if get_backend(column).holds_lists(column)]
+    """Names of the columns that hold or may hold lists of floats; lists of integers are as a rule something else."""
+    columns = [frame.iloc[:, at] for at in range(len(frame.columns))]
+    return [
+        str(column.name)
+        for column in columns
+        if get_backend(column).holds_lists(column)
+        and (get_backend(column) is not arrow or arrow.is_float_list(column.dtype.pyarrow_dtype))
+    ]
 
 
 def get_backend(column: Any) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Embeddings in Arrow columns of pandas: list, large_list or fixed_size_list, without a copy."""
+"""Embeddings in Arrow columns of pandas: list, large_list or fixed_size_list; lists of floats without a copy."""
 
 from __future__ import annotations
 
@@ -11,36 +11,47 @@ import pyarrow as pa
 import torch
 from torch.utils.dlpack import from_dlpack
 
+from dask_aesthetic.embeddings.axes import drop_axes, find_offsets, flat_type
 from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
-from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.status import Status
 
 # Rows per run where widths vary: a run with a row of another width is copied, so this bounds the copy.
 RUN_ROWS = 32768
+CONVERTED_ROWS = 4096  # Rows of integers that become float64 at a time, of 25 MB.
 
 
 def holds_lists(column: pd.Series) -> bool:
-    """Whether a column's dtype is a list of floats."""
-    return isinstance(column.dtype, pd.ArrowDtype) and is_float_list(column.dtype.pyarrow_dtype)
+    """Whether a column's dtype may hold embeddings, as of `may_hold_embeddings`."""
+    return isinstance(column.dtype, pd.ArrowDtype) and may_hold_embeddings(column.dtype.pyarrow_dtype)
+
+
+def may_hold_embeddings(dtype: pa.DataType) -> bool:
+    """Whether an Arrow type is a list of numbers, or of nulls alone, or is null: a file of failures alone has these."""
+    if pa.types.is_null(dtype):
+        return True
+    lists = flat_type(dtype)
+    if lists is None:
+        return False
+    value = lists.value_type
+    return pa.types.is_floating(value) or pa.types.is_integer(value) or pa.types.is_null(value)
 
 
 def is_float_list(dtype: pa.DataType) -> bool:
     """Whether an Arrow type is a list of floats."""
-    lists = list_storage(dtype)
+    lists = flat_type(dtype)
     return lists is not None and pa.types.is_floating(lists.value_type)
 
 
-def list_storage(dtype: pa.DataType) -> pa.DataType | None:
-    """List type that an Arrow type is, or is stored as; None for other types."""
-    dtype = _storage(dtype)
-    is_list = pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_fixed_size_list(dtype)
-    return dtype if is_list else None
+def is_without_values(dtype: pa.DataType) -> bool:
+    """Whether an Arrow type is null or a list of nulls alone."""
+    lists = flat_type(dtype)
+    return pa.types.is_null(dtype) or (lists is not None and pa.types.is_null(lists.value_type))
 
 
 def type_width(dtype: pa.DataType) -> int | None:
     """Values per row by an Arrow type; None where the type leaves it open."""
-    dtype = _storage(dtype)
-    return dtype.list_size if pa.types.is_fixed_size_list(dtype) else None
+    lists = flat_type(dtype)
+    return lists.list_size if lists is not None and pa.types.is_fixed_size_list(lists) else None
 
 
 def runs(column: pd.Series, width: int) -> Iterator[Run]:
@@ -48,7 +59,8 @@ def runs(column: pd.Series, width: int) -> Iterator[Run]:
 
     Parameters
     ----------
-    column : pandas.Series of an Arrow list dtype
+    column : pandas.Series of an Arrow dtype
+        As of `may_hold_embeddings`.
     width : int
         Floats per row that the predictor takes.
 
@@ -60,18 +72,23 @@ def runs(column: pd.Series, width: int) -> Iterator[Run]:
 
 
 def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
-    """Runs of rows of an Arrow array or chunked array."""
+    """Runs of rows of an Arrow array or chunked array of a type as of `may_hold_embeddings`."""
     for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
-        lists = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
-        if not len(lists):  # It may have no buffers.
+        if not len(chunk):  # It may have no buffers.
             continue
+        if is_without_values(chunk.type):
+            yield Run.of_missing(len(chunk), width)
+            continue
+        lists = drop_axes(chunk)
         is_fixed = pa.types.is_fixed_size_list(lists.type)
-        leaves = _leaves_of_valid(lists, width, is_fixed)
+        is_float = pa.types.is_floating(lists.type.value_type)
+        leaves = _leaves_of_valid(lists, width, is_fixed) if is_float else None
         if leaves is not None:
             yield Run.of_valid(share_memory(leaves).view(len(lists), width))
             continue
-        for start in range(0, len(lists), RUN_ROWS):
-            yield (_fixed if is_fixed else _variable)(lists.slice(start, RUN_ROWS), width)
+        rows = RUN_ROWS if is_float else CONVERTED_ROWS
+        for start in range(0, len(lists), rows):
+            yield (_fixed if is_fixed else _variable)(lists.slice(start, rows), width)
 
 
 def to_series(values: torch.Tensor, like: pd.Series, name: Any) -> pd.Series:
@@ -106,7 +123,7 @@ def _leaves_of_valid(lists: Any, width: int, is_fixed: bool) -> Any:
         first = lists.offset * width
         is_uniform = lists.type.list_size == width
     else:
-        offsets = _offsets(lists)
+        offsets = find_offsets(lists)
         first = int(offsets[0])
         is_uniform = bool((offsets[1:] - offsets[:-1] == width).all())
     if not is_uniform:
@@ -116,10 +133,8 @@ def _leaves_of_valid(lists: Any, width: int, is_fixed: bool) -> Any:
 
 
 def _variable(lists: Any, width: int) -> Run:
-    offsets = _offsets(lists)
+    offsets = find_offsets(lists)
     lengths = np.diff(offsets)
-    if (lengths < 0).any():
-        raise _damaged()
     if lists.null_count:
         lengths[lists.is_null().to_numpy(zero_copy_only=False)] = 0
     status = status_of_lengths(torch.from_numpy(lengths), width)
@@ -132,18 +147,7 @@ def _variable(lists: Any, width: int) -> Run:
         leaves = lists.filter(pa.array(present.numpy())).flatten()
     if leaves.null_count:
         status[present] = mark_null_leaves(status[present], _null_mask(leaves, width))
-    return Run(status, share_memory(leaves).view(count, width), present)
-
-
-def _offsets(lists: Any) -> np.ndarray:
-    offsets = lists.offsets.to_numpy()
-    if not 0 <= int(offsets[0]) <= int(offsets[-1]) <= len(lists.values):
-        raise _damaged()
-    return offsets
-
-
-def _damaged() -> ColumnError:
-    return ColumnError("expected Arrow lists whose offsets rise within their values, got damaged ones: validate() them")
+    return Run(status, share_memory(_floats(leaves)).view(count, width), present)
 
 
 def _fixed(lists: Any, width: int) -> Run:
@@ -157,12 +161,14 @@ def _fixed(lists: Any, width: int) -> Run:
     leaves = lists.values.slice(lists.offset * width, len(lists) * width)
     if leaves.null_count:
         status = mark_null_leaves(status, _null_mask(leaves, width))
-    return Run(status, share_memory(leaves).view(len(lists), width))
+    return Run(status, share_memory(_floats(leaves)).view(len(lists), width))
+
+
+def _floats(leaves: pa.Array) -> pa.Array:
+    """Floats, with integers as float64, which every row of integers becomes in any kind of column."""
+    # Unsafe: integers beyond 2**53 are rounded.
+    return leaves if pa.types.is_floating(leaves.type) else leaves.cast(pa.float64(), safe=False)
 
 
 def _null_mask(leaves: pa.Array, width: int) -> torch.Tensor:
     return torch.from_numpy(leaves.is_null().to_numpy(zero_copy_only=False)).view(-1, width)
-
-
-def _storage(dtype: pa.DataType) -> pa.DataType:
-    return dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype

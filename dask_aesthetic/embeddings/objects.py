@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from dask_aesthetic.embeddings.arrow import add_columns, to_categories, to_series
+from dask_aesthetic.embeddings.axes import flat_shape
 from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
 from dask_aesthetic.kernels import DTYPES, ScatteredRows, Vectors, find_rows
 from dask_aesthetic.status import Status
@@ -23,11 +24,11 @@ FIRST_VALUES = 100
 
 
 def holds_lists(column: pd.Series) -> bool:
-    """Whether an object column may hold lists of floats: a first value is one, or all values are missing."""
+    """Whether an object column may hold lists of numbers: a first value is one, or all values are missing."""
     if column.dtype != object:
         return False
     values = first_values(column)
-    return not values or any(is_list(value) for value in values)
+    return not values or any(is_list(value) and _row(value) is not _OTHER_TYPE for value in values)
 
 
 def first_values(column: pd.Series) -> list[Any]:
@@ -41,8 +42,8 @@ def runs(column: pd.Series, width: int) -> Iterator[Run]:
     Parameters
     ----------
     column : pandas.Series of object dtype
-        Per row an array, list or tuple of floats, or None / NaN. Among the floats None, pandas.NA and masked values
-        are nulls, as in an Arrow list; NaN is not.
+        Per row an array, list or tuple of numbers, maybe with further axes of length 1, or None / NaN. Among the
+        numbers None, pandas.NA and masked values are nulls, as in an Arrow list; NaN is not.
     width : int
         Floats per row that the predictor takes.
 
@@ -63,9 +64,10 @@ def _run(values: np.ndarray, width: int) -> Run:
     if found is not None and kinds[0] >= 0 and (kinds == kinds[0]).all():
         return Run.of_valid(ScatteredRows(values, DTYPES[kinds[0]], width, found[1]))
     rows = [(value, None) if kind >= 0 else _row(value) for value, kind in zip(values, kinds, strict=True)]
-    # Values that are no flat list, such as a matrix, count as lists of another width.
+    # Matrices count as lists of another width.
     lengths = torch.from_numpy(np.array([-1 if vector.ndim != 1 else len(vector) for vector, _ in rows]))
     status = status_of_lengths(lengths, width)
+    status[torch.from_numpy(np.array([row is _OTHER_TYPE for row in rows]))] = Status.WRONG_TYPE
     present = status == Status.OK
     good = [row for row, length in zip(rows, lengths.tolist(), strict=True) if length == width]
     if not good:
@@ -88,23 +90,33 @@ def _vectors(rows: list[np.ndarray], width: int) -> Vectors:
     return ScatteredRows(vectors, dtype, width, found[1])
 
 
-# Values that numpy turns into floats: the text of a number, a complex number's real part, ticks of a clock.
-_NO_FLOATS = (str, bytes, complex, np.complexfloating, np.datetime64, np.timedelta64)
-_NOTHING = np.empty(0, dtype=np.float32)
-_NO_VECTOR = np.empty((1, 1), dtype=np.float32)
+# Values that numpy turns into floats: the text of a number, a complex number's real part, ticks of a clock, a mask.
+_NO_NUMBERS = (str, bytes, bool, np.bool_, complex, np.complexfloating, np.datetime64, np.timedelta64)
 
 Row = tuple[np.ndarray, np.ndarray | None]  # The vector, and a mask of its nulls where there may be any.
+
+_MISSING: Row = (np.empty(0, dtype=np.float32), None)
+_MATRIX: Row = (np.empty((2, 2), dtype=np.float32), None)
+_OTHER_TYPE: Row = (np.empty((1, 1), dtype=np.float32), None)
 
 
 def _row(value: Any) -> Row:
     if is_missing(value):
-        return _NOTHING, None
+        return _MISSING
     if not is_list(value):
-        return _NO_VECTOR, None
+        return _OTHER_TYPE
     try:
-        return _of_values(value) if isinstance(value, list | tuple) else _of_array(value)
+        row = _of_values(value) if isinstance(value, list | tuple) else _of_array(value)
     except Exception:  # Foreign objects raise errors of any kind; a row stops no others.
-        return _NO_VECTOR, None
+        return _OTHER_TYPE
+    vector, nulls = row
+    if row is _OTHER_TYPE or vector.ndim == 1:
+        return row
+    if not vector.ndim:
+        return _OTHER_TYPE
+    if len(flat_shape(vector.shape)) > 1:
+        return _MATRIX
+    return vector.reshape(-1), None if nulls is None else nulls.reshape(-1)
 
 
 def _of_array(value: Any) -> Row:
@@ -112,7 +124,7 @@ def _of_array(value: Any) -> Row:
     nulls = None
     if isinstance(value, np.ma.MaskedArray):
         nulls = np.ma.getmaskarray(value)
-        value = value.filled(np.nan)
+        value = np.ma.asarray(value, np.float64 if value.dtype.kind in "iu" else None).filled(np.nan)
     elif getattr(getattr(value, "dtype", None), "na_value", None) is pd.NA:  # pandas' nullable and Arrow's.
         nulls = np.asarray(value.isna())
         value = value.to_numpy(np.float64, na_value=np.nan)
@@ -120,29 +132,42 @@ def _of_array(value: Any) -> Row:
         value = value.values
     elif isinstance(value, torch.Tensor):
         value = value.detach().cpu().resolve_neg()
-        value = value.float() if value.dtype == torch.bfloat16 else value  # numpy has none.
+        # numpy has neither bfloat16 nor floats of 8 bits.
+        value = value.float() if value.is_floating_point() and value.dtype not in _NUMPY_FLOATS else value
     if isinstance(value, pa.Array | pa.ChunkedArray):
         nulls = np.asarray(value.is_null())
     array = np.asarray(value)
     if array.dtype.kind == "O":
-        vector, others = _of_values(array)
-        return vector, others if nulls is None else nulls
-    if array.dtype.kind not in "fiub":  # Complex numbers and dates must not become floats.
-        return _NO_VECTOR, None
+        row = _of_values(array)
+        return row if row is _OTHER_TYPE or nulls is None else (row[0], nulls)
+    if array.dtype.name == _BFLOAT16:
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "fiu":  # Complex numbers, masks and dates must not become floats.
+        return _OTHER_TYPE
     return array if array.dtype.kind == "f" else array.astype(np.float64), nulls
 
 
+_NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
+_BFLOAT16 = "bfloat16"  # Of the package ml_dtypes, for numpy, which JAX uses.
+
+
 def _of_values(values: Any) -> Row:
-    """Row of a list, a tuple or an array of Python floats."""
-    if any(issubclass(kind, _NO_FLOATS) for kind in set(map(type, values))):
-        return _NO_VECTOR, None
+    """Row of a list, a tuple or an array of Python numbers."""
+    if isinstance(values, np.ndarray):
+        values = values.reshape(-1) if len(flat_shape(values.shape)) == 1 else values
+    if _holds_lists(values):
+        return _of_lists(values)
+    if any(issubclass(kind, _NO_NUMBERS) for kind in set(map(type, values))):
+        return _OTHER_TYPE
     try:
         # None becomes NaN, so only a row of NaN alone needs a search for nulls.
         vector = np.asarray(values, dtype=np.float64)
+    except OverflowError:  # An integer that float64 cannot hold is infinite, as such floats are.
+        vector = np.array([_float(value) for value in values])
     except (TypeError, Warning):  # pandas.NA is no number; numpy warns of masked values.
         nulls = [is_null(value) for value in values]
         if not any(nulls):
-            return _NO_VECTOR, None
+            return _OTHER_TYPE
         filled = [np.nan if null else value for value, null in zip(values, nulls, strict=True)]
         return np.asarray(filled, dtype=np.float64), np.array(nulls)
     if vector.ndim == 1 and len(vector) and vector[0] != vector[0] and np.isnan(vector).all():
@@ -150,10 +175,44 @@ def _of_values(values: Any) -> Row:
     return vector, None
 
 
+def _holds_lists(values: Any) -> bool:
+    """Whether all items of a list, a tuple or an object array are lists themselves."""
+    return len(values) > 0 and all(
+        is_list(value) and not is_null(value) and getattr(value, "ndim", 1) for value in values
+    )
+
+
+def _of_lists(lists: Any) -> Row:
+    """Row of a list of lists: of the one list in it, or of the one number in each."""
+    if len(lists) == 1:
+        return _row(lists[0])
+    if all(len(value) == 1 for value in lists):
+        return _row([value[0] for value in lists])
+    return _OTHER_TYPE if _row(lists[0]) is _OTHER_TYPE else _MATRIX
+
+
+def _float(value: Any) -> float:
+    try:
+        return np.nan if value is None else float(value)
+    except OverflowError:
+        return np.inf
+
+
+def describe(value: Any) -> str:
+    """Type of a value of an object column, for messages: "str", "float32", "list of str", "float32 of 2 axes"."""
+    dtype = getattr(value, "dtype", None)
+    name = type(value).__name__ if dtype is None else str(dtype)
+    if dtype is None and isinstance(value, list | tuple) and len(value):
+        others = sorted({type(item).__name__ for item in value if issubclass(type(item), (*_NO_NUMBERS, dict, set))})
+        return f"{name} of {', '.join(others)}" if others else name
+    axes = len(flat_shape(tuple(getattr(value, "shape", ()))))
+    return f"{name} of {axes} axes" if axes > 1 else name
+
+
 def is_list(value: Any) -> bool:
-    """Whether a value of an object column is a list or array that may hold floats."""
+    """Whether a value of an object column is a list or array that may hold numbers."""
     if isinstance(value, np.ndarray):
-        return value.dtype.kind in "fO"
+        return value.dtype.kind in "fiuO" or value.dtype.name == _BFLOAT16
     if isinstance(value, list | tuple):
         return True
     if isinstance(value, str | dict | set | np.generic) or is_bytes(value):
@@ -162,12 +221,16 @@ def is_list(value: Any) -> bool:
 
 
 def list_length(value: Any) -> int | None:
-    """Length of a flat list, None for anything else."""
+    """Numbers in a list, maybe with axes of length 1; None for a matrix and anything else."""
     if not is_list(value):
         return None
     shape = getattr(value, "shape", None)
     if shape is None:
         shape = (len(value),) if hasattr(value, "__len__") else np.shape(value)
+    is_of_objects = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object)
+    if is_of_objects and len(shape) == 1 and _holds_lists(value):
+        shape = _row(value)[0].shape
+    shape = flat_shape(tuple(shape))
     return int(shape[0]) if len(shape) == 1 else None
 
 

@@ -47,6 +47,13 @@ class Run:
             status = torch.zeros(len(vectors), dtype=torch.uint8, device=vectors.device)
         return cls(status, vectors, all_valid=True)
 
+    @classmethod
+    def of_missing(cls, rows: int, width: int) -> Run:
+        """Run of rows that are all missing."""
+        status = torch.from_numpy(np.full(rows, Status.MISSING, np.uint8))
+        vectors = torch.from_numpy(np.empty((0, width), np.float32))
+        return cls(status, vectors, torch.from_numpy(np.zeros(rows, bool)))
+
     def spread(self, values: torch.Tensor, fill: float) -> torch.Tensor:
         """Per-row values, shape (n,), from per-vector values; `fill` where a row has no vector."""
         if self.present is None:

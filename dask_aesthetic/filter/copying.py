@@ -157,7 +157,8 @@ def _table(kept: KeptSamples, settings: FilterSettings) -> tuple[pa.Table, int]:
     if kept.tar.metadata is None:
         columns = [pa.nulls(len(kept), field.type) for field in passthrough]
     else:
-        joined, several, _ = join(kept.tar.metadata, passthrough, kept.keys, kept.keys)
+        known = pa.array([sample.key for sample in read_index(kept.tar.file).samples], pa.string())
+        joined, several, _ = join(kept.tar.metadata, passthrough, kept.keys, known)
         columns, repeated = joined.columns, len(several)
     scores = pa.array(kept.scores, mask=~np.isfinite(kept.scores))
     source = pa.repeat(pa.scalar(kept.tar.name), len(kept))

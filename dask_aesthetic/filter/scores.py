@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.io.formats import inspect_all
 from dask_aesthetic.io.tar import read_index
-from dask_aesthetic.io.webdataset import Tar
+from dask_aesthetic.io.webdataset import Tar, names_in
 
 SHARD, KEY = "shard", "key"
 _SHOWN = 3  # Keys named in an error.
@@ -188,6 +188,11 @@ def _join_tar(tar: Tar, scored: Scored) -> _JoinedTar:
     faults = Counter(sample.fault.status for sample in index.samples if sample.key is None and sample.fault)
     keys = [sample.key for sample in samples if sample.key is not None]
     rows = scored.keys.get_indexer(pd.Index(keys, dtype=object))
+    if any(row < 0 and "/" in key for row, key in zip(rows, keys, strict=True)):
+        ends = list({key[at + 1 :] for key in keys for at in range(-1, len(key)) if at < 0 or key[at] == "/"})
+        theirs = [end for end, row in zip(ends, scored.keys.get_indexer(pd.Index(ends)), strict=True) if row >= 0]
+        names = names_in(pa.array(theirs, pa.string()), pa.array(keys, pa.string()))
+        rows = scored.keys.get_indexer(pd.Index(names.to_pylist(), dtype=object))
     return _JoinedTar(keys, rows, np.array([not sample.repeated for sample in samples], bool), faults)
 
 

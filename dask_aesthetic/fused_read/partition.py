@@ -15,7 +15,7 @@ import torch
 from fsspec.implementations.local import LocalFileSystem
 
 from dask_aesthetic import embeddings
-from dask_aesthetic.embeddings.arrow import is_float_list
+from dask_aesthetic.embeddings.arrow import may_hold_embeddings
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.frame_columns import EmbeddingColumns
 from dask_aesthetic.fused_read.private import FusedParquetIO, ReadParquetPyarrowFS, _need_filtering, methods
@@ -85,13 +85,15 @@ class FsspecParts:
         return _matched(frame, len(scored[0])), scored
 
     def _scored(self, path: str, groups: list[int] | None, keys: Any, column: str, spec: ScoreSpec) -> Any:
-        """Scores of the rows of a piece; None if its file holds no lists of floats."""
+        """Scores of the rows of a piece; None if its file holds no embeddings."""
         options = self.source.common_kwargs
         if _need_filtering(options.get("filters"), keys):
             table = self._filtered(path, groups, keys, column)
-            return _score_chunks(table[column].chunks, column, spec) if is_float_list(table[column].type) else None
+            return (
+                _score_chunks(table[column].chunks, column, spec) if may_hold_embeddings(table[column].type) else None
+            )
         shards = row_group_shards(_file(self.source.fs, path), groups, column)
-        return _score_shards(shards, spec) if all(is_float_list(shard.type) for shard in shards) else None
+        return _score_shards(shards, spec) if all(may_hold_embeddings(shard.type) for shard in shards) else None
 
     def _filtered(self, path: str, groups: list[int] | None, keys: Any, column: str) -> pa.Table:
         """Arrow table of the rows that filters leave, which Dask makes its columns of."""

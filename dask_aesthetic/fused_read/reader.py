@@ -9,7 +9,7 @@ import fsspec
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from dask_aesthetic.embeddings.arrow import list_storage
+from dask_aesthetic.embeddings.axes import flat_type, list_storage
 from dask_aesthetic.frame_columns import EmbeddingColumns
 from dask_aesthetic.fused_read.partition import Fragments, FsspecParts, GpuParts, ReadPartition
 from dask_aesthetic.fused_read.private import (
@@ -109,8 +109,8 @@ def is_readable(reader: Any, computed: EmbeddingColumns, column: str) -> bool:
     info, schema = reader._dataset_info, reader._dataset_info["schema"]
     if reader._series or not isinstance(computed.read_spec.predictor, AffinePredictor):
         return False
-    lists = list_storage(schema.field(column).type) if column in schema.names else None
-    if lists is None or not pa.types.is_floating(lists.value_type):
+    values = _flat_values(schema.field(column).type) if column in schema.names else None
+    if values is None or not (pa.types.is_floating(values) or pa.types.is_integer(values)):
         return False
     if isinstance(reader, ReadParquetPyarrowFS):
         return isinstance(reader.fs, pa.fs.LocalFileSystem)
@@ -118,10 +118,16 @@ def is_readable(reader: Any, computed: EmbeddingColumns, column: str) -> bool:
         return False
     if _is_cudf(reader):  # It has no float16, its own way to filter rows, and counts none where no column is read.
         others = [name for name in reader.columns if name != column]
-        known = bool(others) and not reader.filters and lists.value_type != pa.float16()
+        known = bool(others) and not reader.filters and values in (pa.float32(), pa.float64())
     else:
         known = reader.engine is ArrowDatasetEngine
     return known and _can_open(info["fs"], info["ds"].files)
+
+
+def _flat_values(dtype: pa.DataType) -> pa.DataType | None:
+    """Type of the values in lists; None for other types, lists of lists and tensors of several axes."""
+    lists = list_storage(dtype)
+    return lists.value_type if lists is not None and flat_type(dtype) == lists else None
 
 
 def _is_cudf(reader: Any) -> bool:

@@ -92,6 +92,7 @@ class EmbedSpec:
                 raise ArgumentError.choice(name, value, choices)
         if pooling is not None and pooling not in POOLING:
             raise ArgumentError.choice("pooling", pooling, POOLING)
+        batch_size = "auto" if batch_size == -1 and not isinstance(batch_size, bool) else batch_size  # NeMo Curator's.
         if batch_size != "auto":
             check_integer("batch_size", batch_size, minimum=1, unit="images", default="'auto'")
         return cls(

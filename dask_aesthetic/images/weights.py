@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +13,7 @@ from typing import Any
 
 from dask_aesthetic.errors import EncoderError, MissingDependencyError, PredictorError
 from dask_aesthetic.predictors.checkpoint import SUFFIXES, read_head
-from dask_aesthetic.predictors.hub import fetch, is_hub_id, parse_id
+from dask_aesthetic.predictors.hub import cache_alone, fetch, is_hub_id, parse_id, why_offline
 
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 _PREPROCESS = ("mean", "std", "interpolation", "resize_mode")
@@ -114,12 +114,14 @@ def fetch_weights(model: str, kind: str, name: str) -> tuple[Path, dict[str, Any
             return path, _read_preprocess(model, fetch(name, CONFIG, _read_config)[0])
     if kind == "tag":
         tag = open_clip.get_pretrained_cfg(model, name)
+        offline = why_offline() if tag.get("hf_hub") else ""
         try:
-            path = Path(open_clip.download_pretrained(tag))
+            with cache_alone() if offline else nullcontext():
+                path = Path(open_clip.download_pretrained(tag))
         except Exception as error:  # Network libraries raise errors of any kind.
             raise EncoderError(
-                f"expected to download the weights {name!r} of {model}, got: {error}. Without a network, set HF_HOME "
-                "to a cache that holds them or give the path of a local file as pretrained"
+                f"expected to download the weights {name!r} of {model}, got: {offline or error}. Without a network, "
+                "set HF_HOME to a cache that holds them or give the path of a local file as pretrained"
             ) from error
         with as_encoder_errors():
             read_head(path)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import torch
 
-from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, first_line
+from dask_aesthetic.embeddings.arrow import is_without_values
+from dask_aesthetic.embeddings.axes import list_storage
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, MissingDependencyError, first_line
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.shards import ParquetShard
 
@@ -16,13 +19,19 @@ if TYPE_CHECKING:
     import cudf
 
 
+def require() -> None:
+    """Raise MissingDependencyError unless cuDF is installed."""
+    if find_spec("cudf") is None:
+        raise MissingDependencyError("cudf", "cuda13", "dask.config's dataframe.backend='cudf'")
+
+
 def check_type(dtype: pa.DataType, column: str) -> None:
-    """Raise ColumnError for float16 embeddings, since cuDF has no float16."""
-    storage = dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype
-    if storage.value_type == pa.float16():
+    """Raise ColumnError for embeddings other than flat lists of float32 or float64: cuDF has no float16."""
+    lists = list_storage(dtype)
+    if not is_without_values(dtype) and (lists is None or lists.value_type not in (pa.float32(), pa.float64())):
         raise ColumnError(
-            f"expected float32 or float64 in column {column!r} for cuDF, which has no float16, got {dtype}: read it "
-            "under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
+            f"expected lists of float32 or float64 in column {column!r} for cuDF, which has no float16, got {dtype}: "
+            "read it under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
         )
 
 
@@ -52,6 +61,8 @@ def read_embeddings(shard: ParquetShard) -> cudf.Series:
     """
     import cudf
 
+    if is_without_values(shard.type):
+        return cudf.Series.from_arrow(pa.nulls(shard.rows, pa.list_(pa.float32())))
     footer = parquet.read_footer(shard.file)
     # cuDF would fetch a whole remote file for every partition, and misreads RangeIndex metadata with a step.
     if not shard.file.is_local or _has_steps(footer.schema):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections import Counter
@@ -19,6 +20,8 @@ from dask_aesthetic.io.listing import (
     files_with_suffix,
     format_source,
     match_suffix,
+    refuse_undecodable,
+    skipped_files,
     source_paths,
 )
 from dask_aesthetic.io.storage import File
@@ -26,6 +29,7 @@ from dask_aesthetic.io.storage import File
 CLIP_RETRIEVAL = "img_emb/img_emb_N.npy beside metadata/metadata_N.parquet"
 DATACOMP = "<name>.npz beside <name>.parquet"
 _MAX_NAMED = 10  # Files named in an error.
+_SHOWN = 3  # Files named in a note.
 # Words in names of matrices and of their folders.
 _TEXTS, _IMAGES = (re.compile(rf"(?<![a-z])({words})s?(?![a-z])") for words in ("text|txt|caption", "image|img|photo"))
 Item = TypeVar("Item")
@@ -67,6 +71,11 @@ def choose_format(found: Iterable[ListedFile], source: Source, requested: str) -
         return "npy"
     if known == {".parquet"} or (files and not known and all(one.explicit for one in files)):
         return "parquet"
+    if known == {".npz"}:
+        raise InputError(
+            f"expected {DATACOMP} in {format_source(source)}, got no .parquet beside .npz: write the rows' metadata "
+            "beside it, or save the matrix alone by numpy.save as .npy"
+        )
     counts = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in suffixes.most_common())
     raise InputError(
         f"expected .parquet, .npy, {CLIP_RETRIEVAL}, or {DATACOMP} in {format_source(source)}, got "
@@ -155,6 +164,44 @@ def warn_text_matrices(found: Sequence[ListedFile]) -> None:
         )
 
 
+def describe_left_out(found: Sequence[ListedFile], taken: Sequence[File]) -> list[str]:
+    """Notes about listed files that are not read, by their number and the first names, and about files read twice."""
+    names = skipped_files(found, taken)
+    texts = [one.name for one in text_matrices(found) if one.name in set(names)]
+    notes = [f"left out: {_named(texts)}, embeddings of texts by their names, beside those of images"] if texts else []
+    return [*notes, *_other_notes(found, taken, [name for name in names if name not in set(texts)])]
+
+
+def warn_left_out(found: Sequence[ListedFile], taken: Sequence[File]) -> None:
+    """Warn of what `describe_left_out` notes, but for matrices of texts."""
+    texts = {one.name for one in text_matrices(found)}
+    names = [name for name in skipped_files(found, taken) if name not in texts]
+    for note in _other_notes(found, taken, names):
+        warnings.warn(note, AestheticWarning, stacklevel=4)
+
+
+def _other_notes(found: Sequence[ListedFile], taken: Sequence[File], names: Sequence[str]) -> list[str]:
+    notes = []
+    if any("_delta_log" in one.name.split("/")[:-1] for one in found):
+        notes.append("a Delta table's log is not read: rows that the table has removed or replaced are scored, too")
+    if names:
+        notes.append(f"not read: {_named(names)}, of other kinds or with an underscore first")
+    # As Arrow and Dask do, a name is read even if it is a link to another one.
+    links = [file.path for file in taken if file.is_local and os.path.islink(file.path)]
+    if links:
+        targets = Counter(os.path.realpath(path) for path in {file.path for file in taken if file.is_local})
+        twice = [os.path.basename(path) for path in links if targets[os.path.realpath(path)] > 1]
+        if twice:
+            notes.append(f"read twice: {_named(twice)}, linked to what is read under another name, too")
+    return notes
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, sorted(names)[:_SHOWN]))
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"{len(names):,} {'file' if len(names) == 1 else 'files'} ({shown}{more})"
+
+
 def check_folder(found: Iterable[ListedFile], source: Source) -> None:
     """Raise InputError unless the source is one folder, as layouts of paired files need."""
     paths = source_paths(source)
@@ -222,6 +269,7 @@ def _pair_up(
     if not matrices and not tables:
         raise InputError(f"expected {layout} in {format_source(source)}, got neither")
     alone = [one for key, one in [*matrices.items(), *tables.items()] if key not in matrices or key not in tables]
+    refuse_undecodable(one.file for one in (*matrices.values(), *tables.values()))
     if alone:
         names = ", ".join(one.name for one in alone[:3])
         more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""

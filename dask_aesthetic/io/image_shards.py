@@ -26,9 +26,9 @@ from dask_aesthetic.io.listing import (
     match_suffix,
     refuse_repeated,
 )
-from dask_aesthetic.io.samples import Fault, Sample
+from dask_aesthetic.io.samples import IMAGES, Fault, Sample
 from dask_aesthetic.io.shards import Batches, Shard, parquet_shards
-from dask_aesthetic.io.storage import Digests, File, combine_digests
+from dask_aesthetic.io.storage import Digests, File, combine_digests, escape_undecodable
 from dask_aesthetic.io.tar import open_tar, read_index, read_member
 from dask_aesthetic.io.webdataset import SUFFIXES, Tar, TarColumns, find_tars, read_rows
 from dask_aesthetic.validation import check_integer
@@ -114,13 +114,14 @@ class ImageFilesShard(Shard):
         return combine_digests(*map(_digest, self.images))
 
     def read(self, schema: pa.Schema) -> pa.Table:
-        paths = pa.array((_text(image.path) for image in self.images), pa.string())
+        paths = pa.array((escape_undecodable(image.path) for image in self.images), pa.string())
         return pa.table([paths] * len(schema), schema=schema)
 
     def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches:  # noqa: ARG002
         for start in range(0, self.rows, BATCH_ROWS):
             paths = [image.path for image in self.images[start : start + BATCH_ROWS]]
-            yield pa.RecordBatch.from_arrays([pa.array(map(_text, paths), pa.string())] * len(columns), columns), paths
+            names = pa.array(map(escape_undecodable, paths), pa.string())
+            yield pa.RecordBatch.from_arrays([names] * len(columns), columns), paths
 
 
 def find_image_shards(
@@ -128,6 +129,7 @@ def find_image_shards(
     *,
     format: str = "auto",  # noqa: A002
     image_column: str = "image",
+    image_extensions: Sequence[str] = IMAGES,
     pooling: str | None = None,
     rows_per_shard: int = 10_000,
     storage_options: Mapping[str, Any] | None = None,
@@ -143,6 +145,8 @@ def find_image_shards(
         "auto" takes tars if there are any, else Parquet files or image files; a folder with both needs a choice.
     image_column, pooling
         For Parquet files, as in ``.aesthetic.embed``.
+    image_extensions : list of str
+        Extensions of images in tars.
     rows_per_shard : int
         Larger Parquet files are split between row groups, larger folders between image files; tars are not split.
     storage_options : mapping, optional
@@ -170,7 +174,7 @@ def find_image_shards(
         found = list_files(source, storage_options)
     layout = _layout(found, source) if format == "auto" else format
     if layout == "webdataset":
-        return _tars(found, source)
+        return _tars(found, source, image_extensions)
     if layout == "images":
         shards = _image_files(found, source, rows_per_shard)
     else:
@@ -202,9 +206,9 @@ def _layout(found: Sequence[ListedFile], source: Source) -> str:
     raise InputError(f"expected tars ({', '.join(SUFFIXES)}), .parquet files or image files in {format_source(source)}")
 
 
-def _tars(found: Sequence[ListedFile], source: Source) -> list[Shard]:
+def _tars(found: Sequence[ListedFile], source: Source, image_extensions: Sequence[str]) -> list[Shard]:
     tars = find_tars(found, source)
-    columns = TarColumns.of(tars)
+    columns = TarColumns.of(tars, image_extensions)
     schema = pa.schema([field for field in columns.schema if field.name != "image"])
 
     def to_shard(tar: Tar) -> Shard:
@@ -241,6 +245,7 @@ def _check(schema: pa.Schema, column: str, pooling: str | None) -> None:
             f"expected image_column={column!r} to be a column; the file has {names}. Columns that may hold images, "
             f"or paths of images: {would_do}"
         )
+    parquet.refuse_repeated_name(schema, column)
     empty = pa.schema([schema.field(column)]).empty_table()
     check_images(empty.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)[column], pooling)
 
@@ -250,9 +255,4 @@ def _digest(image: File) -> str:
         content = image.digest() if image.size else "empty"  # A pipe has size 0, and reading it would block.
     except InputError:  # Decoding reports it on the row.
         content = "unreadable"
-    return f"{_text(image.path)} {content}"
-
-
-def _text(path: str) -> str:
-    """Path as valid UTF-8, with undecodable bytes escaped."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return f"{escape_undecodable(image.path)} {content}"

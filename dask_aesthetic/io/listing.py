@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from glob import glob
 from typing import Any
 
 import fsspec
 
-from dask_aesthetic.errors import AestheticError, InputError, first_line
+from dask_aesthetic.errors import AestheticError, ArgumentError, InputError, first_line
 from dask_aesthetic.io.braces import expand
-from dask_aesthetic.io.storage import File, is_url, local_file, remote_file
+from dask_aesthetic.io.retries import BACKOFF, is_absent, is_throttled
+from dask_aesthetic.io.storage import File, escape_undecodable, is_url, is_utf8, local_file, remote_file
+from dask_aesthetic.validation import check_options
 
 StrPath = str | os.PathLike[str]
 Source = StrPath | Iterable[StrPath]
@@ -31,12 +35,13 @@ __all__ = [
     "sibling",
     "files_with_suffix",
     "refuse_repeated",
+    "refuse_undecodable",
 ]
 _HIDDEN = "."  # Prefix of files that operating systems, editors and unfinished jobs leave.
 _UNDERSCORE = "_"  # Prefix of files that other programs write beside data; but cameras use it for images, too.
-# Files that Spark, Arrow, img2dataset and jobs of this package keep beside data; skipped without a warning.
+# Files that other programs and jobs of this package keep beside data; skipped without a warning.
 _BOOKKEEPING = re.compile(
-    r"(.*/)?(_SUCCESS|_metadata|_common_metadata|_(started|committed)_[^/]*|[^/]*_stats\.json"
+    r"(.*/)?(_SUCCESS|_metadata|_common_metadata|_(started|committed)_[^/]*|[^/]*_stats\.json|stats/\d+\.json|[^/]*\.idx"
     r"|(_delta_log|_temporary|_dask_aesthetic|_failed\.parquet)(/.*)?)"
 )
 _KINDS = {".parquet": "Parquet", ".npy": "npy", ".npz": "npz"}
@@ -102,6 +107,7 @@ def list_files(source: Source, options: Mapping[str, Any] | None = None) -> list
     InputError
         A named path does not exist, or cannot be listed.
     """
+    check_options("storage_options", options)
     found: list[ListedFile] = []
     for path, names in _expand(source):
         for name in names:
@@ -140,8 +146,12 @@ def files_with_suffix(found: Iterable[ListedFile], suffix: str, source: Source) 
         by_name[name] = one.file
     if not by_name:
         kind = _KINDS.get(suffix, suffix)
-        raise InputError(f"expected {kind} files (*{suffix}) in {format_source(source)}, got none")
+        hint = ""
+        if any(path.startswith("http") and _wildcard(path) for path in source_paths(source)):
+            hint = f": http servers list files only as links of a page; name them, as by {{00000..00099}}{suffix}"
+        raise InputError(f"expected {kind} files (*{suffix}) in {format_source(source)}, got none{hint}")
     refuse_repeated(by_name.values(), source)
+    refuse_undecodable(by_name.values())
     return sorted(((file, name) for name, file in by_name.items()), key=lambda pair: pair[1])
 
 
@@ -157,6 +167,21 @@ def refuse_repeated(files: Iterable[File], source: Source) -> None:
         if file.path in seen:
             raise InputError(f"expected each file once, got {file.path} twice in {format_source(source)}: name it once")
         seen.add(file.path)
+
+
+def refuse_undecodable(files: Iterable[File]) -> None:
+    """Refuse files whose paths are not UTF-8, since neither Arrow nor columns of names can hold them.
+
+    Raises
+    ------
+    InputError
+        It names the first ones.
+    """
+    names = [file.path for file in files if not is_utf8(file.path)]
+    if names:
+        shown = ", ".join(escape_undecodable(name) for name in names[:3])
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+        raise InputError(f"expected file names in UTF-8, got {shown}{more}: rename them (convmv -t utf8 does)")
 
 
 def match_suffix(name: str, suffixes: Iterable[str]) -> str:
@@ -189,8 +214,12 @@ def sibling(file: File, suffixes: Iterable[str], suffix: str) -> File | None:
     own = match_suffix(pieces[at], suffixes)
     stem = pieces[at].removesuffix(own)
     if file.is_local:
-        spelled = [path for path in (stem + suffix, stem + suffix.upper()) if os.path.isfile(path)]
-        return local_file(spelled[0]) if spelled else None
+        if os.path.isfile(stem + suffix):
+            return local_file(stem + suffix)
+        folder, name = os.path.split(stem)
+        spelled = _names_without_case(folder, os.stat(folder).st_mtime_ns).get(f"{name}{suffix}".lower(), [])
+        found = [one for one in spelled if one.startswith(name) and os.path.isfile(os.path.join(folder, one))]
+        return local_file(os.path.join(folder, found[0])) if found else None
     pieces[at] = stem + suffix
     path = "::".join(pieces)
     try:
@@ -202,25 +231,24 @@ def sibling(file: File, suffixes: Iterable[str], suffix: str) -> File | None:
         raise InputError(f"expected to learn whether there is {path!r}: {first_line(error)}") from error
 
 
+@lru_cache(maxsize=8)  # For each tar in a folder.
+def _names_without_case(folder: str, mtime: int) -> dict[str, list[str]]:  # noqa: ARG001
+    names: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):
+        names.setdefault(name.lower(), []).append(name)
+    return names
+
+
 def _list(path: str, options: Mapping[str, Any]) -> list[ListedFile]:
     """Files of a path, folder, glob or URL, with names relative to the folder or the part before a wildcard."""
     try:
         if is_url(path):
-            system, root = fsspec.core.url_to_fs(path, **options)
-            # fsspec caches listings for the life of the process, but other processes may have written since.
-            system.invalidate_cache()
-        else:
-            system, root = fsspec.filesystem("file"), os.path.abspath(path)
-        at = 0 if not is_url(path) and os.path.exists(path) else _wildcard(path)
-        if at:
-            return _match(system, path, root, at, options)
-        info = system.info(root)
-        if info["type"] != "directory":
-            file = _file(path, info, options)
-            return [ListedFile(file, file.name, explicit=True)]
-        return list(_walk(system, root, root, path, options))
+            return BACKOFF.call(lambda: _list_once(path, options), passing=is_throttled)
+        return _list_once(path, options)
     except FileNotFoundError as error:
-        raise InputError(f"expected a file, a folder or a glob, got {path!r}, which does not exist") from error
+        cause = error.__cause__  # fsspec says so of any error of an http server, too.
+        fault = ", which does not exist" if cause is None or is_absent(cause) else f": {first_line(cause)}"
+        raise InputError(f"expected a file, a folder or a glob, got {path!r}{fault}") from error
     except AestheticError:
         raise
     except Exception as error:
@@ -228,6 +256,35 @@ def _list(path: str, options: Mapping[str, Any]) -> list[ListedFile]:
         if not is_url(path) and not isinstance(error, OSError):
             raise
         raise InputError(f"expected a path or URL that can be listed, got {path!r}: {first_line(error)}") from error
+
+
+def _list_once(path: str, options: Mapping[str, Any]) -> list[ListedFile]:
+    if is_url(path):
+        system, root = fsspec.core.url_to_fs(path, **options)
+        # fsspec caches listings for the life of the process, but other processes may have written since.
+        system.invalidate_cache()
+    else:
+        system, root = fsspec.filesystem("file"), os.path.abspath(path)
+    at = 0 if not is_url(path) and os.path.exists(path) else _wildcard(path)
+    # Brackets may be part of a name.
+    info = _find_info(system, root) if at and is_url(path) and not re.search(r"[*?]", path) else None
+    if at and info is None:
+        return _match(system, path, root, at, options)
+    info = system.info(root) if info is None else info
+    if info["type"] == "other":
+        raise InputError(f"expected a file, a folder or a glob, got {path!r}, a pipe or device: write a file first")
+    if info["type"] != "directory":
+        file = _file(path, info, options)
+        return [ListedFile(file, file.name, explicit=True)]
+    return list(_walk(system, root, root, path, options))
+
+
+def _find_info(system: Any, root: str) -> Any:
+    """Info of a file or folder of exactly this name; None if there is none."""
+    try:
+        return system.info(root)
+    except FileNotFoundError:
+        return None
 
 
 def _match(system: Any, pattern: str, root: str, at: int, options: Mapping[str, Any]) -> list[ListedFile]:
@@ -240,6 +297,7 @@ def _match(system: Any, pattern: str, root: str, at: int, options: Mapping[str, 
         matched = system.glob(root, detail=True)
     else:
         folder = base = os.path.abspath(folder) if folder or not pattern.startswith("/") else "/"
+        _refuse_unreadable(root)
         found_here = glob(root, recursive=True)
         matched = {path: {"type": "directory" if os.path.isdir(path) else "file"} for path in found_here}
     found: dict[str, ListedFile] = {}
@@ -271,22 +329,42 @@ def _walk(
 
 
 def _find_local(folder: str) -> dict[str, dict[str, Any]]:
-    """Files under a local folder. Links to folders are followed, as fsspec does not; each folder is visited once."""
+    """Files under a local folder. Links to folders are followed, as fsspec does not; each folder is visited once.
+
+    A folder is visited under its own name before links to it are: hive partitions are in the names of folders.
+    """
 
     def fail(error: OSError) -> None:
         raise error
 
     found: dict[str, dict[str, Any]] = {}
-    seen = set()
-    for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(_HIDDEN))
-        found |= {os.path.join(parent, name): {} for name in files}
+    seen: set[str] = set()
+    linked = deque([folder])
+    while linked:
+        top = linked.popleft()
+        for parent, folders, files in os.walk(top, onerror=fail):
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            shown = sorted(name for name in folders if not name.startswith(_HIDDEN))
+            linked.extend(path for name in shown if os.path.islink(path := os.path.join(parent, name)))
+            folders[:] = [name for name in shown if not os.path.islink(os.path.join(parent, name))]
+            found |= {os.path.join(parent, name): {} for name in files}
     return found
+
+
+def _refuse_unreadable(pattern: str) -> None:
+    """Raise PermissionError for a folder that a local glob has to list and may not: Python's leaves it out."""
+    pieces = pattern.split(os.sep)
+    for at, piece in enumerate(pieces):
+        if re.search(r"[*?\[]", piece):
+            before = os.sep.join(pieces[:at]) or os.sep
+            reached = [*glob(before), *(glob(os.path.join(before, "**", ""), recursive=True) if piece == "**" else ())]
+            for folder in reached:
+                if os.path.isdir(folder):
+                    os.scandir(folder).close()
 
 
 def _file(path: str, info: Mapping[str, Any], options: Mapping[str, Any]) -> File:
@@ -326,9 +404,30 @@ def _any_has_prefix(name: str, prefix: str) -> bool:
 
 def _expand(source: Source) -> list[tuple[str, list[str]]]:
     """Each path with the names that its braces expand to; a local file with braces in its own name stays."""
-    paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    stripped = [_strip_file_protocol(os.fspath(path)) for path in paths]
+    stripped = [_strip_file_protocol(path) for path in _checked(source)]
     return [(path, [path] if not is_url(path) and os.path.exists(path) else expand(path)) for path in stripped]
+
+
+def _checked(source: Source) -> list[str]:
+    """Paths of a source as text.
+
+    Raises
+    ------
+    ArgumentError
+        It is no path or list of paths, or one is empty.
+    """
+    if isinstance(source, bytes) or not isinstance(source, (str, os.PathLike, Iterable)):
+        raise ArgumentError(f"expected a path, a URL or a list of them, got {source!r}")
+    is_path = isinstance(source, (str, os.PathLike))
+    paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    if not paths:
+        raise ArgumentError("expected a path, a URL or a list of them, got an empty list: no file was found, maybe")
+    for path in paths:
+        if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+            raise ArgumentError(f"expected a path or a URL, got {path!r}{'' if is_path else ' in the list'}")
+        if not os.fspath(path):
+            raise ArgumentError("expected a path or a URL, got an empty text: '.' is the working folder")
+    return [os.fspath(path) for path in paths]
 
 
 def _renamed_by_braces(path: str, name: str, found: list[ListedFile]) -> list[ListedFile]:

@@ -8,13 +8,14 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from threading import Lock
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 
+from dask_aesthetic.embeddings.axes import flat_shape
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.io.read_ahead import ReadAhead
 from dask_aesthetic.io.storage import BLOCK, File
@@ -24,6 +25,7 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 _DAMAGED = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _PARSING = Lock()  # numpy parses headers by `ast`, which is not thread-safe before Python 3.12.
 _END_RECORD = 22  # Bytes at the end of a zip file before its comment.
+_CHECKED = 1 << 20  # Bytes that are compared with a checksum at a time.
 _LOCAL_HEADER = 30  # Bytes before the name of a zip member; they end with the lengths of name and extra field.
 
 
@@ -38,7 +40,7 @@ class Matrix:
         Name of the matrix in an .npz file; None for an .npy file.
     rows, width : int
     dtype : str
-        "float16", "float32" or "float64".
+        "float16", "float32", "float64", or of integers.
     fortran : bool
         Whether the matrix is stored column by column.
     offset : int
@@ -113,7 +115,12 @@ class Matrix:
                 yield partial(self._read_stream, stream)
             return
         matrix = self._open()
-        yield lambda start, stop: as_lists(matrix[start:stop])
+
+        def read(start: int, stop: int) -> pa.FixedSizeListArray:
+            self.file.check_size()  # Memory that is mapped beyond the end of a file ends the process.
+            return as_lists(matrix[start:stop])
+
+        yield read
 
     def _read_stream(self, stream: ReadAhead, start: int, stop: int) -> pa.FixedSizeListArray:
         begin, length = self.range_of(start, stop)
@@ -134,6 +141,9 @@ class Matrix:
                 return matrix
         order: Any = "F" if self.fortran else "C"
         if self.file.is_local:
+            if self.key is not None:
+                _check_member(self.file, self.key)
+            self.file.check_size()
             return np.asarray(np.memmap(self.file.path, self.dtype, "r", self.offset, (self.rows, self.width), order))
         data = self.file.read(*self.range_of(0, self.rows))
         return np.frombuffer(data, self.dtype).reshape((self.rows, self.width), order=order)
@@ -198,10 +208,17 @@ def _parse_header(
         shape, fortran, dtype = _HEADERS[version](stream)
     if dtype.hasobject:
         raise InputError(f"expected floats in {where}, got pickled objects, which are not loaded: save it as float32")
-    if dtype.kind != "f" or dtype.itemsize > 8 or not dtype.isnative:
-        raise InputError(f"expected float16, float32 or float64 in {where}, got {dtype}")
+    if dtype.kind not in "fiu" or dtype.itemsize > 8 or not dtype.isnative:
+        raise InputError(
+            f"expected float16, float32, float64 or integers in {where}, got {dtype}: save it as float32 in the byte "
+            "order of this machine, as by numpy.save(path, matrix.astype('float32'))"
+        )
+    if len(shape) > 2 and len(flat_shape(shape[1:])) == 1:
+        shape = (shape[0], *flat_shape(shape[1:]))
     if len(shape) != 2 or not shape[1]:
-        raise InputError(f"expected a matrix (rows, width) in {where}, got shape {shape}")
+        raise InputError(
+            f"expected a matrix (rows, width) in {where}, got shape {shape}: save it by numpy.save after a reshape"
+        )
     head = stream.tell()
     more = size - head - shape[0] * shape[1] * dtype.itemsize
     if more < 0:
@@ -213,6 +230,22 @@ def _parse_header(
         )
     offset = begin + head if compressed_size is None else begin
     return Matrix(file, key, shape[0], shape[1], dtype.name, fortran, offset, compressed_size)
+
+
+@lru_cache(maxsize=1024)
+def _check_member(file: File, key: str) -> None:
+    """Raise InputError unless a member of a local .npz file matches its checksum; once a process, as it is read whole.
+
+    zipfile compares compressed members as it reads them. Others are mapped to memory, past it.
+    """
+    with (
+        _reading(_where(file, key)),
+        file.open(BLOCK) as stream,
+        zipfile.ZipFile(stream) as archive,
+        archive.open(f"{key}.npy") as member,
+    ):
+        while member.read(_CHECKED):
+            pass
 
 
 def _check_whole(file: File, stream: IO[bytes], archive: zipfile.ZipFile) -> None:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from dask_aesthetic.embeddings.arrow import list_storage
+from dask_aesthetic.embeddings.axes import list_storage
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.io.column_chunks import check_column_chunk
 from dask_aesthetic.io.read_ahead import ReadAhead

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dask_aesthetic.embeddings.arrow import is_float_list
-from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.embeddings.arrow import is_float_list, may_hold_embeddings
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.id_columns import ID_COLUMNS
 from dask_aesthetic.io.column_chunks import check_column_chunks
+from dask_aesthetic.io.level_count import LevelCount
 from dask_aesthetic.io.read_ahead import ReadAhead
 from dask_aesthetic.io.storage import Digests, File, RemoteStream, changed_error, combine_digests
 
@@ -53,7 +54,10 @@ def read_footer(file: File) -> Footer:
     InputError
         The file is not a Parquet file, is truncated, or has damaged metadata.
     """
-    with file.reading("a Parquet file"):
+    what = "a Parquet file"
+    if not file.name.lower().endswith(".parquet"):
+        what = "a Parquet file, or embeddings by numpy.save in a file called .npy"
+    with file.reading(what):
         tail = _tail(file, _FOOTER)
         length = int.from_bytes(tail[-8:-4], "little") + 8
         if tail[-4:] == b"PAR1" and len(tail) < length <= file.size:
@@ -100,8 +104,12 @@ def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str
     common = pa.schema([])
     for file, schema in files:
         try:
+            for name in columns:
+                refuse_repeated_name(schema, name)
             fields = [schema.field(name).remove_metadata() for name in columns]
             common = pa.unify_schemas([common, pa.schema(fields)])
+        except ColumnError as error:
+            raise ColumnError(f"{error} (in {file.path})") from None
         except KeyError as error:
             raise ColumnError(
                 f"expected columns {', '.join(columns)} in {file.path}, got {', '.join(schema.names)}"
@@ -116,8 +124,15 @@ def check_embedding(schema: pa.Schema, column: str) -> None:
     candidates = [field.name for field in schema if is_float_list(field.type)]
     if column not in schema.names:
         raise ColumnError.missing(column, schema.names, candidates)
-    if not is_float_list(schema.field(column).type):
+    refuse_repeated_name(schema, column)
+    if not may_hold_embeddings(schema.field(column).type):
         raise ColumnError.not_lists(column, schema.field(column).type, candidates)
+
+
+def refuse_repeated_name(schema: pa.Schema, column: str) -> None:
+    """Raise ColumnError if a column's name occurs more than once."""
+    if schema.names.count(column) > 1:
+        raise ColumnError.repeated(column)
 
 
 def choose_columns(schema: pa.Schema, requested: str | Sequence[str], embedding_column: str) -> list[str]:
@@ -132,6 +147,8 @@ def choose_columns(schema: pa.Schema, requested: str | Sequence[str], embedding_
         return [name for name in schema.names if name != embedding_column]
     if requested == "ids":
         return [name for name in schema.names if name.lower() in ID_COLUMNS]
+    if not isinstance(requested, Iterable):
+        raise ArgumentError(f"expected columns to be a list of names, 'ids' or 'all', got {requested!r}")
     names = [requested] if isinstance(requested, str) else list(requested)
     for name in names:
         if name not in schema.names:
@@ -162,15 +179,21 @@ def batches(
         if stream is not None:
             check_column_chunks(source.metadata, file.size)  # It may be another file than when it was found.
             stream.plan(_chunks(source.metadata, groups, set(columns)))
+        is_whole = start == position and stop == position + sum(source.metadata.row_group(at).num_rows for at in groups)
+        count = LevelCount(source, groups, columns) if is_whole else None
         # pyarrow reads the chunks of one row group in the order of its columns, those of several in no fixed order.
         for chunk in [groups] if file.is_local else [[group] for group in groups]:
             for batch in source.iter_batches(batch_rows, row_groups=chunk, columns=columns, use_threads=False):
                 begin, position = position, position + len(batch)
                 if begin >= stop:
                     return
+                if count is not None:
+                    count.add(batch)
                 if position > start:
                     at = max(start - begin, 0)
                     yield batch.slice(at, min(position, stop) - begin - at)
+        if count is not None:
+            count.check(file.path)
 
 
 def read_rows(file: File, schema: pa.Schema, start: int, stop: int) -> pa.Table:

@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from threading import Event
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ _BROKEN = frozenset(
         *("ChunkedEncodingError", "IncompleteRead", "ProtocolError", "ServiceRequestError", "ServiceResponseError"),
     )
 )
+MOST_WAIT = 120.0  # Seconds that a server may ask to wait.
 _LASTING = (FileNotFoundError, PermissionError, ssl.SSLCertVerificationError)
 
 
@@ -56,8 +58,17 @@ class Backoff:
     longest: float = 20.0
     patience: float = 60.0
 
-    def call(self, request: Callable[[], Result], closing: Event | None = None) -> Result:
-        """Result of a request, or its last error; there is no further try once `closing` is set."""
+    def call(
+        self,
+        request: Callable[[], Result],
+        closing: Event | None = None,
+        passing: Callable[[BaseException], bool] | None = None,
+    ) -> Result:
+        """Result of a request, or its last error; there is no further try once `closing` is set.
+
+        `passing` says which errors are worth another try, `is_passing` if not given. A server's ``Retry-After`` is
+        waited for, up to `MOST_WAIT` seconds.
+        """
         closing = closing or Event()
         begin = time.monotonic()
         for number in range(1, self.tries + 1):
@@ -65,9 +76,10 @@ class Backoff:
                 return request()
             except Exception as error:
                 is_last = number == self.tries or (number > 1 and time.monotonic() - begin > self.patience)
-                if is_last or not is_passing(error):
+                if is_last or not (passing or is_passing)(error):
                     raise
                 delay = min(self.first * 2 ** (number - 1), self.longest) * random.uniform(0.5, 1)  # noqa: S311
+                delay = max(delay, min(_retry_after(error), MOST_WAIT))
                 log.info("try %d of %d after %.1f s: %s", number + 1, self.tries, delay, first_line(error))
                 if closing.wait(delay):
                     raise
@@ -90,6 +102,48 @@ def is_passing(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def is_throttled(error: BaseException | None) -> bool:
+    """Whether a server answered that it cannot serve now; it was reached, unlike after most errors of connections."""
+    while error is not None:
+        if _status(error) in _STATUSES or getattr(error, "errno", None) in (errno.EBUSY, errno.EAGAIN):
+            return True
+        error = error.__cause__
+    return False
+
+
+def is_absent(error: BaseException) -> bool:
+    """Whether the cause of a FileNotFoundError says that there is no such file, rather than that it was not reached."""
+    status = _status(error)
+    return status in (404, 410) if status is not None else not is_passing(error)
+
+
+def _retry_after(error: BaseException | None) -> float:
+    """Seconds that a server's ``Retry-After`` asks to wait, 0 without one."""
+    while error is not None:
+        response: Any = getattr(error, "response", None)
+        if isinstance(response, Mapping):
+            headers: Any = (response.get("ResponseMetadata") or {}).get("HTTPHeaders")
+        else:
+            headers = getattr(error, "headers", None) or getattr(response, "headers", None)
+        found = next((value for name, value in dict(headers or {}).items() if name.lower() == "retry-after"), None)
+        if found is not None:
+            return _seconds_until(str(found))
+        error = error.__cause__
+    return 0.0
+
+
+def _seconds_until(text: str) -> float:
+    """Seconds of a number, or until an HTTP date."""
+    try:
+        return (
+            max(float(text), 0.0)
+            if text.strip().isdecimal()
+            else max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+        )
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _status(error: BaseException) -> int | None:

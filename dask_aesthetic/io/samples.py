@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from tarfile import TarInfo
 from typing import NamedTuple
 
-IMAGES = ("jpg", "jpeg", "png", "webp")
+from dask_aesthetic.defaults import IMAGE_EXTENSIONS
+
+IMAGES = IMAGE_EXTENSIONS
 OK = "ok"
 LARGEST = 1 << 28  # Maximum bytes of a member that is read. A gzip of a few kilobytes can expand to any size.
 _LONGEST = 4096  # Maximum characters of a name. No file system takes more, and the pattern of keys is quadratic in it.

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from dask_aesthetic.embeddings.arrow import type_width
+from dask_aesthetic.embeddings.arrow import is_without_values, type_width
 from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.io import formats, hive, parquet, split
 from dask_aesthetic.io.listing import ListedFile, Source, files_with_suffix, list_files
@@ -213,8 +213,10 @@ class ParquetShard(Shard):
 
     def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches:  # noqa: ARG002
         own = [*(name for name in columns if name not in self.partitions), self.column]
+        is_null = pa.types.is_null(self.type)
         for batch in self._record_batches(own, self.batch_rows, paged):
-            yield hive.select(batch, columns, self.folders), batch.column(self.column)
+            values = batch.column(self.column)
+            yield hive.select(batch, columns, self.folders), pa.nulls(len(values)) if is_null else values
 
     def _record_batches(self, columns: list[str], batch_rows: int, paged: bool = False) -> Iterator[pa.RecordBatch]:
         for batch in parquet.batches(self.file, columns, self.start, self.stop, batch_rows, paged):
@@ -383,7 +385,7 @@ def parquet_shards(
             raise ColumnError(f"{error} (in {file.path})") from None
         folders = hive.partitions_of_file(named_file, footer.schema)
         dtype = footer.schema.field(column).type
-        dtype = types.setdefault(dtype, dtype)
+        dtype = types.setdefault(dtype, pa.null() if is_without_values(dtype) else dtype)
         own = pa.schema([field for field in footer.schema if field.name != column])
         schema = hive.add_partition_fields(own, folders, partition_type)
         schema = schemas.setdefault(schema.serialize().to_pybytes(), schema)

@@ -148,9 +148,7 @@ class File:
         """Raise InputError if a local file has another size than when it was found: rows may have been added."""
         size = Path(self.path).stat().st_size if self.is_local else self.size
         if size != self.size:
-            raise InputError(
-                f"expected {self.size:,} bytes in {self.path} as when found, got {size:,}: it has changed, start again"
-            )
+            raise self._changed(size)
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
@@ -164,7 +162,26 @@ class File:
             # Names that are no UTF-8 are damaged, too.
             if self.is_local and not isinstance(error, (OSError, EOFError, UnicodeDecodeError, pa.ArrowException)):
                 raise
+            is_damage = isinstance(error, pa.ArrowException | ValueError | EOFError)
+            size = self._find_size() if is_damage and not self.is_local else None
+            if size is not None and size != self.size:
+                raise self._changed(size) from error
             raise InputError(f"expected {what}, got {self.path}: {first_line(error)}") from error
+
+    def _changed(self, size: int) -> InputError:
+        return InputError(
+            f"expected {self.size:,} bytes in {self.path} as when found, got {size:,}: it has changed, start again"
+        )
+
+    def _find_size(self) -> int | None:
+        """Size that the store has now; None if it does not say."""
+        try:
+            system, path = fsspec.core.url_to_fs(self.path, **self.options)
+            system.invalidate_cache()
+            size = system.info(path).get("size")
+            return None if size is None else int(size)
+        except Exception:  # Stores raise whatever their libraries raise; the first error is the one to tell.
+            return None
 
     def _request(self, begin: int, length: int, store: Any) -> bytes:
         system, path = store or fsspec.core.url_to_fs(self.path, **self.options)
@@ -235,6 +252,16 @@ class RemoteStream(SizedStream):
 def is_url(path: str) -> bool:
     """Whether a path is a URL for fsspec."""
     return "://" in path
+
+
+def is_utf8(path: str) -> bool:
+    """Whether a path is valid UTF-8; Python keeps other bytes of file names as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)
+
+
+def escape_undecodable(path: str) -> str:
+    """Path as valid UTF-8, with other bytes escaped."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def local_file(path: str) -> File:

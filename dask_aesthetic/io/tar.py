@@ -21,9 +21,19 @@ from dask_aesthetic.io.samples import Fault, Sample, format_name, group
 from dask_aesthetic.io.storage import File
 
 _GZIP = b"\x1f\x8b"
+_OTHERS = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK": "a zip file",
+    b"7z\xbc\xaf": "a 7z file",
+    b"PAR1": "a Parquet file",
+    b"<": "an HTML page, maybe of a failed download",
+}
 _AHEAD = 1 << 20  # Bytes of one request to a store: cheaper than a request for each header.
 _HEADERS = 1 << 20  # Maximum bytes of all headers of one member. A hostile header claims any number.
-_TAIL = 1 << 20  # Bytes after the end mark that are checked for more members.
+_TAIL = 1 << 20  # Bytes after the end mark that are read at a time.
+_MOST_TAIL = 1 << 30  # Bytes after the end mark of a gzip that are read: few bytes of a gzip may hold any number.
 # Errors of tarfile and gzip for damaged bytes.
 _DAMAGE = (
     tarfile.TarError,
@@ -69,7 +79,8 @@ def check_tar(file: File) -> None:
         if block != bytes(tarfile.BLOCKSIZE):  # A tar without members begins with its end mark.
             TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except _DAMAGE as error:
-        raise _no_tar(file, error) from error
+        kind = next((kind for magic, kind in _OTHERS.items() if begin.startswith(magic)), None)
+        raise _no_tar(file, error, kind) from error
 
 
 @contextmanager
@@ -177,13 +188,17 @@ class _MemberIterator:
             return f"at byte {at:,}: the end mark is missing, as if the tar were truncated"
         if any(block):
             return f"at byte {at:,}: not a valid header"
+        left = _MOST_TAIL if self._size is None else self._size
         try:
-            rest = self._stream.read(_TAIL)
+            while left > 0 and (rest := self._stream.read(_TAIL)):
+                if rest.strip(b"\0"):
+                    return f"after its end mark at byte {at:,} more data follows"
+                left -= len(rest)
         except _DAMAGE as error:
             if isinstance(error, AestheticError):
                 raise
             return f"after byte {at:,}: {first_line(error)}"
-        return f"after its end mark at byte {at:,} more data follows" if any(rest) else None
+        return None if left > 0 else f"after its end mark at byte {at:,} more than {_MOST_TAIL:,} bytes follow"
 
 
 class _Headers:
@@ -205,5 +220,6 @@ class _Headers:
         return self.last
 
 
-def _no_tar(file: File, error: Exception) -> InputError:
-    return InputError(f"expected a tar, uncompressed or gzip, got {file.path}: {first_line(error)}")
+def _no_tar(file: File, error: Exception, kind: str | None = None) -> InputError:
+    what = f"{kind}: write it as a tar, uncompressed or gzip" if kind else first_line(error)
+    return InputError(f"expected a tar, uncompressed or gzip, got {file.path}: {what}")

@@ -9,10 +9,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.formats import inspect_all
-from dask_aesthetic.io.listing import ListedFile, Source, format_source, match_suffix, refuse_repeated, sibling
+from dask_aesthetic.io.listing import (
+    ListedFile,
+    Source,
+    format_source,
+    match_suffix,
+    refuse_repeated,
+    refuse_undecodable,
+    sibling,
+)
 from dask_aesthetic.io.samples import IMAGES, OK, Fault, Sample, unsafe_reason
 from dask_aesthetic.io.storage import File
 from dask_aesthetic.io.tar import check_tar, open_tar, read_index, read_member
@@ -61,6 +69,7 @@ def find_tars(found: Iterable[ListedFile], source: Source, metadata: bool = True
     if not by_name:
         raise InputError(f"expected tars ({', '.join(SUFFIXES)}) in {format_source(source)}, got none")
     refuse_repeated(by_name.values(), source)
+    refuse_undecodable(by_name.values())
 
     def open_named(name: str) -> Tar:
         file = by_name[name]
@@ -89,7 +98,7 @@ def metadata_schema(tars: Sequence[Tar]) -> pa.Schema:
 
 
 def join(file: File, schema: pa.Schema, keys: pa.Array, known: pa.Array) -> tuple[pa.Table, list[int], pa.Table]:
-    """Join metadata to the keys of a tar's samples.
+    """Join metadata to the keys of a tar's samples; folders before a key are ignored where the metadata have none.
 
     Parameters
     ----------
@@ -114,11 +123,29 @@ def join(file: File, schema: pa.Schema, keys: pa.Array, known: pa.Array) -> tupl
     theirs = table.column("key").combine_chunks()
     counts = theirs.drop_null().value_counts()
     several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    names = names_in(theirs, known)
+    keys, known = names.take(pc.index_in(keys, value_set=known, skip_nulls=True)), names
     repeated = pc.is_in(keys, value_set=several, skip_nulls=True)
     at = pc.index_in(keys, value_set=theirs, skip_nulls=True)
     joined = table.select(schema.names).take(pc.if_else(repeated, pa.scalar(None, pa.int32()), at))
     alone = table.filter(pc.invert(pc.is_in(theirs, value_set=known, skip_nulls=True)))
     return joined, pc.indices_nonzero(repeated).to_pylist(), alone
+
+
+def names_in(theirs: pa.Array, keys: pa.Array) -> pa.Array:
+    """Keys of a tar's samples as a table of rows spells them.
+
+    A key that the table does not have is the key without "./", or its last part, if the table has that and no other
+    key of the tar ends so: ``tar -C folder .`` puts "./" before each name, ``tar folder/`` the folder.
+    """
+    for before in (r"^(\./+)+", r"^.*/"):
+        shorter = pc.replace_substring_regex(keys, before, "")
+        counts = shorter.drop_null().value_counts()
+        unique = counts.field("values").filter(pc.equal(counts.field("counts"), 1))
+        is_known = pc.is_in(keys, value_set=theirs, skip_nulls=True)
+        would_be = pc.is_in(shorter, value_set=theirs.filter(pc.is_in(theirs, value_set=unique)), skip_nulls=True)
+        keys = pc.if_else(pc.and_not(would_be, is_known), shorter, keys)
+    return keys
 
 
 @dataclass(frozen=True)
@@ -240,6 +267,8 @@ def _status_columns(faults_of_rows: Sequence[Sequence[Fault]]) -> dict[str, pa.A
 
 
 def _extensions(requested: Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(requested, Iterable) or not all(isinstance(name, str) for name in requested):
+        raise ArgumentError(f"expected a list of extensions, such as ['jpg', 'png'], got {requested!r}")
     names = [requested] if isinstance(requested, str) else list(requested)
     return tuple(dict.fromkeys(name.lower().removeprefix(".") for name in names))
 

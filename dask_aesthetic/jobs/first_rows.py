@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dask_aesthetic.check import find_encoder_caution
+from dask_aesthetic.embeddings.axes import drop_axes
 from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.predictors import Predictor
-from dask_aesthetic.scoring import width_error
+from dask_aesthetic.scoring import refuse_width, width_error
 
 
 def refuse_other_widths(shards: Sequence[Shard], predictor: Predictor, embedding_column: str) -> None:
@@ -22,8 +23,8 @@ def refuse_other_widths(shards: Sequence[Shard], predictor: Predictor, embedding
         With the predictors that take that width.
     """
     for shard in shards:
-        if shard.width is not None and shard.width != predictor.width and shard.rows:
-            raise width_error([shard.width], predictor, embedding_column, f" in shard {shard.name}")
+        if shard.rows:
+            refuse_width(shard.width, predictor, embedding_column, f" in shard {shard.name}")
 
 
 def check_first_rows(
@@ -36,7 +37,7 @@ def check_first_rows(
     ColumnError
         They all have another width than the predictor takes, and `allow_unusable` does not allow that.
     """
-    first = next((shard for shard in shards if shard.rows), None)
+    first = next((shard for shard in shards if shard.rows and not pa.types.is_null(shard.scored_type)), None)
     if first is None:
         return None
     _, lists = next(iter(first.batches([], paged=True)))
@@ -51,5 +52,4 @@ def check_first_rows(
 
 def _lengths(lists: pa.Array) -> list[int]:
     """Distinct lengths of the lists that are not null."""
-    storage = lists.storage if isinstance(lists, pa.ExtensionArray) else lists
-    return sorted(pc.unique(pc.list_value_length(storage)).drop_null().to_pylist())
+    return sorted(pc.unique(pc.list_value_length(drop_axes(lists))).drop_null().to_pylist())

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from dask_aesthetic.defaults import IMAGE_COLUMN, MODEL, PRETRAINED
-from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidImageError
+from dask_aesthetic.defaults import IMAGE_COLUMN, IMAGE_EXTENSIONS, MODEL, PRETRAINED
+from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidImageError, JobError
 from dask_aesthetic.images import (
     EmbedSpec,
     embed_images,
@@ -48,11 +48,17 @@ class ImageOptions:
     precision: str | None = None
     pooling: str | None = None
     exif_orientation: bool = False
+    image_extensions: tuple[str, ...] | None = None
 
     @property
     def column(self) -> str:
         """Name of the image column."""
         return self.image_column or IMAGE_COLUMN
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Extensions of images in tars."""
+        return self.image_extensions or IMAGE_EXTENSIONS
 
     def refuse(self) -> None:
         """Refuse image options of a job that embeds no images."""
@@ -67,6 +73,7 @@ class ImageOptions:
         batch_size: Any,
         options: Mapping[str, Any] | None,
         client: Client | None,
+        worker_timeout: float,
     ) -> EmbedSpec:
         """Checked options, with the precision that the executor's processes compute in; nothing is downloaded.
 
@@ -93,7 +100,7 @@ class ImageOptions:
             storage_options=options,
         )
         spec.encoder.check_fit(score_spec.predictor.info)
-        return replace(spec, encoder=_planned(spec.encoder, client))
+        return replace(spec, encoder=_planned(spec.encoder, client, worker_timeout))
 
 
 @dataclass(frozen=True)
@@ -181,14 +188,28 @@ def _refuse(codes: np.ndarray, settings: ImageSettings, shard: str, start: int) 
         raise InvalidImageError(settings.image_column, f"shard {shard}", start + int(failed[0]), None, reason)
 
 
-def _planned(encoder: EncoderSpec, client: Client | None) -> EncoderSpec:
-    """Encoder whose precision and device all shards share, whoever scores them and whenever the job is resumed."""
+def _planned(encoder: EncoderSpec, client: Client | None, worker_timeout: float) -> EncoderSpec:
+    """Encoder whose precision and device all shards share, whoever scores them and whenever the job is resumed.
+
+    Raises
+    ------
+    JobError
+        There is no worker for `worker_timeout` seconds.
+    """
     if encoder.precision == "float32":
         return encoder
     if client is None:
         return encoder.on([device_kind()])
     # An adaptive cluster has no workers before there is a task.
-    kinds = client.run(device_kind, on_error="ignore").values() or [client.submit(device_kind, pure=False).result()]
+    kinds = list(client.run(device_kind, on_error="ignore").values())
+    if not kinds:
+        task = client.submit(device_kind, pure=False)
+        try:
+            kinds = [task.result(timeout=worker_timeout)]
+        except TimeoutError as error:
+            task.cancel()
+            what = f"expected a worker within {worker_timeout:.0f} s, got none: start some and try again"
+            raise JobError(what) from error
     return encoder.on(kinds)
 
 

@@ -9,8 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 from dask.system import CPU_COUNT
 
+from dask_aesthetic.errors import ArgumentError
+
 if TYPE_CHECKING:
     from distributed import Client
+
+
+def check_client(client: Any) -> None:
+    """Refuse a client that is none, or is not connected.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if client is None:
+        return
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        hint = f"distributed.Client({client!r})" if isinstance(client, str) else "cluster.get_client()"
+        hint = f": {hint} makes one" if isinstance(client, str) or hasattr(client, "get_client") else ""
+        raise ArgumentError(f"expected client to be a distributed.Client, got {client!r}{hint}")
+    if client.asynchronous:
+        raise ArgumentError("expected a client that waits for answers, got an asynchronous one")
+    if client.status != "running":
+        raise ArgumentError(f"expected a client that is connected to its cluster, got one that is {client.status}")
 
 
 class Pool:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from numbers import Integral
 from statistics import median
@@ -40,6 +41,8 @@ class Timing:
         Seconds between polls.
     no_workers : float
         Seconds without a worker before the first warning; each next one takes twice as long.
+    worker_timeout : float
+        Seconds without a worker that end the run.
     stuck, usual : float
         Seconds, and multiples of the median time, after which a task counts as stuck.
     """
@@ -49,6 +52,7 @@ class Timing:
     task: float = 2.0
     tick: float = 0.5
     no_workers: float = 30.0
+    worker_timeout: float = math.inf
     stuck: float = 120.0
     usual: float = 20.0
 
@@ -283,12 +287,14 @@ class _ShardLoop:
         for task in self.in_flight.values():
             task.since = self.polled  # Nothing runs it.
         self.without_workers_since = min(self.without_workers_since, self.polled)
-        if self.polled - self.without_workers_since > self.next_warning:
-            log.warning(
-                "there has been no worker for %.0f s; %s",
-                self.polled - self.without_workers_since,
-                self._progress_text(),
+        seconds = self.polled - self.without_workers_since
+        if seconds > self.timing.worker_timeout:
+            raise JobError(
+                f"expected workers, got none for {seconds:,.0f} s (worker_timeout, --worker-timeout), "
+                f"{self._progress_text()}. Start some, and the same call resumes there"
             )
+        if seconds > self.next_warning:
+            log.warning("there has been no worker for %.0f s; %s", seconds, self._progress_text())
             self.next_warning *= 2
 
     def _check_stuck(self) -> None:
@@ -320,6 +326,10 @@ def failures_allowed(max_failed: float | None, rows: int) -> float:
         return int(max_failed)
     if isinstance(max_failed, float) and 0 <= max_failed < 1:
         return math.floor(max_failed * rows)
+    hint = ""
+    if isinstance(max_failed, str):
+        with suppress(ValueError):
+            hint = f": {max_failed} is {float(max_failed.rstrip('% ')) / (100 if '%' in max_failed else 1)}"
     raise ArgumentError(
-        f"expected max_failed to be a whole number of rows or a share from 0.0 up to 1.0, got {max_failed!r}"
+        f"expected max_failed to be a whole number of rows or a share from 0.0 up to 1.0, got {max_failed!r}{hint}"
     )

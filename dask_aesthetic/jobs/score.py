@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dask_aesthetic.defaults import IMAGES_PER_SHARD, MATRIX_KEY, PREDICTOR, ROWS_PER_SHARD, STYLES
+from dask_aesthetic.defaults import IMAGES_PER_SHARD, MATRIX_KEY, PREDICTOR, ROWS_PER_SHARD, STYLES, WORKER_TIMEOUT
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.io import parquet
-from dask_aesthetic.io.formats import text_matrices
+from dask_aesthetic.io.formats import describe_left_out
 from dask_aesthetic.io.image_shards import find_image_shards
-from dask_aesthetic.io.listing import ListedFile, list_files, skipped_files
+from dask_aesthetic.io.listing import list_files
 from dask_aesthetic.io.shards import LOCATION, MatrixShard, Shard, find_shards
 from dask_aesthetic.jobs.first_rows import check_first_rows, refuse_other_widths
 from dask_aesthetic.jobs.image_scoring import ImageOptions, ImageSettings, image_batches
 from dask_aesthetic.jobs.markers import ShardMarker
-from dask_aesthetic.jobs.pool import Pool
+from dask_aesthetic.jobs.pool import Pool, check_client
 from dask_aesthetic.jobs.runner import Timing, failures_allowed, run_plan
 from dask_aesthetic.jobs.score_plan import ScorePlan, plan_run
 from dask_aesthetic.jobs.score_shard import embedding_batches
@@ -28,13 +28,14 @@ from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.jobs.summary import JobSummary
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing
 from dask_aesthetic.thresholds import Threshold
+from dask_aesthetic.validation import check_integer
 
 if TYPE_CHECKING:
     from distributed import Client
 
 log = logging.getLogger(__name__)
 
-SHOWN = 3  # Names of files that are not read.
+SHOWN = 3  # Names of columns that are left out.
 
 
 def score_dataset(
@@ -71,6 +72,8 @@ def score_dataset(
     precision: str | None = None,
     pooling: str | None = None,
     exif_orientation: bool = False,
+    image_extensions: str | Sequence[str] | None = None,
+    worker_timeout: float = WORKER_TIMEOUT,
     replace_columns: bool = False,
     part: tuple[int, int] | None = None,
 ) -> JobSummary:
@@ -129,6 +132,10 @@ def score_dataset(
     precision : {"auto", "float32", "bfloat16", "float16"}, optional
         Precision in which the model computes. "auto", the default, is settled before anything is written: bfloat16 if
         all workers (without `client`, this process) have a GPU, float32 if none has.
+    image_extensions : list of str, optional
+        Extensions of images in tars, as of `read_webdataset`.
+    worker_timeout : float
+        Seconds without any worker of the client's cluster after which the run ends; an hour by default.
     replace_columns : bool
         Replace passthrough columns that are named as the score, ``keep`` or ``status``; otherwise they are an error.
     part : tuple of int, optional
@@ -190,6 +197,15 @@ def score_dataset(
     (1000, 984, {'missing': 4, 'wrong_width': 4, 'not_finite': 4, 'zero': 4})
     >>> score_dataset("cc3m/", "scores/", embed=True, columns=["url"], threshold=5.5)  # doctest: +SKIP
     """
+    if client is not None and threads is not None:
+        raise ArgumentError("expected client or threads, got both: the client's cluster has threads of its own")
+    if threads is not None:
+        check_integer("threads", threads, minimum=1, default="None")
+    if progress is not None and not callable(progress):
+        raise ArgumentError(
+            f"expected progress to be a function, which is called with each ShardMarker, got {progress!r}"
+        )
+    failures_allowed(max_failed, 0)
     plan = plan_dataset(
         source,
         output,
@@ -220,12 +236,14 @@ def score_dataset(
         precision=precision,
         pooling=pooling,
         exif_orientation=exif_orientation,
+        image_extensions=image_extensions,
+        worker_timeout=worker_timeout,
         replace_columns=replace_columns,
         part=part,
     )
-    failures_allowed(max_failed, plan.rows)
     with Pool(client, threads or plan.settings.threads) as pool:
-        return run(plan, pool, max_failed=max_failed, progress=progress)
+        timing = Timing(worker_timeout=worker_timeout)
+        return run(plan, pool, max_failed=max_failed, progress=progress, timing=timing)
 
 
 def plan_dataset(
@@ -259,6 +277,8 @@ def plan_dataset(
     precision: str | None = None,
     pooling: str | None = None,
     exif_orientation: bool = False,
+    image_extensions: str | Sequence[str] | None = None,
+    worker_timeout: float = WORKER_TIMEOUT,
     replace_columns: bool = False,
     part: tuple[int, int] | None = None,
 ) -> ScorePlan:
@@ -278,6 +298,9 @@ def plan_dataset(
     InputError, ColumnError, ArgumentError, ThresholdError, PredictorError, EncoderError, MissingDependencyError
         As in `score_dataset`.
     """
+    check_client(client)
+    if isinstance(worker_timeout, bool) or not isinstance(worker_timeout, int | float) or not worker_timeout > 0:
+        raise ArgumentError(f"expected worker_timeout to be a number of seconds above 0, got {worker_timeout!r}")
     if style not in STYLES:
         raise ArgumentError.choice("style", style, STYLES)
     spec = ScoreSpec.of(
@@ -290,19 +313,31 @@ def plan_dataset(
         on_invalid,
         None if embed else batch_size,
     )
-    images = ImageOptions(image_column, model, pretrained, precision, pooling, exif_orientation)
+    extensions = (image_extensions,) if isinstance(image_extensions, str) else image_extensions
+    images = ImageOptions(
+        image_column,
+        model,
+        pretrained,
+        precision,
+        pooling,
+        exif_orientation,
+        None if extensions is None else tuple(extensions),
+    )
     if rows_per_shard is None:
         rows_per_shard = IMAGES_PER_SHARD if embed else ROWS_PER_SHARD
     for role, column in spec.added.items():
         if column == STATUS_COLUMN:
             raise ColumnError.clash(role, column, "the column of statuses")
-    embed_spec = images.spec(spec, embedding_column, batch_size, storage_options, client) if embed else None
+    embed_spec = (
+        images.spec(spec, embedding_column, batch_size, storage_options, client, worker_timeout) if embed else None
+    )
     found = list_files(source, storage_options)
     if embed:
         shards = find_image_shards(
             source,
             format=format,
             image_column=images.column,
+            image_extensions=images.extensions,
             pooling=pooling,
             rows_per_shard=rows_per_shard,
             storage_options=storage_options,
@@ -319,7 +354,7 @@ def plan_dataset(
             storage_options=storage_options,
             found=found,
         )
-    notes = _left_out(found, shards)
+    notes = describe_left_out(found, [file for shard in shards for file in shard.files])
     if isinstance(columns, str):
         notes += _other_columns(shards, columns, embedding_column)
     store = Store.of(output, storage_options if output_options is None else output_options, _part_name(part))
@@ -368,21 +403,6 @@ def run(
     return sum((marker.summary for marker in markers.values()), JobSummary())
 
 
-def _left_out(found: Sequence[ListedFile], shards: Sequence[Shard]) -> list[str]:
-    """Cautions about files that are not read: their number, and the names of the first."""
-    names = skipped_files(found, (file for shard in shards for file in shard.files))
-    texts = [one.name for one in text_matrices(found) if one.name in set(names)]
-    others = [name for name in names if name not in set(texts)]
-    notes = []
-    if texts:
-        notes.append(f"left out: {_named(texts)}, embeddings of texts by their names, beside those of images")
-    if any("_delta_log" in one.name.split("/")[:-1] for one in found):
-        notes.append("a Delta table's log is not read: rows that the table has removed or replaced are scored, too")
-    if others:
-        notes.append(f"not read: {_named(others)}, of other kinds or with an underscore first")
-    return notes
-
-
 def _other_columns(shards: Sequence[Shard], columns: str, embedding_column: str) -> list[str]:
     """A caution about columns of later files that the first one lacks, which do not pass through."""
     first = set(shards[0].schema.names)
@@ -392,12 +412,6 @@ def _other_columns(shards: Sequence[Shard], columns: str, embedding_column: str)
     if not names:
         return []
     return [f"left out: columns {', '.join(map(repr, names[:SHOWN]))}, which shard {shards[0].name} does not have"]
-
-
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, sorted(names)[:SHOWN]))
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"{len(names):,} {'file' if len(names) == 1 else 'files'} ({shown}{more})"
 
 
 def _passthrough_schema(

@@ -123,6 +123,7 @@ def plan_run(
         The output has files that the run would replace or that do not belong to it.
     """
     left = PreviousRun.of(store, ShardMarker)
+    settings = settings.spelled_as(left.settings)
     if not overwrite:
         left.refuse(settings, shards, ScorePlan.outputs)
     leftovers = left.beside(shards)

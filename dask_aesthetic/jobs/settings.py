@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
@@ -120,6 +121,14 @@ class ScoreSettings:
             "rows_per_shard": self.rows_per_shard,
             **({"matrix_key": self.matrix_key} if self.matrix_key is not None else {}),
         }
+
+    def spelled_as(self, earlier: Mapping[str, Any] | None) -> Self:
+        """Settings whose threshold has the name that an `as_config` of an earlier run gives to the same threshold."""
+        threshold = self.spec.threshold
+        if earlier is None or earlier.get("threshold") != threshold.value or "threshold_name" not in earlier:
+            return self
+        named = replace(threshold, name=str(earlier["threshold_name"]))
+        return replace(self, spec=replace(self.spec, threshold=named))
 
     @property
     def fingerprint(self) -> str:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from dask_aesthetic.errors import InputError
+from dask_aesthetic.errors import AestheticError, InputError, first_line
 from dask_aesthetic.jobs.store import JOB_FOLDER, Store
 
 SETTINGS, SUCCESS = f"{JOB_FOLDER}/settings.json", "_SUCCESS"
@@ -149,8 +149,25 @@ class PreviousRun(Generic[Done]):
     @classmethod
     def of(cls, store: Store, kind: type[Done]) -> PreviousRun[Done]:
         """Previous run in a store, whose markers are of a kind."""
-        sizes, settings = store.sizes(), store.read(SETTINGS)
-        return cls(store, sizes, None if settings is None else json.loads(settings), read_markers(store, sizes, kind))
+        try:
+            sizes, settings = store.sizes(), store.read(SETTINGS)
+            markers = read_markers(store, sizes, kind)
+        except AestheticError:
+            raise
+        except Exception as error:  # Stores raise whatever their libraries raise, also without credentials.
+            if store.folder is not None and not isinstance(error, OSError):
+                raise
+            raise InputError(
+                f"expected an output that can be read and written, got {store.url}: {first_line(error)}. "
+                + ("Check its permissions" if store.folder else "Check its name, and credentials or storage options")
+            ) from error
+        try:
+            return cls(store, sizes, None if settings is None else json.loads(settings), markers)
+        except ValueError as error:
+            raise InputError(
+                f"expected settings of an earlier run in {store.url}/{SETTINGS}, got a damaged file: remove it with "
+                "the output of that run, or choose another folder"
+            ) from error
 
     def beside(self, shards: Iterable[Any]) -> list[str]:
         """Names of the shards that are done and not among these."""

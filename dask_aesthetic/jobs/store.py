@@ -16,8 +16,10 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from dask_aesthetic.atomic import sync_file, sync_folder
-from dask_aesthetic.errors import InputError
+from dask_aesthetic.errors import ArgumentError, InputError, first_line
 from dask_aesthetic.io.listing import File, Source, source_paths
+from dask_aesthetic.io.storage import escape_undecodable, is_utf8
+from dask_aesthetic.validation import check_options
 
 JOB_FOLDER = "_dask_aesthetic"  # Markers and settings. Readers of Parquet folders skip such names.
 TEMPORARY = ".dask-aesthetic-"
@@ -43,10 +45,31 @@ class Store:
 
     @classmethod
     def of(cls, url: str | os.PathLike[str], options: Mapping[str, Any] | None = None, part: str = "") -> Store:
-        """Store of a path or URL."""
-        fs, path = url_to_fs(os.fspath(url), **(options or {}))
+        """Store of a path or URL.
+
+        Raises
+        ------
+        ArgumentError, InputError
+            It is no path, or a file is in its way.
+        """
+        check_options("output_options", options)
+        if not isinstance(url, str | os.PathLike) or isinstance(os.fspath(url), bytes):
+            raise ArgumentError(f"expected an output folder or URL, got {url!r}")
+        if not os.fspath(url):
+            raise ArgumentError("expected an output folder or URL, got an empty text: '.' is the working folder")
+        if not is_utf8(os.fspath(url)):
+            name = escape_undecodable(os.fspath(url))
+            raise ArgumentError(f"expected an output folder with a name in UTF-8, got {name}: choose another name")
+        try:
+            fs, path = url_to_fs(os.fspath(url), **(options or {}))
+        except (ValueError, ImportError) as error:
+            raise ArgumentError(f"expected an output folder or URL, got {url!r}: {first_line(error)}") from error
         if isinstance(fs, LocalFileSystem):
-            return cls(os.path.abspath(path), part=part)
+            path = os.path.abspath(path)
+            file = next((one for one in (Path(path), *Path(path).parents) if os.path.lexists(one)), None)
+            if file is not None and not file.is_dir():
+                raise InputError(f"expected a folder to write to, got the file {file}: choose another name")
+            return cls(path, part=part)
         return cls(fs.unstrip_protocol(path), dict(options or {}), part)
 
     @property
@@ -162,7 +185,7 @@ class Store:
         Raises
         ------
         InputError
-            Another run holds it, or it is a file.
+            Another run holds it.
 
         Notes
         -----
@@ -171,8 +194,6 @@ class Store:
         if self.folder is None:
             yield
             return
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"expected a folder to write to, got the file {self.folder}")
         (self.folder / JOB_FOLDER).mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             lock = stack.enter_context((self.folder / JOB_FOLDER / "lock").open("a"))

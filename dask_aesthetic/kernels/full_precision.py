@@ -47,8 +47,9 @@ def _turn_off(undo: ExitStack) -> None:
         torch.set_float32_matmul_precision("highest")
         backends.cudnn.allow_tf32 = False
         return
+    _turn_off_older(undo, backends)
     # Later ones inherit from earlier ones. What is not "ieee" below an "ieee" was set on its own, and that alone is set
-    # again: the others go on inheriting. The older `allow_tf32` stay as they are: torch computes by these settings.
+    # again: the others go on inheriting. torch computes by these settings.
     for part in (
         backends,
         backends.cudnn,
@@ -61,3 +62,19 @@ def _turn_off(undo: ExitStack) -> None:
         if part.fp32_precision != "ieee":
             undo.callback(setattr, part, "fp32_precision", part.fp32_precision)
             part.fp32_precision = "ieee"
+
+
+def _turn_off_older(undo: ExitStack, backends: Any) -> None:
+    """Turn off TF32 where it was allowed by `allow_tf32` or `set_float32_matmul_precision`.
+
+    Products on a GPU are an error where these and the newer settings differ.
+    """
+    try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:  # Newer settings alone.
+        return
+    if precision != "highest":
+        # The older setting sets this as well, which `allow_tf32` does not.
+        undo.callback(setattr, backends.mkldnn.matmul, "fp32_precision", backends.mkldnn.matmul.fp32_precision)
+        undo.callback(torch.set_float32_matmul_precision, precision)
+        torch.set_float32_matmul_precision("highest")

@@ -10,14 +10,14 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from dask_aesthetic.defaults import PREDICTOR
+from dask_aesthetic.defaults import ACTIVATIONS, PREDICTOR
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.predictors.affine import AffinePredictor
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, from_header
 from dask_aesthetic.predictors.catalog import BY_NAME, BY_WEIGHTS, KNOWN, Known
 from dask_aesthetic.predictors.checkpoint import SUFFIXES, read_tensors, sha256_of
 from dask_aesthetic.predictors.hub import FILE, fetch, is_hub_id
-from dask_aesthetic.predictors.layers import ACTIVATIONS, Layers, Stack, find_layers
+from dask_aesthetic.predictors.layers import Layers, Stack, find_layers
 from dask_aesthetic.predictors.network import NetworkPredictor
 
 __all__ = [
@@ -77,6 +77,8 @@ def load_predictor(
     if isinstance(predictor, Predictor):
         _refuse_arguments(arguments, repr(predictor.info.name), "a predictor that has been loaded")
         return predictor
+    if not isinstance(predictor, str | os.PathLike):
+        raise PredictorError(f"expected a predictor's name, path or a loaded Predictor, got {predictor!r}")
     name = os.fspath(predictor)
     if name in BY_NAME:
         _refuse_arguments({**arguments, "sha256": None}, repr(name), "a published predictor")

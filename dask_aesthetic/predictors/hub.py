@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import suppress
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.predictors.catalog import REVISIONS
@@ -16,6 +19,39 @@ FILE = "model.safetensors"
 _ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+CONNECT = 5.0  # Seconds in which the hub must answer; its own client tries for minutes.
+
+
+def why_offline() -> str:
+    """Reason why the hub, or the proxy to it, cannot be reached within seconds; empty if it can, or is not to be."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:  # The client says so itself, at once.
+        return ""
+    hub = urlsplit(constants.ENDPOINT)
+    proxies = {} if proxy_bypass(hub.hostname or "") else getproxies()
+    address = urlsplit(proxies.get(hub.scheme, constants.ENDPOINT))
+    port = address.port or {"http": 80}.get(address.scheme, 443)
+    try:
+        with socket.create_connection((address.hostname, port), CONNECT):
+            return ""
+    except OSError as error:
+        return f"no connection to {address.hostname} ({error})"
+
+
+@contextmanager
+def cache_alone() -> Iterator[None]:
+    """Context in which the hub's client takes files from its cache and asks nobody."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def is_hub_id(name: str) -> bool:
@@ -78,6 +114,9 @@ def fetch(name: str, file: str = FILE, check: Callable[[Path], object] = read_te
     failures: tuple[type[Any], ...] = (OSError, HFValidationError, *HfHubHTTPError.__bases__)
     try:
         fresh = not isinstance(try_to_load_from_cache(repo, file, revision=revision), str)
+        offline = why_offline() if fresh else ""
+        if offline:
+            raise ConnectionError(offline)
         path = Path(hf_hub_download(repo, file, revision=revision))
     except failures as error:
         local = isinstance(error, LocalEntryNotFoundError)

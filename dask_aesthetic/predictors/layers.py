@@ -13,11 +13,11 @@ from numbers import Real
 import numpy as np
 import torch
 
+from dask_aesthetic.defaults import ACTIVATIONS
 from dask_aesthetic.errors import PredictorError
 
 # Positions of the Linear layers in the published Sequential models, and what stands between them.
 PUBLISHED_STACKS: dict[tuple[int, ...], str] = {(0, 2, 4, 6, 7): "none", (0, 3, 6, 9, 11): "relu"}
-ACTIVATIONS = ("none", "relu")
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,17 @@ class Layers:
             got = "weights, which do not say it" if activation is None else repr(activation)
             call = f"load_predictor({origin!r}, activation='relu')"
             raise PredictorError(
-                f"expected to know what lies between the layers {self.positions}, got {got}: say activation='relu' or "
-                f"activation='none', as in predictor={call}. {call}.save('head.safetensors') writes a file that "
-                "remembers it, for the command line too"
+                f"expected to know what lies between the layers {self.positions}, got {got}: say "
+                f"predictor={call}, or activation='none' there; on the command line, --activation relu or none. "
+                f"{call}.save('head.safetensors') writes a file that remembers it"
             )
         if input_scale is None:
             if len(self.layers) == 1 and self.prefix.rpartition(".")[2] == "linear":
+                scale = f"{sqrt(self.layers[0][0].shape[1]):.4f}"
                 raise PredictorError(
                     f"expected to know the input's scale of a head named 'linear' (Simulacra's heads take the unit "
-                    f"vector times sqrt(width) = {sqrt(self.layers[0][0].shape[1]):.4f}): say input_scale"
+                    f"vector times sqrt(width) = {scale}): say predictor=load_predictor({origin!r}, "
+                    f"input_scale={scale}), or input_scale=1 there; on the command line, --input-scale {scale} or 1"
                 )
             input_scale = 1.0
         if isinstance(input_scale, bool) or not isinstance(input_scale, Real) or not 0 < input_scale < inf:
@@ -161,8 +163,10 @@ def find_layers(tensors: Mapping[str, torch.Tensor]) -> Layers:
     for key, tensor in tensors.items():
         match = re.fullmatch(r"(?:(.*?)\.?(\d+)\.|(.*)\.)?(weight|bias)", str(key))
         if match is None or not _is_plain(tensor):
+            is_other = isinstance(tensor, torch.Tensor) and not tensor.is_floating_point()
+            kind = f" ({tensor.dtype})" if is_other else ""
             raise PredictorError(
-                f"expected weights and biases of Linear layers alone, got {key!r} among {_names(tensors)}"
+                f"expected weights and biases of Linear layers alone, got {key!r}{kind} among {_names(tensors)}"
             )
         prefix, index = match[1] or match[3] or "", int(match[2] or 0)
         found.setdefault((prefix, index), {})[match[4]] = tensor
@@ -203,4 +207,6 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 def _names(tensors: Mapping[str, torch.Tensor]) -> str:
     names = sorted(map(str, tensors))
+    if not names:
+        return "no tensors"
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

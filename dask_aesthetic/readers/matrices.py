@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io import parquet
-from dask_aesthetic.io.formats import warn_text_matrices
+from dask_aesthetic.io.formats import warn_left_out, warn_text_matrices
 from dask_aesthetic.io.listing import ListedFile, Source, StrPath, list_files
 from dask_aesthetic.io.shards import LOCATION, Shard, find_shards
 from dask_aesthetic.readers.partitions import (
@@ -21,6 +21,7 @@ from dask_aesthetic.readers.partitions import (
     to_pandas,
     with_rows,
 )
+from dask_aesthetic.validation import check_new_name
 
 
 def read_clip_retrieval(
@@ -214,7 +215,9 @@ def _read_matrices(
     key: str = "",
 ) -> dd.DataFrame:
     """Lazy Dask DataFrame of passthrough columns and, last, the embedding column."""
+    check_new_name("embedding_column", embedding_column)
     check_rows_per_partition(rows_per_partition)
+    found = list_files(source, options) if found is None else found
     shards = find_shards(
         source,
         format=layout,
@@ -224,6 +227,7 @@ def _read_matrices(
         storage_options=options,
         found=found,
     )
+    warn_left_out(found, [file for shard in shards for file in shard.files])
     schema = shards[0].schema
     names = parquet.choose_columns(schema, "all" if columns is None else columns, "")
     if embedding_column in names:

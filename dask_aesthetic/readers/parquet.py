@@ -21,7 +21,8 @@ from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import ColumnError, InvalidEmbeddingError
 from dask_aesthetic.frame_columns import ScoreColumns, empty_series
 from dask_aesthetic.io import cudf, parquet, split
-from dask_aesthetic.io.listing import Source, find_files
+from dask_aesthetic.io.formats import warn_left_out
+from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
 from dask_aesthetic.io.shards import ParquetShard, parquet_shards
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.readers.partitions import (
@@ -126,8 +127,11 @@ def read_and_score(
     check_rows_per_partition(rows_per_partition)
     on_gpu = dask.config.get("dataframe.backend") == "cudf"
     max_rows = cudf.max_rows(spec.predictor.width) if on_gpu else None
+    found = list_files(path, storage_options)
+    files = files_with_suffix(found, ".parquet", path)
+    warn_left_out(found, [file for file, _ in files])
     shards = parquet_shards(
-        find_files(path, ".parquet", storage_options),
+        files,
         embedding_column,
         partial(split.combine_row_groups, min_rows=rows_per_partition, max_rows=max_rows),
         parquet.check_embedding,
@@ -150,6 +154,7 @@ def read_and_score(
         for one in shards:
             cudf.check_type(one.type, embedding_column)
         cudf.check_rows(shards, spec.predictor.width)
+        cudf.require()
         schema = cudf.cudf_schema(passthrough.append(pa.field(embedding_column, shards[0].type)))
         frame = from_shards(_read_cudf, shards, cudf.empty_frame(schema), schema=schema)
         scored = _scored(frame, embedding_column, _score_cudf, spec, shards)

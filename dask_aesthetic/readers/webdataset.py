@@ -11,8 +11,8 @@ import pandas as pd
 from dask.utils import parse_bytes
 
 from dask_aesthetic.errors import ArgumentError
-from dask_aesthetic.io.formats import inspect_all
-from dask_aesthetic.io.listing import Source, list_files
+from dask_aesthetic.io.formats import inspect_all, warn_left_out
+from dask_aesthetic.io.listing import Source, list_files, match_suffix
 from dask_aesthetic.io.samples import IMAGES
 from dask_aesthetic.io.tar import read_index
 from dask_aesthetic.io.webdataset import TEXTS, Tar, TarColumns, find_tars, read_rows
@@ -103,7 +103,10 @@ def read_webdataset(
     0  00000   a  a cat            ok
     1  00000   b  a dog      no_image
     """
-    tars = find_tars(list_files(path, storage_options), path, metadata)
+    found = list_files(path, storage_options)
+    tars = find_tars(found, path, metadata)
+    asked = found if metadata else [one for one in found if not match_suffix(one.name, (".parquet", ".json"))]
+    warn_left_out(asked, [file for tar in tars for file in (tar.file, tar.metadata) if file is not None])
     tar_columns = TarColumns.of(tars, image_extensions, extensions)
     sources, spans = _partition(tars, None if blocksize is None else _bytes(blocksize))
     with dask.config.set({"dataframe.convert-string": False}):  # from_map would convert Arrow strings.

@@ -16,7 +16,7 @@ from dask_aesthetic.atomic import write_atomic
 from dask_aesthetic.distribution import LAION_PAIRS, LAION_SHARES, ScoreDistribution
 from dask_aesthetic.distribution._bins import STEPS
 from dask_aesthetic.distribution.distribution import QUANTILES
-from dask_aesthetic.errors import InputError
+from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.report import plots
 from dask_aesthetic.report.data import ReportData, ReportSample, compute_data
 from dask_aesthetic.report.escape import escape_text, link
@@ -58,6 +58,8 @@ def write_report(
         The folder does not exist; raised before anything is computed.
     ColumnError, ArgumentError, ThresholdError, MissingDependencyError
     """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ArgumentError(f"expected the path of an HTML file to write, got {path!r}")
     target = Path(path)
     if target.is_dir() or not target.absolute().parent.is_dir():
         raise InputError(f"expected a file to write in a folder that exists, got {target}")

@@ -61,7 +61,7 @@ def test_object_columns_that_dask_made_strings_are_refused_with_the_option_that_
         (["[1. 2. 3.]", None], "strings .object"),
         ([None, 3.5], "objects of float"),
         ([{"a": 1.0}], "objects of dict"),
-        ([np.arange(768)], "objects of int64"),
+        ([np.ones(768, bool)], "objects of bool"),
     ],
 )
 def test_an_object_column_that_begins_with_no_list_is_refused(values, message):

@@ -173,7 +173,8 @@ def test_counts_equal_numpy(mixed_rows, dtype):
         widths, counts = np.unique([len(row) for row in rows if row is not None and len(row)], return_counts=True)
         assert found.widths == dict(zip(widths.tolist(), counts.tolist(), strict=True))
         assert (found.not_finite, found.zero) == (2, 2)
-        assert found.status == columns.frame(mixed_rows, kind, dtype).aesthetic.status().value_counts().to_dict()
+        counted = columns.frame(mixed_rows, kind, dtype).aesthetic.status().value_counts()
+        assert found.status == counted[counted > 0].to_dict()
         assert found.norm_min == pytest.approx(norms.min(), rel=1e-6)
         assert found.norm_max == pytest.approx(norms.max(), rel=1e-6)
         assert found.norm_median == pytest.approx(np.sort(norms)[(len(norms) - 1) // 2], rel=1e-3)
@@ -296,8 +297,8 @@ def test_partition_of_strings_with_meta_of_lists(vectors):
     assert "in column 'image_embedding', got string[" in found.verdict
 
 
-def test_lists_of_integers_and_objects_that_are_no_lists(vectors):
-    lists = pd.array([[1] * 768], dtype=pd.ArrowDtype(pa.list_(pa.int64())))
+def test_lists_of_words_and_objects_that_are_no_lists(vectors):
+    lists = pd.array([["a"] * 768], dtype=pd.ArrowDtype(pa.list_(pa.string())))
     found = pd.DataFrame({"image_embedding": lists}).aesthetic.check()
     assert not found.usable
     assert "got list<" in found.verdict

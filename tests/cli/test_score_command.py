@@ -138,7 +138,7 @@ def test_provenance_stands_in_the_file(source, tmp_path):
         (["--embedding-column", "caption"], "got string"),
         (["--columns", "nothing"], "expected column 'nothing'"),
         (["--scale", "percent"], "percent"),
-        (["--batch-size", "0"], "0 is not in the range"),
+        (["--batch-size", "0"], "1 or more, or None, got 0"),
     ],
 )
 def test_bad_usage_is_one_clear_line_and_exit_2(source, tmp_path, options, message):
@@ -176,11 +176,9 @@ def test_a_failed_run_is_exit_1_and_leaves_no_partial_file(tmp_path, vectors):
     assert not list((tmp_path / "out").glob("*.parquet"))
 
 
-def test_an_output_that_cannot_be_made_is_exit_1(source, tmp_path):
+def test_an_output_in_the_way_is_bad_usage(source, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    ended = commands.run("score", source, tmp_path / "file/out")
-    assert ended.status == 1
-    assert "Not a directory" in ended.err
+    assert "expected a folder to write to, got the file" in usage_error("score", source, tmp_path / "file/out")
 
 
 def test_a_terminal_gets_a_progress_bar_and_a_pipe_gets_none(source, tmp_path):

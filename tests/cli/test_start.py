@@ -29,7 +29,7 @@ DASK = f"{OURS}\nfrom dask.cli import cli\ncli.add_command(group)\ngroup = cli"
         (OURS, ["score", "--help"], "--rows-per-shard"),
         (OURS, ["filter", "--help"], "SCORES OUTPUT"),
         (OURS, ["score"], "Missing argument 'INPUT'"),
-        (OURS, ["score", "in", "out", "--batch-size", "0"], "0 is not in the range"),
+        (OURS, ["score", "in", "out", "--rows-per-shard", "0"], "0 is not in the range"),
         (OURS, ["absent"], "No such command 'absent'"),
         (DASK, ["--help"], "aesthetic  Score image embeddings"),
         (DASK, ["aesthetic", "report", "--help"], "--output"),

@@ -35,6 +35,10 @@ class RangeServer(ThreadingHTTPServer):
         Status of each of the next GETs.
     always : int or None
         Status of all GETs after them; None for success.
+    retry_after : str or None
+        Header of failed GETs.
+    listings : deque of int
+        Status of each of the next HEADs.
     together : threading.Barrier or None
         Where GETs, apart from those of a file's end, wait for each other.
     """
@@ -48,6 +52,8 @@ class RangeServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, int, int]] = []
         self.failures: deque[int] = deque()
         self.always: int | None = None
+        self.retry_after: str | None = None
+        self.listings: deque[int] = deque()
         self.together: threading.Barrier | None = None
 
     @property
@@ -68,6 +74,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         file = self.server.folder / self.path.lstrip("/")
+        if self.server.listings:
+            self.answer(self.server.listings.popleft(), 0)
+            return
         self.answer(200 if file.is_file() else 404, file.stat().st_size if file.is_file() else 0)
 
     def do_GET(self) -> None:
@@ -93,7 +102,8 @@ class Handler(BaseHTTPRequestHandler):
                 os.close(self.connection.detach())
             return
         body = ERROR % CODES.get(status, b"ServiceUnavailable")
-        self.answer(status, len(body))
+        asked = self.server.retry_after
+        self.answer(status, len(body), {"Retry-After": asked} if asked else None)
         self.wfile.write(body)
 
     def answer(self, status: int, length: int, headers: dict[str, str] | None = None) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from dask_aesthetic import load_predictor
 
 WIDTH = 768
-STATUSES = ["ok", "missing", "wrong_width", "not_finite", "zero"]
+STATUSES = ["ok", "missing", "wrong_width", "not_finite", "zero", "wrong_type"]
 
 
 def one(value: float, at: int = 5) -> np.ndarray:

@@ -318,3 +318,17 @@ def test_an_open_clip_that_does_not_import_is_refused_with_a_remedy(frame, weigh
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(EncoderError, match=f"got RuntimeError: {message}.* pip install --force-reinstall torch"):
         embed(frame, weights)
+
+
+def test_offline_is_said_within_seconds(monkeypatch, tmp_path):
+    """Where nothing answers, the hub's own client tries for minutes."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    for kind, name in (("tag", "openai"), ("hub", f"someone/absent@{REVISION}")):
+        with pytest.raises(EncoderError, match=r"no connection to 127.0.0.1.*set HF_HOME to a cache"):
+            fetch_weights(LARGE, kind, name)
+    assert constants.HF_HUB_OFFLINE is False

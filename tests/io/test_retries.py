@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import errno
 import ssl
+import time
 import urllib.error
+from email.utils import formatdate
 from http.client import IncompleteRead
 from threading import Event, Timer
 from types import SimpleNamespace
 
 import aiohttp
+import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
+from pyarrow.parquet import write_table
 from s3fs.errors import translate_boto_error
 
 from dask_aesthetic import InputError
+from dask_aesthetic.io import listing, parquet
 from dask_aesthetic.io.retries import Backoff, is_passing
+from helpers import range_server
 
 FAST = Backoff(4, 0.001, 0.002)
 
@@ -135,3 +141,51 @@ def test_waits_double_up_to_the_longest_and_vary(monkeypatch):
     for number, most in enumerate((1, 2, 4, 6, 6)):
         found = waits[number::5]
         assert most / 2 <= min(found) < max(found) <= most
+
+
+def test_a_server_says_how_long_to_wait(monkeypatch):
+    waited: list[float] = []
+    monkeypatch.setattr(Event, "wait", lambda _, seconds: waited.append(seconds))
+    headers = {"Retry-After": "7"}
+    client = aiohttp.ClientResponseError(SimpleNamespace(real_url="http://a"), (), status=429, headers=headers)
+    metadata = {"HTTPStatusCode": 503, "HTTPHeaders": {"retry-after": "9"}}
+    store = ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": metadata}, "GetObject")
+    date = urllib.error.HTTPError("http://a", 503, "no", {"Retry-After": formatdate(time.time() + 30)}, None)
+    endless = urllib.error.HTTPError("http://a", 503, "no", {"Retry-After": "86400"}, None)
+    wrong = urllib.error.HTTPError("http://a", 503, "no", {"Retry-After": "soon"}, None)
+    Backoff(6, 0.001, 0.002).call(Requests(client, store, date, endless, wrong))
+    assert waited[:2] == [7, 9]
+    assert 25 < waited[2] <= 30
+    assert waited[3] == 120
+    assert waited[4] < 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_listings_are_tried_again_where_a_store_throttles(tmp_path, monkeypatch, status):
+    monkeypatch.setattr(listing, "BACKOFF", FAST)
+    (tmp_path / "a.parquet").write_bytes(b"content")
+    with range_server.serving(tmp_path) as server:
+        # fsspec asks twice, by HEAD and by GET.
+        server.listings.extend([status] * 2)
+        server.failures.extend([status] * 2)
+        (found,) = listing.list_files(f"{server.url}/a.parquet")
+        assert found.file.size == 7
+        server.listings.extend([status] * 20)
+        server.always = status
+        with pytest.raises(InputError, match=str(status)) as caught:
+            listing.list_files(f"{server.url}/a.parquet")
+        assert "does not exist" not in str(caught.value)
+        server.listings.clear()
+        server.always = None
+        with pytest.raises(InputError, match="does not exist"):
+            listing.list_files(f"{server.url}/b.parquet")
+
+
+def test_a_remote_file_that_grew_is_said(tmp_path):
+    write_table(pa.table({"image_embedding": pa.nulls(3)}), tmp_path / "a.parquet")
+    with range_server.serving(tmp_path) as server:
+        (found,) = listing.list_files(f"{server.url}/a.parquet")
+        size = found.file.size
+        write_table(pa.table({"text": [str(at) for at in range(999)]}), tmp_path / "a.parquet")
+        with pytest.raises(InputError, match=f"expected {size:,} bytes in .* as when found, got .* it has changed"):
+            parquet.read_rows(found.file, pa.schema({"image_embedding": pa.null()}), 0, 3)

@@ -63,6 +63,15 @@ def settings():
             part.fp32_precision = "none"
 
 
+@pytest.mark.parametrize("way", OLD_WAYS)
+def test_older_and_newer_settings_of_products_agree_within(settings, way):
+    """torch refuses products on a GPU where they do not."""
+    OLD_WAYS[way]()
+    with full_precision():
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.backends.cuda.matmul.allow_tf32 is False
+
+
 @pytest.mark.parametrize("way", {**OLD_WAYS, **NEW_WAYS} if NEW else OLD_WAYS)
 def test_shortcuts_are_off_within_and_as_before_afterwards(settings, way):
     {**OLD_WAYS, **NEW_WAYS}[way]()

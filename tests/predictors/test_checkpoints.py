@@ -369,7 +369,7 @@ def test_unknown_layers_need_an_activation(tmp_path, positions, activation):
     shapes = [(6, 8), *[(6, 6)] * (len(keys) - 2), (1, 6)]
     state = stack(*((key, *shape) for key, shape in zip(keys, shapes, strict=True)))
     torch.save(state, path)
-    with pytest.raises(PredictorError, match=r"what lies between the layers \(.*say activation='relu' or ") as raised:
+    with pytest.raises(PredictorError, match=r"what lies between the layers \(.*or activation='none' ") as raised:
         load_predictor(path)
     assert f"predictor=load_predictor({str(path)!r}, activation='relu')" in str(raised.value)
     with pytest.raises(PredictorError, match="got 'gelu'"):
@@ -398,9 +398,9 @@ def test_activations_are_not_guessed_and_the_remedy_of_the_error_works(tmp_path,
     torch.manual_seed(0)
     head = InForward()
     torch.save(head.state_dict(), "own.pth")
-    with pytest.raises(PredictorError, match="weights, which do not say it: say activation='relu' or") as caught:
+    with pytest.raises(PredictorError, match="weights, which do not say it: say predictor=load") as caught:
         load_predictor("own.pth")
-    assert "as in predictor=load_predictor('own.pth', activation='relu'). " in str(caught.value)
+    assert "say predictor=load_predictor('own.pth', activation='relu'), or activation='none' " in str(caught.value)
     assert "load_predictor('own.pth', activation='relu').save('head.safetensors') writes" in str(caught.value)
     said = load_predictor("own.pth", activation="relu")
     load_predictor("own.pth", activation="relu").save("head.safetensors")
@@ -546,7 +546,10 @@ def test_eleven_layers_are_taken_in_the_order_of_their_numbers(tmp_path):
 def test_an_unknown_head_named_linear_needs_its_inputs_scale(tmp_path, scale, wrapper):
     path, state = tmp_path / "linear.pth", stack((f"{wrapper}linear.", 1, 8))
     torch.save(state, path)
-    with pytest.raises(PredictorError, match=r"head named 'linear'.*sqrt\(width\) = 2\.8284\): say input_scale"):
+    with pytest.raises(
+        PredictorError,
+        match=r"head named 'linear'.*sqrt\(width\) = 2\.8284\): say predictor=load_predictor\(.*input_scale=2\.8284\)",
+    ):
         load_predictor(path)
     predictor = load_predictor(path, input_scale=scale)
     expected = by_layers(state, (f"{wrapper}linear.",), units(8), scale=scale)

@@ -163,7 +163,7 @@ INVALID_MATRICES = {
     "no_matrix": (np.zeros(ROWS, np.float32), r"got shape \(25,\)"),
     "three_dimensions": (np.zeros((ROWS, 4, 4), np.float32), r"got shape \(25, 4, 4\)"),
     "no_width": (np.zeros((ROWS, 0), np.float32), r"got shape \(25, 0\)"),
-    "integers": (np.zeros((ROWS, 768), np.int64), "expected float16, float32 or float64 .* got int64"),
+    "masks": (np.zeros((ROWS, 768), bool), "expected float16, float32, float64 or integers .* got bool"),
     "other_byte_order": (np.zeros((ROWS, 768), ">f4"), "got >f4"),
     "objects": (np.array([[None]] * ROWS, object), "got pickled objects, which are not loaded"),
     "another_width": (np.zeros((ROWS, 512), np.float16), r"768 float16 in .*_0\.npy and 512 float16 in .*_3\.npy"),

@@ -1,0 +1,228 @@
+"""The command where something is in its way: exit status, one line, and what can be typed next."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from dask_aesthetic import load_predictor, score_dataset
+from dask_aesthetic.errors import JobError
+from dask_aesthetic.jobs import plan_dataset, run
+from dask_aesthetic.jobs.pool import Pool
+from dask_aesthetic.jobs.runner import Timing
+from helpers import columns, commands
+
+
+@pytest.fixture
+def source(tmp_path, vectors) -> Path:
+    (tmp_path / "in").mkdir()
+    columns.frame(vectors[:40], "list").to_parquet(tmp_path / "in/a.parquet")
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-failed", "1.5"], "a share from 0.0 up to 1.0, got 1.5"),
+        (["--max-failed", "200%"], "got 2.0"),
+        (
+            ["--workers", "2", "--threads", "2"],
+            "expected one of --threads, --scheduler, --workers, got --threads and --workers",
+        ),
+        (["--scheduler", "tcp://a:1", "--workers", "2"], "got --scheduler and --workers"),
+        (["--batch-size", "-2"], "1 or more, or None, got -2"),
+        (["--worker-timeout", "0"], "worker-timeout"),
+        (["--image-extensions", "pic"], "expected embed=True (--embed) with image_extensions"),
+    ],
+)
+def test_bad_usage_is_exit_2_and_one_line(source, tmp_path, options, message):
+    ended = commands.run("score", source, tmp_path / "out", *options)
+    assert ended.status == 2
+    assert message in ended.err.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_failed_row_at_all_may_be_asked_for(source, tmp_path):
+    assert commands.run("score", source, tmp_path / "out", "--max-failed", "0%", "--batch-size", "-1").status == 0
+
+
+@pytest.mark.parametrize("argument", ["", "INPUT"])
+def test_an_empty_path_is_bad_usage(source, tmp_path, argument):
+    paths = ["", tmp_path / "out"] if argument else [source, ""]
+    ended = commands.run("score", *paths)
+    assert ended.status == 2
+    assert "got an empty text: '.' is the working folder" in ended.err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_without_permission_is_one_line(source, tmp_path):
+    (tmp_path / "shut").mkdir(mode=0o500)
+    for output in (tmp_path / "shut", tmp_path / "shut/out"):
+        ended = commands.run("score", source, output)
+        assert ended.status in (1, 2)
+        assert "Permission denied: " in ended.err.strip().splitlines()[-1]
+
+
+def test_a_job_of_no_rows_prints_no_nan(tmp_path):
+    pq.write_table(pa.table({"key": pa.array([], pa.string()), "image_embedding": pa.nulls(0)}), tmp_path / "a.parquet")
+    printed = commands.printed("score", tmp_path / "a.parquet", tmp_path / "out")
+    assert "nan" not in printed
+    assert "quantiles" not in printed
+    assert "rows/s" not in printed
+
+
+def test_a_rerun_has_no_rate(source, tmp_path):
+    first = json.loads(commands.printed("score", source, tmp_path / "out", "--json"))
+    again = json.loads(commands.printed("score", source, tmp_path / "out", "--json"))
+    assert first["rows_per_second"] > 0
+    assert again["rows_per_second"] is None
+    assert "rows/s" not in commands.printed("score", source, tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")
+def test_the_start_of_a_cluster_is_told_apart_from_scoring(source, tmp_path):
+    ended = commands.run("score", source, tmp_path / "out", "--workers", "1")
+    assert ended.status == 0
+    assert "starting a local cluster" in ended.err
+    line = next(line for line in ended.out.splitlines() if "rows/s" in line)
+    assert "to start workers" in line
+    rate = int(line.partition("(")[2].partition(" ")[0].replace(",", ""))
+    running = float(line.split()[1])
+    assert rate == pytest.approx(40 / running, rel=0.05)
+
+
+# The same threshold, spelled in another way
+
+
+@pytest.mark.parametrize(("first", "then"), [([], ["--threshold", "5"]), (["--threshold", "5.0"], [])])
+def test_the_same_threshold_resumes_however_it_is_spelled(source, tmp_path, first, then):
+    commands.printed("score", source, tmp_path / "out", *first)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert "1 shards, 40 rows done by earlier runs" in commands.printed("score", source, tmp_path / "out", *then)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+    columns.frame(np.ones((3, 768), "f4"), "list").to_parquet(source / "b.parquet")
+    commands.printed("score", source, tmp_path / "out", *then)
+    names = [
+        json.loads(pq.read_schema(tmp_path / f"out/{name}.parquet").metadata[b"dask_aesthetic"])["threshold"]["name"]
+        for name in "ab"
+    ]
+    assert names == (["", ""] if first else ["standard", "standard"])
+    assert commands.run("score", source, tmp_path / "out", "--threshold", "6").status == 2
+
+
+# Checkpoints that do not say all
+
+
+def checkpoint(path: Path, names: str) -> Path:
+    torch.manual_seed(0)
+    sizes = [768, 8, 1]
+    state = {}
+    for at, (before, after) in enumerate(pairwise(sizes)):
+        state[names.format(2 * at) + ".weight"] = torch.randn(after, before)
+        state[names.format(2 * at) + ".bias"] = torch.zeros(after)
+    torch.save(state, path)
+    return path
+
+
+def test_an_activation_is_said_on_the_command_line(tmp_path, vectors, source):
+    path = checkpoint(tmp_path / "n.pth", "scoring_head.{}")
+    ended = commands.run("score", source, tmp_path / "out", "--predictor", path, "--threshold", "5")
+    assert ended.status == 2
+    assert f"say predictor=load_predictor({str(path)!r}, activation='relu')" in ended.err
+    assert "--activation relu or none" in ended.err
+    for activation in ("relu", "none"):
+        asked = ["--predictor", path, "--activation", activation]
+        output = tmp_path / activation
+        commands.printed("score", source, output, *asked, "--threshold", "5")
+        frame = columns.frame(vectors[:40], "list")
+        loaded = load_predictor(path, activation=activation)
+        expected = frame.aesthetic.score(predictor=loaded, threshold=5)["aesthetic_score"].to_numpy()
+        got = pq.read_table(output)["aesthetic_score"].to_numpy()
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+        assert commands.run("check", source, *asked).status in (0, 1)
+
+
+def test_an_input_scale_is_said_on_the_command_line(tmp_path, source):
+    torch.save({"linear.weight": torch.randn(1, 768), "linear.bias": torch.zeros(1)}, tmp_path / "l.pth")
+    asked = ["score", source, tmp_path / "out", "--predictor", tmp_path / "l.pth", "--threshold", "5"]
+    ended = commands.run(*asked)
+    assert ended.status == 2
+    assert "--input-scale 27.7128 or 1" in ended.err
+    assert commands.run(*asked, "--input-scale", "27.7128").status == 0
+
+
+# Workers that never come
+
+
+def test_a_job_without_workers_ends_after_its_time(source, tmp_path):
+    class Nobody(Pool):
+        """Pool without workers."""
+
+        def capacity(self):
+            return 0
+
+        def submit(self, *_):
+            return Future()
+
+    plan = plan_dataset(source, tmp_path / "out")
+    message = r"expected workers, got none for .*--worker-timeout.*resumes"
+    with Nobody(threads=1) as pool, pytest.raises(JobError, match=message):
+        run(plan, pool, timing=Timing(tick=0.01, worker_timeout=0.1))
+    assert score_dataset(source, tmp_path / "out").rows == 40
+
+
+# Ctrl-C
+
+
+def begin(*arguments: object) -> subprocess.Popen:
+    """The command in a session of its own: Ctrl-C on a terminal reaches its workers, too."""
+    command = [sys.executable, "-m", "dask_aesthetic", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_import(process: subprocess.Popen, library: str) -> None:
+    """Wait until a process has mapped a library, so that it is in the middle of its imports."""
+    for _ in range(3000):
+        if library in Path(f"/proc/{process.pid}/maps").read_text():
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"expected {library} to be imported")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("library", ["_multiarray_umath", "libtorch", "libarrow"])
+def test_a_signal_while_libraries_are_imported_is_one_line(source, tmp_path, library, number):
+    process = begin("score", source, tmp_path / "out")
+    wait_for_import(process, library)
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (128 + number, "", f"{number.name}: stopped\n")
+
+
+def test_ctrl_c_while_a_cluster_starts_is_one_line(source, tmp_path):
+    said = tmp_path / "stderr"
+    command = [sys.executable, "-m", "dask_aesthetic", "score", str(source), str(tmp_path / "out"), "--workers", "1"]
+    with said.open("w") as stderr:
+        process = subprocess.Popen(command, stderr=stderr, start_new_session=True)
+    while "starting a local cluster" not in said.read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 130
+    time.sleep(0.5)  # For what the processes of workers would print.
+    assert said.read_text().splitlines()[1:] == ["SIGINT: stopped"]
