@@ -45,6 +45,8 @@ SCORED = {
     "fixed-size lists": ("fixed", {"dtype_backend": "pyarrow"}),
     "fixed-size lists as objects": ("fixed", {}),
     "float16": ("half", {}),
+    "integers": ("integers", {}),
+    "integers and pyarrow dtypes": ("integers", {"dtype_backend": "pyarrow"}),
     "nulls of no type in one file": ("mixed", {}),
     "arrow": ("plain", {"filesystem": "arrow"}),
     "arrow, many files": ("many", {"filesystem": "arrow"}),

@@ -26,11 +26,11 @@ SCORE = {"predictor": PREDICTOR, "threshold": 5.0}
 
 
 def table(
-    rows: int, start: int = 0, dtype: pa.DataType | None = None, usable: bool = False, half: bool = False
+    rows: int, start: int = 0, dtype: pa.DataType | None = None, usable: bool = False, values: str = "float32"
 ) -> pa.Table:
     """Keys, numbers, texts with nulls, and embeddings, some of which cannot be scored."""
     random = np.random.default_rng(start)
-    vectors: list[Any] = list(random.standard_normal((rows, WIDTH)).astype(np.float16 if half else np.float32))
+    vectors: list[Any] = list((40 * random.standard_normal((rows, WIDTH))).astype(values))
     if not usable:
         vectors[1], vectors[2] = None, vectors[2][:9]
         vectors[3], vectors[4] = np.zeros(WIDTH, np.float32), np.full(WIDTH, np.nan, np.float32)
@@ -53,7 +53,8 @@ def make_folders(folder: Path) -> Path:
     _write(folder / "many", [6] * 13, [100])
     _write(folder / "narrow", [30, 30], [100], columns=["key", "num", EMBEDDING])
     _write(folder / "fixed", [20, 20], [100], dtype=pa.list_(pa.float32(), WIDTH), usable=True)
-    _write(folder / "half", [20, 20], [7], dtype=pa.large_list(pa.float16()), usable=True, half=True)
+    _write(folder / "half", [20, 20], [7], dtype=pa.large_list(pa.float16()), usable=True, values="float16")
+    _write(folder / "integers", [20, 20], [7], dtype=pa.list_(pa.int16()), usable=True, values="int16")
     _write(folder / "mixed", [20], [7])
     nothing = table(20, 20).set_column(4, EMBEDDING, pa.nulls(20))
     pq.write_table(nothing, folder / "mixed/part-1.parquet")

@@ -82,6 +82,7 @@ def pandas_as_cudf(monkeypatch):
         table = shard.read(pa.schema([pa.field(shard.column, shard.type)]))
         return pd.Series(pd.arrays.ArrowExtensionArray(table[shard.column]))
 
+    monkeypatch.setattr(cudf, "require", lambda: None)
     monkeypatch.setattr(cudf, "to_cudf", partitions.to_pandas)
     monkeypatch.setattr(cudf, "read_embeddings", read_embeddings)
     with dask.config.set({"dataframe.backend": "cudf"}):
