@@ -66,11 +66,10 @@ def test_the_command_starts_a_worker_per_gpu_for_images_and_further_workers_shar
         assert len(client.cluster.workers) == 2
         client.cluster.scale(3)
         client.wait_for_workers(3)
-        visible = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
-        names = {worker.worker_address: name for name, worker in client.cluster.workers.items()}
-        assert {names[address]: gpus for address, gpus in visible.items()} == {0: "6", 1: "1", 2: "6"}
+        visible = client.run(lambda dask_worker: (dask_worker.name, os.getenv("CUDA_VISIBLE_DEVICES")))
+        assert dict(visible.values()) == {0: "6", 1: "1", 2: "6"}
         assert set(client.nthreads().values()) == {2}
-    assert capfd.readouterr().err.startswith("local cluster: 2 GPU workers, as NVML sees 2 GPUs (dashboard http")
+    assert "local cluster: 2 GPU workers, as NVML sees 2 GPUs (dashboard http" in capfd.readouterr().err
     eight.setenv("CUDA_VISIBLE_DEVICES", "6")
     with job._client(plan, None, None, None, None, True) as client:
         assert client is None
