@@ -44,7 +44,14 @@ if TYPE_CHECKING:
     from dask_aesthetic.jobs import JobSummary, score_dataset
     from dask_aesthetic.learning import Calibration, FittedPredictor
     from dask_aesthetic.predictors import Predictor, PredictorInfo, list_predictors, load_predictor
-    from dask_aesthetic.readers import read_and_score, read_clip_retrieval, read_datacomp, read_npy, read_webdataset
+    from dask_aesthetic.readers import (
+        read_and_score,
+        read_clip_retrieval,
+        read_datacomp,
+        read_npy,
+        read_scores,
+        read_webdataset,
+    )
     from dask_aesthetic.thresholds import PRESETS, Threshold
 
 __all__ = [
@@ -79,6 +86,7 @@ __all__ = [
     "read_clip_retrieval",
     "read_datacomp",
     "read_npy",
+    "read_scores",
     "read_webdataset",
     "score_dataset",
     "score_embeddings",
@@ -104,7 +112,7 @@ _MODULES = {
         "UnusableError",
     ),
     "filter": ("FilterSummary", "filter_dataset"),
-    "readers": ("read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_webdataset"),
+    "readers": ("read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_scores", "read_webdataset"),
     "jobs": ("JobSummary", "score_dataset"),
     "learning": ("Calibration", "FittedPredictor"),
     "predictors": ("Predictor", "PredictorInfo", "list_predictors", "load_predictor"),

@@ -19,6 +19,7 @@ from dask_aesthetic.io.webdataset import find_tars, metadata_schema
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
+from dask_aesthetic.provenance import Provenance
 from dask_aesthetic.thresholds import Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
 
@@ -69,7 +70,7 @@ def filter_dataset(
     threads: int | None = None,
     progress: Callable[[FilterMarker], None] | None = None,
     threshold: float | str | Threshold | None = None,
-    scale: str = "raw",
+    scale: str | None = None,
     score_column: str = "aesthetic_score",
     samples_per_shard: int | None = None,
     score_in_json: bool = False,
@@ -94,8 +95,8 @@ def filter_dataset(
         As `path` of `read_webdataset`.
     threshold : float, str or Threshold, optional
         Lowest score to keep, on `scale`; replaces `where`.
-    scale : {"raw", "unit"}
-        Scale of the scores.
+    scale : {"raw", "unit"}, optional
+        Scale of the scores; by default that of the files of `read_scores`, else "raw".
     score_column : str
         Column of the scores.
     samples_per_shard : int, optional
@@ -176,7 +177,7 @@ def plan_filter(
     *,
     tars: Source,
     threshold: float | str | Threshold | None = None,
-    scale: str = "raw",
+    scale: str | None = None,
     score_column: str = "aesthetic_score",
     samples_per_shard: int | None = None,
     score_in_json: bool = False,
@@ -204,7 +205,12 @@ def plan_filter(
     """
     if samples_per_shard is not None:
         check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
-    lowest = None if threshold is None else find_threshold(threshold, scale, "unknown")
+    lowest = None
+    if threshold is not None:
+        known = Provenance.of_frame(frame, score_column).describe(scale)
+        lowest = find_threshold(
+            threshold, known["scale"], known.get("predictor_scale", "unknown"), known.get("predictor", "")
+        )
     computed = _computed(frame, where, score_column, lowest)
     table = score_table(computed, score_column, where, lowest.cut if lowest else None)
     found = find_tars(list_files(tars, storage_options), tars, metadata)
