@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         read_scores,
         read_webdataset,
     )
+    from dask_aesthetic.select import SelectSummary, select_dataset
     from dask_aesthetic.thresholds import PRESETS, Threshold
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "PredictorError",
     "PredictorInfo",
     "ScoreDistribution",
+    "SelectSummary",
     "Threshold",
     "ThresholdError",
     "UnusableError",
@@ -90,6 +92,7 @@ __all__ = [
     "read_webdataset",
     "score_dataset",
     "score_embeddings",
+    "select_dataset",
 ]
 
 _MODULES = {
@@ -116,6 +119,7 @@ _MODULES = {
     "jobs": ("JobSummary", "score_dataset"),
     "learning": ("Calibration", "FittedPredictor"),
     "predictors": ("Predictor", "PredictorInfo", "list_predictors", "load_predictor"),
+    "select": ("SelectSummary", "select_dataset"),
     "thresholds": ("PRESETS", "Threshold"),
 }
 

@@ -169,7 +169,7 @@ def add_counts(parts: Iterable[Counts], by: str | None) -> Counts:
 
 
 def find_candidates(
-    keys: np.ndarray, ids: Any, groups: Groups, number: int, bins: Mapping[Any, tuple[int, int]], first: int = 0
+    keys: np.ndarray, groups: Groups, ids: Any, number: int, bins: Mapping[Any, tuple[int, int]], first: int = 0
 ) -> Candidates:
     """Ranked rows of the bin that holds the last row to take, of each group of a partition.
 
@@ -177,8 +177,8 @@ def find_candidates(
     ----------
     keys : numpy.ndarray
         As of `score_keys`.
+    groups : list of (group, numpy.ndarray)
     ids : pandas.Series or None
-    groups
     number : int
         Number of the partition.
     bins : dict

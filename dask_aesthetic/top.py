@@ -96,7 +96,7 @@ def _candidates(
 ) -> Candidates:
     keys, groups = ranked.keys(part)
     ids = None if ranked.id_column is None else on_host_labels(part[ranked.id_column])
-    return find_candidates(keys, ids, groups, _number(partition_info), bins)
+    return find_candidates(keys, groups, ids, _number(partition_info), bins)
 
 
 def _take(part: Any, ranked: _Ranked, chosen: Top, partition_info: dict[str, Any] | None = None) -> Any:
