@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ThresholdError,
         UnusableError,
     )
+    from dask_aesthetic.export import ExportSummary, export_dataset
     from dask_aesthetic.filter import FilterSummary, filter_dataset
     from dask_aesthetic.jobs import JobSummary, score_dataset
     from dask_aesthetic.learning import Calibration, FittedPredictor
@@ -63,6 +64,7 @@ __all__ = [
     "Check",
     "ColumnError",
     "EncoderError",
+    "ExportSummary",
     "FilterSummary",
     "FittedPredictor",
     "InputError",
@@ -81,6 +83,7 @@ __all__ = [
     "ThresholdError",
     "UnusableError",
     "__version__",
+    "export_dataset",
     "filter_dataset",
     "list_predictors",
     "load_predictor",
@@ -114,6 +117,7 @@ _MODULES = {
         "ThresholdError",
         "UnusableError",
     ),
+    "export": ("ExportSummary", "export_dataset"),
     "filter": ("FilterSummary", "filter_dataset"),
     "readers": ("read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_scores", "read_webdataset"),
     "jobs": ("JobSummary", "score_dataset"),
