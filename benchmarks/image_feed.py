@@ -48,6 +48,7 @@ MODEL = {
     "vision_cfg": {"image_size": 224, "layers": 1, "width": 64, "patch_size": 32},
     "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 2, "layers": 1},
 }
+CORE_BATCH = encoder.GPU_BATCH // 16  # Images of a batch for each core, as on a GPU with 16 cores.
 IN_FLIGHT = 2  # Batches that a GPU is given ahead.
 
 
@@ -107,8 +108,8 @@ def run_stand_in(frame: pd.DataFrame, arguments: dict[str, Any], rate: float) ->
 
 def stand_in(images: int, rate: float, rounds: int = 5) -> dict[str, Any]:
     frame = frame_of(images)
-    encoder.CPU_BATCH = encoder.GPU_BATCH
-    results: dict[str, Any] = {"images": images, "rounds": rounds}
+    encoder.CPU_BATCH = CORE_BATCH * pool.thread_count()
+    results: dict[str, Any] = {"images": images, "rounds": rounds, "batch": encoder.CPU_BATCH}
     with small_model() as arguments:
         frame.head(300).aesthetic.embed(**arguments)
 

@@ -42,6 +42,7 @@ MEMORY = ("frame.aesthetic.score()", "numpy max")
 THREADS, CLUSTER = "two threads", "local cluster, two workers of one thread"
 READ = "read the column"
 SCORED = ("read_parquet and the accessor", "read_parquet, no scoring")
+WRITTEN = ("read_parquet, score, to_parquet", READ)
 DASK_CUDF = "Parquet files to scores, dask-cuDF"
 IMPORTS = ("import dask_aesthetic", "import dask.dataframe, torch")
 START = "dask.cli and click"
@@ -59,6 +60,11 @@ ARRAYS = [
     Target(f"arrays of objects, {threads}: over Arrow", "kernel", f"float32 objects, {threads}", *OBJECTS, 2.5)
     for threads in ("1 thread", "2 threads")
 ]
+FIRST_LINES = [
+    Target(f"the README's first lines, {files}: over reading the column", "pipeline", case, *WRITTEN, 0.6)
+    for files in ("plain files", "pyarrow's default settings")
+    for case in [f"the README's first lines, {files}"]
+]
 TARGETS = (
     *BOUND,
     *ARRAYS,
@@ -66,6 +72,7 @@ TARGETS = (
     Target("read_and_score, two threads: over reading the column", "pipeline", THREADS, "read_and_score", READ, 1.3),
     Target("a job, two threads: over reading the column", "pipeline", THREADS, "job", READ, 1.4),
     Target("a job, local cluster: over reading the column", "pipeline", CLUSTER, "job", f"{READ}, two threads", 1.6),
+    *FIRST_LINES,
     Target("the import: over dask.dataframe and torch", "import", "imports", *IMPORTS, 0.1),
     Target("--help: over dask.cli and click", "import", "command line", "dask-aesthetic --help", START, 1.2),
     Target("--version: over dask.cli and click", "import", "command line", "dask-aesthetic --version", START, 1.2),

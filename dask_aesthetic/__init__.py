@@ -8,7 +8,7 @@ Examples
 --------
 >>> import dask.dataframe as dd
 >>> import dask_aesthetic
->>> ddf = dd.read_parquet("embeddings/", dtype_backend="pyarrow")  # doctest: +SKIP
+>>> ddf = dd.read_parquet("embeddings/")  # doctest: +SKIP
 >>> scored = ddf.aesthetic.score()  # doctest: +SKIP
 """
 

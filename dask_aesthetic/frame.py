@@ -8,7 +8,6 @@ from typing import Any
 
 import dask
 import dask.dataframe as dd
-import pandas as pd
 
 from dask_aesthetic import embeddings
 from dask_aesthetic.check import (
@@ -25,6 +24,8 @@ from dask_aesthetic.check import (
 )
 from dask_aesthetic.distribution import Terms, add_groups, count_groups, count_terms, refuse_nested
 from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.frame_columns import ScoreColumns, StatusColumn, graph_ready
+from dask_aesthetic.fused_read import add_columns
 from dask_aesthetic.images import EmbedSpec, check_images, embed_column
 from dask_aesthetic.learning import (
     Calibration,
@@ -38,12 +39,11 @@ from dask_aesthetic.learning import (
     fit_predictor,
     sum_rows,
 )
-from dask_aesthetic.predictors import NetworkPredictor, Predictor
-from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_column, score_frame, status_column
-from dask_aesthetic.status import STATUS_DTYPE
+from dask_aesthetic.predictors import Predictor
+from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_frame, status_column
 from dask_aesthetic.thresholds import check_scale
 from dask_aesthetic.validation import check_column_name
-from dask_aesthetic.warn_unusable import count_unusable, warn_after_compute, warn_if_unusable
+from dask_aesthetic.warn_unusable import warn_after_compute, warn_if_unusable
 
 FAN_IN = 16  # Distributions, or statistics, added in one task.
 FAN_IN_LARGE = 4  # Normal equations, which are a thousand times larger.
@@ -57,11 +57,7 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: b
     if not isinstance(frame, dd.DataFrame):
         return score_frame(frame, column, spec, warn_if_unusable(column, spec))
     warn_after_compute()
-    # A Series and `assign` keep column projection: the embedding is read once, and not at all where no score is
-    # requested. `map_partitions` over the frame, even with `required_columns`, reads or scores more.
-    meta = _meta(column, spec.score_column, "float32")
-    scores = column.map_partitions(_score_partition, spec=graph_ready(spec), call=column._name, meta=meta)
-    return frame.assign(**{spec.score_column: scores, spec.keep_column: scores >= spec.threshold.cut})
+    return add_columns(frame, embedding_column, ScoreColumns(spec))
 
 
 def embed(frame: Any, image_column: str, spec: EmbedSpec, replace_columns: bool) -> Any:
@@ -113,7 +109,8 @@ def status(frame: Any, embedding_column: str, width: int) -> Any:
     """Status of every row as a Series named "status"; lazy on Dask frames."""
     column = _column(frame, embedding_column)
     if isinstance(frame, dd.DataFrame):
-        return column.map_partitions(status_column, width, meta=_meta(column, "status", STATUS_DTYPE))
+        status = StatusColumn(width)
+        return add_columns(frame, embedding_column, status)[status.name]
     return status_column(column, width)
 
 
@@ -266,11 +263,6 @@ def _check_columns(meta: Any, columns: Mapping[str, str], score_hint: str = "") 
             raise ColumnError.repeated(name)
 
 
-def _score_partition(column: Any, spec: Any, call: str, partition_info: dict[str, Any] | None = None) -> Any:
-    number = partition_info["number"] if partition_info else None
-    return score_column(column, spec, number, count_unusable(call, column, spec, str(column.name)))
-
-
 def _embed_partition(
     column: Any,
     spec: EmbedSpec,
@@ -295,17 +287,3 @@ def _check_column(meta: Any, name: str) -> None:
         raise ColumnError.missing(name, meta.columns, embeddings.candidates(meta))
     if list(meta.columns).count(name) > 1:
         raise ColumnError.repeated(name)
-
-
-def _meta(column: Any, name: str, dtype: Any) -> Any:
-    like = column._meta
-    if isinstance(dtype, pd.CategoricalDtype):
-        return type(like)(pd.Categorical([], dtype=dtype), index=like.index, name=name)
-    return type(like)([], dtype=dtype, index=like.index, name=name)
-
-
-def graph_ready(spec: ScoreSpec) -> Any:
-    """Spec as an argument of tasks: itself with an affine predictor, one key of the graph with a network."""
-    if isinstance(spec.predictor, NetworkPredictor):
-        return dask.delayed(spec, name=f"aesthetic-spec-{dask.base.tokenize(spec)}", pure=True)
-    return spec

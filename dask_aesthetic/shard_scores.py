@@ -126,10 +126,13 @@ def _parquet_scores(
     with open_pages(shard.file, shard.column, spec.predictor.width, shard.rows, digests) as pages:
         if pages is not None:
             groups, in_place = _groups(pages, shard), 0
-            pages.read_ahead([group for group, _, _ in groups])
+            # What is declined is fetched again, so the first row group decides whether more are fetched ahead.
+            pages.read_ahead([group for group, _, _ in groups[:1]])
             for at, (group, begin, end) in enumerate(groups):
-                if not shard.file.is_local and at > 2 * in_place + 1:  # What is declined is fetched again.
+                if not shard.file.is_local and at > 2 * in_place:
                     break
+                if at == 1:
+                    pages.read_ahead([group for group, _, _ in groups[1:]])
                 found = _in_place(pages, group, spec, heads)
                 if found is not None:
                     # pyarrow reads row groups together where several follow one another.

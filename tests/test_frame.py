@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dask_aesthetic.errors import AestheticWarning, ColumnError
+from dask_aesthetic.errors import AestheticWarning, ColumnError, InputError
 from dask_aesthetic.predictors import network
 from helpers import columns
 from helpers.laziness import no_compute
@@ -89,20 +89,20 @@ def test_a_key_alone_reads_no_embedding(parquet):
     spoil(parquet, {"url", "caption", "image_embedding"})
     scored = dd.read_parquet(parquet, dtype_backend="pyarrow").aesthetic.score()
     assert len(scored[["key"]].compute()) == 300
-    with pytest.raises(OSError, match=r"rupt|eserializ|Unexpected|hrift"):
+    with pytest.raises(InputError, match=r"rupt|eserializ|Unexpected|hrift"):
         scored[["key", "keep"]].compute()
 
 
 def test_no_predictor_runs_where_no_score_is_asked_for(parquet):
     scored = dd.read_parquet(parquet, dtype_backend="pyarrow").aesthetic.score()
-    assert "score_partition" not in tasks(scored[["key"]])
-    assert "score_partition" in tasks(scored[["key", "keep"]])
+    assert "aesthetic" not in tasks(scored[["key"]])
+    assert "read_aesthetic_columns" in tasks(scored[["key", "keep"]])
     assert len(scored) == 300
 
 
 def test_a_filter_scores_each_partition_once(parquet):
     kept = dd.read_parquet(parquet, dtype_backend="pyarrow").aesthetic.filter(threshold=5)[["key", "aesthetic_score"]]
-    scorings = [key for key in kept.optimize(fuse=False).__dask_graph__() if "score_partition" in str(key)]
+    scorings = [key for key in kept.optimize(fuse=False).__dask_graph__() if "read_aesthetic_columns" in str(key)]
     assert len(scorings) == kept.optimize(fuse=False).npartitions
 
 

@@ -103,6 +103,8 @@ def test_used_names_of_rapids_exist(fresh):
 import inspect
 import cudf, cudf.pandas, cupy, dask_cuda, pynvml
 from cudf.core.accessors.lists import ListMethods
+from cudf.core.column import ColumnBase
+import pylibcudf
 
 def takes(what, *names):
     parameters = inspect.signature(what).parameters  # named ones: what goes through **kwargs may be dropped
@@ -123,6 +125,11 @@ takes(cudf.pandas.as_proxy_object, "obj")
 for name in ("list", "values", "has_nulls", "index", "dtype", "name"):
     assert isinstance(inspect.getattr_static(cudf.Series, name), property), name
 assert isinstance(ListMethods.leaves, property)
+assert isinstance(inspect.getattr_static(cudf.Series, "_column"), property)
+assert "mode : " in ColumnBase.access.__doc__ and "scope : " in ColumnBase.access.__doc__
+assert "plc_column" in ColumnBase.__annotations__
+for name in ("null_count", "null_mask", "size", "offset", "data", "type", "list_view"):
+    assert callable(getattr(pylibcudf.Column, name)), name
 for call in (ListMethods.len, cudf.Series.isna, cudf.Series.fillna, cupy.asarray):
     assert callable(call), call
 assert "ListMethods(" in inspect.getsource(inspect.getattr_static(cudf.Series, "list").fget)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import dask
 import dask.dataframe as dd
 import data
 import numpy as np
@@ -33,6 +34,8 @@ def cases() -> Iterator[Case]:
     yield Case("local cluster, two workers of one thread", _cluster, rounds=5)
     yield Case("read_and_score by rows per partition, two threads", _partitions, rounds=3)
     yield Case("read_parquet and the accessor by rows per file, two threads", _files, rounds=3, memory=True)
+    for settings, files in data.SETTINGS.items():
+        yield Case(f"the README's first lines, {settings}", partial(_first_lines, files), rounds=5)
 
 
 @contextmanager
@@ -88,6 +91,23 @@ def _files() -> Iterator[list[Way]]:
         files = data.embeddings(ROWS // rows, rows)
         ways.append(Way(f"{rows:,} rows", partial(_scores, partial(_accessor, files)), ROWS))
     yield ways
+
+
+@contextmanager
+def _first_lines(embeddings: Callable[[], Path]) -> Iterator[list[Way]]:
+    """From files to files, as the README begins, and the same where embeddings become a column."""
+    files, out = embeddings(), data.FOLDER / "out"
+
+    def write(is_fused: bool, folder: Path) -> None:
+        with dask.config.set({"aesthetic.fuse-read": is_fused, "scheduler": "threads", "num_workers": 2}):
+            ddf = dd.read_parquet(files)
+            ddf.aesthetic.score()[["key", "aesthetic_score", "keep"]].to_parquet(_emptied(folder))
+
+    yield [
+        Way("read the column", partial(_read, files), ROWS),
+        Way("read_parquet, score, to_parquet", partial(write, True, out / "fused"), ROWS),
+        Way("the same without aesthetic.fuse-read", partial(write, False, out / "not-fused"), ROWS),
+    ]
 
 
 def _read(files: Path) -> None:

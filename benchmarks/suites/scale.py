@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import resource
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +33,7 @@ def cases() -> Iterator[Case]:
     yield Case("job by rows, two threads", _rows, rounds=1)
     yield Case("job by workers", _workers, rounds=3)
     yield Case("CPU time per shard", _shards, rounds=3)
+    yield Case("CPU time of a job's processes, with their start", _processes, rounds=3)
 
 
 @contextmanager
@@ -74,6 +78,28 @@ def _shards() -> Iterator[list[Way]]:
 
 
 @contextmanager
+def _processes() -> Iterator[list[Way]]:
+    """User and system time of the command and of all processes that it started."""
+    files, rows = data.linked(1_000_000), 1_000_000
+    command = [sys.executable, "-m", "dask_aesthetic", "score", str(files), str(OUT), "--quiet"]
+
+    def spent(*each: list[str]) -> float:
+        shutil.rmtree(OUT, ignore_errors=True)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        running = [subprocess.Popen([*command, *more], stderr=subprocess.DEVNULL) for more in each]  # noqa: S603
+        if any(process.wait() for process in running):
+            raise RuntimeError(f"expected the jobs to end well: {each}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    yield [
+        Way("two threads", partial(spent, ["--threads", "2"]), rows),
+        Way("two workers", partial(spent, ["--workers", "2"]), rows),
+        Way("two parts of one thread", partial(spent, *(["--threads", "1", "--part", f"{k}/2"] for k in (1, 2))), rows),
+    ]
+
+
+@contextmanager
 def _clients(workers: int) -> Iterator[Client]:
     with (
         local_cluster("cpu", n_workers=workers, dashboard_address=":0") as cluster,
@@ -111,9 +137,9 @@ def _tiny() -> Path:
 def more(summary: pd.DataFrame) -> dict[str, object]:
     """Simulate larger clusters from the measured times: one driver submits shards, workers score them.
 
-    The driver's time per shard is that of jobs of tiny shards; a shard's time is that of one worker for 25,000 rows,
-    in proportion to its rows. Every worker holds two shards, as in jobs. The simulation assumes storage as fast for
-    every worker as the page cache.
+    The driver's time per shard is that of jobs of tiny shards, many of which share a task; a shard's time is that
+    of one worker for 25,000 rows, in proportion to its rows. Every worker holds two shards, as in jobs. The
+    simulation assumes storage as fast for every worker as the page cache.
     """
     each = summary.set_index("way").eval("seconds / rows")
     rows = []

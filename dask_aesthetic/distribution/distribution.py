@@ -306,8 +306,8 @@ class ScoreDistribution:
         Returns
         -------
         Threshold
-            A hundredth of a raw score unless `scores` are given: it keeps up to a bin more than asked. Its name says how
-            many rows it keeps for `n`.
+            A hundredth of a raw score unless `scores` are given: it keeps up to a bin more than asked. Its name says
+            how many rows it keeps for `n`.
 
         Raises
         ------

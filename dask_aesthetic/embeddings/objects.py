@@ -126,6 +126,8 @@ def _of_array(value: Any) -> Row:
         nulls = np.ma.getmaskarray(value)
         value = np.ma.asarray(value, np.float64 if value.dtype.kind in "iu" else None).filled(np.nan)
     elif getattr(getattr(value, "dtype", None), "na_value", None) is pd.NA:  # pandas' nullable and Arrow's.
+        if value.dtype.kind not in "fiu":
+            return _OTHER_TYPE
         nulls = np.asarray(value.isna())
         value = value.to_numpy(np.float64, na_value=np.nan)
     elif isinstance(value, pa.ListScalar):

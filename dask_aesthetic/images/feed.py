@@ -70,7 +70,7 @@ def decode_ahead(
                 waits = ended or read - free == len(slots)
                 if waits and pending:
                     # Once for a batch: a thread that wakes this one may lose its core while it holds the GIL.
-                    missing = max(-(-(size - len(rows)) // together), 1)
+                    missing = -(-(size - len(rows)) // together)
                     pending[min(missing, len(pending)) - 1].exception()
                 while pending and len(rows) < size and (waits or pending[0].done()):
                     for status in pending.popleft().result():

@@ -176,8 +176,8 @@ def batches(
     with file.reading("a whole Parquet file"), _open(file, paged) as (source, stream):
         stop = source.metadata.num_rows if stop is None else stop
         groups, position = _row_groups(source.metadata, start, stop)
+        check_column_chunks(source.metadata, file.size)  # It may be another file than when it was found.
         if stream is not None:
-            check_column_chunks(source.metadata, file.size)  # It may be another file than when it was found.
             stream.plan(_chunks(source.metadata, groups, set(columns)))
         is_whole = start == position and stop == position + sum(source.metadata.row_group(at).num_rows for at in groups)
         count = LevelCount(source, groups, columns) if is_whole else None

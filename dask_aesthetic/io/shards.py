@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import numpy as np
@@ -394,6 +395,46 @@ def parquet_shards(
         ]
 
     return [shard for shards in formats.inspect_all(files, to_shards) for shard in shards]
+
+
+def row_group_shards(
+    file: File, groups: Sequence[int] | None, column: str, max_rows: int | None = None
+) -> list[ParquetShard]:
+    """Shards of some row groups of a Parquet file, in this order; row groups that follow one another make one.
+
+    Parameters
+    ----------
+    file : File
+    groups : sequence of int or None
+        None for all.
+    column : str
+        Whose type the file may choose.
+    max_rows : int, optional
+        Row groups are combined up to about this many rows.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or has no such row group any more.
+    ColumnError
+        The file lacks the column.
+    """
+    footer = parquet.read_footer(file)
+    if column not in footer.schema.names:
+        raise ColumnError.missing(column, footer.schema.names, [])
+    edges = list(accumulate(footer.groups, initial=0))
+    ranges: split.Ranges = []
+    for group in range(len(footer.groups)) if groups is None else groups:
+        if not 0 <= group < len(footer.groups):
+            raise changed_error([file], 0, edges[-1], f"no row group {group}")
+        begin, end = edges[group], edges[group + 1]
+        follows = ranges and ranges[-1][1] == begin
+        if follows and (max_rows is None or end - ranges[-1][0] <= max_rows):
+            ranges[-1] = ranges[-1][0], end
+        else:
+            ranges.append((begin, end))
+    dtype, schema = footer.schema.field(column).type, pa.schema([])
+    return [ParquetShard(file.name, end - begin, begin, schema, column, file, dtype) for begin, end in ranges]
 
 
 def _whole(groups: list[int]) -> split.Ranges:

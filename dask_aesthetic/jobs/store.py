@@ -50,7 +50,7 @@ class Store:
         Raises
         ------
         ArgumentError, InputError
-            It is no path, or a file is in its way.
+            It is no path, a file is in its way, or nothing may be written there.
         """
         check_options("output_options", options)
         if not isinstance(url, str | os.PathLike) or isinstance(os.fspath(url), bytes):
@@ -69,6 +69,9 @@ class Store:
             file = next((one for one in (Path(path), *Path(path).parents) if os.path.lexists(one)), None)
             if file is not None and not file.is_dir():
                 raise InputError(f"expected a folder to write to, got the file {file}: choose another name")
+            by_effect = os.access in os.supports_effective_ids
+            if file is not None and not os.access(file, os.W_OK | os.X_OK, effective_ids=by_effect):
+                raise InputError(f"expected a folder to write to, got {file}: permission denied")
             return cls(path, part=part)
         return cls(fs.unstrip_protocol(path), dict(options or {}), part)
 

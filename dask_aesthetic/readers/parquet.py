@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 
 from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import ColumnError, InvalidEmbeddingError
+from dask_aesthetic.frame_columns import ScoreColumns, empty_series
 from dask_aesthetic.io import cudf, parquet, split
 from dask_aesthetic.io.formats import warn_left_out
 from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
@@ -153,24 +155,32 @@ def read_and_score(
             cudf.check_type(one.type, embedding_column)
         cudf.check_rows(shards, spec.predictor.width)
         cudf.require()
-        columns_of_cudf = cudf.cudf_schema(passthrough)
-        meta = _empty_cudf(columns_of_cudf, spec)
-        return from_shards(_read_cudf, shards, meta, passthrough=columns_of_cudf, spec=spec)
+        schema = cudf.cudf_schema(passthrough.append(pa.field(embedding_column, shards[0].type)))
+        frame = from_shards(_read_cudf, shards, cudf.empty_frame(schema), schema=schema)
+        scored = _scored(frame, embedding_column, _score_cudf, spec, shards)
+        return scored[[*names, score_column, keep_column]]
     # The score column first holds nothing, then is assigned the scores. As in `frame.score`, Dask's optimizer drops
     # the Series if no score is used; and it drops an assignment only if the frame has a column that is not used,
     # which this column is.
     meta = empty_frame(passthrough.append(pa.field(score_column, pa.null())))
     frame = from_shards(_read, shards, meta, passthrough=passthrough)
+    return _scored(frame, score_column, _score, spec, shards)
+
+
+def _scored(
+    frame: dd.DataFrame, column: str, score: Callable[..., Any], spec: ScoreSpec, shards: Sequence[ParquetShard]
+) -> dd.DataFrame:
+    """Frame of shards with scores of a column and keep added; spec and shards are one key of the graph."""
     scoring = _Scoring(spec, shards, frame.divisions[:-1])
     key = f"read-and-score-{dask.base.tokenize(spec, shards)}"
     warn_after_compute()
-    scores = frame[score_column].map_partitions(
-        _score,
+    scores = frame[column].map_partitions(
+        score,
         scoring=dask.delayed(scoring, name=key, pure=True),
         call=frame._name,
-        meta=pd.Series([], dtype="float32", name=score_column, index=frame._meta.index),
+        meta=empty_series(frame._meta[column], spec.score_column, "float32"),
     )
-    return frame.assign(**{score_column: scores, keep_column: scores >= spec.threshold.cut})
+    return frame.assign(**ScoreColumns(spec).from_values(scores))
 
 
 def _read(shard: ParquetShard, first: int, columns: list[str], passthrough: pa.Schema) -> pd.DataFrame:
@@ -190,25 +200,26 @@ def _score(column: pd.Series, scoring: _Scoring, call: str) -> pd.Series:
     return pd.Series(np.concatenate(parts), index=column.index, name=spec.score_column, copy=False)
 
 
-def _read_cudf(shard: ParquetShard, first: int, columns: list[str], passthrough: pa.Schema, spec: ScoreSpec) -> Any:
-    """Read one cuDF partition with these columns; embeddings are read only if a score column is among them."""
+def _read_cudf(shard: ParquetShard, first: int, columns: list[str], schema: pa.Schema) -> Any:
+    """Read one cuDF partition with these columns of a schema; embeddings are read only if they are among them."""
     if not shard.rows:
-        return _empty_cudf(passthrough, spec)[columns]
-    # Passthrough columns are read by pyarrow: cuDF would turn some into an index, and change types.
-    table = shard.read(pa.schema([field for field in passthrough if field.name in columns]))
-    frame = cudf.to_cudf(table, first, shard.rows)
-    if {spec.score_column, spec.keep_column} & set(columns):
-        embeddings = cudf.read_embeddings(shard)
+        return cudf.empty_frame(schema)[columns]
+    own = pa.schema([field for field in schema if field.name in columns and field.name != shard.column])
+    with ThreadPoolExecutor(1) as thread:
+        # pyarrow reads passthrough columns, beside cuDF, which would turn some into an index, and change types.
+        table = thread.submit(shard.read, own)
+        embeddings = cudf.read_embeddings(shard) if shard.column in columns else None
+        frame = cudf.to_cudf(table.result(), first, shard.rows)
+    if embeddings is not None:
         embeddings.index = frame.index
-        try:
-            frame[spec.score_column] = score_column(embeddings, spec)
-        except InvalidEmbeddingError as error:
-            row = shard.start + error.row
-            raise InvalidEmbeddingError(error.column, shard.file.name, row, None, error.reason, error.width) from None
-        frame[spec.keep_column] = frame[spec.score_column] >= spec.threshold.cut
+        frame[shard.column] = embeddings
     return frame[columns]
 
 
-def _empty_cudf(passthrough: pa.Schema, spec: ScoreSpec) -> Any:
-    fields = [*passthrough, pa.field(spec.score_column, pa.float32()), pa.field(spec.keep_column, pa.bool_())]
-    return cudf.empty_frame(pa.schema(fields))
+def _score_cudf(column: Any, scoring: _Scoring, call: str) -> Any:
+    try:
+        return score_column(column, scoring.spec, seen=count_unusable(call, column, scoring.spec, str(column.name)))
+    except InvalidEmbeddingError as error:
+        shard = scoring.shard_at(column.index[0])
+        row = shard.start + error.row
+        raise InvalidEmbeddingError(error.column, shard.file.name, row, None, error.reason, error.width) from None

@@ -184,7 +184,7 @@ def test_a_threshold_of_another_scale_is_refused(either, arguments, message):
         ({"on_invalid": "drop"}, "on_invalid to be one of 'null', 'raise'"),
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": 2.5}, "batch_size"),
-        ({"batch_size": -1}, "batch_size"),
+        ({"batch_size": -2}, "batch_size"),
     ],
 )
 def test_an_argument_outside_its_range_is_refused(either, arguments, message):

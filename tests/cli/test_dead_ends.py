@@ -19,10 +19,11 @@ import pytest
 import torch
 
 from dask_aesthetic import load_predictor, score_dataset
-from dask_aesthetic.errors import JobError
+from dask_aesthetic.errors import InputError, JobError
 from dask_aesthetic.jobs import plan_dataset, run
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import Timing
+from dask_aesthetic.jobs.store import Store
 from helpers import columns, commands
 
 
@@ -67,13 +68,19 @@ def test_an_empty_path_is_bad_usage(source, tmp_path, argument):
     assert "got an empty text: '.' is the working folder" in ended.err
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_output_without_permission_is_one_line(source, tmp_path):
-    (tmp_path / "shut").mkdir(mode=0o500)
-    for output in (tmp_path / "shut", tmp_path / "shut/out"):
-        ended = commands.run("score", source, output)
-        assert ended.status in (1, 2)
-        assert "Permission denied: " in ended.err.strip().splitlines()[-1]
+@pytest.mark.parametrize("below", ["", "/out", "/out/more"])
+def test_an_output_without_permission_is_one_line(source, tmp_path, below):
+    (tmp_path / "shut").mkdir(mode=0o555)
+    tmp_path.chmod(0o755)
+    root = os.geteuid() == 0
+    try:
+        if root:  # It may write everywhere.
+            os.seteuid(65534)
+        with pytest.raises(InputError, match=r"to write to, got /.*: permission denied"):
+            Store.of(f"{tmp_path / 'shut'}{below}")
+    finally:
+        if root:
+            os.seteuid(0)
 
 
 def test_a_job_of_no_rows_prints_no_nan(tmp_path):
@@ -101,7 +108,7 @@ def test_the_start_of_a_cluster_is_told_apart_from_scoring(source, tmp_path):
     assert "to start workers" in line
     rate = int(line.partition("(")[2].partition(" ")[0].replace(",", ""))
     running = float(line.split()[1])
-    assert rate == pytest.approx(40 / running, rel=0.05)
+    assert rate == pytest.approx(40 / running, rel=0.05, abs=1)
 
 
 # The same threshold, spelled in another way
@@ -225,4 +232,6 @@ def test_ctrl_c_while_a_cluster_starts_is_one_line(source, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(30) == 130
     time.sleep(0.5)  # For what the processes of workers would print.
-    assert said.read_text().splitlines()[1:] == ["SIGINT: stopped"]
+    # Dask may have said that the port of its dashboard is in use.
+    assert said.read_text().splitlines()[-1] == "SIGINT: stopped"
+    assert "Traceback" not in said.read_text()

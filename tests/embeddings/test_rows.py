@@ -329,6 +329,8 @@ def test_buffers_and_tensors_of_floats_score_as_the_array_does(vectors, make):
         np.ones(WIDTH, bool),
         torch.ones(WIDTH, dtype=torch.bool),
         [True] * WIDTH,
+        pd.array([True] * WIDTH, dtype="boolean"),
+        pd.array([True] * WIDTH, dtype="bool[pyarrow]"),
         np.void(b"x" * WIDTH),
         np.float32(1),
     ],

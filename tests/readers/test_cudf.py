@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from importlib.util import find_spec
+from threading import Barrier
 
 import dask
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dask_aesthetic import ArgumentError, ColumnError, InputError
+from dask_aesthetic import ArgumentError, ColumnError, InputError, InvalidEmbeddingError
 from dask_aesthetic.io import cudf
+from dask_aesthetic.io.shards import ParquetShard, row_group_shards
 from dask_aesthetic.io.split import combine_row_groups
-from dask_aesthetic.readers import read_and_score
+from dask_aesthetic.io.storage import local_file
+from dask_aesthetic.readers import partitions, read_and_score
 from helpers import backends, columns
 from helpers.parquet_files import spoil
+from helpers.predictors import RELU
 
 
 def test_float16_embeddings_are_refused(tmp_path, vectors):
@@ -66,6 +72,68 @@ def test_partitions_hold_no_more_floats_than_a_cudf_column(tmp_path):
         pytest.raises(InputError, match=r"at most 2,796,202 rows in .*0\.parquet for cuDF.* got one of 2,796,203"),
     ):
         read_and_score(tmp_path)
+
+
+@pytest.fixture
+def pandas_as_cudf(monkeypatch):
+    """pandas makes the frames that cuDF would make on a GPU."""
+
+    def read_embeddings(shard):
+        table = shard.read(pa.schema([pa.field(shard.column, shard.type)]))
+        return pd.Series(pd.arrays.ArrowExtensionArray(table[shard.column]))
+
+    monkeypatch.setattr(cudf, "require", lambda: None)
+    monkeypatch.setattr(cudf, "to_cudf", partitions.to_pandas)
+    monkeypatch.setattr(cudf, "read_embeddings", read_embeddings)
+    with dask.config.set({"dataframe.backend": "cudf"}):
+        yield
+
+
+def test_partitions_and_errors_are_those_of_the_cpu(parquet, vectors, pandas_as_cudf):
+    names = ["key", "url"]
+    with dask.config.set({"dataframe.backend": "pandas"}):
+        expected = read_and_score(parquet, names, rows_per_partition=20).compute()
+    scored = read_and_score(parquet, names, rows_per_partition=20)
+    assert scored.columns.tolist() == expected.columns.tolist()
+    pd.testing.assert_frame_equal(scored.compute(), expected)
+    pd.testing.assert_frame_equal(scored[["keep", "url"]].compute(), expected[["keep", "url"]])
+    rows = [*vectors[:20], None, *vectors[21:30]]
+    table = pa.table({"key": ["k"] * 30, "image_embedding": columns.array(rows, "list")})
+    pq.write_table(table, parquet / "9.parquet", row_group_size=8)
+    scored = read_and_score(parquet, ["key"], on_invalid="raise", rows_per_partition=10)
+    with pytest.raises(InvalidEmbeddingError) as caught:
+        scored.compute()
+    assert (caught.value.partition, caught.value.row, caught.value.reason) == ("9.parquet", 20, "missing")
+
+
+def test_a_network_is_in_the_graph_once(shared, parquet, pandas_as_cudf):
+    relu = str(shared / "weights" / RELU)
+    scored = read_and_score(parquet, predictor=relu, threshold=5.0, rows_per_partition=8)
+    assert scored.npartitions > 10
+    assert len(pickle.dumps(scored.optimize().__dask_graph__())) < 2 * 4_000_000  # The weights are 3.7 MB.
+
+
+def test_embeddings_are_read_beside_the_other_columns(parquet, monkeypatch, pandas_as_cudf):
+    both, read, read_embeddings = Barrier(2), ParquetShard.read, cudf.read_embeddings
+    stand_in = read_embeddings(parquet_shard(parquet))
+
+    def read_beside(self, schema):
+        both.wait(10)
+        return read(self, schema)
+
+    def read_embeddings_beside(shard):
+        both.wait(10)
+        return stand_in
+
+    monkeypatch.setattr(ParquetShard, "read", read_beside)
+    monkeypatch.setattr(cudf, "read_embeddings", read_embeddings_beside)
+    scored = read_and_score(parquet / "0.parquet", ["key"], rows_per_partition=None)
+    assert len(scored.compute(scheduler="sync")) == len(stand_in)
+
+
+def parquet_shard(folder):
+    (shard,) = row_group_shards(local_file(str(folder / "0.parquet")), None, "image_embedding")
+    return shard
 
 
 @pytest.mark.rapids
