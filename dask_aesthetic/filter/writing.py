@@ -76,6 +76,7 @@ def filter_dataset(
     score_in_json: bool = False,
     metadata: bool = True,
     allow_unmatched: bool = False,
+    skip_empty: bool = False,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
@@ -108,6 +109,8 @@ def filter_dataset(
         Pass through the columns of the Parquet files beside the tars.
     allow_unmatched : bool
         Allow rows to keep without a sample in the tars, and samples without a row; both are counted.
+    skip_empty : bool
+        Write no tar for one of which nothing is kept; webdataset's reader stops at a tar without samples.
     overwrite : bool
         Replace outputs of other settings, and files in the way.
     storage_options, output_options : mapping, optional
@@ -161,6 +164,7 @@ def filter_dataset(
         score_in_json=score_in_json,
         metadata=metadata,
         allow_unmatched=allow_unmatched,
+        skip_empty=skip_empty,
         overwrite=overwrite,
         storage_options=storage_options,
         output_options=output_options,
@@ -183,6 +187,7 @@ def plan_filter(
     score_in_json: bool = False,
     metadata: bool = True,
     allow_unmatched: bool = False,
+    skip_empty: bool = False,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
@@ -222,10 +227,13 @@ def plan_filter(
         samples_per_shard,
         score_in_json,
         metadata_schema(found),
+        skip_empty,
     )
     kept_samples, counts = join_scores(table, found)
     if not allow_unmatched:
         _refuse_unmatched(counts)
+    if skip_empty:
+        kept_samples = [kept for kept in kept_samples if len(kept)]
     return plan_outputs(split_outputs(kept_samples, samples_per_shard), counts, settings, store, overwrite)
 
 
