@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from dask_aesthetic.export.uids import parse_uids, write_subset
 from dask_aesthetic.id_columns import find_id_column
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.formats import inspect_all
-from dask_aesthetic.io.listing import Source, find_files
+from dask_aesthetic.io.listing import File, Source, find_files
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.score_files import ScoreFiles, find_scores
 
@@ -143,13 +144,19 @@ def _uids(found: ScoreFiles, keep: str | None, column: str, left_out: Counter[st
 
 
 def _selected(found: ScoreFiles, keep: str | None, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Columns of the selected rows, batch by batch."""
+    """Columns of the selected rows, batch by batch; the first table has no rows, and their types."""
     names = list(dict.fromkeys([*columns, *([] if keep is None else [keep])]))
     schema = found.columns(names)
-    for one in found.files:
-        for batch in parquet.batches(one.file, names, batch_rows=parquet.TABLE_BATCH_ROWS):
-            table = pa.Table.from_batches([batch]).select(names).cast(schema)
-            yield (table if keep is None else table.filter(table.column(keep))).select(list(columns))
+    yield schema.empty_table().select(list(columns))
+    for table in _batches([one.file for one in found.files], schema):
+        yield (table if keep is None else table.filter(table.column(keep))).select(list(columns))
+
+
+def _batches(files: Iterable[File], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Columns of files, with the types of a schema."""
+    for file in files:
+        for batch in parquet.batches(file, schema.names, batch_rows=parquet.TABLE_BATCH_ROWS):
+            yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
 
 
 def _tables(
@@ -208,14 +215,13 @@ def _joined(
     names = list(dict.fromkeys([*renamed, id_column]))
     schema = parquet.common_schema(zip(files, schemas, strict=True), names)
     seen = np.zeros(len(ids), bool)
-    for file in files:
-        for batch in parquet.batches(file, names, batch_rows=parquet.TABLE_BATCH_ROWS):
-            at = ids.get_indexer(pd.Index(_texts(batch.column(id_column)), dtype=object))
-            at[pc.is_null(batch.column(id_column)).to_numpy(zero_copy_only=False)] = -1
-            table = pa.Table.from_batches([batch]).select(names).cast(schema).filter(pa.array(at >= 0))
-            seen[at[at >= 0]] = True
-            table = table.rename_columns([renamed.get(name, name) for name in names])
-            yield table.append_column(score_column, chosen.column(score_column).take(pa.array(at[at >= 0])))
+    for table in chain([schema.empty_table()], _batches(files, schema)):
+        texts = _texts(table.column(id_column))
+        at = ids.get_indexer(pd.Index(texts, dtype=object))
+        at = np.where(pd.isna(texts), -1, at)
+        seen[at[at >= 0]] = True
+        table = table.filter(pa.array(at >= 0)).rename_columns([renamed.get(name, name) for name in names])
+        yield table.append_column(score_column, chosen.column(score_column).take(pa.array(at[at >= 0])))
     left_out["no_metadata"] += int((~seen).sum())
 
 
@@ -261,7 +267,7 @@ def _write(path: Path, suffix: str, tables: Iterable[pa.Table], left_out: Counte
 
 @contextmanager
 def _opened(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
-    """What appends a table to the file. The first one is written even if it is empty: it has the names of columns."""
+    """What appends a table to the file; the first one gives the columns."""
     writer: Any = None
 
     def write(table: pa.Table) -> None:
@@ -280,8 +286,6 @@ def _opened(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
     finally:
         if writer is not None:
             writer.close()
-        elif not path.exists():
-            path.touch()
 
 
 def _lines(table: pa.Table, suffix: str) -> pa.Table:

@@ -132,7 +132,7 @@ def select_dataset(
     the manifest, is written last. The bytes do not depend on threads, or on how often the run was stopped.
 
     For `top` and `keep_fraction`, two passes over scores and groups find the last row to keep before the first file is
-    written; no more than some thousand rows are held.
+    written. They hold counts of scores, and the ids of rows that score nearly as the last one.
 
     Examples
     --------

@@ -77,6 +77,15 @@ def test_nothing_kept_is_a_list_without_rows(table, tmp_path):
     assert np.load(tmp_path / "urls.npy").shape == (0,)
 
 
+def test_files_without_rows_give_a_list_without_rows(table, tmp_path):
+    pq.write_table(table.slice(0, 0), tmp_path / "empty.parquet")
+    for metadata in (None, tmp_path / "empty.parquet"):
+        for suffix in (".parquet", ".csv", ".txt", ".npy"):
+            assert export_dataset(tmp_path / "empty.parquet", tmp_path / f"u{suffix}", metadata=metadata).rows == 0
+        assert pq.read_schema(tmp_path / "u.parquet").names == ["url", "caption", "key", "aesthetic_score"]
+        assert len(pd.read_csv(tmp_path / "u.csv").columns) == 4
+
+
 def test_metadata_elsewhere_is_joined_by_id(table, scores, tmp_path):
     (tmp_path / "metadata").mkdir()
     ids = table.select(["key", "aesthetic_score", "keep"])
