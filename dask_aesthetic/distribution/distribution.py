@@ -474,7 +474,7 @@ class ScoreDistribution:
 
     def _table(self) -> tuple[str, dict[str, str]]:
         """Title and rows of the printed form."""
-        title = f"ScoreDistribution of {self.scale} scores" + (f" by {self.predictor}" if self.predictor else "")
+        title = f"ScoreDistribution of {self.scale} scores by {self.predictor or 'an unknown predictor'}"
         sample = f", a sample of {self.sampled_from:,}" if self.sampled_from is not None else ""
         reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in self.reasons.items())
         rows = {

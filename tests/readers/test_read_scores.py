@@ -98,3 +98,4 @@ def test_files_without_provenance_are_scores_of_an_unknown_predictor(tmp_path):
     pq.write_table(pa.table({"aesthetic_score": pa.array([4.0, None], pa.float32())}), tmp_path / "a.parquet")
     found = read_scores(tmp_path).aesthetic.distribution()
     assert (found.predictor, found.scale, found.missing) == ("", "raw", 1)
+    assert "by an unknown predictor" in repr(found)
