@@ -40,11 +40,20 @@ if TYPE_CHECKING:
         ThresholdError,
         UnusableError,
     )
+    from dask_aesthetic.export import ExportSummary, export_dataset
     from dask_aesthetic.filter import FilterSummary, filter_dataset
     from dask_aesthetic.jobs import JobSummary, score_dataset
     from dask_aesthetic.learning import Calibration, FittedPredictor
     from dask_aesthetic.predictors import Predictor, PredictorInfo, list_predictors, load_predictor
-    from dask_aesthetic.readers import read_and_score, read_clip_retrieval, read_datacomp, read_npy, read_webdataset
+    from dask_aesthetic.readers import (
+        read_and_score,
+        read_clip_retrieval,
+        read_datacomp,
+        read_npy,
+        read_scores,
+        read_webdataset,
+    )
+    from dask_aesthetic.select import SelectSummary, select_dataset
     from dask_aesthetic.thresholds import PRESETS, Threshold
 
 __all__ = [
@@ -55,6 +64,7 @@ __all__ = [
     "Check",
     "ColumnError",
     "EncoderError",
+    "ExportSummary",
     "FilterSummary",
     "FittedPredictor",
     "InputError",
@@ -68,10 +78,12 @@ __all__ = [
     "PredictorError",
     "PredictorInfo",
     "ScoreDistribution",
+    "SelectSummary",
     "Threshold",
     "ThresholdError",
     "UnusableError",
     "__version__",
+    "export_dataset",
     "filter_dataset",
     "list_predictors",
     "load_predictor",
@@ -79,9 +91,11 @@ __all__ = [
     "read_clip_retrieval",
     "read_datacomp",
     "read_npy",
+    "read_scores",
     "read_webdataset",
     "score_dataset",
     "score_embeddings",
+    "select_dataset",
 ]
 
 _MODULES = {
@@ -103,11 +117,13 @@ _MODULES = {
         "ThresholdError",
         "UnusableError",
     ),
+    "export": ("ExportSummary", "export_dataset"),
     "filter": ("FilterSummary", "filter_dataset"),
-    "readers": ("read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_webdataset"),
+    "readers": ("read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_scores", "read_webdataset"),
     "jobs": ("JobSummary", "score_dataset"),
     "learning": ("Calibration", "FittedPredictor"),
     "predictors": ("Predictor", "PredictorInfo", "list_predictors", "load_predictor"),
+    "select": ("SelectSummary", "select_dataset"),
     "thresholds": ("PRESETS", "Threshold"),
 }
 

@@ -8,6 +8,12 @@ ID_COLUMNS = ("key", "uid", "url", "hash", "id", "image_path")  # The most disti
 LABEL_COLUMNS = ("key", "uid", "id", "hash", "url", "image_path")  # The same, the shortest to read first.
 
 
+def repeating_columns(names: Iterable[str], score_column: str) -> list[str]:
+    """Names of the columns that Parquet files keep dictionaries of: ids and scores hardly repeat."""
+    unique = {*ID_COLUMNS, score_column.lower()}
+    return [name for name in names if name.lower() not in unique]
+
+
 def find_id_column(names: Iterable[object], ranking: Sequence[str] = ID_COLUMNS) -> str | None:
     """Name of the column that identifies a row best, in any case; None if there is no such column.
 

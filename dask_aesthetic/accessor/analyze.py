@@ -89,7 +89,7 @@ class AnalyzeMethods:
         score_column: str = SCORE_COLUMN,
         *,
         status_column: str | None = None,
-        scale: str = "raw",
+        scale: str | None = None,
         by: str | None = None,
         terms: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
         caption_column: str = CAPTION_COLUMN,
@@ -105,9 +105,10 @@ class AnalyzeMethods:
         score_column : str
             Column of float, as `score` adds it.
         status_column : str, optional
-            Column of statuses as `status` returns them, the reasons why rows have no score.
-        scale : {"raw", "unit"}
-            Scale of the scores.
+            Column of statuses as `status` returns them, the reasons why rows have no score; by default that of
+            `read_scores`.
+        scale : {"raw", "unit"}, optional
+            Scale of the scores; by default that of the files of `read_scores`, else "raw".
         by : str, optional
             Column of groups, such as the source, of at most 10,000 values.
         terms : list of str, or dict of str to list of str, optional
@@ -116,7 +117,8 @@ class AnalyzeMethods:
         caption_column : str
             Column of text to search for terms: whole words, in any case.
         predictor : str, path or Predictor, optional
-            Predictor of the scores, as in `score`. Presets are then refused where they do not apply.
+            Predictor of the scores, as in `score`; by default that of the files of `read_scores`. Presets are refused
+            where they do not apply to it.
 
         Returns
         -------
@@ -156,18 +158,18 @@ class AnalyzeMethods:
         from dask_aesthetic import frame as frames
         from dask_aesthetic.distribution import find_terms
         from dask_aesthetic.predictors import load_predictor
+        from dask_aesthetic.provenance import Provenance
 
-        info = load_predictor(predictor).info if predictor is not None else None
-        known = {"predictor": info.name, "predictor_scale": info.scale} if info else {}
+        said = Provenance.of_frame(self._frame, score_column)
+        known = said.describe(scale, load_predictor(predictor).info if predictor is not None else None)
+        status_column = status_column or said.columns.get("status_column")
         # Not through the proxies: the result is no frame.
         if terms is None:
-            return frames.distribution(self._frame, score_column, status_column, by, {"scale": scale, **known})
+            return frames.distribution(self._frame, score_column, status_column, by, known)
         if by is not None:
             raise ArgumentError(f"expected either by or terms, got by={by!r} and terms={terms!r}: ask one by one")
         found = find_terms(terms)
-        return frames.distribution(
-            self._frame, score_column, status_column, None, {"scale": scale, **known}, found, caption_column
-        )
+        return frames.distribution(self._frame, score_column, status_column, None, known, found, caption_column)
 
     def report(
         self,
@@ -175,8 +177,8 @@ class AnalyzeMethods:
         *,
         score_column: str = SCORE_COLUMN,
         status_column: str | None = None,
-        threshold: float | str | Threshold = "standard",
-        scale: str = "raw",
+        threshold: float | str | Threshold | None = None,
+        scale: str | None = None,
         by: str | None = None,
         image_column: str | None = None,
         url_column: str | None = None,
@@ -198,8 +200,8 @@ class AnalyzeMethods:
             The file to write; an earlier one of that name is replaced once the page is whole.
         score_column, status_column, scale, by, predictor
             As in `distribution`.
-        threshold : float, str or Threshold
-            As in `score`.
+        threshold : float, str or Threshold, optional
+            As in `score`; by default that of the files of `read_scores`, else "standard".
         image_column : str, optional
             Column of images, shown as thumbnails: encoded bytes, a struct of bytes and path as Hugging Face writes
             it, or local paths.
@@ -234,13 +236,14 @@ class AnalyzeMethods:
         PosixPath('report.html')
         """
         from dask_aesthetic.predictors import load_predictor
+        from dask_aesthetic.provenance import Provenance
         from dask_aesthetic.report import write_report
 
         info = load_predictor(predictor).info if predictor is not None else None
-        known = {"predictor": info.name, "predictor_scale": info.scale} if info else {}
+        said = Provenance.of_frame(self._frame, score_column)
         columns = {
             "score_column": score_column,
-            "status_column": status_column,
+            "status_column": status_column or said.columns.get("status_column"),
             "by": by,
             "key_column": key_column,
             "image_column": image_column,
@@ -250,10 +253,10 @@ class AnalyzeMethods:
             self._frame,
             path,
             columns=columns,
-            threshold=threshold,
-            known={"scale": scale, **known},
+            threshold=said.find_threshold(threshold),
+            known=said.describe(scale, info),
             samples=samples,
             seed=seed,
             title=title,
-            provenance={"predictor": asdict(info)} if info else {},
+            provenance={**said.record, **({"predictor": asdict(info)} if info else {})},
         )

@@ -26,7 +26,7 @@ class LearnMethods:
         n: int | None = None,
         label_column: str | None = None,
         predictor: str | os.PathLike[str] | Predictor | None = None,
-        scale: str = "raw",
+        scale: str | None = None,
         seed: int = 0,
     ) -> Calibration:
         """Choose a threshold: by the share or number of rows to keep, or by labels of keep or drop.
@@ -46,9 +46,10 @@ class LearnMethods:
             Column of True or 1 for keep, False or 0 for drop, null for rows without a label. A few hundred labels
             suffice. The threshold is the score with the best F1, the highest among equals.
         predictor : str, path or Predictor, optional
-            Predictor of the scores, as in `score`. The threshold is then refused for scores of another.
-        scale : {"raw", "unit"}
-            Scale of the scores.
+            Predictor of the scores, as in `score`; by default that of the files of `read_scores`. The threshold is then
+            refused for scores of another.
+        scale : {"raw", "unit"}, optional
+            Scale of the scores; by default that of the files of `read_scores`, else "raw".
         seed : int
             Seed of the bootstrap, which gives the confidence interval of a threshold by labels.
 
@@ -86,13 +87,12 @@ class LearnMethods:
         """
         from dask_aesthetic import frame as frames
         from dask_aesthetic.predictors import load_predictor
+        from dask_aesthetic.provenance import Provenance
 
         info = load_predictor(predictor).info if predictor is not None else None
-        known = {"predictor": info.name, "predictor_scale": info.scale} if info else {}
+        known = Provenance.of_frame(self._frame, score_column).describe(scale, info)
         # Not through the proxies: the result is no frame.
-        return frames.calibrate(
-            self._frame, score_column, label_column, {"scale": scale, **known}, keep_fraction, n, seed
-        )
+        return frames.calibrate(self._frame, score_column, label_column, known, keep_fraction, n, seed)
 
     def fit(
         self,

@@ -152,6 +152,57 @@ replace_columns
         )
         return scored[scored[keep_column]]
 
+    def top(
+        self,
+        n: int,
+        by: str | None = None,
+        *,
+        score_column: str = SCORE_COLUMN,
+        id_column: str | None = None,
+    ) -> Any:
+        """The `n` rows that score most, of all or of each group, in the frame's order.
+
+        Parameters
+        ----------
+        n : int
+            Rows to take; all scored rows where there are fewer.
+        by : str, optional
+            Column of groups, such as the source, of at most 10,000 values; null is a group, too.
+        score_column : str
+            Column of float, as `score` adds it.
+        id_column : str, optional
+            Column that decides between equal scores: the lower id is taken first, rows without an id last, and of equal
+            ids the row that comes first. If not given, the first that exists of key, uid, url, hash, id and image_path,
+            in any case; without any of them the position decides.
+
+        Returns
+        -------
+        DataFrame
+            Exactly `n` rows where so many are scored, the same on every partitioning. Lazy on Dask frames.
+
+        Raises
+        ------
+        ColumnError
+            A column does not exist, or holds something else.
+        ArgumentError
+
+        Notes
+        -----
+        One pass counts scores in bins of their float32 bits, a second ranks the rows of the one bin that holds the last
+        row to take, and a third takes: there is no sort of all rows. Each pass computes the frame again, a partition at
+        a time, so that memory does not grow with the rows: write scores to files, or ``persist()`` them, first.
+
+        Examples
+        --------
+        >>> import pandas as pd, dask_aesthetic
+        >>> frame = pd.DataFrame({"key": ["d", "b", "a", "c"], "aesthetic_score": [4.0, 5.0, 6.0, 5.0]})
+        >>> frame.aesthetic.top(2)["key"].tolist()
+        ['b', 'a']
+        """
+        from dask_aesthetic import top
+
+        return through_proxies(top.top, self._frame, n, by, score_column, id_column)
+
     def status(
         self,
         embedding_column: str = EMBEDDING_COLUMN,

@@ -11,7 +11,8 @@ from dask_aesthetic.version import __version__
 
 __all__ = ["main"]
 
-_COMMANDS = ("check", "demo", "filter", "report", "score", "selftest")  # The modules that define them.
+# The modules that define them.
+_COMMANDS = ("check", "demo", "export", "filter", "report", "score", "select", "selftest")
 
 
 class _LazyGroup(click.Group):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--score-in-json", is_flag=True, help="Write the score into each sample's JSON sidecar too.")
 @click.option("--allow-unmatched", is_flag=True, help="Accept samples without a row, and kept rows without a sample.")
+@click.option("--skip-empty", is_flag=True, help="No tar for one of which nothing is kept.")
 @click.option(
     "--storage-options",
     callback=options.parse_json,
@@ -101,35 +102,27 @@ def _plan(
 ) -> FilterPlan:
     import pyarrow as pa
 
-    from dask_aesthetic.cli.provenance import find_scale_of_run, find_threshold_of_run, read_provenance
     from dask_aesthetic.filter import plan_filter
-    from dask_aesthetic.io import parquet
-    from dask_aesthetic.io.formats import inspect_all
-    from dask_aesthetic.io.listing import find_files
+    from dask_aesthetic.score_files import find_scores
     from dask_aesthetic.thresholds import find_threshold
 
-    files = [file for file, _ in find_files(scores, ".parquet", storage_options)]
-    footers = inspect_all(files, parquet.read_footer)
-    schemas = [footer.schema for footer in footers]
-    provenance = read_provenance(list(zip([file.path for file in files], schemas, strict=True)))
-    scale = find_scale_of_run(scale, provenance)
-    found = None
+    def choose(names: list[str]) -> list[str]:
+        return [*(["shard"] if "shard" in names else []), "key", score_column, *([] if threshold else [where])]
+
+    found = find_scores(scores, storage_options, choose)
+    known = found.provenance.describe(scale)
+    lowest = None
     if threshold is not None:
-        predictor = provenance.get("predictor", {"scale": "unknown", "name": ""})
-        found = find_threshold(
-            find_threshold_of_run(threshold, provenance), scale, predictor["scale"], predictor["name"]
-        )
-    names = [*(["shard"] if "shard" in schemas[0].names else []), "key", score_column, *([] if found else [where])]
-    schema = parquet.common_schema(zip(files, schemas, strict=True), names)
-    rows = [footer.metadata.num_rows for footer in footers]
-    table = pa.concat_tables([parquet.read_rows(file, schema, 0, n) for file, n in zip(files, rows, strict=True)])
+        family, predictor = known.get("predictor_scale", "unknown"), known.get("predictor", "")
+        lowest = find_threshold(options.parse_threshold(threshold), known["scale"], family, predictor)
+    table = pa.concat_tables([file.read(found.schema) for file in found.files])
     return plan_filter(
         table,
         output,
         where,
         tars=source,
-        threshold=found,
-        scale=scale,
+        threshold=lowest,
+        scale=known["scale"],
         score_column=score_column,
         storage_options=storage_options,
         **settings,

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dask_aesthetic.cli import options
+from dask_aesthetic.defaults import SCORE_COLUMN
 from dask_aesthetic.errors import AestheticError, ArgumentError, ColumnError, InputError, ThresholdError
 
 
@@ -55,28 +56,22 @@ def _report(
     by: str | None,
     **columns: str | None,
 ) -> Path:
-    import dask.dataframe as dd
-
-    from dask_aesthetic.cli.provenance import find_scale_of_run, find_threshold_of_run, read_provenance
-    from dask_aesthetic.io.listing import find_files
-    from dask_aesthetic.io.parquet import read_footer
+    from dask_aesthetic.provenance import Provenance
+    from dask_aesthetic.readers import read_scores
     from dask_aesthetic.report import write_report
 
-    files = [file for file, _ in find_files(scores, ".parquet")]
-    schemas = [read_footer(file).schema for file in files]
-    provenance = read_provenance(list(zip([file.path for file in files], schemas, strict=True)))
-    scale = find_scale_of_run(scale, provenance)
-    predictor = provenance.get("predictor", {})
-    known = {"predictor": predictor["name"], "predictor_scale": predictor["scale"]} if predictor else {}
-    status = "status" if all("status" in schema.names for schema in schemas) else None
+    frame = read_scores(scores)
+    score_column = columns["score_column"] or SCORE_COLUMN
+    said = Provenance.of_frame(frame, score_column)
+    requested = None if threshold is None else options.parse_threshold(threshold)
     return write_report(
-        dd.read_parquet([file.path for file in files], dtype_backend="pyarrow"),
+        frame,
         output,
-        columns={**columns, "by": by, "status_column": status},
-        threshold=find_threshold_of_run(threshold, provenance),
-        known={"scale": scale, **known},
+        columns={**columns, "by": by, "status_column": "status" if "status" in frame.columns else None},
+        threshold=said.find_threshold(requested),
+        known=said.describe(scale),
         samples=samples,
         seed=seed,
         title=title,
-        provenance={**provenance, "files": f"{len(files):,} in {scores}"},
+        provenance={**said.record, "files": f"{frame.npartitions:,} in {scores}"},
     )

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from dask_aesthetic.distribution._bins import on_host
 from dask_aesthetic.distribution.distribution import LAION_COUNTS, LAION_PAIRS, LAION_SHARES, ScoreDistribution
-from dask_aesthetic.distribution.groups import add_groups, count_groups, refuse_nested
+from dask_aesthetic.distribution.groups import (
+    add_groups,
+    check_groups,
+    count_groups,
+    on_host_labels,
+    refuse_nested,
+    rows_by_group,
+)
 from dask_aesthetic.distribution.terms import Terms, count_terms, find_terms
 
 __all__ = [
@@ -14,7 +22,11 @@ __all__ = [
     "Terms",
     "add_groups",
     "count_groups",
+    "check_groups",
+    "on_host",
+    "on_host_labels",
     "refuse_nested",
+    "rows_by_group",
     "count_terms",
     "find_terms",
 ]

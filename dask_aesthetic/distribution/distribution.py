@@ -306,7 +306,8 @@ class ScoreDistribution:
         Returns
         -------
         Threshold
-            A hundredth of a raw score unless `scores` are given: it keeps up to a bin more than asked.
+            A hundredth of a raw score unless `scores` are given: it keeps up to a bin more than asked. Its name says
+            how many rows it keeps for `n`.
 
         Raises
         ------
@@ -321,8 +322,8 @@ class ScoreDistribution:
         Examples
         --------
         >>> scores = [4.0, 5.125, 5.375, 5.378, 6.0]
-        >>> ScoreDistribution.of(scores).threshold_for(n=3).value
-        5.37
+        >>> print(ScoreDistribution.of(scores).threshold_for(n=2))
+        raw score >= 5.37: keeps 3 of 5 scored rows (2 asked)
         >>> ScoreDistribution.of(scores).threshold_for(keep_fraction=0.6, scores=scores).value
         5.375
         """
@@ -343,9 +344,11 @@ class ScoreDistribution:
             kept = int(at_least[at]) - int(np.searchsorted(inside, value))
         else:
             value, kept = self._edge(at) if at else self.min, int(at_least[at])
-        asked = f"{share:g}" if n is None else f"{n:,}"
+        keeps = f"{share:g}" if n is None else f"{round(kept * whole / self.count):,}"
         sample = f", by a sample of {self.count:,}" if self.sampled_from is not None else ""
-        threshold = Threshold(value, self.scale, f"keeps {asked} of {whole:,} scored rows{sample}", self.predictor)
+        asked = f" ({n:,} asked)" if n is not None and keeps != f"{n:,}" else ""
+        name = f"keeps {keeps} of {whole:,} scored rows{sample}{asked}"
+        threshold = Threshold(value, self.scale, name, self.predictor)
         if MIN_RATE <= share <= MAX_RATE:
             self._check_rate(threshold, kept / self.count)
         return threshold
@@ -471,7 +474,7 @@ class ScoreDistribution:
 
     def _table(self) -> tuple[str, dict[str, str]]:
         """Title and rows of the printed form."""
-        title = f"ScoreDistribution of {self.scale} scores" + (f" by {self.predictor}" if self.predictor else "")
+        title = f"ScoreDistribution of {self.scale} scores by {self.predictor or 'an unknown predictor'}"
         sample = f", a sample of {self.sampled_from:,}" if self.sampled_from is not None else ""
         reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in self.reasons.items())
         rows = {

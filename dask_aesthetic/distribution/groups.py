@@ -23,15 +23,25 @@ def count_groups(frame: Any, columns: dict[str, str], known: dict[str, str]) -> 
     if "by" not in columns:
         return {None: ScoreDistribution.of(scores, status=status, **known)}
     values = on_host(scores)
-    codes, groups = _factorize(on_host_labels(frame[columns["by"]]), columns["by"])
-    check_groups(len(groups), columns["by"])
-    ends = np.cumsum(np.bincount(codes + 1, minlength=len(groups) + 1))[:-1]
-    rows = np.split(np.argsort(codes, kind="stable"), ends)
     return {
         group: ScoreDistribution.of(values[at], status=None if status is None else status.iloc[at], **known)
-        for group, at in zip([None, *groups.tolist()], rows, strict=True)
-        if len(at)
+        for group, at in rows_by_group(on_host_labels(frame[columns["by"]]), columns["by"])
     }
+
+
+def rows_by_group(labels: pd.Series, by: str) -> list[tuple[Any, np.ndarray]]:
+    """Groups of a partition, None for null, and the positions of each one's rows in order.
+
+    Raises
+    ------
+    ColumnError
+        The labels are lists, or of more than `MOST_GROUPS` groups.
+    """
+    codes, groups = _factorize(labels, by)
+    check_groups(len(groups), by)
+    ends = np.cumsum(np.bincount(codes + 1, minlength=len(groups) + 1))[:-1]
+    rows = np.split(np.argsort(codes, kind="stable"), ends)
+    return [(group, at) for group, at in zip([None, *groups.tolist()], rows, strict=True) if len(at)]
 
 
 def refuse_nested(dtype: Any, by: str) -> None:

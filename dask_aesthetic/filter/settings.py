@@ -27,6 +27,8 @@ class FilterSettings:
     score_in_json : bool
     metadata : pyarrow.Schema
         Columns of the Parquet files beside the tars, but for the key.
+    skip_empty : bool
+        No output for a tar of which nothing is kept.
     """
 
     selection: str
@@ -34,6 +36,7 @@ class FilterSettings:
     samples_per_shard: int | None
     score_in_json: bool
     metadata: pa.Schema
+    skip_empty: bool = False
 
     @property
     def passthrough(self) -> pa.Schema:
@@ -60,6 +63,7 @@ class FilterSettings:
             "samples_per_shard": self.samples_per_shard,
             "score_in_json": self.score_in_json,
             "columns": {field.name: str(field.type) for field in self.schema},
+            **({"skip_empty": True} if self.skip_empty else {}),
         }
 
     @property

@@ -19,6 +19,7 @@ from dask_aesthetic.io.webdataset import find_tars, metadata_schema
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
+from dask_aesthetic.provenance import Provenance
 from dask_aesthetic.thresholds import Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
 
@@ -69,12 +70,13 @@ def filter_dataset(
     threads: int | None = None,
     progress: Callable[[FilterMarker], None] | None = None,
     threshold: float | str | Threshold | None = None,
-    scale: str = "raw",
+    scale: str | None = None,
     score_column: str = "aesthetic_score",
     samples_per_shard: int | None = None,
     score_in_json: bool = False,
     metadata: bool = True,
     allow_unmatched: bool = False,
+    skip_empty: bool = False,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
@@ -94,8 +96,8 @@ def filter_dataset(
         As `path` of `read_webdataset`.
     threshold : float, str or Threshold, optional
         Lowest score to keep, on `scale`; replaces `where`.
-    scale : {"raw", "unit"}
-        Scale of the scores.
+    scale : {"raw", "unit"}, optional
+        Scale of the scores; by default that of the files of `read_scores`, else "raw".
     score_column : str
         Column of the scores.
     samples_per_shard : int, optional
@@ -107,6 +109,8 @@ def filter_dataset(
         Pass through the columns of the Parquet files beside the tars.
     allow_unmatched : bool
         Allow rows to keep without a sample in the tars, and samples without a row; both are counted.
+    skip_empty : bool
+        Write no tar for one of which nothing is kept; webdataset's reader stops at a tar without samples.
     overwrite : bool
         Replace outputs of other settings, and files in the way.
     storage_options, output_options : mapping, optional
@@ -160,6 +164,7 @@ def filter_dataset(
         score_in_json=score_in_json,
         metadata=metadata,
         allow_unmatched=allow_unmatched,
+        skip_empty=skip_empty,
         overwrite=overwrite,
         storage_options=storage_options,
         output_options=output_options,
@@ -176,12 +181,13 @@ def plan_filter(
     *,
     tars: Source,
     threshold: float | str | Threshold | None = None,
-    scale: str = "raw",
+    scale: str | None = None,
     score_column: str = "aesthetic_score",
     samples_per_shard: int | None = None,
     score_in_json: bool = False,
     metadata: bool = True,
     allow_unmatched: bool = False,
+    skip_empty: bool = False,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
@@ -204,7 +210,12 @@ def plan_filter(
     """
     if samples_per_shard is not None:
         check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
-    lowest = None if threshold is None else find_threshold(threshold, scale, "unknown")
+    lowest = None
+    if threshold is not None:
+        known = Provenance.of_frame(frame, score_column).describe(scale)
+        lowest = find_threshold(
+            threshold, known["scale"], known.get("predictor_scale", "unknown"), known.get("predictor", "")
+        )
     computed = _computed(frame, where, score_column, lowest)
     table = score_table(computed, score_column, where, lowest.cut if lowest else None)
     found = find_tars(list_files(tars, storage_options), tars, metadata)
@@ -216,10 +227,13 @@ def plan_filter(
         samples_per_shard,
         score_in_json,
         metadata_schema(found),
+        skip_empty,
     )
     kept_samples, counts = join_scores(table, found)
     if not allow_unmatched:
         _refuse_unmatched(counts)
+    if skip_empty:
+        kept_samples = [kept for kept in kept_samples if len(kept)]
     return plan_outputs(split_outputs(kept_samples, samples_per_shard), counts, settings, store, overwrite)
 
 

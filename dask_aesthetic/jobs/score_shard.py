@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dask_aesthetic.errors import InputError, JobStoppedError, UnusableError
-from dask_aesthetic.id_columns import ID_COLUMNS, find_id_column
+from dask_aesthetic.id_columns import find_id_column, repeating_columns
 from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.io.storage import Digests
 from dask_aesthetic.jobs.markers import ShardMarker, content_of, failures_name, output_name
@@ -173,9 +173,7 @@ class _Writer:
         self.failed: list[pa.Table] = []
         self._rows = 0
         self._key = find_id_column(settings.passthrough.names)
-        # Keys and scores hardly repeat, so dictionaries cost time and space.
-        unique = {*ID_COLUMNS, settings.spec.score_column.lower()}
-        repeating = [name for name in self.schema.names if name.lower() not in unique]
+        repeating = repeating_columns(self.schema.names, settings.spec.score_column)
         self._file = pq.ParquetWriter(path, self.schema, use_dictionary=repeating)
 
     def __enter__(self) -> _Writer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dask_aesthetic.readers.matrices import read_clip_retrieval, read_datacomp, read_npy
 from dask_aesthetic.readers.parquet import read_and_score
+from dask_aesthetic.readers.scores import read_scores
 from dask_aesthetic.readers.webdataset import read_webdataset
 
-__all__ = ["read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_webdataset"]
+__all__ = ["read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_scores", "read_webdataset"]

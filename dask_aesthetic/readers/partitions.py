@@ -11,7 +11,6 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
-from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.validation import check_integer
 
 
@@ -26,7 +25,7 @@ def with_rows(shards: Sequence[Any]) -> list[Any]:
     return [shard for shard in shards if shard.rows] or [shards[0]]
 
 
-def from_shards(read: Callable[..., Any], shards: Sequence[Shard], meta: Any, **kwargs: Any) -> dd.DataFrame:
+def from_shards(read: Callable[..., Any], shards: Sequence[Any], meta: Any, **kwargs: Any) -> dd.DataFrame:
     """Lazy Dask DataFrame with a partition per shard.
 
     Parameters
@@ -36,6 +35,7 @@ def from_shards(read: Callable[..., Any], shards: Sequence[Shard], meta: Any, **
         begin with `first`. Dask projects only if the parameter has this name, and no default: with one, Dask omits it
         where no column is needed.
     shards : sequence of Shard
+        Each has a number of rows.
     meta : DataFrame
         Empty frame with all columns.
     """

@@ -239,7 +239,9 @@ def test_sample_intervals_cover_the_true_rate(synthetic):
     assert 180 <= inside <= 200
     assert sample.kept(5) == round(sample.keep_rate(5) * 20_000)
     assert sample.threshold_for(n=4000).value == sample.threshold_for(keep_fraction=0.2).value
-    assert sample.threshold_for(n=4000).name == "keeps 4,000 of 20,000 scored rows, by a sample of 500"
+    kept = round(sample.rate(sample.threshold_for(n=4000)) * 20_000)
+    expected = f"keeps {kept:,} of 20,000 scored rows, by a sample of 500 (4,000 asked)"
+    assert sample.threshold_for(n=4000).name == expected
     assert "a sample of 20,000" in repr(sample)
     assert f"95 % interval {low:.2%} to {high:.2%}" in repr(sample)
     table = sample.compare_laion()

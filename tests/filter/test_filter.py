@@ -327,6 +327,18 @@ def test_names_of_tars_that_lead_out_are_refused(tmp_path, scored, monkeypatch):
         filter_dataset(scored, tmp_path / "out", tars=tmp_path / "one")
 
 
+def test_a_tar_of_which_nothing_is_kept_may_be_left_out(tars, scored, tmp_path):
+    whole = filter_dataset(scored, tmp_path / "whole", tars=tars)
+    done = filter_dataset(scored, tmp_path / "out", tars=tars, skip_empty=True)
+    assert (whole.shards, done.shards, done.kept, done.samples) == (3, 2, whole.kept, whole.samples)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == ["00000.tar", "00001.tar"]
+    assert kept(tmp_path / "out") == kept(tmp_path / "whole")
+    with pytest.raises(InputError, match="skip_empty was None and now is True"):
+        filter_dataset(scored, tmp_path / "whole", tars=tars, skip_empty=True)
+    filter_dataset(scored, tmp_path / "whole", tars=tars, skip_empty=True, overwrite=True)
+    assert chaos.content(tmp_path / "whole") == chaos.content(tmp_path / "out")
+
+
 # Killed, resumed, changed
 
 

@@ -6,9 +6,10 @@ import inspect
 
 import pytest
 
-from dask_aesthetic import AestheticAccessor, filter_dataset, read_and_score, score_dataset
+from dask_aesthetic import AestheticAccessor, filter_dataset, read_and_score, score_dataset, select_dataset
 from dask_aesthetic.filter import plan_filter
 from dask_aesthetic.jobs import plan_dataset
+from dask_aesthetic.select import plan_select
 
 
 def parameters(function, *without: str) -> dict[str, inspect.Parameter]:
@@ -20,6 +21,7 @@ def parameters(function, *without: str) -> dict[str, inspect.Parameter]:
     [
         (score_dataset, plan_dataset, ("threads", "max_failed", "progress")),
         (filter_dataset, plan_filter, ("threads", "progress")),
+        (select_dataset, plan_select, ("progress",)),
     ],
 )
 def test_a_job_and_its_plan_take_the_same_arguments(whole, plan, own):

@@ -1,0 +1,94 @@
+"""``dask-aesthetic select SCORES OUTPUT``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dask_aesthetic.cli import options
+
+if TYPE_CHECKING:
+    from dask_aesthetic.select import SelectSummary
+
+
+@click.command("select")
+@click.argument("scores")
+@click.argument("output")
+@click.option(
+    "--threshold",
+    default=None,
+    metavar="NUMBER|PRESET",
+    show_default="that of the run",
+    help="Lowest score kept: a number, or permissive, standard, high, premium.",
+)
+@options.scale_of_run("For files that do not name it: raw: about 1..10; unit: raw / 10.")
+@click.option("--top", type=click.IntRange(min=1), default=None, metavar="N", help="Keep the N best rows.")
+@click.option(
+    "--keep-fraction", type=float, default=None, metavar="SHARE", help="Keep this share of the scored rows, the best."
+)
+@click.option("--by", default=None, metavar="COLUMN", help="Column of groups: --top or --keep-fraction of each.")
+@click.option("--exclude", default=None, metavar="IDS", help="Parquet files of ids: never keep these rows.")
+@click.option("--include", default=None, metavar="IDS", help="Parquet files of ids: keep these rows, too.")
+@click.option("--id-column", default=None, metavar="NAME", show_default="key, uid, url, hash, id or image_path")
+@click.option("--keep-only", is_flag=True, help="Write only the rows to keep.")
+@click.option(
+    "--storage-options", callback=options.parse_json, metavar="JSON", help="For fsspec, where a path is a URL."
+)
+@click.option("--threads", type=click.IntRange(min=1), default=None, help="Threads that select; one per core.")
+@options.overwrite
+@click.option("--dry-run", is_flag=True, help="List the files, and what is done; write nothing.")
+@options.json_summary
+@options.quiet
+def command(
+    scores: str,
+    output: str,
+    threshold: str | None,
+    threads: int | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Select again from SCORES, the output of a scoring job: the same rows with another keep, in OUTPUT.
+
+    Nothing is scored again. Of equal scores --top keeps the lower id. The same command resumes a stopped run. Exit
+    status: 0 done, 1 the run failed, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
+    """
+    from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
+    from dask_aesthetic.jobs.pool import Pool
+    from dask_aesthetic.jobs.runner import run_plan
+    from dask_aesthetic.select import plan_select, summary
+
+    lowest = None if threshold is None else options.parse_threshold(threshold)
+    with usage_errors():
+        plan = plan_select(scores, output, threshold=lowest, threads=threads, **settings)
+    if dry_run:
+        click.echo(plan.table())
+        return
+    with (
+        run_errors(),
+        Pool(threads=threads) as pool,
+        Progress(plan, quiet) as progress,
+        stop_on_signal(progress) as signals,
+    ):
+        markers = run_plan(plan, pool, progress=progress.done, stop=lambda: bool(signals))
+    done = summary(plan, markers)
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+    elif not quiet:
+        click.echo(_table(done))
+
+
+def _table(done: SelectSummary) -> str:
+    facts = {
+        "files": f"{done.files:,} -> {done.output}",
+        "rows": f"{done.rows:,}",
+        "scored": f"{done.scored:,}",
+        "kept": f"{done.kept:,} ({done.kept / max(done.scored, 1):.1%} of the scored): {done.rule}",
+        "excluded": f"{done.excluded:,} rows by id" if done.excluded else "",
+        "included": f"{done.included:,} rows kept by id alone" if done.included else "",
+    }
+    return "\n".join(f"{name:>10}  {fact}" for name, fact in facts.items() if fact)

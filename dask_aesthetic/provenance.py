@@ -1,0 +1,139 @@
+"""Provenance of scores: the predictor, scale and threshold that files of scores name, and the frames read from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from dask_aesthetic.defaults import SCORE_COLUMN
+from dask_aesthetic.errors import ArgumentError, InputError
+from dask_aesthetic.predictors import PredictorInfo
+from dask_aesthetic.thresholds import Threshold
+
+METADATA_KEY = "dask_aesthetic"  # Of the schema metadata of Parquet files, and of a frame's `attrs`.
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Provenance of a column of scores; empty where nothing is known.
+
+    Attributes
+    ----------
+    record : dict
+        As docs/job-files.md describes it.
+    columns : dict of str to str
+        Names of the columns by role: ``score_column``, ``keep_column`` and ``status_column``.
+    """
+
+    record: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_files(cls, schemas: Iterable[tuple[str, pa.Schema]]) -> Provenance:
+        """Provenance that all files share, from their paths and schemas.
+
+        Raises
+        ------
+        InputError
+            The files are of several predictors or scales, whose scores do not belong together.
+        """
+        records = [(path, _record(path, schema), _columns(schema)) for path, schema in schemas]
+        first_path, first, columns = records[0]
+        for path, other, _ in records[1:]:
+            for name in ("weights_sha256", "scale"):
+                if first.get(name) != other.get(name):
+                    raise InputError(
+                        f"expected scores of one predictor on one scale, got {name} {first.get(name)} in {first_path} "
+                        f"and {other.get(name)} in {path}: take them one by one"
+                    )
+        shared = {name: value for name, value in first.items() if all(one.get(name) == value for _, one, _ in records)}
+        return cls(shared, columns if shared else {})
+
+    @classmethod
+    def of_frame(cls, frame: Any, score_column: str) -> Provenance:
+        """Provenance of a column of scores in a pandas, cuDF or Dask frame of `read_scores`.
+
+        Scores that were added since under the same name have another type, and no provenance.
+        """
+        meta = getattr(frame, "_meta", frame)
+        mark = getattr(meta, "attrs", {}).get(METADATA_KEY, {}).get(score_column)
+        if mark is None or score_column not in meta.columns or str(meta[score_column].dtype) != mark["dtype"]:
+            return cls()
+        return cls(mark["record"], {role: name for role, name in mark["columns"].items() if name in meta.columns})
+
+    def mark(self, frame: Any) -> Any:
+        """The pandas frame, after the provenance is put into its `attrs`."""
+        name = self.columns.get("score_column")
+        if name in frame.columns:
+            mark = {"record": dict(self.record), "columns": dict(self.columns), "dtype": str(frame[name].dtype)}
+            frame.attrs[METADATA_KEY] = {name: mark}
+        return frame
+
+    @property
+    def known(self) -> dict[str, str]:
+        """``predictor`` and ``predictor_scale`` as `ScoreDistribution` takes them; empty if unknown."""
+        info = self.record.get("predictor")
+        return {"predictor": info["name"], "predictor_scale": info["scale"]} if info else {}
+
+    def find_scale(self, requested: str | None) -> str:
+        """The scale that the files name, else the requested one, else "raw".
+
+        Raises
+        ------
+        ArgumentError
+            The files and the request differ.
+        """
+        if requested is not None and requested != self.record.get("scale", requested):
+            raise ArgumentError(f"expected scale={self.record['scale']!r}, as the files say, got {requested!r}")
+        return requested or str(self.record.get("scale", "raw"))
+
+    def find_threshold(self, requested: float | str | Threshold | None) -> float | str | Threshold:
+        """The requested threshold, else that of the run, else the preset "standard"."""
+        if requested is not None:
+            return requested
+        if "threshold" in self.record:
+            return Threshold.from_dict(self.record["threshold"])
+        return "standard"
+
+    def describe(self, scale: str | None, info: PredictorInfo | None = None) -> dict[str, str]:
+        """``scale``, ``predictor`` and ``predictor_scale`` of the scores: what is known of requested ones.
+
+        Raises
+        ------
+        ArgumentError
+            The files name another scale or predictor than is requested.
+        """
+        known = self.known
+        if info is not None:
+            if known and known["predictor"] != info.name:
+                raise ArgumentError(
+                    f"expected predictor={known['predictor']!r}, as the files of the scores say, got {info.name!r}"
+                )
+            known = {"predictor": info.name, "predictor_scale": info.scale}
+        return {"scale": self.find_scale(scale), **known}
+
+
+def _record(path: str, schema: pa.Schema) -> dict[str, Any]:
+    try:
+        record = json.loads((schema.metadata or {}).get(METADATA_KEY.encode(), b"{}"))
+        if not isinstance(record, dict) or not isinstance(record.get("predictor", {}), dict):
+            raise ValueError("it is no object")
+        info = record.get("predictor", {"name": "", "scale": ""})
+        if not all(isinstance(info.get(name), str) for name in ("name", "scale")):
+            raise ValueError("its predictor has no name or scale")
+    except ValueError as error:
+        raise InputError(f"expected provenance as dask-aesthetic writes it in {path}: {error}") from error
+    return record
+
+
+def _columns(schema: pa.Schema) -> dict[str, str]:
+    """Names of the columns that a job adds, which are the last three; the score's default name for other files."""
+    if len(schema) > 2:
+        score, keep, status = list(schema)[-3:]
+        if score.type == pa.float32() and keep.type == pa.bool_() and status.name == "status":
+            return {"score_column": score.name, "keep_column": keep.name, "status_column": status.name}
+    return {"score_column": SCORE_COLUMN} if SCORE_COLUMN in schema.names else {}

@@ -1,0 +1,76 @@
+"""Plan of a select job: its files of scores, and the reason to select from each one that is not done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from dask_aesthetic.jobs.markers import output_name
+from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
+from dask_aesthetic.jobs.store import Store
+from dask_aesthetic.select.settings import SCHEMA_VERSION, SelectSettings
+from dask_aesthetic.select.shard import SelectMarker, SelectShard, select_shard
+
+COUNTS = ("rows", "scored", "kept", "excluded", "included")
+
+
+@dataclass(frozen=True)
+class SelectPlan(JobPlan[SelectMarker]):
+    """A select job that can start."""
+
+    @property
+    def work(self) -> Callable[[SelectShard, Stopped], SelectMarker]:
+        return partial(select_shard, settings=self.settings, store=self.store)
+
+    @staticmethod
+    def outputs(shard: str) -> tuple[str, ...]:
+        return (output_name(shard),)
+
+    def manifest(self, done: Sequence[SelectMarker]) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "settings": self.settings.as_config(),
+            **{name: sum(getattr(marker, name) for marker in done) for name in COUNTS},
+            "shards": [
+                {
+                    "name": output_name(marker.shard),
+                    **{name: getattr(marker, name) for name in COUNTS},
+                    **marker.output,
+                }
+                for marker in done
+            ],
+        }
+
+    def table(self) -> str:
+        files = f"{len(self.shards):,} files, {self.rows:,} rows; to write: {len(self.why):,} files"
+        return self.listed(f"{files}; to keep: {self.settings.rule}")
+
+
+def plan_outputs(shards: Sequence[SelectShard], settings: SelectSettings, store: Store, overwrite: bool) -> SelectPlan:
+    """Plan of a select job, compared with a previous run.
+
+    Raises
+    ------
+    InputError
+        The output has files that the run would replace or that do not belong to it.
+    """
+    left = PreviousRun.of(store, SelectMarker)
+    settings = settings.spelled_as(left.settings)
+    if not overwrite:
+        left.refuse(settings, shards, SelectPlan.outputs)
+    why = {shard.name: reason for shard in shards if (reason := _why(shard, left, settings))}
+    done = {shard.name: left.markers[shard.name] for shard in shards if shard.name not in why}
+    return SelectPlan(settings, store, shards, done, why, left.beside(shards))
+
+
+def _why(shard: SelectShard, left: PreviousRun[SelectMarker], settings: SelectSettings) -> str:
+    """Reason to write an output; empty if it is done."""
+    marker = left.markers.get(shard.name)
+    if marker is None:
+        return NEW
+    if marker.settings != settings.fingerprint:
+        return "settings changed"
+    changed = not marker.made_from(shard, settings)
+    return "input changed" if changed else left.why_write({output_name(shard.name): marker.output})

@@ -1,0 +1,163 @@
+"""Rule that selects rows by their scores, groups and ids, batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dask_aesthetic.distribution import rows_by_group
+from dask_aesthetic.io import parquet
+from dask_aesthetic.ranking import (
+    Candidates,
+    Counts,
+    Groups,
+    Top,
+    Wanted,
+    add_counts,
+    count_keys,
+    find_candidates,
+    merge_candidates,
+    score_keys,
+)
+from dask_aesthetic.score_files import ScoreFile
+from dask_aesthetic.select.ids import Ids
+from dask_aesthetic.thresholds import Threshold
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Rows that a batch keeps, and the numbers of scored, excluded and included ones."""
+
+    keep: np.ndarray
+    scored: int
+    excluded: int
+    included: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is kept: rows at or above the threshold, or the best of them; without the excluded, with the included ones.
+
+    Attributes
+    ----------
+    score_column : str
+    threshold : Threshold or None
+    wanted : Wanted or None
+        Number of best rows to keep.
+    id_column : str or None
+        Decides between equal scores.
+    exclude, include : Ids or None
+        Excluded rows do not compete for the best, and are not kept if they are included too. Included rows are kept
+        beside the best.
+    top : Top or None
+        The best rows, once they are found.
+    """
+
+    score_column: str
+    threshold: Threshold | None = None
+    wanted: Wanted | None = None
+    id_column: str | None = None
+    exclude: Ids | None = None
+    include: Ids | None = None
+    top: Top | None = None
+
+    def with_top(self, files: Sequence[ScoreFile], threads: int) -> Rule:
+        """Rule with the best rows of the files, found in two passes over scores, groups and ids."""
+        if self.wanted is None:
+            return self
+        with ThreadPoolExecutor(threads) as pool:
+            counts = add_counts(pool.map(self._count, files), self._by)
+            bins = self.wanted.bins(counts)
+            parts = pool.map(lambda at: self._candidates(files[at], at, bins), range(len(files)))
+            return replace(self, top=Top.of(bins, merge_candidates(parts)))
+
+    def select(self, batch: Any, number: int, first: int) -> Selected:
+        """Selected rows of a batch of the file with that number, whose first row has that position."""
+        excluded = _match(self.exclude, batch)
+        keys, groups = self._keys(batch, ~excluded)
+        keep = keys > 0 if self.top is None else self.top.takes(keys, groups, number, first)
+        included = _match(self.include, batch) & ~excluded & ~keep
+        scored = int(np.isfinite(self._scores(batch)).sum())
+        return Selected(keep | included, scored, int(excluded.sum()), int(included.sum()))
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that decide."""
+        ids = [name for one in (self.exclude, self.include) if one is not None for name in one.columns]
+        return list(dict.fromkeys([self.score_column, *([self._by] if self._by is not None else []), *ids]))
+
+    @property
+    def _by(self) -> str | None:
+        return None if self.wanted is None else self.wanted.by
+
+    def as_config(self) -> dict[str, Any]:
+        """Rule as JSON values."""
+        threshold, wanted = self.threshold, self.wanted
+        return {
+            "score_column": self.score_column,
+            "threshold": None if threshold is None else threshold.value,
+            "threshold_name": None if threshold is None else threshold.name,
+            "top": None if wanted is None else wanted.n,
+            "keep_fraction": None if wanted is None else wanted.keep_fraction,
+            "by": self._by,
+            "best": None if self.top is None else _digest(self.top),
+            "exclude": None if self.exclude is None else self.exclude.digest,
+            "include": None if self.include is None else self.include.digest,
+        }
+
+    def __str__(self) -> str:
+        threshold = self.threshold
+        lowest = "" if threshold is None else f"{threshold.scale} {self.score_column} >= {threshold.value:g}"
+        if self.wanted is None:
+            return lowest
+        count = f"{self.wanted.n:,}" if self.wanted.n is not None else f"{self.wanted.keep_fraction:g}"
+        each = f" of each {self.wanted.by}" if self.wanted.by is not None else ""
+        return f"the best {count}{each} by {self.score_column}" + (f", of {lowest}" if lowest else "")
+
+    def _scores(self, batch: Any) -> np.ndarray:
+        column = batch.column(self.score_column).cast(pa.float32(), safe=False)
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+
+    def _keys(self, batch: Any, competing: np.ndarray) -> tuple[np.ndarray, Groups]:
+        cut = None if self.threshold is None else self.threshold.cut
+        keys = score_keys(self._scores(batch), cut, competing)
+        if self._by is None:
+            return keys, [(None, np.arange(len(keys)))]
+        return keys, rows_by_group(batch.column(self._by).to_pandas(), self._by)
+
+    def _batches(self, file: ScoreFile, more: Sequence[str]) -> Iterator[tuple[int, Any]]:
+        first = 0
+        for batch in parquet.batches(file.file, [*self.columns, *more], batch_rows=parquet.TABLE_BATCH_ROWS):
+            yield first, batch
+            first += len(batch)
+
+    def _count(self, file: ScoreFile) -> Counts:
+        counted = (count_keys(*self._keys(batch, ~_match(self.exclude, batch))) for _, batch in self._batches(file, ()))
+        return add_counts(counted, self._by)
+
+    def _candidates(self, file: ScoreFile, number: int, bins: dict[Any, tuple[int, int]]) -> Candidates:
+        more = [] if self.id_column is None or self.id_column in self.columns else [self.id_column]
+        parts = []
+        for first, batch in self._batches(file, more):
+            ids = None if self.id_column is None else batch.column(self.id_column).to_pandas()
+            keys, groups = self._keys(batch, ~_match(self.exclude, batch))
+            parts.append(find_candidates(keys, groups, ids, number, bins, first))
+        return merge_candidates(parts)
+
+
+def _match(ids: Ids | None, batch: Any) -> np.ndarray:
+    return np.zeros(len(batch), bool) if ids is None else ids.match(batch)
+
+
+def _digest(top: Top) -> str:
+    """sha256 of the rows to take."""
+    keys = sorted((repr(group), key) for group, key in top.keys.items())
+    ties = {str(number): rows.tolist() for number, rows in sorted(top.ties.items())}
+    return hashlib.sha256(json.dumps([keys, ties]).encode()).hexdigest()
