@@ -37,5 +37,9 @@ class cached_jit:  # noqa: N801 (a decorator)
         try:
             return self.compiled(*arguments)
         except Exception:  # The cache is full or damaged; the functions themselves raise nothing.
-            self.compiled = self._uncached
-            return self._uncached(*arguments)
+            self.leave_cache()
+            return self.compiled(*arguments)
+
+    def leave_cache(self) -> None:
+        """Compile anew from now on."""
+        self.compiled = self._uncached

@@ -188,6 +188,7 @@ def row_kernel(stored: torch.dtype, working: torch.dtype) -> int:
     `context` is the address of `CONTEXT_SIZE` words: the addresses of all scores and norms, the rows to fetch ahead,
     the width, the address of the weights, and the bias as a float64. Results are put from row `first` on.
     """
+    global _score_rows  # As compiled code refers to it.
     value: Any = STORED[stored]
     precision: Any = STORED[working]
     size, kind = working.itemsize, type(precision)
@@ -215,6 +216,8 @@ def row_kernel(stored: torch.dtype, working: torch.dtype) -> int:
     try:
         compiled = cfunc(signature, cache=True)(kernel)
     except Exception:  # The cache is full or damaged, or numba found no folder.
+        score_rows.leave_cache()
+        _score_rows = score_rows.compiled
         compiled = cfunc(signature)(kernel)
     _kept.append(compiled)
     return int(compiled.address)

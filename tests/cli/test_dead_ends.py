@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -197,7 +198,13 @@ def test_a_job_without_workers_ends_after_its_time(source, tmp_path):
 def begin(*arguments: object) -> subprocess.Popen:
     """The command in a session of its own: Ctrl-C on a terminal reaches its workers, too."""
     command = [sys.executable, "-m", "dask_aesthetic", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def start(command: list[str], **options) -> subprocess.Popen:
+    """A process in a session of its own that takes Ctrl-C, also where a shell has these tests ignore it."""
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=heed, **options)
 
 
 def wait_for_import(process: subprocess.Popen, library: str) -> None:
@@ -224,7 +231,7 @@ def test_ctrl_c_while_a_cluster_starts_is_one_line(source, tmp_path):
     said = tmp_path / "stderr"
     command = [sys.executable, "-m", "dask_aesthetic", "score", str(source), str(tmp_path / "out"), "--workers", "1"]
     with said.open("w") as stderr:
-        process = subprocess.Popen(command, stderr=stderr, start_new_session=True)
+        process = start(command, stderr=stderr)
     while "starting a local cluster" not in said.read_text():
         assert process.poll() is None
         time.sleep(0.01)

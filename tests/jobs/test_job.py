@@ -425,7 +425,7 @@ def test_a_full_disk_ends_the_run_and_a_larger_one_resumes_it(tmp_path, small_di
 def test_an_output_that_may_not_be_written_ends_the_run(source, scored, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     status, result = command(source, small_disk / "out", "--threads", 1)
-    assert status == 1
+    assert status == 2
     assert "Read-only file system" in result
 
 
