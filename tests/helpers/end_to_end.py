@@ -191,14 +191,15 @@ def stages(folder: Path, most: int = 400) -> dict[str, float]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        encoder.encode(torch.zeros(size, encoder.side, encoder.side, 3, dtype=torch.uint8))  # To warm up.
+        side = encoder.resizer.side
+        encoder.encode(torch.zeros(size, side, side, 3, dtype=torch.uint8), size)  # To warm up.
         for start in range(0, len(files), size):
             begin = time.perf_counter()
             images = [image for image in map(_decoded, files[start : start + size]) if image is not None]
             decoded = time.perf_counter()
-            pixels = torch.from_numpy(np.stack([np.asarray(encoder.transform(image)) for image in images]))
+            pixels = torch.from_numpy(np.stack([np.asarray(encoder.resizer.transform(image)) for image in images]))
             prepared = time.perf_counter()
-            encoder.encode(pixels)
+            encoder.encode(pixels, size)
             seconds += np.diff([begin, decoded, prepared, time.perf_counter()])
             count += len(images)
     finally:

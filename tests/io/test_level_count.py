@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ def test_a_row_too_many_is_an_error_that_names_the_file(tmp_path, vectors, reque
         request.getfixturevalue("in_pages")
     path = write(tmp_path / "a.parquet", vectors)
     flip(path, group, 5)
-    assert len(pq.read_table(path)) == 300  # pyarrow finds nothing wrong.
+    with suppress(pa.ArrowInvalid):  # Newer versions of pyarrow find nothing wrong.
+        assert len(pq.read_table(path)) == 300
     message = r"expected \d+,\d+ values in the rows of column 'image_embedding' of .*a.parquet.*levels are damaged"
     with pytest.raises(InputError, match=message):
         read_and_score(path, rows_per_partition=None).compute()
