@@ -71,7 +71,9 @@ class Store:
                 raise InputError(f"expected a folder to write to, got the file {file}: choose another name")
             by_effect = os.access in os.supports_effective_ids
             if file is not None and not os.access(file, os.W_OK | os.X_OK, effective_ids=by_effect):
-                raise InputError(f"expected a folder to write to, got {file}: permission denied")
+                raise InputError(
+                    f"expected a folder to write to, got {file}: permission denied or a read-only file system"
+                )
             return cls(path, part=part)
         return cls(fs.unstrip_protocol(path), dict(options or {}), part)
 

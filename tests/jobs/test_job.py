@@ -426,7 +426,7 @@ def test_an_output_that_may_not_be_written_ends_the_run(source, scored, small_di
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     status, result = command(source, small_disk / "out", "--threads", 1)
     assert status == 2
-    assert "Read-only file system" in result
+    assert "read-only file system" in result
 
 
 def test_too_many_failures_end_the_run_and_keep_what_is_done(tmp_path, vectors):
