@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--score-in-json", is_flag=True, help="Write the score into each sample's JSON sidecar too.")
 @click.option("--allow-unmatched", is_flag=True, help="Accept samples without a row, and kept rows without a sample.")
-@click.option("--skip-empty", is_flag=True, help="No tar for one of which nothing is kept.")
+@click.option("--skip-empty", is_flag=True, help="Write no tar where nothing is kept.")
 @click.option(
     "--storage-options",
     callback=options.parse_json,

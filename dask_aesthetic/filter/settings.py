@@ -28,7 +28,7 @@ class FilterSettings:
     metadata : pyarrow.Schema
         Columns of the Parquet files beside the tars, but for the key.
     skip_empty : bool
-        No output for a tar of which nothing is kept.
+        No output where nothing of a tar is kept.
     """
 
     selection: str

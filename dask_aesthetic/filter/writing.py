@@ -110,7 +110,7 @@ def filter_dataset(
     allow_unmatched : bool
         Allow rows to keep without a sample in the tars, and samples without a row; both are counted.
     skip_empty : bool
-        Write no tar for one of which nothing is kept; webdataset's reader stops at a tar without samples.
+        Write no tar where nothing is kept; webdataset's reader stops at a tar without samples.
     overwrite : bool
         Replace outputs of other settings, and files in the way.
     storage_options, output_options : mapping, optional

@@ -125,7 +125,7 @@ class Store:
             self.place(path, name, durable)
 
     def sync(self, names: Iterable[str]) -> None:
-        """Put the names of files on the disk; those that do not exist are none of its business."""
+        """Put the names of files on the disk; files that do not exist are skipped."""
         if self.folder is not None:
             for folder in sorted({name.rpartition("/")[0] for name in names}):
                 if (self.folder / folder).is_dir():
