@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from dask_aesthetic.distribution import rows_by_group
 from dask_aesthetic.io import parquet
+from dask_aesthetic.keep_rule import KeepRule, Override, RuleCounts
 from dask_aesthetic.ranking import (
     Candidates,
     Counts,
@@ -33,22 +34,30 @@ from dask_aesthetic.thresholds import Threshold
 
 @dataclass(frozen=True)
 class Selected:
-    """Rows that a batch keeps, and the numbers of scored, excluded and included ones."""
+    """Rows that a batch keeps, the numbers of rows as `SelectMarker` counts them, and what the rule's clauses keep."""
 
     keep: np.ndarray
     scored: int
     excluded: int
     included: int
+    override_kept: int
+    override_dropped: int
+    rule_counts: RuleCounts
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What is kept: rows at or above the threshold, or the best of them; without the excluded, with the included ones.
+    """What is kept: rows that satisfy rule or threshold, or the best of them, but for overrides and ids.
 
     Attributes
     ----------
     score_column : str
     threshold : Threshold or None
+    keep : KeepRule or None
+        Instead of a threshold.
+    override_column : str or None
+        Column of bool or null: true rows are kept beside the best, and false ones neither compete nor are kept, unless
+        they are excluded or included by id.
     wanted : Wanted or None
         Number of best rows to keep.
     id_column : str or None
@@ -62,6 +71,8 @@ class Rule:
 
     score_column: str
     threshold: Threshold | None = None
+    keep: KeepRule | None = None
+    override_column: str | None = None
     wanted: Wanted | None = None
     id_column: str | None = None
     exclude: Ids | None = None
@@ -80,18 +91,34 @@ class Rule:
 
     def select(self, batch: Any, number: int, first: int) -> Selected:
         """Selected rows of a batch of the file with that number, whose first row has that position."""
-        excluded = _match(self.exclude, batch)
-        keys, groups = self._keys(batch, ~excluded)
-        keep = keys > 0 if self.top is None else self.top.takes(keys, groups, number, first)
+        excluded, override = _match(self.exclude, batch), self._override(batch)
+        satisfied, rule_counts = self._satisfied(batch)
+        satisfied &= ~excluded
+        keys, groups = self._keys(batch, satisfied)
+        eligible = satisfied if self.keep is not None and self.top is None else keys > 0
+        keep = eligible & ~override.drop
+        if self.top is not None:
+            keep = self.top.takes(np.where(keep, keys, np.uint32(0)), groups, number, first)
+        overridden = override.keep & ~excluded & ~keep
+        keep |= overridden
         included = _match(self.include, batch) & ~excluded & ~keep
-        scored = int(np.isfinite(self._scores(batch)).sum())
-        return Selected(keep | included, scored, int(excluded.sum()), int(included.sum()))
+        keep |= included
+        return Selected(
+            keep,
+            scored=int(np.isfinite(self._scores(batch)).sum()),
+            excluded=int(excluded.sum()),
+            included=int(included.sum()),
+            override_kept=int(overridden.sum()),
+            override_dropped=int((eligible & override.drop & ~keep).sum()),
+            rule_counts=rule_counts,
+        )
 
     @property
     def columns(self) -> list[str]:
         """Columns that decide."""
         ids = [name for one in (self.exclude, self.include) if one is not None for name in one.columns]
-        return list(dict.fromkeys([self.score_column, *([self._by] if self._by is not None else []), *ids]))
+        single = [name for name in (self._by, self.override_column) if name is not None]
+        return list(dict.fromkeys([self.score_column, *(self.keep.columns if self.keep else []), *single, *ids]))
 
     @property
     def _by(self) -> str | None:
@@ -107,6 +134,8 @@ class Rule:
             "top": None if wanted is None else wanted.n,
             "keep_fraction": None if wanted is None else wanted.keep_fraction,
             "by": self._by,
+            **({} if self.keep is None else {"keep": self.keep.to_dict()}),
+            **({} if self.override_column is None else {"override_column": self.override_column}),
             "best": None if self.top is None else _digest(self.top),
             "exclude": None if self.exclude is None else self.exclude.digest,
             "include": None if self.include is None else self.include.digest,
@@ -115,6 +144,7 @@ class Rule:
     def __str__(self) -> str:
         threshold = self.threshold
         lowest = "" if threshold is None else f"{threshold.scale} {self.score_column} >= {threshold.value:g}"
+        lowest = str(self.keep) if self.keep is not None else lowest
         if self.wanted is None:
             return lowest
         count = f"{self.wanted.n:,}" if self.wanted.n is not None else f"{self.wanted.keep_fraction:g}"
@@ -132,6 +162,20 @@ class Rule:
             return keys, [(None, np.arange(len(keys)))]
         return keys, rows_by_group(batch.column(self._by).to_pandas(), self._by)
 
+    def _satisfied(self, batch: Any) -> tuple[np.ndarray, RuleCounts]:
+        if self.keep is None:
+            return np.ones(len(batch), bool), RuleCounts()
+        return self.keep.evaluate({name: batch.column(name) for name in self.keep.columns})
+
+    def _override(self, batch: Any) -> Override:
+        if self.override_column is None:
+            return Override.nowhere(len(batch))
+        return Override.of(batch.column(self.override_column), self.override_column)
+
+    def _competing(self, batch: Any) -> tuple[np.ndarray, Groups]:
+        satisfied, _ = self._satisfied(batch)
+        return self._keys(batch, satisfied & ~_match(self.exclude, batch) & ~self._override(batch).drop)
+
     def _batches(self, file: ScoreFile, more: Sequence[str]) -> Iterator[tuple[int, Any]]:
         first = 0
         for batch in parquet.batches(file.file, [*self.columns, *more], batch_rows=parquet.TABLE_BATCH_ROWS):
@@ -139,7 +183,7 @@ class Rule:
             first += len(batch)
 
     def _count(self, file: ScoreFile) -> Counts:
-        counted = (count_keys(*self._keys(batch, ~_match(self.exclude, batch))) for _, batch in self._batches(file, ()))
+        counted = (count_keys(*self._competing(batch)) for _, batch in self._batches(file, ()))
         return add_counts(counted, self._by)
 
     def _candidates(self, file: ScoreFile, number: int, bins: dict[Any, tuple[int, int]]) -> Candidates:
@@ -147,7 +191,7 @@ class Rule:
         parts = []
         for first, batch in self._batches(file, more):
             ids = None if self.id_column is None else batch.column(self.id_column).to_pandas()
-            keys, groups = self._keys(batch, ~_match(self.exclude, batch))
+            keys, groups = self._competing(batch)
             parts.append(find_candidates(keys, groups, ids, number, bins, first))
         return merge_candidates(parts)
 
