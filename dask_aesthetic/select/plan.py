@@ -32,7 +32,7 @@ class SelectPlan(JobPlan[SelectMarker]):
             "schema_version": SCHEMA_VERSION,
             "settings": self.settings.as_config(),
             **{name: sum(getattr(marker, name) for marker in done) for name in COUNTS},
-            **({"rule_counts": asdict(sum_rule_counts(done))} if self.settings.rule.keep is not None else {}),
+            **({"rule_counts": asdict(sum_rule_counts(done))} if self.settings.rule.is_counted else {}),
             "shards": [
                 {
                     "name": output_name(marker.shard),

@@ -20,7 +20,7 @@ from dask_aesthetic.keep_rule import RuleCounts
 from dask_aesthetic.score_files import ScoreFile
 from dask_aesthetic.select.settings import SelectSettings
 
-COUNTS = ("rows", "scored", "kept", "excluded", "included", "override_kept", "override_dropped")
+COUNTS = ("rows", "scored", "kept", "excluded", "included")
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,8 @@ class SelectMarker:
         Rows of the file, and of these with a score, kept, excluded by id, and kept by id alone.
     output : dict
         ``bytes`` and ``sha256`` of the output.
-    override_kept, override_dropped : int
-        Rows that ``override_column`` alone keeps, and drops.
     rule_counts : dict
-        `RuleCounts` as a dict; empty without a rule.
+        `RuleCounts` as a dict; empty without a rule and override.
     """
 
     shard: str
@@ -69,8 +67,6 @@ class SelectMarker:
     excluded: int
     included: int
     output: dict[str, Any]
-    override_kept: int = 0
-    override_dropped: int = 0
     rule_counts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -120,7 +116,7 @@ def _write(path: Path, shard: SelectShard, settings: SelectSettings, stopped: St
     """Counts of the rows that were written."""
     file, source, schema = shard.source.file, settings.source, settings.schema
     counts, rule_counts = dict.fromkeys(COUNTS, 0), RuleCounts()
-    repeating = repeating_columns(schema.names, settings.rule.score_column)
+    repeating = repeating_columns(schema.names, [settings.rule.score_column, *settings.provenance.score_columns])
     with pq.ParquetWriter(path, schema, use_dictionary=repeating) as output:
         for batch in parquet.batches(file, source.names, batch_rows=parquet.TABLE_BATCH_ROWS):
             if stopped is not None and stopped():
@@ -137,4 +133,4 @@ def _write(path: Path, shard: SelectShard, settings: SelectSettings, stopped: St
             rule_counts += selected.rule_counts
     if counts["rows"] != shard.rows:
         raise changed_error([file], 0, shard.rows, f"{counts['rows']:,}")
-    return {**counts, "rule_counts": {} if settings.rule.keep is None else asdict(rule_counts)}
+    return {**counts, "rule_counts": asdict(rule_counts) if settings.rule.is_counted else {}}
