@@ -5,8 +5,8 @@
 
 Runs the suites (default: all but peers, which need environments of their own, disk, gil, cores, gpu and several), saves
 every time to `--results` (JSON, a row per way and round), and prints each case as a table. `--write` also writes the
-tables to RESULTS.md, and draws results.png. The data (10 GB, made once) is in the folder DASK_AESTHETIC_BENCH, by default
-under the system's temporary folder.
+tables to RESULTS.md, and draws results.png. The data (10 GB, made once) is in the folder DASK_AESTHETIC_BENCH, by
+default under the system's temporary folder.
 """
 
 from __future__ import annotations
