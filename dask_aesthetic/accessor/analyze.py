@@ -192,8 +192,9 @@ class AnalyzeMethods:
         """Write an HTML report of the scores: one file that loads nothing from elsewhere.
 
         The page has a summary, a histogram with a slider for the threshold, keep rates beside LAION's, sampled rows
-        with their images, failures by reason, groups and provenance. It computes at once on Dask frames too: one pass
-        over scores, statuses, groups and keys, then one over images and URLs of the sampled rows alone.
+        with their images, failures by reason, groups, the run's rule for keep and provenance. It computes at once on
+        Dask frames too: one pass over scores, statuses, groups, keys and the rule's columns, then one over images and
+        URLs of the sampled rows alone.
 
         Parameters
         ----------

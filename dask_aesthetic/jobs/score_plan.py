@@ -14,8 +14,8 @@ from dask_aesthetic.jobs.score_shard import ScoreBatches, embedding_batches, sco
 from dask_aesthetic.jobs.settings import SCHEMA_VERSION, ScoreSettings
 from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store
-from dask_aesthetic.jobs.summary import add_rule_counts, total_kept
-from dask_aesthetic.keep_rule import RuleCounts
+from dask_aesthetic.jobs.summary import total_kept
+from dask_aesthetic.keep_rule import RuleCounts, add_rule_counts
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from dask_aesthetic.jobs.markers import ShardMarker, content_of, failures_name, 
 from dask_aesthetic.jobs.settings import STATUS_COLUMN, ScoreSettings, status_type
 from dask_aesthetic.jobs.state import Stopped, read_marker
 from dask_aesthetic.jobs.store import Store
-from dask_aesthetic.jobs.summary import JobSummary, add_rule_counts
+from dask_aesthetic.jobs.summary import JobSummary
+from dask_aesthetic.keep_rule import add_rule_counts
 from dask_aesthetic.scoring import score_array
 from dask_aesthetic.shard_scores import Scored, score_batches
 from dask_aesthetic.thresholds import SCALES

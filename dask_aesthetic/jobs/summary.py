@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dask_aesthetic.distribution import ScoreDistribution
-from dask_aesthetic.keep_rule import RuleCounts
+from dask_aesthetic.keep_rule import RuleCounts, add_rule_counts
 from dask_aesthetic.status import STATUSES
 
 
@@ -88,12 +88,6 @@ def total_kept(counts: Iterable[int | None]) -> int | None:
     """Sum of counts of kept rows; None if nothing decides what is kept."""
     counts = list(counts)
     return None if None in counts else sum(count or 0 for count in counts)
-
-
-def add_rule_counts(counts: Iterable[RuleCounts | None]) -> RuleCounts | None:
-    """Sum of the counts of files; None if none has any."""
-    found = [one for one in counts if one is not None]
-    return sum(found, RuleCounts()) if found else None
 
 
 def _sum(

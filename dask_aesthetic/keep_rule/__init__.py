@@ -6,7 +6,7 @@ from dask_aesthetic.keep_rule.clause import Clause
 from dask_aesthetic.keep_rule.masks import mask_of, type_of
 from dask_aesthetic.keep_rule.override import Override, check_override
 from dask_aesthetic.keep_rule.parse import parse_rule
-from dask_aesthetic.keep_rule.rule import Keep, KeepRule, RuleCounts, both_error
+from dask_aesthetic.keep_rule.rule import Keep, KeepRule, RuleCounts, add_rule_counts, both_error
 from dask_aesthetic.keep_rule.spec import KeepSpec
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "KeepSpec",
     "Override",
     "RuleCounts",
+    "add_rule_counts",
     "both_error",
     "check_override",
     "mask_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import and_, or_
@@ -229,6 +229,12 @@ class KeepRule:
 
 
 Keep = KeepRule | Sequence[Clause | Sequence[Any]]  # Clauses, or lists of them.
+
+
+def add_rule_counts(counts: Iterable[RuleCounts | None]) -> RuleCounts | None:
+    """Sum of the counts of files or partitions; None if none has any."""
+    found = [one for one in counts if one is not None]
+    return sum(found, RuleCounts()) if found else None
 
 
 def both_error(threshold: Any, score_column: str) -> ArgumentError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import dask.dataframe as dd
@@ -150,6 +151,11 @@ def test_a_job_and_its_command_keep_count_and_resume(source, scored, keep, of_ru
     assert chaos.content(tmp_path / "again") == before
     with pytest.raises(ValueError, match="keep was"):
         score_dataset(source, tmp_path / "out", predictor=PREDICTORS, keep=keep[0], rows_per_shard=30)
+    commands.printed("report", tmp_path / "out", "--output", tmp_path / "report.html")
+    page = html.unescape((tmp_path / "report.html").read_text())
+    safe = (scored["unsafe"] < 0.7).sum()
+    assert f"<bdi>unsafe < 0.7</bdi></th><td>{safe}</td><td>{safe / len(scored):.2%}</td>" in page
+    assert f"<bdi>by any alternative</bdi></th><td>{of_rule.sum()}</td>" in page
     again = select_dataset(tmp_path / "out", tmp_path / "selected")
     assert (again.kept, again.rule_counts.clauses) == (done.kept, counts.clauses)
     other = select_dataset(tmp_path / "out", tmp_path / "other", keep=[("ava_score", "<", 4.5), ("width", ">", 99)])
