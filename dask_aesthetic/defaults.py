@@ -9,6 +9,7 @@ MATRIX_KEY = "l14_img"  # In DataComp's .npz files.
 
 PREDICTOR = "laion-v2"
 ACTIVATIONS = ("none", "relu")  # Between the layers of a checkpoint.
+OUTPUT_ACTIVATIONS = ("none", "sigmoid")  # After the last one.
 MODEL, PRETRAINED = "ViT-L-14-quickgelu", "openai"  # The encoder, as open_clip names it.
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}  # To open_clip's names.

@@ -14,7 +14,7 @@ from dask_aesthetic.embeddings import Run
 from dask_aesthetic.embeddings.arrow import array_runs
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.kernels import Vectors, back_off, norms
-from dask_aesthetic.predictors import Predictor, list_predictors, load_predictor
+from dask_aesthetic.predictors import AffinePredictor, Predictor, list_predictors, load_predictor
 from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.thresholds import SCALES, Threshold, find_threshold
 from dask_aesthetic.validation import check_batch_size, check_column_name, check_new_name
@@ -251,13 +251,15 @@ def finish_scores(scores: torch.Tensor, lengths: torch.Tensor, spec: ScoreSpec) 
     Parameters
     ----------
     scores : torch.Tensor, shape (n,), float32
-        Raw; scaled in place.
+        Of the heads of an affine predictor; scaled in place.
     lengths : torch.Tensor, shape (n,)
         Norms of the vectors, in any precision.
     spec : ScoreSpec
     """
     if len(embeddings.suspicious(lengths.to(torch.float32))):
         return None
+    if isinstance(spec.predictor, AffinePredictor):
+        scores = spec.predictor.finish(scores)
     return _to_scale(scores, spec).numpy(), np.zeros(len(scores), np.uint8)
 
 

@@ -1,0 +1,100 @@
+"""LAION's safety head: the reference probabilities, whatever batch, partition, column and file."""
+
+from __future__ import annotations
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dask_aesthetic import list_predictors, load_predictor
+from dask_aesthetic.predictors import NetworkPredictor, network
+from dask_aesthetic.predictors.golden import golden_scores, golden_vectors
+from dask_aesthetic.selftest import NETWORK_TOLERANCE, SelftestResult
+
+FILE = "weights/clip_autokeras_binary_nsfw_l14.safetensors"
+
+
+@pytest.fixture(scope="module")
+def probabilities(shared) -> np.ndarray:
+    return np.loadtxt(shared / "data/verite_l14/nsfw_reference.csv")
+
+
+def scores(vectors, batch_size=None) -> np.ndarray:
+    return load_predictor("nsfw-l14").score(torch.from_numpy(np.array(vectors)), batch_size)[0].numpy()
+
+
+def by_plain_layers(tensors, vectors) -> np.ndarray:
+    """Probabilities as the published layers define them, in float64: standardize, multiply, ReLU, sigmoid."""
+    tensors = {name: tensor.double().numpy() for name, tensor in tensors.items()}
+    x = (vectors.astype(np.float64) - tensors["mean"]) / np.sqrt(tensors["variance"])
+    for at in range(4):
+        x = np.maximum(x, 0) if at else x
+        x = x @ tensors[f"layers.{at}.weight"].T + tensors[f"layers.{at}.bias"]
+    return 1 / (1 + np.exp(-x[:, 0]))
+
+
+def test_real_embeddings_have_the_reference_probabilities(verite, probabilities):
+    found = scores(verite)
+    assert found.dtype == np.float32
+    assert np.abs(found - probabilities).max() < 1e-6
+    assert (np.abs(found - probabilities) / probabilities).max() < 1e-5
+    # The head takes unit vectors: its standardization was learned from these, so all vectors are normalized first.
+    assert np.abs(scores(verite * 7) - probabilities).max() < 1e-6
+
+
+def test_the_folded_standardization_is_that_of_the_plain_layers(shared, verite, probabilities):
+    units = verite / np.linalg.norm(verite.astype(np.float64), axis=1, keepdims=True)
+    plain = by_plain_layers(load_file(shared / FILE), units)
+    assert np.abs(plain - probabilities).max() < 1e-6
+    predictor = load_predictor(shared / FILE)
+    assert isinstance(predictor, NetworkPredictor)
+    assert np.abs(predictor.stack(units) - plain).max() < 1e-7  # Rounded to float32 once.
+
+
+def test_the_published_file_is_recognized_also_by_the_names_of_laions_own_conversion(shared, tmp_path):
+    shipped = load_predictor("nsfw-l14")
+    assert load_predictor(shared / FILE) == shipped
+    assert load_predictor(shared / FILE).info == shipped.info == list_predictors()["nsfw-l14"]
+    names = {"mean": "norm.mean", "variance": "norm.variance"}
+    for at in range(4):
+        names |= {f"layers.{at}.{kind}": f"linear_{at + 1}.{kind}" for kind in ("weight", "bias")}
+    save_file({names[name]: tensor for name, tensor in load_file(shared / FILE).items()}, tmp_path / "own.safetensors")
+    assert load_predictor(tmp_path / "own.safetensors") == shipped
+    assert load_predictor(tmp_path / "own.safetensors").info == shipped.info
+    shipped.save(tmp_path / "saved.safetensors")
+    assert load_predictor(tmp_path / "saved.safetensors") == shipped
+    assert shipped.info.license == "MIT"
+    assert not shipped.info.higher_is_better
+
+
+def test_batch_and_partition_change_nothing(verite):
+    whole = scores(verite)
+    for batch_size in (1, 100, 257, 10_000):
+        assert scores(verite, batch_size).tobytes() == whole.tobytes()
+    for start, end in ((0, 1), (255, 258), (7, 400)):
+        assert scores(verite[start:end]).tobytes() == whole[start:end].tobytes()
+    lists = pd.array(list(verite), dtype=pd.ArrowDtype(pa.list_(pa.float32())))
+    frame = pd.DataFrame({"image_embedding": lists})
+    arguments = {"predictor": "nsfw-l14", "threshold": 5.0, "score_column": "unsafe"}
+    assert frame.aesthetic.score(**arguments)["unsafe"].to_numpy().tobytes() == whole.tobytes()
+    for partitions in (1, 7):
+        lazy = dd.from_pandas(frame, npartitions=partitions).aesthetic.score(**arguments)
+        found = lazy["unsafe"].compute(scheduler="threads", num_workers=2)
+        assert found.to_numpy().tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("batch", [64, network.GPU_BATCH])
+def test_other_batches_differ_by_rounding_alone(verite, probabilities, monkeypatch, batch):
+    monkeypatch.setattr(network, "CPU_BATCH", batch)
+    assert np.abs(scores(verite) - probabilities).max() < 1e-6
+
+
+def test_golden_scores_hold_within_the_stated_tolerance():
+    assert np.abs(scores(golden_vectors(768)) - golden_scores("nsfw-l14")).max() <= NETWORK_TOLERANCE
+    for got, passed in ((0.25, True), (0.25 + 9e-7, True), (0.2501, False), (float("nan"), False)):
+        result = SelftestResult("nsfw-l14", "cpu", [0.5, 0.25], [0.5, got], NETWORK_TOLERANCE)
+        assert result.passed is passed
