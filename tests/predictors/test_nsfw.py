@@ -79,8 +79,10 @@ def test_batch_and_partition_change_nothing(verite):
         assert scores(verite[start:end]).tobytes() == whole[start:end].tobytes()
     lists = pd.array(list(verite), dtype=pd.ArrowDtype(pa.list_(pa.float32())))
     frame = pd.DataFrame({"image_embedding": lists})
-    arguments = {"predictor": "nsfw-l14", "threshold": 5.0, "score_column": "unsafe"}
-    assert frame.aesthetic.score(**arguments)["unsafe"].to_numpy().tobytes() == whole.tobytes()
+    arguments = {"predictor": "nsfw-l14", "score_column": "unsafe"}
+    scored = frame.aesthetic.score(**arguments)
+    assert scored["unsafe"].to_numpy().tobytes() == whole.tobytes()
+    assert (scored["keep"] == (whole <= 0.5)).all()
     for partitions in (1, 7):
         lazy = dd.from_pandas(frame, npartitions=partitions).aesthetic.score(**arguments)
         found = lazy["unsafe"].compute(scheduler="threads", num_workers=2)
