@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 
 from dask_aesthetic.kernels import Vectors, back_off, blocks, norms
 from dask_aesthetic.kernels.full_precision import full_precision
+from dask_aesthetic.kernels.one_thread import one_thread
 from dask_aesthetic.kernels.sigmoid import sigmoid
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, to_header
 from dask_aesthetic.predictors.layers import Stack
@@ -44,8 +44,7 @@ class NetworkPredictor(Predictor):
 
     def score(self, vectors: Vectors, batch_size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         network = _network(self.stack, self.token, vectors.device)
-        is_cpu = vectors.device.type == "cpu"
-        batch = CPU_BATCH if is_cpu else GPU_BATCH
+        batch = CPU_BATCH if vectors.device.type == "cpu" else GPU_BATCH
         lengths = norms(vectors)
         scores = torch.empty_like(lengths)
 
@@ -56,7 +55,7 @@ class NetworkPredictor(Predictor):
                 torch.div(block, lengths[at, None], out=inputs[: len(block)])
                 scores[at] = network(inputs, outputs)[: len(block)]
 
-        with torch.inference_mode(), full_precision(), _one_thread() if is_cpu else nullcontext():
+        with torch.inference_mode(), full_precision(), one_thread(vectors.device):
             # Fewer rows, asked for or for want of memory, are converted at a time; the products keep their shape.
             back_off(fill, min(batch_size or batch, batch))
             return sigmoid(scores) if self.stack.output_activation == "sigmoid" else scores, lengths
@@ -137,14 +136,3 @@ def _network(stack: Stack, token: str, device: torch.device) -> _Network:
 
 def _float32(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Limit torch to one thread: MKL's products have other last bits in two; the limit is per calling thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
