@@ -70,7 +70,10 @@ class Threshold:
     def on(self, scale: str) -> Threshold:
         """Same threshold on another scale."""
         check_scale(scale)
-        return replace(self, value=self.value * SCALES[self.scale] / SCALES[scale], scale=scale)
+        return self._at(self.value * SCALES[self.scale] / SCALES[scale], scale)
+
+    def _at(self, value: float, scale: str) -> Threshold:
+        return Threshold(value, scale, self.name, self.predictor, higher_is_better=self.higher_is_better)
 
     def keeps(self, scores: Any) -> Any:
         """Whether to keep each score, for arrays, tensors and Series of float32; no other code compares by direction.
@@ -174,7 +177,7 @@ def _find(
                 f"expected a threshold that keeps low scores, of which {predictor} has the better ones, got one that "
                 f"keeps high ones ({threshold}): threshold={threshold.value:g} keeps those below"
             )
-        return replace(threshold, scale=scale) if is_probability else threshold.on(scale)
+        return threshold._at(threshold.value, scale) if is_probability else threshold.on(scale)
     if isinstance(threshold, str):
         return _preset(threshold, predictor_scale, predictor).on(scale)
     try:
