@@ -6,14 +6,16 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dask_aesthetic import list_predictors, load_predictor
+from dask_aesthetic import list_predictors, load_predictor, read_and_score, read_scores, score_dataset
 from dask_aesthetic.predictors import NetworkPredictor, network
 from dask_aesthetic.predictors.golden import golden_scores, golden_vectors
 from dask_aesthetic.selftest import NETWORK_TOLERANCE, SelftestResult
+from helpers import columns
 
 FILE = "weights/clip_autokeras_binary_nsfw_l14.safetensors"
 
@@ -87,6 +89,19 @@ def test_batch_and_partition_change_nothing(verite):
         lazy = dd.from_pandas(frame, npartitions=partitions).aesthetic.score(**arguments)
         found = lazy["unsafe"].compute(scheduler="threads", num_workers=2)
         assert found.to_numpy().tobytes() == whole.tobytes()
+
+
+def test_a_job_and_a_reader_give_the_same_bits(verite, tmp_path):
+    whole = scores(verite)
+    table = pa.table({"key": range(len(verite)), "image_embedding": columns.array(verite, "list")})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=100)
+    score_dataset(tmp_path / "in.parquet", tmp_path / "job", predictor="nsfw-l14", threads=2, rows_per_shard=100)
+    job = read_scores(tmp_path / "job").compute().sort_values("key")
+    read = read_and_score(tmp_path / "in.parquet", predictor="nsfw-l14").compute()
+    for found in (job, read):
+        values = np.asarray(found["unsafe_probability"].to_numpy(), np.float32)
+        assert values.tobytes() == whole.tobytes()
+        assert (found["keep"].to_numpy() == (whole <= 0.5)).all()
 
 
 @pytest.mark.parametrize("batch", [64, network.GPU_BATCH])
