@@ -21,7 +21,6 @@ from dask_aesthetic.predictors.norms import (
     Scaling,
     add_products,
     find_places,
-    find_unclear,
     is_layer_norm,
     is_scaling,
 )
@@ -219,17 +218,7 @@ def find_layers(tensors: Mapping[str, torch.Tensor]) -> Layers:
     PredictorError
         The tensors are no stack of Linear layers with one output, or a normalization's place is unknown.
     """
-    groups: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
-        match = re.fullmatch(rf"(?:(.*)\.)?({'|'.join(_KINDS)})", str(key))
-        if match is None or not (match[2] == _COUNT or _is_plain(tensor)):
-            is_other = isinstance(tensor, torch.Tensor) and not tensor.is_floating_point()
-            kind = f" ({tensor.dtype})" if is_other else ""
-            raise PredictorError(
-                f"expected weights and biases of Linear layers alone, got {key!r}{kind} among {_names(tensors)}"
-            )
-        if match[2] != _COUNT:
-            groups.setdefault(match[1] or "", {})[match[2]] = tensor
+    groups = _by_name(tensors)
     scalings = {name: group for name, group in groups.items() if is_scaling(group)}
     norms = {name: group for name, group in groups.items() if is_layer_norm(group)} if len(groups) > 1 else {}
     linears = {name: group for name, group in groups.items() if name not in scalings and name not in norms}
@@ -245,17 +234,34 @@ def find_layers(tensors: Mapping[str, torch.Tensor]) -> Layers:
     positions = tuple(index for _, index in order)
     found = Layers(tuple(layers), positions, order[0][0])
     others = {index: groups[name] for (_, index), name in placed.items() if name not in linears}
-    for index, layer, activated in find_places(positions, list(others)):
-        arrays = {key: _array(tensor) for key, tensor in others[index].items()}
-        made = Scaling.of if is_scaling(others[index]) else LayerNorm.of
-        found = found.with_norm(made(arrays, layer, activated, layers))
+    places = find_places(positions, list(others))
+    for place in places:
+        arrays = {key: _array(tensor) for key, tensor in others[place.number].items()}
+        made = Scaling.of if is_scaling(others[place.number]) else LayerNorm.of
+        found = found.with_norm(made(arrays, place.layer, place.activated, layers))
     for name in inputs:  # The input is standardized before all else.
         arrays = {key: _array(tensor) for key, tensor in groups[name].items()}
         if any(norm.layer == 0 for norm in found.norms):
             raise PredictorError(f"expected {name!r} before the first layer alone, got a LayerNorm there as well")
         found = found.with_norm(Scaling.of(arrays, 0, True, layers))
     _check_shapes(found.layers)
-    return replace(found, unclear=find_unclear(positions, list(others)))
+    return replace(found, unclear=tuple(place.number for place in places if place.is_unclear))
+
+
+def _by_name(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """Tensors of each layer by their kinds; numbers of batches, which change no score, are left out."""
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = re.fullmatch(rf"(?:(.*)\.)?({'|'.join(_KINDS)})", str(key))
+        if match is None or not (match[2] == _COUNT or _is_plain(tensor)):
+            is_other = isinstance(tensor, torch.Tensor) and not tensor.is_floating_point()
+            kind = f" ({tensor.dtype})" if is_other else ""
+            raise PredictorError(
+                f"expected weights and biases of Linear layers alone, got {key!r}{kind} among {_names(tensors)}"
+            )
+        if match[2] != _COUNT:
+            groups.setdefault(match[1] or "", {})[match[2]] = tensor
+    return groups
 
 
 def _place(name: str) -> tuple[str, int]:

@@ -29,8 +29,7 @@ GPU_BATCH = 1 << 12  # 16 MB of a layer with 1,024 floats per row.
 class NetworkPredictor(Predictor):
     """A stack of Linear layers with an activation, or layer norms, between them.
 
-    Its weights are float32 arrays; the torch module is built at the first score and cached in the process by its
-    weights.
+    Its weights are float32 arrays; torch's tensors of them are made at the first score, and cached in the process.
 
     The products are full float32, whatever torch is set to. On one kind of machine a row's score is the same bytes in
     any batch and partition; another processor, or a GPU, adds in another order, so its scores differ by some 1e-6.
@@ -38,7 +37,8 @@ class NetworkPredictor(Predictor):
 
     def __init__(self, stack: Stack, info: PredictorInfo) -> None:
         # What was folded in float64 is rounded once, here, so that a saved file holds what scores are made of.
-        self.stack = replace(stack, layers=tuple((_float32(weight), _float32(bias)) for weight, bias in stack.layers))
+        rounded = ((weight.astype(np.float32), bias.astype(np.float32)) for weight, bias in stack.layers)
+        self.stack = replace(stack, layers=tuple(rounded))
         self.info = info
         self.token = self.stack.digest
 
@@ -50,15 +50,18 @@ class NetworkPredictor(Predictor):
 
         def fill(rows: int) -> None:
             # Every block is computed in the same aligned memory: a BLAS may add in another order elsewhere.
-            inputs, *outputs = (torch.zeros(batch, width, device=vectors.device) for width in network.widths)
+            inputs, *outputs = (
+                torch.zeros(batch, width, dtype=torch.float32, device=vectors.device) for width in network.widths
+            )
             for at, block in blocks(vectors, rows):
-                torch.div(block, lengths[at, None], out=inputs[: len(block)])
+                torch.div(block, lengths[at, None] / self.stack.input_scale, out=inputs[: len(block)])
                 scores[at] = network(inputs, outputs)[: len(block)]
 
         with torch.inference_mode(), full_precision(), one_thread(vectors.device):
             # Fewer rows, asked for or for want of memory, are converted at a time; the products keep their shape.
             back_off(fill, min(batch_size or batch, batch))
-            return sigmoid(scores) if self.stack.output_activation == "sigmoid" else scores, lengths
+        # Outside of inference mode, whose tensors nobody may change afterwards.
+        return sigmoid(scores) if self.stack.output_activation == "sigmoid" else scores, lengths
 
     def score_float64(self, vectors: torch.Tensor) -> torch.Tensor:
         return self.score(vectors)[0]
@@ -90,8 +93,7 @@ class _Network:
         def parameter(array: np.ndarray) -> torch.Tensor:
             return torch.tensor(np.ascontiguousarray(array), dtype=torch.float32, device=device)
 
-        scaled = [(stack.layers[0][0] * np.float64(stack.input_scale), stack.layers[0][1]), *stack.layers[1:]]
-        self.layers = [(parameter(weight.T), parameter(bias)) for weight, bias in scaled]
+        self.layers = [(parameter(weight.T), parameter(bias)) for weight, bias in stack.layers]
         self.widths = [stack.width, *(len(bias) for _, bias in stack.layers)]
         self._is_relu = stack.activation == "relu"
         self._norms = {
@@ -132,7 +134,3 @@ def _network(stack: Stack, token: str, device: torch.device) -> _Network:
             _networks[key] = _Network(stack, device)
             _builds[token] = _builds.get(token, 0) + 1
         return _networks[key]
-
-
-def _float32(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32)

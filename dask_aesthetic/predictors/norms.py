@@ -6,9 +6,10 @@ layer beside them takes them over, in float64. A `LayerNorm` depends on the row,
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,18 @@ from dask_aesthetic.errors import PredictorError
 
 EPSILON = 1e-5  # Of torch's BatchNorm1d and LayerNorm by default; state dicts do not hold it.
 Linear = tuple[np.ndarray, np.ndarray]
+
+
+class Place(NamedTuple):
+    """Place of a normalization: its number, the Linear layers before it, and whether it follows the activation.
+
+    `is_unclear` says that the activation may as well be on its other side.
+    """
+
+    number: int
+    layer: int
+    activated: bool
+    is_unclear: bool
 
 
 @dataclass(frozen=True)
@@ -115,44 +128,38 @@ def _check_size(arrays: Mapping[str, np.ndarray], layer: int, layers: Sequence[L
         raise PredictorError("expected finite weights, got NaN or infinity among them")
 
 
-def find_places(positions: Sequence[int], norms: Sequence[int]) -> list[tuple[int, int, bool]]:
-    """Number, Linear layers before it, and whether it follows the activation, of each normalization.
+def find_places(positions: Sequence[int], norms: Sequence[int]) -> list[Place]:
+    """Places of normalizations, by the sorted numbers of the Linear layers in an `nn.Sequential` and their own.
 
     One that follows a Linear layer directly is before the activation, and one that a Linear layer follows directly is
-    after it, by the numbers of an `nn.Sequential`.
+    after it. Elsewhere, and where no number between two Linear layers is left for an activation, the place is unclear.
 
     Raises
     ------
     PredictorError
         Several are between two layers, other than one at each end, so that their order is unknown.
     """
-    places: dict[tuple[int, bool], int] = {}
-    for index in sorted(norms):
-        layer = sum(at < index for at in positions)
+    places: dict[tuple[int, bool], Place] = {}
+    order = sorted(norms)
+    for index in order:
+        layer = bisect(positions, index)
         follows = layer > 0 and index == positions[layer - 1] + 1
         precedes = layer < len(positions) and index + 1 == positions[layer]
-        place = layer, layer == 0 or (precedes and not follows)
-        others = [at for (before, _), at in places.items() if before == layer]
-        if place in places or (others and not (follows or precedes)) or (layer == len(positions) and not follows):
+        activated = layer == 0 or (precedes and not follows)
+        is_placed = follows or precedes
+        if 0 < layer < len(positions):
+            before, after = positions[layer - 1], positions[layer]
+            is_full = bisect(order, after) - bisect(order, before) == after - before - 1
+        else:
+            is_full = False
+        is_second = (layer, not activated) in places and not is_placed
+        if (layer, activated) in places or is_second or (layer == len(positions) and not follows):
             raise PredictorError(
-                f"expected a normalization directly before or after a Linear layer, got the numbers {sorted(norms)} "
+                f"expected a normalization directly before or after a Linear layer, got the numbers {order[:6]} "
                 f"among layers {tuple(positions)}"
             )
-        places[place] = index
-    return [(index, *place) for place, index in places.items()]
-
-
-def find_unclear(positions: Sequence[int], norms: Sequence[int]) -> tuple[int, ...]:
-    """Numbers of normalizations that may be before or after an activation between two Linear layers."""
-    unclear = []
-    for before, after in pairwise([-1, *positions]):
-        between = [at for at in norms if before < at < after]
-        is_full = len(between) == after - before - 1  # The activation has no number of its own.
-        if before >= 0:
-            unclear += [at for at in between if is_full or (at != before + 1 and at != after - 1)]
-        else:
-            unclear += [at for at in between if at != after - 1]
-    return tuple(unclear)
+        places[layer, activated] = Place(index, layer, activated, is_full or not is_placed)
+    return list(places.values())
 
 
 def add_products(factors: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -165,7 +172,7 @@ def add_products(factors: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def is_scaling(tensors: Mapping[str, torch.Tensor]) -> bool:
     """Whether tensors of one name are those of a BatchNorm or a standardization."""
-    names = set(tensors) - {"weight", "bias", "num_batches_tracked"}
+    names = set(tensors) - {"weight", "bias"}
     if "running_mean" in names:
         return names == {"running_mean", "running_var"} and ("weight" in tensors) == ("bias" in tensors)
     return names in ({"mean", "variance"}, {"mean", "std"}) and len(tensors) == 2

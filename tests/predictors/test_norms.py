@@ -91,6 +91,17 @@ def test_normalizations_are_folded_or_run_as_torch_runs_them(tmp_path, parts, ac
         load_predictor(tmp_path / "saved.safetensors", output_activation="none" if output == "sigmoid" else "sigmoid")
 
 
+@pytest.mark.parametrize("parts", [(LAYER, 8, RELU, 1), (BATCH, 8, RELU, 1)])
+def test_the_input_scale_comes_before_a_normalization_of_the_input(tmp_path, parts):
+    module, x = sequential(*parts), vectors()
+    torch.save(module.state_dict(), tmp_path / "own.pth")
+    predictor = load_predictor(tmp_path / "own.pth", activation="relu", input_scale=0.01)
+    units = x.double() / x.double().norm(dim=1, keepdim=True)
+    whole = module.double()(units * 0.01).detach().numpy()[:, 0]  # So small that eps matters.
+    assert np.abs(predictor.score(x)[0].numpy() - whole).max() < 5e-6
+    assert np.abs(predictor.stack(units.numpy()) - whole).max() < 1e-6
+
+
 def test_a_layer_norm_is_run_without_an_activation_too(tmp_path):
     module = sequential(8, LAYER, 1)
     torch.save(module.state_dict(), tmp_path / "own.pth")

@@ -91,6 +91,18 @@ def test_batch_and_partition_change_nothing(verite):
         assert found.to_numpy().tobytes() == whole.tobytes()
 
 
+def test_rows_without_a_usable_embedding_have_no_probability(verite):
+    rows = [*verite[:6]]
+    rows[1], rows[2], rows[3], rows[4] = None, np.zeros(768), np.full(768, np.nan), rows[4] * 1e-30
+    scored = pd.DataFrame({"image_embedding": rows}).aesthetic.score(predictor="nsfw-l14")
+    found = scored["unsafe_probability"].to_numpy()
+    assert np.flatnonzero(np.isnan(found)).tolist() == [1, 2, 3]
+    assert scored["keep"].tolist() == [True, False, False, False, True, True]
+    whole = scores(verite[:6])
+    assert found[[0, 5]].tobytes() == whole[[0, 5]].tobytes()
+    assert found[4] == pytest.approx(whole[4], abs=1e-6)
+
+
 def test_a_job_and_a_reader_give_the_same_bits(verite, tmp_path):
     whole = scores(verite)
     table = pa.table({"key": range(len(verite)), "image_embedding": columns.array(verite, "list")})
