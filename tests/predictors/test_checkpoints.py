@@ -524,9 +524,9 @@ def test_a_norm_between_the_layers_is_not_left_out(tmp_path, norm):
 def test_a_preset_is_refused_for_a_head_of_an_unknown_scale(shared, verite, tmp_path):
     frame = pd.DataFrame({"image_embedding": list(verite[:200])})
     head = shared / "weights/chadscorer.pth"
-    for threshold in ({}, {"threshold": "high"}):
-        with pytest.raises(ThresholdError, match=r"nothing says on what scale chadscorer\.pth scores"):
-            frame.aesthetic.score(predictor=head, **threshold)
+    assert "keep" not in frame.aesthetic.score(predictor=head)
+    with pytest.raises(ThresholdError, match=r"nothing says on what scale chadscorer\.pth scores"):
+        frame.aesthetic.score(predictor=head, threshold="high")
     scored = frame.aesthetic.score(predictor=head, threshold=5.0)
     found = scored.aesthetic.distribution(predictor=head)
     page = partial(scored.aesthetic.report, tmp_path / "page.html", predictor=head)
