@@ -63,7 +63,7 @@ class SimilarityMethods:
         Notes
         -----
         Products and sums are added in one order, as those of scores are: a similarity is the same 32 bits in any kind
-        of column, partition and file, and on a GPU. CLIP's similarities of images and their texts are low: LAION kept
+        of column, partition and file. CLIP's similarities of images and their texts are low: LAION kept
         pairs of 0.28 or more by ViT-B/32 (0.3 in LAION-400M), and DataComp the best 30 % by ViT-L/14.
 
         Examples
