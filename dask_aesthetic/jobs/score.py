@@ -362,7 +362,7 @@ def plan_dataset(
     dtype = pa.list_(pa.float32()) if embed_spec else None
     passthrough = _passthrough_schema(shards, columns, embedding_column, dtype, spec, replace_columns)
     if embed_spec:
-        weights = embed_spec.encoder.weights()
+        weights, caution = embed_spec.encoder.weights(), None
         settings: ScoreSettings = ImageSettings(
             spec, embedding_column, passthrough, keep_only, rows_per_shard, None, images.column, embed_spec, weights
         )
@@ -373,9 +373,8 @@ def plan_dataset(
         if not allow_unusable:
             refuse_other_widths(shards, spec.predictor, embedding_column)
         caution = check_first_rows(shards, spec.predictor, embedding_column, allow_unusable)
-        notes += [caution] if caution else []
     score = image_batches if embed_spec else embedding_batches
-    return plan_run(shards, settings, store, overwrite, verify, notes, score, allow_unusable, part)
+    return plan_run(shards, settings, store, overwrite, verify, notes, score, allow_unusable, part, caution)
 
 
 def _part_name(part: Any) -> str:
@@ -397,7 +396,7 @@ def run(
     timing: Timing = Timing(),  # noqa: B008
 ) -> JobSummary:
     """Summary of a scoring job after it has run; see `score_dataset`."""
-    for note in plan.notes:
+    for note in plan.cautions:
         log.warning("%s", note)
     markers = run_plan(plan, pool, max_failed=max_failed, progress=progress, stop=stop, timing=timing)
     return sum((marker.summary for marker in markers.values()), JobSummary())

@@ -11,9 +11,7 @@ from dask_aesthetic.jobs.markers import output_name
 from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store
 from dask_aesthetic.select.settings import SCHEMA_VERSION, SelectSettings
-from dask_aesthetic.select.shard import SelectMarker, SelectShard, select_shard
-
-COUNTS = ("rows", "scored", "kept", "excluded", "included")
+from dask_aesthetic.select.shard import COUNTS, SelectMarker, SelectShard, select_shard
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,7 @@ class SelectPlan(JobPlan[SelectMarker]):
         return {
             "schema_version": SCHEMA_VERSION,
             "settings": self.settings.as_config(),
+            **({"cut": self.settings.rule.cuts()} if self.settings.rule.top is not None else {}),
             **{name: sum(getattr(marker, name) for marker in done) for name in COUNTS},
             "shards": [
                 {

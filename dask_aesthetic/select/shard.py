@@ -19,6 +19,8 @@ from dask_aesthetic.jobs.store import Store
 from dask_aesthetic.score_files import ScoreFile
 from dask_aesthetic.select.settings import SelectSettings
 
+COUNTS = ("rows", "scored", "kept", "excluded", "included", "include_matches", "duplicates")
+
 
 @dataclass(frozen=True)
 class SelectShard:
@@ -49,6 +51,8 @@ class SelectMarker:
         Size and version of the file of scores.
     rows, scored, kept, excluded, included : int
         Rows of the file, and of these with a score, kept, excluded by id, and kept by id alone.
+    include_matches, duplicates : int
+        Rows to include by id, and rows with the hash of another one that stays.
     output : dict
         ``bytes`` and ``sha256`` of the output.
     """
@@ -61,6 +65,8 @@ class SelectMarker:
     kept: int
     excluded: int
     included: int
+    include_matches: int
+    duplicates: int
     output: dict[str, Any]
 
     @property
@@ -109,7 +115,7 @@ def _done(shard: SelectShard, settings: SelectSettings, store: Store) -> SelectM
 def _write(path: Path, shard: SelectShard, settings: SelectSettings, stopped: Stopped) -> dict[str, int]:
     """Counts of the rows that were written."""
     file, source, schema = shard.source.file, settings.source, settings.schema
-    counts = dict.fromkeys(("rows", "scored", "kept", "excluded", "included"), 0)
+    counts = dict.fromkeys(COUNTS, 0)
     repeating = repeating_columns(schema.names, settings.rule.score_column)
     with pq.ParquetWriter(path, schema, use_dictionary=repeating) as output:
         for batch in parquet.batches(file, source.names, batch_rows=parquet.TABLE_BATCH_ROWS):
@@ -122,8 +128,9 @@ def _write(path: Path, shard: SelectShard, settings: SelectSettings, stopped: St
                 raise changed_error([file], 0, shard.rows, "other columns")
             table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
             output.write_table(table.filter(columns[settings.keep_column]) if settings.keep_only else table)
-            found = (len(batch), selected.scored, int(selected.keep.sum()), selected.excluded, selected.included)
-            counts = {name: count + more for (name, count), more in zip(counts.items(), found, strict=True)}
+            found = {"rows": len(batch), "kept": int(selected.keep.sum())}
+            for name in COUNTS:
+                counts[name] += found[name] if name in found else getattr(selected, name)
     if counts["rows"] != shard.rows:
         raise changed_error([file], 0, shard.rows, f"{counts['rows']:,}")
     return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 from dask.system import CPU_COUNT
 
 from dask_aesthetic.defaults import KEEP_COLUMN
-from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError
 from dask_aesthetic.id_columns import find_id_column
 from dask_aesthetic.io.listing import Source
 from dask_aesthetic.jobs.pool import Pool
@@ -19,11 +20,12 @@ from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.ranking import Wanted
 from dask_aesthetic.score_files import ScoreFiles, find_scores
+from dask_aesthetic.select.duplicates import check_hashes
 from dask_aesthetic.select.ids import read_ids
-from dask_aesthetic.select.plan import COUNTS, SelectPlan, plan_outputs
+from dask_aesthetic.select.plan import SelectPlan, plan_outputs
 from dask_aesthetic.select.rule import Rule
 from dask_aesthetic.select.settings import SelectSettings
-from dask_aesthetic.select.shard import SelectMarker, SelectShard
+from dask_aesthetic.select.shard import COUNTS, SelectMarker, SelectShard
 from dask_aesthetic.thresholds import Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
 
@@ -41,6 +43,12 @@ class SelectSummary:
         Files of scores; their rows, those with a score, and those that are kept.
     excluded, included : int
         Rows that `exclude` names, and rows that are kept for `include` alone.
+    include_matches : int
+        Rows that `include` names.
+    duplicates : int
+        Rows that `drop_duplicates` drops.
+    files_before : int
+        Files that earlier runs had done.
     """
 
     output: str
@@ -51,6 +59,9 @@ class SelectSummary:
     kept: int
     excluded: int
     included: int
+    include_matches: int
+    duplicates: int
+    files_before: int
 
 
 def select_dataset(
@@ -67,7 +78,9 @@ def select_dataset(
     exclude: Source | None = None,
     include: Source | None = None,
     id_column: str | None = None,
+    drop_duplicates: bool = False,
     keep_only: bool = False,
+    allow_unfinished: bool = False,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
@@ -94,14 +107,19 @@ def select_dataset(
     by : str, optional
         Column of groups: `top` or `keep_fraction` of each. At most 10,000 groups; null is one, too.
     exclude, include : str, path, or list of them, optional
-        Parquet files with ids of rows to drop in any case, and of rows to keep in any other. They have a column of the
-        name of `id_column`, or just one; with ``shard`` beside it, where the scores have that column too, both decide.
-        Excluded rows do not count for `top`, and included ones are kept beside it.
+        Parquet files with ids of rows to drop in any case, and of rows to keep in any other, in a column of the name of
+        `id_column`; with ``shard`` beside it, where the scores have that column too, both decide. Integers match texts
+        such as "7", but no "007". Excluded rows do not count for `top`, and included ones are kept beside it.
+    drop_duplicates : bool
+        Of rows with the same ``embedding_hash``, which `score_dataset` adds if asked, keep at most one: the lowest id,
+        rows without an id last, and of equal ids the row that comes first. Excluded rows do not count.
     id_column : str, optional
         Column of the scores that identifies a row; if not given, the first that exists of key, uid, url, hash, id and
         image_path, in any case.
     keep_only : bool
         Write only the rows to keep.
+    allow_unfinished : bool
+        Take the files that are there of a job that is not finished, with a warning; otherwise it is an error.
     overwrite : bool
         Replace outputs of other settings, and files in the way.
     storage_options, output_options : mapping, optional
@@ -119,7 +137,8 @@ def select_dataset(
     Raises
     ------
     InputError
-        There are no scores, they are of several predictors, or the output has files that the run would replace.
+        There are no scores, they are of several predictors, the job that writes them is not finished, or the output has
+        files that the run would replace, or is part of another job's output.
     ColumnError, ArgumentError, ThresholdError
         An argument is not usable. All of these are found before anything is written.
     JobError
@@ -131,8 +150,14 @@ def select_dataset(
     `filter_dataset` and reports take it. A file appears when it is whole and on disk; its marker follows; ``_SUCCESS``,
     the manifest, is written last. The bytes do not depend on threads, or on how often the run was stopped.
 
+    A later run writes again what has changed: files of scores by size and time stamp (of URLs by etag, checksum or
+    time), and outputs by size. Where the scores have grown, so may have what is best: then `top`, `keep_fraction` and
+    `drop_duplicates` select otherwise, and need ``overwrite=True``.
+
     For `top` and `keep_fraction`, two passes over scores and groups find the last row to keep before the first file is
     written. They hold counts of scores, and the ids of rows that score nearly as the last one.
+    `drop_duplicates` reads the hashes before, twice for every 67 million rows, and holds so many, the ids of rows whose
+    hash repeats, and a bit per row.
 
     Examples
     --------
@@ -157,7 +182,9 @@ def select_dataset(
         exclude=exclude,
         include=include,
         id_column=id_column,
+        drop_duplicates=drop_duplicates,
         keep_only=keep_only,
+        allow_unfinished=allow_unfinished,
         overwrite=overwrite,
         storage_options=storage_options,
         output_options=output_options,
@@ -180,7 +207,9 @@ def plan_select(
     exclude: Source | None = None,
     include: Source | None = None,
     id_column: str | None = None,
+    drop_duplicates: bool = False,
     keep_only: bool = False,
+    allow_unfinished: bool = False,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
@@ -202,18 +231,20 @@ def plan_select(
         As in `select_dataset`.
     """
     wanted = _wanted(top, keep_fraction, by)
-    found = find_scores(scores, storage_options)
+    found = find_scores(scores, storage_options, allow_unfinished=allow_unfinished)
     names = found.schema.names
     _check_columns(found, by, id_column)
+    if drop_duplicates:
+        check_hashes(found)
     store = Store.of(output, storage_options if output_options is None else output_options)
     refuse_overlap(scores, [one.file for one in found.files], store)
     id_column = find_id_column(names) if id_column is None else id_column
     lowest = _lowest(found, threshold, scale, wanted)
     excluded, included = (
-        None if ids is None else read_ids(ids, storage_options, id_column, names) for ids in (exclude, include)
+        None if ids is None else read_ids(ids, storage_options, id_column, found) for ids in (exclude, include)
     )
-    rule = Rule(found.score_column, lowest, wanted, id_column, excluded, included)
-    rule = rule.with_top(found.files, threads or CPU_COUNT)
+    rule = Rule(found.score_column, lowest, wanted, id_column, excluded, included, drop_duplicates)
+    rule = rule.prepared(found.files, threads or CPU_COUNT)
     settings = SelectSettings(
         rule,
         found.schema,
@@ -227,10 +258,22 @@ def plan_select(
 
 
 def summary(plan: SelectPlan, markers: Mapping[str, SelectMarker]) -> SelectSummary:
-    """Summary of all outputs of a plan."""
+    """Summary of all outputs of a plan; it warns of ids of which no row has any."""
     done = [markers[shard.name] for shard in plan.shards]
     counts = {name: sum(getattr(marker, name) for marker in done) for name in COUNTS}
-    return SelectSummary(output=plan.store.url, rule=str(plan.settings.rule), files=len(done), **counts)
+    rule = plan.settings.rule
+    for role, ids, matches in (
+        ("exclude", rule.exclude, counts["excluded"]),
+        ("include", rule.include, counts["include_matches"]),
+    ):
+        if ids is not None and len(ids.texts) and not matches:
+            warnings.warn(
+                f"none of the {len(ids.texts):,} ids of {role}, such as {ids.texts[0]!r}, is in column "
+                f"{ids.columns[-1]!r} of the scores: compare how both are written",
+                AestheticWarning,
+                stacklevel=3,
+            )
+    return SelectSummary(output=plan.store.url, rule=str(rule), files=len(done), files_before=len(plan.done), **counts)
 
 
 def _wanted(top: int | None, keep_fraction: float | None, by: str | None) -> Wanted | None:

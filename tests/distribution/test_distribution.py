@@ -279,7 +279,7 @@ def test_incompatible_distributions_are_not_added():
         (lambda d: d.threshold_for(), "either keep_fraction or n"),
         (lambda d: d.threshold_for(0.5, n=3), "either keep_fraction or n"),
         (lambda d: d.threshold_for(20), "did you mean 0.2"),
-        (lambda d: d.threshold_for(0), "keep_fraction to be a number from 0 to 1"),
+        (lambda d: d.threshold_for(0), "keep_fraction to be a number above 0, up to 1, got 0"),
         (lambda d: d.threshold_for(n=5), "from 1 to 4, got 5"),
         (lambda d: d.threshold_for(n=0), "from 1 to 4, got 0"),
         (lambda d: d.threshold_for(n=2.5), "whole number"),
