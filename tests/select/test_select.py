@@ -176,7 +176,11 @@ def test_ids_of_another_type_match_where_they_are_written_alike(tmp_path, keys, 
 @pytest.mark.parametrize(
     ("keys", "ids", "message"),
     [
-        (["007", "010"], pa.array([7]), "got int64, which cannot be matched one to one: one side has texts such as '007'"),
+        (
+            ["007", "010"],
+            pa.array([7]),
+            "got int64, which cannot be matched one to one: one side has texts such as '007'",
+        ),
         ([7, 10], pa.array(["7", "07"]), "type, int64, in column 'key' of .*such as '07': write the ids as"),
         (["7"], pa.array([7.5]), "got double, which cannot"),
         ([7], pa.array([True]), "got bool, which cannot"),
