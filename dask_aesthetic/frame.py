@@ -83,8 +83,7 @@ def embed_and_score(
     )
     computed = _embedded(frame, image_column, spec, score_spec, keep_embedding)
     added = {name: computed[name] for name in computed.columns}
-    added[score_spec.keep_column] = computed[score_spec.score_column] >= score_spec.threshold.cut
-    return frame.assign(**added)
+    return frame.assign(**added, **score_spec.keep(added))
 
 
 def _embedded(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -32,7 +32,7 @@ def command(
     source: str,
     embedding_column: str,
     sample: int | None,
-    predictor: str,
+    predictor: Sequence[str],
     activation: str | None,
     input_scale: float | None,
     kind: str,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,9 +16,11 @@ embedding_column = click.option(
 )
 predictor = click.option(
     "--predictor",
-    default=PREDICTOR,
-    metavar="NAME|PATH|ID",
-    help="Catalog name, checkpoint or Hugging Face id@revision.",
+    multiple=True,
+    default=(PREDICTOR,),
+    show_default=PREDICTOR,
+    metavar="[COLUMN=]NAME|PATH|ID",
+    help="Catalog name, checkpoint or Hugging Face id@revision; several, each with the column of its scores.",
 )
 activation = click.option(
     "--activation",
@@ -42,6 +46,31 @@ quiet = click.option("--quiet", is_flag=True, help="No progress and no table.")
 json_summary = click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
 
 
+def _parse_rule(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Any:
+    if not values:
+        return None
+    from dask_aesthetic.errors import ArgumentError
+    from dask_aesthetic.keep_rule import parse_rule
+
+    try:
+        return parse_rule(values)
+    except ArgumentError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+keep_if = click.option(
+    "--keep-if",
+    "keep",
+    multiple=True,
+    metavar="CLAUSE",
+    callback=_parse_rule,
+    help='Keep rows with "unsafe<0.1", say; repeated: with all of these. Quote it for the shell.',
+)
+override_column = click.option(
+    "--override-column", default=None, metavar="NAME", help="Column of true (keep), false (drop) or null (the rule)."
+)
+
+
 def scale_of_run(help: str) -> Any:  # noqa: A002
     """``--scale`` of scores that a run has written, which say it themselves as a rule."""
     return click.option(
@@ -49,18 +78,38 @@ def scale_of_run(help: str) -> Any:  # noqa: A002
     )
 
 
-def load_with(predictor: str, activation: str | None, input_scale: float | None) -> Any:
-    """The predictor's name, or the predictor that is loaded with what its file does not say.
+def load_with(predictor: Sequence[str], activation: str | None, input_scale: float | None) -> Any:
+    """The predictor's name, or the predictor that is loaded with what its file does not say; several by their columns.
 
     Raises
     ------
-    PredictorError
+    PredictorError, ArgumentError
     """
-    if activation is None and input_scale is None:
-        return predictor
-    from dask_aesthetic.predictors import load_predictor
+    from dask_aesthetic.errors import ArgumentError
 
-    return load_predictor(predictor, activation=activation, input_scale=input_scale)
+    pairs = [_split_column(text) for text in predictor]
+    columns = [column for column, _ in pairs]
+    if len(pairs) > 1 and (None in columns or len(set(columns)) < len(columns)):
+        raise ArgumentError(
+            f"expected each of several --predictor as COLUMN=NAME, with a column of its own, got {', '.join(predictor)}"
+        )
+    found: dict[str | None, Any] = dict(pairs)
+    if activation is not None or input_scale is not None:
+        if len(pairs) > 1:
+            raise ArgumentError("expected --activation and --input-scale with one --predictor, got several")
+        from dask_aesthetic.predictors import load_predictor
+
+        found = {
+            column: load_predictor(name, activation=activation, input_scale=input_scale)
+            for column, name in found.items()
+        }
+    return found.get(None, found)
+
+
+def _split_column(text: str) -> tuple[str | None, str]:
+    """Column and name of a predictor; the "=" of a path, as in a hive folder, is no sign of a column."""
+    column, equals, name = text.partition("=")
+    return (column, name) if equals and "/" not in column and not Path(text).exists() else (None, text)
 
 
 def parse_json(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     help="Lowest score kept: a number, or permissive, standard, high, premium.",
 )
 @options.scale_of_run("For files that do not name it: raw: about 1..10; unit: raw / 10.")
+@options.keep_if
+@options.override_column
 @click.option("--top", type=click.IntRange(min=1), default=None, metavar="N", help="Keep the N best rows.")
 @click.option(
     "--keep-fraction", type=float, default=None, metavar="SHARE", help="Keep this share of the scored rows, the best."
@@ -94,6 +96,10 @@ def _table(done: SelectSummary) -> str:
         "rows": f"{done.rows:,}",
         "scored": f"{done.scored:,}",
         "kept": f"{done.kept:,} ({done.kept / max(done.scored, 1):.1%} of the scored): {done.rule}",
+        "rule": "" if done.rule_counts is None else f"\n{'':12}".join(done.rule_counts.lines),
+        "override": f"{done.override_kept:,} rows kept and {done.override_dropped:,} dropped by the override alone"
+        if done.override_kept or done.override_dropped
+        else "",
         "excluded": f"{done.excluded:,} rows by id" if done.excluded else "",
         "duplicates": f"{done.duplicates:,} rows dropped for their hash" if done.duplicates else "",
         "included": f"{done.included:,} rows kept by id alone" if done.included else "",

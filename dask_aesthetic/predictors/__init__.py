@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import as_file, files
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dask_aesthetic.defaults import ACTIVATIONS, PREDICTOR
-from dask_aesthetic.errors import PredictorError
+from dask_aesthetic.errors import ArgumentError, ColumnError, PredictorError
 from dask_aesthetic.predictors.affine import AffinePredictor
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, from_header
 from dask_aesthetic.predictors.catalog import BY_NAME, BY_WEIGHTS, KNOWN, Known
@@ -19,14 +19,25 @@ from dask_aesthetic.predictors.checkpoint import SUFFIXES, read_tensors, sha256_
 from dask_aesthetic.predictors.hub import FILE, fetch, is_hub_id
 from dask_aesthetic.predictors.layers import Layers, Stack, find_layers
 from dask_aesthetic.predictors.network import NetworkPredictor
+from dask_aesthetic.predictors.together import Pass, in_order, passes
+from dask_aesthetic.validation import check_new_name
+
+OnePredictor = str | os.PathLike[str] | Predictor
+Predictors = OnePredictor | Mapping[str, OnePredictor]  # Several, by the columns of their scores.
 
 __all__ = [
     "AffinePredictor",
     "NetworkPredictor",
+    "Pass",
+    "OnePredictor",
     "Predictor",
     "PredictorInfo",
+    "Predictors",
+    "in_order",
     "list_predictors",
     "load_predictor",
+    "load_predictors",
+    "passes",
 ]
 
 
@@ -97,6 +108,65 @@ def load_predictor(
     return _from_file(path, origin, sha256, activation, input_scale)
 
 
+def load_predictors(predictor: Any, score_column: str | None = None) -> dict[str, Predictor]:
+    """Predictors of one column of embeddings, by the columns of their scores.
+
+    Parameters
+    ----------
+    predictor : str, path, Predictor, or mapping of str to one of them
+        One predictor; or several, by the columns of their scores.
+    score_column : str, optional
+        Column of one predictor's scores; by default that of `PredictorInfo.score_column`.
+
+    Raises
+    ------
+    ArgumentError
+        There is no predictor, they take other encoders' embeddings, or a `score_column` is given beside a mapping.
+    ColumnError
+        They take embeddings of several widths.
+    PredictorError
+        As of `load_predictor`.
+    """
+    if isinstance(predictor, list | tuple | set):
+        raise ArgumentError(
+            f"expected several predictors by the columns of their scores, such as {{'aesthetic_score': 'laion-v2', "
+            f"'ava_score': 'laion-v2-ava'}}, got a {type(predictor).__name__}"
+        )
+    if not isinstance(predictor, Mapping):
+        loaded = load_predictor(predictor)
+        score_column = loaded.info.score_column if score_column is None else score_column
+        check_new_name("score_column", score_column)
+        return {score_column: loaded}
+    if score_column is not None:
+        raise ArgumentError(
+            f"expected no score_column beside predictors by column, got {score_column!r}: the columns are "
+            f"{', '.join(map(repr, predictor))}"
+        )
+    if not predictor:
+        raise ArgumentError("expected one predictor or more, by the columns of their scores, got an empty mapping")
+    for column in predictor:
+        check_new_name("a column of predictor", column)
+    found = {column: load_predictor(one) for column, one in predictor.items()}
+    _refuse_apart([one.info for one in found.values()])
+    return found
+
+
+def _refuse_apart(infos: Sequence[PredictorInfo]) -> None:
+    """Refuse predictors that cannot score the same embeddings."""
+    if len({info.width for info in infos}) > 1:
+        names = ", ".join(f"{info.name} ({info.width})" for info in infos)
+        raise ColumnError(
+            f"expected predictors of one width, as they score the same column, got {names}: score each column alone"
+        )
+    known = [info for info in infos if info.encoder != "unknown"]
+    if len({info.encoder for info in known}) > 1:
+        names = ", ".join(f"{info.name} of {info.encoder}" for info in known)
+        raise ArgumentError(
+            f"expected predictors of one encoder's embeddings, as they score the same column, got {names}: score each "
+            "column alone"
+        )
+
+
 def list_predictors() -> dict[str, PredictorInfo]:
     """Info of the predictors that ship with the package, by name.
 
@@ -129,7 +199,7 @@ def _read_folded(name: str) -> AffinePredictor:
 
 
 def _from_file(
-    path: Path, origin: dict[str, str], sha256: str | None, activation: str | None, input_scale: float | None
+    path: Path, origin: dict[str, Any], sha256: str | None, activation: str | None, input_scale: float | None
 ) -> Predictor:
     tensors, header = read_tensors(path)
     digest = sha256_of(path)

@@ -29,8 +29,8 @@ class AffinePredictor(Predictor):
 
     Attributes
     ----------
-    heads : Heads
-        Weight and bias in the working precision of the scores.
+    heads, heads_float64 : Heads
+        Weight and bias in the working precision of the scores, and in float64.
 
     Examples
     --------
@@ -51,13 +51,13 @@ class AffinePredictor(Predictor):
 
     def _prepare(self) -> None:
         weights, biases = self.weight[None], np.array([self.bias])
-        self._float64 = Heads.of(weights, biases, np.float64)
+        self.heads_float64 = Heads.of(weights, biases, np.float64)
         is_large = np.linalg.norm(self.weight) >= LARGE_WEIGHT
-        self.heads = self._float64 if is_large else Heads.of(weights, biases, np.float32)
+        self.heads = self.heads_float64 if is_large else Heads.of(weights, biases, np.float32)
 
     def __getstate__(self) -> dict[str, Any]:
         # Padding the weight anew is faster than pickling it.
-        return {name: value for name, value in self.__dict__.items() if name not in ("heads", "_float64")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("heads", "heads_float64")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -69,10 +69,14 @@ class AffinePredictor(Predictor):
         batch_size: int | None = None,  # noqa: ARG002 (it copies no rows)
     ) -> tuple[torch.Tensor, torch.Tensor]:
         scores, norms = scores_and_norms(vectors, self.heads)
-        return scores[0], norms.to(torch.float32)
+        return self.finish(scores[0]), norms.to(torch.float32)
 
     def score_float64(self, vectors: torch.Tensor) -> torch.Tensor:
-        return scores_and_norms(vectors, self._float64)[0][0]
+        return self.finish(scores_and_norms(vectors, self.heads_float64)[0][0])
+
+    def finish(self, scores: torch.Tensor) -> torch.Tensor:
+        """Scores from what the weight and the bias give, float32: the same, where nothing follows them."""
+        return scores
 
     def save(self, path: str | Path, **more: Any) -> None:
         tensors = {"weight": torch.tensor(self.weight)[None], "bias": torch.tensor([self.bias], dtype=torch.float64)}

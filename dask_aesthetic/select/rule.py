@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from dask_aesthetic.distribution import rows_by_group
 from dask_aesthetic.io import parquet
+from dask_aesthetic.keep_rule import KeepRule, Override, RuleCounts
 from dask_aesthetic.ranking import (
     Candidates,
     Counts,
@@ -36,7 +37,7 @@ from dask_aesthetic.thresholds import Threshold
 
 @dataclass(frozen=True)
 class Selected:
-    """Rows that a batch keeps, and numbers of rows as `SelectMarker` counts them."""
+    """Rows that a batch keeps, the numbers of rows as `SelectMarker` counts them, and what the rule's clauses keep."""
 
     keep: np.ndarray
     scored: int
@@ -44,16 +45,24 @@ class Selected:
     included: int
     include_matches: int
     duplicates: int
+    override_kept: int
+    override_dropped: int
+    rule_counts: RuleCounts
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What is kept: rows at or above the threshold, or the best of them; without the excluded, with the included ones.
+    """What is kept: rows that satisfy rule or threshold, or the best of them, but for overrides and ids.
 
     Attributes
     ----------
     score_column : str
     threshold : Threshold or None
+    keep : KeepRule or None
+        Instead of a threshold.
+    override_column : str or None
+        Column of bool or null: true rows are kept beside the best, and false ones neither compete nor are kept, unless
+        they are excluded or included by id.
     wanted : Wanted or None
         Number of best rows to keep.
     id_column : str or None
@@ -62,7 +71,7 @@ class Rule:
         Excluded rows do not compete for the best, and are not kept if they are included too. Included rows are kept
         beside the best.
     drop_duplicates : bool
-        Of rows with the same hash only the first by id competes; excluded rows do not count among them.
+        Of rows with the same hash only the first by id competes, of those that satisfy the rule and are not excluded.
     top : Top or None
         The best rows, once they are found.
     duplicates : Duplicates or None
@@ -71,6 +80,8 @@ class Rule:
 
     score_column: str
     threshold: Threshold | None = None
+    keep: KeepRule | None = None
+    override_column: str | None = None
     wanted: Wanted | None = None
     id_column: str | None = None
     exclude: Ids | None = None
@@ -86,8 +97,7 @@ class Rule:
     def _with_duplicates(self, files: Sequence[ScoreFile], threads: int) -> Rule:
         if not self.drop_duplicates:
             return self
-        columns = [] if self.exclude is None else list(self.exclude.columns)
-        found = find_duplicates(files, self.id_column, lambda batch: ~_match(self.exclude, batch), columns, threads)
+        found = find_duplicates(files, self.id_column, self._eligible, self.columns, threads)
         return replace(self, duplicates=found)
 
     def _with_top(self, files: Sequence[ScoreFile], threads: int) -> Rule:
@@ -102,20 +112,38 @@ class Rule:
 
     def select(self, batch: Any, number: int, first: int) -> Selected:
         """Selected rows of a batch of the file with that number, whose first row has that position."""
-        excluded, dropped = _match(self.exclude, batch), self._drops(batch, number, first)
-        keys, groups = self._keys(batch, ~(excluded | dropped))
-        keep = keys > 0 if self.top is None else self.top.takes(keys, groups, number, first)
+        excluded, override = _match(self.exclude, batch), self._override(batch)
+        dropped = self._drops(batch, number, first)
+        satisfied, rule_counts = self._satisfied(batch)
+        satisfied = satisfied & ~excluded & ~dropped
+        keys, groups = self._keys(batch, satisfied)
+        eligible = satisfied if self.keep is not None and self.top is None else keys > 0
+        keep = eligible & ~override.drop
+        if self.top is not None:
+            keep = self.top.takes(np.where(keep, keys, np.uint32(0)), groups, number, first)
+        overridden = override.keep & ~excluded & ~keep
+        keep |= overridden
         named = _match(self.include, batch)
         included = named & ~excluded & ~keep
-        scored = np.isfinite(self._scores(batch))
-        counts = [int(rows.sum()) for rows in (scored, excluded, included, named, dropped)]
-        return Selected(keep | included, *counts)
+        keep |= included
+        return Selected(
+            keep,
+            scored=int(np.isfinite(self._scores(batch)).sum()),
+            excluded=int(excluded.sum()),
+            included=int(included.sum()),
+            include_matches=int(named.sum()),
+            duplicates=int(dropped.sum()),
+            override_kept=int(overridden.sum()),
+            override_dropped=int((eligible & override.drop & ~keep).sum()),
+            rule_counts=rule_counts,
+        )
 
     @property
     def columns(self) -> list[str]:
         """Columns that decide."""
         ids = [name for one in (self.exclude, self.include) if one is not None for name in one.columns]
-        return list(dict.fromkeys([self.score_column, *([self._by] if self._by is not None else []), *ids]))
+        single = [name for name in (self._by, self.override_column) if name is not None]
+        return list(dict.fromkeys([self.score_column, *(self.keep.columns if self.keep else []), *single, *ids]))
 
     @property
     def _by(self) -> str | None:
@@ -131,6 +159,8 @@ class Rule:
             "top": None if wanted is None else wanted.n,
             "keep_fraction": None if wanted is None else wanted.keep_fraction,
             "by": self._by,
+            **({} if self.keep is None else {"keep": self.keep.to_dict()}),
+            **({} if self.override_column is None else {"override_column": self.override_column}),
             "best_rows": None if self.top is None else _digest(self.top),
             "exclude": None if self.exclude is None else self.exclude.digest,
             "include": None if self.include is None else self.include.digest,
@@ -147,6 +177,7 @@ class Rule:
     def __str__(self) -> str:
         threshold = self.threshold
         lowest = "" if threshold is None else f"{threshold.scale} {self.score_column} >= {threshold.value:g}"
+        lowest = str(self.keep) if self.keep is not None else lowest
         once = ", without duplicates" if self.drop_duplicates else ""
         if self.wanted is None:
             return lowest + once
@@ -163,17 +194,31 @@ class Rule:
             return np.zeros(len(batch), bool)
         return self.duplicates.drops(number, first, len(batch))
 
-    def _competing(self, batch: Any, number: int, first: int) -> np.ndarray:
-        """Whether each row may be among the best."""
-        competing: np.ndarray = ~(_match(self.exclude, batch) | self._drops(batch, number, first))
-        return competing
-
     def _keys(self, batch: Any, competing: np.ndarray) -> tuple[np.ndarray, Groups]:
         cut = None if self.threshold is None else self.threshold.cut
         keys = score_keys(self._scores(batch), cut, competing)
         if self._by is None:
             return keys, [(None, np.arange(len(keys)))]
         return keys, rows_by_group(batch.column(self._by).to_pandas(), self._by)
+
+    def _satisfied(self, batch: Any) -> tuple[np.ndarray, RuleCounts]:
+        if self.keep is None:
+            return np.ones(len(batch), bool), RuleCounts()
+        return self.keep.evaluate({name: batch.column(name) for name in self.keep.columns})
+
+    def _override(self, batch: Any) -> Override:
+        if self.override_column is None:
+            return Override.nowhere(len(batch))
+        return Override.of(batch.column(self.override_column), self.override_column)
+
+    def _eligible(self, batch: Any) -> np.ndarray:
+        """Whether each row may be kept as the only one with its hash."""
+        satisfied, _ = self._satisfied(batch)
+        eligible: np.ndarray = satisfied & ~_match(self.exclude, batch) & ~self._override(batch).drop
+        return eligible
+
+    def _competing(self, batch: Any, number: int, first: int) -> tuple[np.ndarray, Groups]:
+        return self._keys(batch, self._eligible(batch) & ~self._drops(batch, number, first))
 
     def _batches(self, file: ScoreFile, more: Sequence[str]) -> Iterator[tuple[int, Any]]:
         first = 0
@@ -182,8 +227,7 @@ class Rule:
             first += len(batch)
 
     def _count(self, file: ScoreFile, number: int) -> Counts:
-        batches = self._batches(file, ())
-        counted = (count_keys(*self._keys(batch, self._competing(batch, number, first))) for first, batch in batches)
+        counted = (count_keys(*self._competing(batch, number, first)) for first, batch in self._batches(file, ()))
         return add_counts(counted, self._by)
 
     def _candidates(self, file: ScoreFile, number: int, bins: dict[Any, tuple[int, int]]) -> Candidates:
@@ -191,7 +235,7 @@ class Rule:
         parts = []
         for first, batch in self._batches(file, more):
             ids = None if self.id_column is None else batch.column(self.id_column).to_pandas()
-            keys, groups = self._keys(batch, self._competing(batch, number, first))
+            keys, groups = self._competing(batch, number, first)
             parts.append(find_candidates(keys, groups, ids, number, bins, first))
         return merge_candidates(parts)
 

@@ -18,11 +18,12 @@ from dask_aesthetic.io.listing import Source
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
+from dask_aesthetic.keep_rule import Keep, KeepRule, RuleCounts, check_override
 from dask_aesthetic.ranking import Wanted
 from dask_aesthetic.score_files import ScoreFiles, find_scores
 from dask_aesthetic.select.duplicates import check_hashes
 from dask_aesthetic.select.ids import read_ids
-from dask_aesthetic.select.plan import SelectPlan, plan_outputs
+from dask_aesthetic.select.plan import SelectPlan, plan_outputs, sum_rule_counts
 from dask_aesthetic.select.rule import Rule
 from dask_aesthetic.select.settings import SelectSettings
 from dask_aesthetic.select.shard import COUNTS, SelectMarker, SelectShard
@@ -49,6 +50,10 @@ class SelectSummary:
         Rows that `drop_duplicates` drops.
     files_before : int
         Files that earlier runs had done.
+    override_kept, override_dropped : int
+        Rows that are kept, and dropped, for `override_column` alone.
+    rule_counts : RuleCounts or None
+        Rows that each clause of `keep` keeps alone, and all together.
     """
 
     output: str
@@ -62,6 +67,9 @@ class SelectSummary:
     include_matches: int
     duplicates: int
     files_before: int
+    override_kept: int = 0
+    override_dropped: int = 0
+    rule_counts: RuleCounts | None = None
 
 
 def select_dataset(
@@ -72,6 +80,8 @@ def select_dataset(
     progress: Callable[[SelectMarker], None] | None = None,
     threshold: float | str | Threshold | None = None,
     scale: str | None = None,
+    keep: Keep | None = None,
+    override_column: str | None = None,
     top: int | None = None,
     keep_fraction: float | None = None,
     by: str | None = None,
@@ -96,12 +106,20 @@ def select_dataset(
     output : str or path
         Folder for the files, or an fsspec URL; created if it is missing.
     threshold : float, str or Threshold, optional
-        Lowest score to keep, on `scale`. Without `top` and `keep_fraction`, that of the job that scored by default.
+        Lowest score to keep, on `scale`. Without `keep`, `top` and `keep_fraction`, that of the job that scored.
     scale : {"raw", "unit"}, optional
         Scale of scores whose files do not name it.
+    keep : list of tuples, or of lists of them, optional
+        Rule over the scores and other columns of their files, instead of `threshold`, spelled as ``filters`` of
+        ``dask.dataframe.read_parquet``: ``[("aesthetic_score", ">=", 5.5), ("width", ">=", 512)]`` keeps rows that
+        satisfy both, and a list of such lists rows that satisfy one of them. A null or NaN satisfies no clause. Bounds
+        of the score may be a preset or `Threshold`. Numbers are compared in the type of the column.
+    override_column : str, optional
+        Column of bool or null: true rows are kept and false ones are not, whatever `keep`, `threshold` or `top` say.
+        `exclude` and `include` win over it.
     top : int, optional
-        Keep just the so many best rows, of those at or above `threshold` where it is given. Of equal scores the lower
-        id is kept, rows without an id last, and of equal ids the row that comes first.
+        Keep just the so many best rows, of those that satisfy `keep` or `threshold` where one is given. Of equal scores
+        the lower id is kept, rows without an id last, and of equal ids the row that comes first.
     keep_fraction : float, optional
         Keep this share of the scored rows, rounded up; instead of `top`.
     by : str, optional
@@ -112,7 +130,8 @@ def select_dataset(
         such as "7", but no "007". Excluded rows do not count for `top`, and included ones are kept beside it.
     drop_duplicates : bool
         Of rows with the same ``embedding_hash``, which `score_dataset` adds if asked, keep at most one: the lowest id,
-        rows without an id last, and of equal ids the row that comes first. Excluded rows do not count.
+        rows without an id last, and of equal ids the row that comes first. Rows that are excluded, or do not satisfy
+        `keep`, do not count.
     id_column : str, optional
         Column of the scores that identifies a row; if not given, the first that exists of key, uid, url, hash, id and
         image_path, in any case.
@@ -176,6 +195,8 @@ def select_dataset(
         threads=threads,
         threshold=threshold,
         scale=scale,
+        keep=keep,
+        override_column=override_column,
         top=top,
         keep_fraction=keep_fraction,
         by=by,
@@ -201,6 +222,8 @@ def plan_select(
     threads: int | None = None,
     threshold: float | str | Threshold | None = None,
     scale: str | None = None,
+    keep: Keep | None = None,
+    override_column: str | None = None,
     top: int | None = None,
     keep_fraction: float | None = None,
     by: str | None = None,
@@ -239,11 +262,24 @@ def plan_select(
     store = Store.of(output, storage_options if output_options is None else output_options)
     refuse_overlap(scores, [one.file for one in found.files], store)
     id_column = find_id_column(names) if id_column is None else id_column
-    lowest = _lowest(found, threshold, scale, wanted)
+    types = dict(zip(names, found.schema.types, strict=True))
+    keep_rule = None if keep is None else _keep_rule(found, keep, types, threshold, scale)
+    lowest = _lowest(found, threshold, scale, wanted) if keep_rule is None else None
+    check_override(override_column, types)
     excluded, included = (
         None if ids is None else read_ids(ids, storage_options, id_column, found) for ids in (exclude, include)
     )
-    rule = Rule(found.score_column, lowest, wanted, id_column, excluded, included, drop_duplicates)
+    rule = Rule(
+        found.score_column,
+        lowest,
+        keep_rule,
+        override_column,
+        wanted,
+        id_column,
+        excluded,
+        included,
+        drop_duplicates,
+    )
     rule = rule.prepared(found.files, threads or CPU_COUNT)
     settings = SelectSettings(
         rule,
@@ -273,7 +309,14 @@ def summary(plan: SelectPlan, markers: Mapping[str, SelectMarker]) -> SelectSumm
                 AestheticWarning,
                 stacklevel=3,
             )
-    return SelectSummary(output=plan.store.url, rule=str(rule), files=len(done), files_before=len(plan.done), **counts)
+    return SelectSummary(
+        output=plan.store.url,
+        rule=str(rule),
+        files=len(done),
+        files_before=len(plan.done),
+        **counts,
+        rule_counts=sum_rule_counts(done) if rule.keep is not None else None,
+    )
 
 
 def _wanted(top: int | None, keep_fraction: float | None, by: str | None) -> Wanted | None:
@@ -292,17 +335,37 @@ def _lowest(
     found: ScoreFiles, threshold: float | str | Threshold | None, scale: str | None, wanted: Wanted | None
 ) -> Threshold | None:
     """Threshold on the scale of the scores: the requested one, else that of the run; none for the best rows."""
-    known = found.provenance.describe(scale)
     if threshold is None and wanted is not None:
         return None
     if threshold is None and "threshold" not in found.provenance.record:
-        raise ArgumentError("expected threshold, top or keep_fraction, got none, and the files name no threshold")
+        raise ArgumentError("expected threshold, keep, top or keep_fraction, got none, and the files name no threshold")
+    return _score_threshold(found, found.provenance.find_threshold(threshold), scale)
+
+
+def _score_threshold(found: ScoreFiles, threshold: float | str | Threshold, scale: str | None) -> Threshold:
+    known = found.provenance.describe(scale)
     return find_threshold(
-        found.provenance.find_threshold(threshold),
-        known["scale"],
-        known.get("predictor_scale", "unknown"),
-        known.get("predictor", ""),
+        threshold, known["scale"], known.get("predictor_scale", "unknown"), known.get("predictor", "")
     )
+
+
+def _keep_rule(
+    found: ScoreFiles,
+    keep: Keep,
+    types: Mapping[str, pa.DataType],
+    threshold: float | str | Threshold | None,
+    scale: str | None,
+) -> KeepRule:
+    """Rule over columns of the files, with bounds of scores as numbers on their scale."""
+    if threshold is not None:
+        raise ArgumentError(
+            f"expected keep or threshold, got both: threshold={threshold!r} is short for the clause "
+            f"({found.score_column!r}, '>=', {threshold!r}) of keep"
+        )
+    rule = KeepRule.of(keep)
+    rule = rule.with_thresholds({found.score_column: lambda bound: _score_threshold(found, bound, scale)})
+    rule.check(types)
+    return rule
 
 
 def _check_columns(found: ScoreFiles, by: str | None, id_column: str | None) -> None:
