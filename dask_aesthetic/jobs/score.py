@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from dask_aesthetic.defaults import (
+    HASH_COLUMN,
     IMAGES_PER_SHARD,
     MATRIX_KEY,
     PREDICTOR,
@@ -67,6 +68,7 @@ def score_dataset(
     score_column: str | None = None,
     keep_column: str = "keep",
     keep_only: bool = False,
+    embedding_hash: bool = False,
     on_invalid: str = "null",
     batch_size: int | None = None,
     rows_per_shard: int | None = None,
@@ -125,6 +127,9 @@ def score_dataset(
         Another name of the score.
     keep_only : bool
         Write only the rows to keep.
+    embedding_hash : bool
+        Add a column ``embedding_hash`` (uint64) before the score, by which exact duplicates are found: xxh3_64 of the
+        embedding as little-endian float32, in which -0 is 0; null where the status is not ``ok``. Not with `embed`.
     rows_per_shard : int, optional
         Files with more rows are split, Parquet files between row groups, into shards with an output each; by default
         1,000,000, and 10,000 for images. Folders of images are split alike; tars are not.
@@ -233,6 +238,7 @@ def score_dataset(
         score_column=score_column,
         keep_column=keep_column,
         keep_only=keep_only,
+        embedding_hash=embedding_hash,
         on_invalid=on_invalid,
         batch_size=batch_size,
         rows_per_shard=rows_per_shard,
@@ -274,6 +280,7 @@ def plan_dataset(
     score_column: str | None = None,
     keep_column: str = "keep",
     keep_only: bool = False,
+    embedding_hash: bool = False,
     on_invalid: str = "null",
     batch_size: int | None = None,
     rows_per_shard: int | None = None,
@@ -374,7 +381,12 @@ def plan_dataset(
     store = Store.of(output, storage_options if output_options is None else output_options, _part_name(part))
     refuse_overlap(source, [file for shard in shards for file in shard.files], store)
     dtype = pa.list_(pa.float32()) if embed_spec else None
-    passthrough = _passthrough_schema(shards, columns, embedding_column, dtype, spec, replace_columns)
+    if embed and embedding_hash:
+        raise ArgumentError(
+            "expected embedding_hash=True (--embedding-hash) with embeddings that are there, got embed=True: those of "
+            "images differ a little from batch to batch, so that duplicates have other hashes"
+        )
+    passthrough = _passthrough_schema(shards, columns, embedding_column, dtype, spec, replace_columns, embedding_hash)
     if embed_spec:
         weights, caution = embed_spec.encoder.weights(), None
         settings: ScoreSettings = ImageSettings(
@@ -383,7 +395,9 @@ def plan_dataset(
     else:
         key = shards[0].matrix.key if isinstance(shards[0], MatrixShard) else None
         key = None if key == MATRIX_KEY else key
-        settings = ScoreSettings(spec, embedding_column, passthrough, keep_only, rows_per_shard, key)
+        settings = ScoreSettings(
+            spec, embedding_column, passthrough, keep_only, rows_per_shard, key, embedding_hash=embedding_hash
+        )
         if not allow_unusable:
             refuse_other_widths(shards, spec.predictor, embedding_column)
         caution = check_first_rows(shards, spec.predictor, embedding_column, allow_unusable)
@@ -434,8 +448,9 @@ def _passthrough_schema(
     embedding_type: pa.DataType | None,
     spec: ScoreSpec,
     replace_columns: bool,
+    embedding_hash: bool,
 ) -> pa.Schema:
-    """Schema of the passthrough columns of every output; new embeddings replace earlier ones."""
+    """Schema of the passthrough columns of every output, and of the hash; new embeddings replace earlier ones."""
     schemas = [
         pa.schema([field for field in shard.schema if field.name != embedding_column]).append(
             pa.field(embedding_column, embedding_type or shard.scored_type)
@@ -445,13 +460,15 @@ def _passthrough_schema(
     if columns == "ids" and shards[0].schema.names == LOCATION.names:
         columns = LOCATION.names
     chosen = parquet.choose_columns(schemas[0], columns, embedding_column)
-    added = {**spec.added, "status_column": STATUS_COLUMN}
+    hashes = {"embedding_hash": HASH_COLUMN} if embedding_hash else {}
+    added = {**spec.added, "status_column": STATUS_COLUMN, **hashes}
     # Readers find a row by these columns, and the output's folders repeat the input's.
     folders = {name for shard in shards for name in shard.partitions}
     refuse_replacing([*shards[0].location_columns, *folders], added, replace_columns=False)
     refuse_replacing(chosen, added, replace_columns)
     left_out = [*added.values(), *(shards[0].partitions if columns == "all" else ())]
     names = [name for name in dict.fromkeys([*shards[0].location_columns, *chosen]) if name not in left_out]
-    return parquet.common_schema(
+    passthrough = parquet.common_schema(
         ((shard.files[-1], schema) for shard, schema in zip(shards, schemas, strict=True)), names
     )
+    return passthrough.append(pa.field(HASH_COLUMN, pa.uint64())) if embedding_hash else passthrough

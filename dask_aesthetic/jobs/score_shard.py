@@ -133,13 +133,13 @@ def embedding_batches(shard: Shard, settings: ScoreSettings, watch: Watch, diges
         Under ``on_invalid="raise"``.
     """
     column, spec = settings.embedding_column, settings.spec
-    if column not in settings.passthrough.names:
+    if not settings.needs_embeddings:
         yield from watch(score_batches(shard, settings.read, spec, digests))
         return
     read = 0
     for passthrough, lists in watch(shard.batches(settings.read, digests=digests)):
         scores, status = score_array(lists, spec, column, f"shard {shard.name}", read)
-        yield Scored(settings.with_embedding(passthrough, lists), scores, status)
+        yield Scored(settings.with_embedding(passthrough, lists, status), scores, status)
         read += len(status)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dask_aesthetic.defaults import HASH_COLUMN
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io import parquet
 from dask_aesthetic.score_files import ScoreFile, ScoreFiles
 
-HASH_COLUMN = "embedding_hash"
 PASS_ROWS = 1 << 26  # Hashes that are held at a time: 0.5 GB.
 PENDING_ROWS = 1 << 21  # Rows with repeated hashes that wait to be ranked.
 Competing = Callable[[Any], np.ndarray]  # Whether each row of a batch may be the one that stays.

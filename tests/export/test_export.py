@@ -104,7 +104,7 @@ def test_metadata_elsewhere_is_joined_by_id(table, scores, tmp_path):
     assert done.left_out == {"no_url": 1, "no_metadata": 2}
     for rows in ([3, 3], [2, 4]):  # In one file, and in two.
         pq.write_table(shuffled.take(pa.array(rows)), tmp_path / "metadata/1.parquet")
-        with pytest.raises(InputError, match="expected one row of metadata for each id, got several of '0000[02]'"):
+        with pytest.raises(InputError, match=r"expected one row of metadata for each id, got several of '0000[02]'"):
             export_dataset(tmp_path / "ids.parquet", tmp_path / "twice.parquet", metadata=tmp_path / "metadata")
     assert not (tmp_path / "twice.parquet").exists()
     pq.write_table(pa.concat_tables([ids, ids]), tmp_path / "ids.parquet")

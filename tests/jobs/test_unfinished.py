@@ -103,7 +103,7 @@ def test_jobs_behind_urls_are_known(source, part, whole):
         with pytest.raises(InputError, match="finished job in memory://unfinished/part, got 2 files"):
             find_scores("memory://unfinished/part/*.parquet")
         with pytest.raises(
-            InputError, match="outside of other jobs' outputs, got memory:/+unfinished/whole/out in mem"
+            InputError, match=r"outside of other jobs' outputs, got memory:/+unfinished/whole/out in mem"
         ):
             score_dataset(source, "memory://unfinished/whole/out")
     finally:
@@ -122,7 +122,7 @@ def test_outputs_in_other_outputs_are_refused(source, whole, tmp_path):
                 InputError, match=rf"outside of other jobs' outputs, got {output} in {tmp_path}/a/b, to"
             ):
                 run()
-    with pytest.raises(InputError, match="got .*u.csv in .*a/b, to which a job writes"):
+    with pytest.raises(InputError, match=r"got .*u.csv in .*a/b, to which a job writes"):
         export_dataset(whole, tmp_path / "a/b/u.csv", url_column="key")
     with pytest.raises(InputError, match=r"apart from other jobs' outputs, got .*a, which holds that in b: choose"):
         select_dataset(whole, tmp_path / "a", top=1)

@@ -146,7 +146,7 @@ def test_ids_without_a_shard_match_in_all_of_them_and_the_threshold_of_the_run_h
     assert rows(tmp_path / "out")["keep"].tolist() == expected.tolist()
     assert done.excluded == 2 * FILES
     others = write_ids(tmp_path / "others.parquet", key=["0005"])
-    with pytest.raises(InputError, match="got others: exclude is another. Give"):
+    with pytest.raises(InputError, match=r"got others: exclude is another. Give"):
         select_dataset(scores, tmp_path / "out", exclude=others)
 
 
@@ -258,7 +258,7 @@ def test_the_best_of_a_data_set_that_has_grown_are_others(scores, tmp_path):
     select_dataset(scores, tmp_path / "out", top=50)
     write_scores(tmp_path / "more", files=FILES + 1)
     (tmp_path / "more/00004.parquet").rename(scores / "00004.parquet")
-    with pytest.raises(InputError, match="got others: best_rows is another. Give the earlier ones; .* overwrite"):
+    with pytest.raises(InputError, match=r"got others: best_rows is another. Give the earlier ones; .* overwrite"):
         select_dataset(scores, tmp_path / "out", top=50)
     done = select_dataset(scores, tmp_path / "out", top=50, overwrite=True)
     select_dataset(scores, tmp_path / "once", top=50)
