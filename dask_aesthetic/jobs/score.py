@@ -320,6 +320,11 @@ def plan_dataset(
     check_client(client)
     if isinstance(worker_timeout, bool) or not isinstance(worker_timeout, int | float) or not worker_timeout > 0:
         raise ArgumentError(f"expected worker_timeout to be a number of seconds above 0, got {worker_timeout!r}")
+    if embed and embedding_hash:
+        raise ArgumentError(
+            "expected embedding_hash=True (--embedding-hash) with embeddings that are there, got embed=True: those of "
+            "images differ a little from batch to batch, so that duplicates have other hashes"
+        )
     if style not in STYLE_NAMES:
         raise ArgumentError.choice("style", style, STYLE_NAMES)
     spec = ScoreSpec.of(
@@ -381,11 +386,6 @@ def plan_dataset(
     store = Store.of(output, storage_options if output_options is None else output_options, _part_name(part))
     refuse_overlap(source, [file for shard in shards for file in shard.files], store)
     dtype = pa.list_(pa.float32()) if embed_spec else None
-    if embed and embedding_hash:
-        raise ArgumentError(
-            "expected embedding_hash=True (--embedding-hash) with embeddings that are there, got embed=True: those of "
-            "images differ a little from batch to batch, so that duplicates have other hashes"
-        )
     passthrough = _passthrough_schema(shards, columns, embedding_column, dtype, spec, replace_columns, embedding_hash)
     if embed_spec:
         weights, caution = embed_spec.encoder.weights(), None
