@@ -14,12 +14,12 @@ from dask_aesthetic.filter.output import FilterMarker
 from dask_aesthetic.filter.plan import FilterPlan, plan_outputs, split_outputs
 from dask_aesthetic.filter.scores import KEY, SHARD, Counts, join_scores, score_table
 from dask_aesthetic.filter.settings import FilterSettings
+from dask_aesthetic.frame_provenance import find_provenance
 from dask_aesthetic.io.listing import Source, list_files
 from dask_aesthetic.io.webdataset import find_tars, metadata_schema
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
-from dask_aesthetic.provenance import Provenance
 from dask_aesthetic.thresholds import Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
 
@@ -212,7 +212,7 @@ def plan_filter(
         check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
     lowest = None
     if threshold is not None:
-        known = Provenance.of_frame(frame, score_column).describe(scale)
+        known = find_provenance(frame, score_column).describe(scale)
         lowest = find_threshold(
             threshold, known["scale"], known.get("predictor_scale", "unknown"), known.get("predictor", "")
         )
