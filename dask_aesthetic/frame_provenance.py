@@ -35,7 +35,10 @@ def find_provenance(frame: Any, score_column: str) -> Provenance:
     if not isinstance(reader, ReadParquetFSSpec | ReadParquetPyarrowFS) or score_column not in frame.columns:
         return known
     info = reader._dataset_info
-    fragments = info["fragments"] if isinstance(reader, ReadParquetPyarrowFS) else info["ds"].get_fragments()
+    if isinstance(reader, ReadParquetPyarrowFS):
+        fragments = [one.fragment for one in info["fragments"]]
+    else:
+        fragments = list(info["ds"].get_fragments())
     found = Provenance.of_files([(str(one.path), one.physical_schema) for one in fragments]).of_score(score_column)
     columns = {role: name for role, name in found.columns.items() if name in frame.columns}
     return Provenance(found.record, columns) if columns.get("score_column") == score_column else known
