@@ -12,7 +12,7 @@ import pyarrow as pa
 from dask_aesthetic.defaults import SCORE_COLUMN
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.predictors import PredictorInfo
-from dask_aesthetic.thresholds import Threshold
+from dask_aesthetic.thresholds import Threshold, find_threshold
 
 METADATA_KEY = "dask_aesthetic"  # Of the schema metadata of Parquet files, and of a frame's `attrs`.
 
@@ -90,9 +90,8 @@ class Provenance:
 
     def mark(self, frame: Any) -> Any:
         """The pandas frame, after the provenance is put into its `attrs`."""
-        scores = [score["column"] for score in self.record.get("scores", [])] or [self.columns.get("score_column")]
         marks = {}
-        for name in scores:
+        for name in self.score_columns:
             if name in frame.columns:
                 its = self.of_score(name)
                 dtype = str(frame[name].dtype)
@@ -106,6 +105,17 @@ class Provenance:
         """``predictor`` and ``predictor_scale`` as `ScoreDistribution` takes them; empty if unknown."""
         info = self.record.get("predictor")
         return {"predictor": info["name"], "predictor_scale": info["scale"]} if info else {}
+
+    @property
+    def score_columns(self) -> list[str]:
+        """Names of the columns of scores; empty if unknown."""
+        first = self.columns.get("score_column")
+        return [one["column"] for one in self.record.get("scores", [])] or ([first] if first is not None else [])
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Direction of the scores."""
+        return bool(self.record.get("predictor", {}).get("higher_is_better", True))
 
     def find_scale(self, requested: str | None) -> str:
         """The scale that the files name, else the requested one, else "raw".
@@ -126,6 +136,23 @@ class Provenance:
         if "threshold" in self.record:
             return Threshold.from_dict(self.record["threshold"])
         return "standard"
+
+    def on_scores(self, threshold: float | str | Threshold, scale: str | None) -> Threshold:
+        """A threshold on the scores' scale and in their direction, as of `find_threshold`.
+
+        Raises
+        ------
+        ThresholdError, ArgumentError
+        """
+        known = self.describe(scale)
+        return find_threshold(
+            threshold,
+            known["scale"],
+            known.get("predictor_scale", "unknown"),
+            known.get("predictor", ""),
+            self.higher_is_better if known.get("predictor") else None,
+            bool(self.record.get("predictor", {}).get("is_probability", False)),
+        )
 
     def describe(self, scale: str | None, info: PredictorInfo | None = None) -> dict[str, str]:
         """``scale``, ``predictor`` and ``predictor_scale`` of the scores: what is known of requested ones.
@@ -164,7 +191,7 @@ def _record(path: str, schema: pa.Schema) -> dict[str, Any]:
 
 
 def _named(record: Mapping[str, Any]) -> str:
-    return ", ".join(one["column"] for one in record.get("scores", [])) or "one"
+    return ", ".join(one["column"] for one in record.get("scores", [])) or "one score"
 
 
 def _columns(schema: pa.Schema, record: Mapping[str, Any]) -> dict[str, str]:

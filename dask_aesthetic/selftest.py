@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from dask_aesthetic.predictors import list_predictors, load_predictor
+from dask_aesthetic.predictors import list_predictors, load_predictor, passes
 from dask_aesthetic.predictors.golden import golden_scores, golden_vectors
 
 
@@ -38,7 +39,7 @@ class SelftestResult:
 
 
 def selftest() -> list[SelftestResult]:
-    """Results of the golden vectors for every shipped predictor, on the CPU and on every CUDA device.
+    """Results of the golden vectors for every shipped predictor, alone and together, on the CPU and every CUDA device.
 
     Examples
     --------
@@ -46,10 +47,24 @@ def selftest() -> list[SelftestResult]:
     True
     """
     devices = ["cpu", *(f"cuda:{at}" for at in range(torch.cuda.device_count()))]
-    return [_check(name, device) for device in devices for name in list_predictors()]
+    alone = [_check(name, device) for device in devices for name in list_predictors()]
+    return [*alone, *(result for device in devices for result in _check_together(device))]
 
 
 def _check(name: str, device: str) -> SelftestResult:
     predictor = load_predictor(name)
     scores, _ = predictor.score(torch.from_numpy(golden_vectors(predictor.width)).to(device))
     return SelftestResult(name, device, golden_scores(name), scores.cpu().tolist())
+
+
+def _check_together(device: str) -> Iterator[SelftestResult]:
+    """Results of the affine predictors that score vectors of one width in one pass."""
+    found = [load_predictor(name) for name in list_predictors()]
+    for width in sorted({predictor.width for predictor in found}):
+        vectors = torch.from_numpy(golden_vectors(width)).to(device)
+        for one in passes(tuple(predictor for predictor in found if predictor.width == width)):
+            if len(one.at) > 1:
+                names = [predictor.info.name for predictor in one.predictors]
+                scores = one.score(vectors, None)[0].flatten().cpu().tolist()
+                expected = [score for name in names for score in golden_scores(name)]
+                yield SelftestResult(" + ".join(names), device, expected, scores)

@@ -72,7 +72,10 @@ class Threshold:
     def on(self, scale: str) -> Threshold:
         """Same threshold on another scale."""
         check_scale(scale)
-        return replace(self, value=self.value * SCALES[self.scale] / SCALES[scale], scale=scale)
+        return self._at(self.value * SCALES[self.scale] / SCALES[scale], scale)
+
+    def _at(self, value: float, scale: str) -> Threshold:
+        return Threshold(value, scale, self.name, self.predictor, higher_is_better=self.higher_is_better)
 
     def keeps(self, scores: Any) -> Any:
         """Whether to keep each score, for arrays, tensors and Series of float32; no other code compares by direction.
@@ -112,11 +115,12 @@ class Threshold:
     def _repr_html_(self) -> str:
         return f"<b>{escape(self._condition())}</b>" + (f"<br>{escape(self.name)}" if self.name else "")
 
+    def condition(self, score_column: str = "score") -> str:
+        """What the threshold keeps, for people: "raw aesthetic_score >= 5"."""
+        return f"{self.scale} {score_column} {'>=' if self.higher_is_better else '<='} {self.value:g}"
+
     def _condition(self) -> str:
-        sign = ">=" if self.higher_is_better else "<="
-        return f"{self.scale} score {sign} {self.value:g}" + (
-            f" for {self.predictor}" if self.predictor not in ("", UNKNOWN) else ""
-        )
+        return self.condition() + (f" for {self.predictor}" if self.predictor not in ("", UNKNOWN) else "")
 
 
 def find_threshold(
@@ -156,16 +160,26 @@ def find_threshold(
     """
     check_scale(scale)
     scale = "raw" if is_probability else scale
-    found = _find(threshold, scale, predictor_scale, predictor, is_probability)
+    found = _find(threshold, scale, predictor_scale, predictor, higher_is_better, is_probability)
     return found if higher_is_better is None else replace(found, higher_is_better=higher_is_better)
 
 
 def _find(
-    threshold: float | str | Threshold, scale: str, predictor_scale: str, predictor: str, is_probability: bool
+    threshold: float | str | Threshold,
+    scale: str,
+    predictor_scale: str,
+    predictor: str,
+    higher_is_better: bool | None,
+    is_probability: bool,
 ) -> Threshold:
     if isinstance(threshold, Threshold):
         _check_predictor(threshold, predictor)
-        return replace(threshold, scale=scale) if is_probability else threshold.on(scale)
+        if threshold.predictor and higher_is_better is False and threshold.higher_is_better:
+            raise ThresholdError(
+                f"expected a threshold that keeps low scores, of which {predictor} has the better ones, got one that "
+                f"keeps high ones ({threshold}): threshold={threshold.value:g} keeps those below"
+            )
+        return threshold._at(threshold.value, scale) if is_probability else threshold.on(scale)
     if isinstance(threshold, str):
         return _preset(threshold, predictor_scale, predictor).on(scale)
     try:

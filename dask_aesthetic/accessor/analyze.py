@@ -245,6 +245,11 @@ class AnalyzeMethods:
         info = load_predictor(predictor).info if predictor is not None else None
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
         said = find_provenance(self._frame, score_column)
+        if not (said.higher_is_better if info is None else info.higher_is_better):
+            raise ArgumentError(
+                f"expected scores of which higher ones are better, as the page orders rows, got {score_column!r}: see "
+                "their distribution instead"
+            )
         columns = {
             "score_column": score_column,
             "status_column": status_column or said.columns.get("status_column"),

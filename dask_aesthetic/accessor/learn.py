@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from dask_aesthetic.defaults import EMBEDDING_COLUMN, PREDICTOR, SCORE_COLUMN
+from dask_aesthetic.defaults import EMBEDDING_COLUMN, PREDICTOR
 from dask_aesthetic.proxies import through_proxies
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class LearnMethods:
 
     def calibrate(
         self,
-        score_column: str = SCORE_COLUMN,
+        score_column: str | None = None,
         *,
         keep_fraction: float | None = None,
         n: int | None = None,
@@ -36,8 +36,8 @@ class LearnMethods:
 
         Parameters
         ----------
-        score_column : str
-            Column of float, as `score` adds it.
+        score_column : str, optional
+            Column of float, as `score` adds it; by default the first score of `read_scores`, else ``aesthetic_score``.
         keep_fraction : float, optional
             Share of the scored rows to keep.
         n : int, optional
@@ -88,8 +88,10 @@ class LearnMethods:
         from dask_aesthetic import frame as frames
         from dask_aesthetic.frame_provenance import find_provenance
         from dask_aesthetic.predictors import load_predictor
+        from dask_aesthetic.provenance import Provenance
 
         info = load_predictor(predictor).info if predictor is not None else None
+        score_column = Provenance.first_score(self._frame) if score_column is None else score_column
         known = find_provenance(self._frame, score_column).describe(scale, info)
         # Not through the proxies: the result is no frame.
         return frames.calibrate(self._frame, score_column, label_column, known, keep_fraction, n, seed)

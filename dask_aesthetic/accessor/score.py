@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, SCORE_COLUMN, THRESHOLD
+from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, THRESHOLD
 from dask_aesthetic.proxies import through_proxies
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ replace_columns
         n: int,
         by: str | None = None,
         *,
-        score_column: str = SCORE_COLUMN,
+        score_column: str | None = None,
         id_column: str | None = None,
     ) -> Any:
         """The `n` rows that score most, of all or of each group, in the frame's order.
@@ -172,8 +172,8 @@ replace_columns
             Rows to take; all scored rows where there are fewer.
         by : str, optional
             Column of groups, such as the source, of at most 10,000 values; null is a group, too.
-        score_column : str
-            Column of float, as `score` adds it.
+        score_column : str, optional
+            Column of float, as `score` adds it; by default the first score of `read_scores`, else ``aesthetic_score``.
         id_column : str, optional
             Column that decides between equal scores: the lower id is taken first, rows without an id last, and of equal
             ids the row that comes first. If not given, the first that exists of key, uid, url, hash, id and image_path,
@@ -204,7 +204,9 @@ replace_columns
         ['b', 'a']
         """
         from dask_aesthetic import top
+        from dask_aesthetic.provenance import Provenance
 
+        score_column = Provenance.first_score(self._frame) if score_column is None else score_column
         return through_proxies(top.top, self._frame, n, by, score_column, id_column)
 
     def status(
@@ -225,7 +227,7 @@ replace_columns
         Returns
         -------
         Series of category, named "status"
-            ``ok``; ``missing``: null, empty, or nulls alone; ``wrong_width``: another number of them;
+            ``ok``; ``missing``: null or empty; ``wrong_width``: another number of them;
             ``wrong_type``: no list of numbers; ``not_finite``: NaN, infinity or some nulls among them; ``zero``: all
             zero. Only ``ok`` rows get a score.
 

@@ -141,12 +141,13 @@ def _measure_slice(column: Any, spec: ScoreSpec, timed: bool) -> Statistics:
 def _measure_scores(column: Any, spec: ScoreSpec) -> Statistics:
     (scores,), codes = (part.cpu().numpy() for part in score_runs(embeddings.runs(column, spec.width), spec))
     counts = np.bincount(codes, minlength=len(STATUSES)).tolist()
+    low, high = (0.0, 1.0) if spec.predictor.info.is_probability else (LOW, HIGH)
     return replace(
         _zero(spec),
         scores=ScoreDistribution.of(scores, status=np.array(STATUSES)[codes], **_known(spec)),
         status=Counter(dict(zip(STATUSES, counts, strict=True))),
-        below=int((scores < LOW).sum()),
-        above=int((scores > HIGH).sum()),
+        below=int((scores < low).sum()),
+        above=int((scores > high).sum()),
     )
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from multiprocessing import resource_tracker
@@ -267,7 +267,7 @@ def _format_kept(summary: JobSummary, spec: ScoreSpec) -> str:
     if summary.kept is None or spec.threshold is None:
         return f"no column {spec.keep_column!r}: {spec.why_no_keep}"
     share = summary.kept / summary.scored if summary.scored else 0.0
-    return f"{summary.kept:,} ({share:.1%} of the scored: {replace(spec.threshold, name='', predictor='')})"
+    return f"{summary.kept:,} ({share:.1%} of the scored: {spec.threshold.condition()})"
 
 
 def _quantiles(scores: ScoreDistribution) -> str:

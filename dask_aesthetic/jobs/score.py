@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -427,7 +428,10 @@ def run(
     for note in plan.cautions:
         log.warning("%s", note)
     markers = run_plan(plan, pool, max_failed=max_failed, progress=progress, stop=stop, timing=timing)
-    return sum((marker.summary for marker in markers.values()), JobSummary())
+    summary = sum((marker.summary for marker in markers.values()), JobSummary())
+    # Markers, as JSON, have them in another order.
+    others = {name: summary.others[name] for name in plan.settings.spec.score_columns if name in summary.others}
+    return replace(summary, others=others)
 
 
 def _other_columns(shards: Sequence[Shard], columns: str, embedding_column: str) -> list[str]:
