@@ -48,7 +48,7 @@ class Duplicates:
         state = hashlib.sha256()
         for number, bits in sorted(self.bits.items()):
             state.update(b"%d:%d:" % (number, len(bits)))
-            state.update(bits)
+            state.update(bits.tobytes())
         return state.hexdigest()
 
 
