@@ -97,9 +97,6 @@ def _table(done: SelectSummary) -> str:
         "scored": f"{done.scored:,}",
         "kept": f"{done.kept:,} ({done.kept / max(done.scored, 1):.1%} of the scored): {done.rule}",
         "rule": "" if done.rule_counts is None else f"\n{'':12}".join(done.rule_counts.lines),
-        "override": f"{done.override_kept:,} rows kept and {done.override_dropped:,} dropped by the override alone"
-        if done.override_kept or done.override_dropped
-        else "",
         "excluded": f"{done.excluded:,} rows by id" if done.excluded else "",
         "duplicates": f"{done.duplicates:,} rows dropped for their hash" if done.duplicates else "",
         "included": f"{done.included:,} rows kept by id alone" if done.included else "",

@@ -19,7 +19,7 @@ from dask_aesthetic.thresholds import Threshold
 
 @dataclass(frozen=True)
 class RuleCounts:
-    """Numbers of rows by what a rule keeps of them; add them with ``+``.
+    """Numbers of rows by what a rule and an override keep of them; add them with ``+``.
 
     Attributes
     ----------
@@ -32,6 +32,8 @@ class RuleCounts:
         Rows that the rule keeps.
     nulls : dict of str to int
         Rows without a value in each column of the rule, null or NaN.
+    override_kept, override_dropped : int
+        Rows that an override column alone keeps, and drops.
     """
 
     rows: int = 0
@@ -39,6 +41,8 @@ class RuleCounts:
     alternatives: Mapping[str, int] = field(default_factory=dict)
     kept: int = 0
     nulls: Mapping[str, int] = field(default_factory=dict)
+    override_kept: int = 0
+    override_dropped: int = 0
 
     def __add__(self, other: RuleCounts) -> RuleCounts:
         return RuleCounts(
@@ -47,6 +51,8 @@ class RuleCounts:
             _add(self.alternatives, other.alternatives),
             self.kept + other.kept,
             _add(self.nulls, other.nulls),
+            self.override_kept + other.override_kept,
+            self.override_dropped + other.override_dropped,
         )
 
     @property
@@ -54,8 +60,12 @@ class RuleCounts:
         """Text for people, a line each: rows that each clause keeps alone, and all together; rows without a value."""
         found = [f"{kept:,} rows: {text}" for text, kept in self.clauses.items()]
         found += [f"{kept:,} rows together: {text}" for text, kept in self.alternatives.items()]
-        found += [f"{self.kept:,} rows {'by any alternative' if self.alternatives else 'together'}"]
-        return found + [f"{rows:,} rows without {name}" for name, rows in self.nulls.items() if rows]
+        if self.clauses:
+            found += [f"{self.kept:,} rows {'by any alternative' if self.alternatives else 'together'}"]
+        found += [f"{rows:,} rows without {name}" for name, rows in self.nulls.items() if rows]
+        if self.override_kept or self.override_dropped:
+            found += [f"{self.override_kept:,} rows kept and {self.override_dropped:,} dropped by the override alone"]
+        return found
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from dask_aesthetic.thresholds import Threshold
 
 @dataclass(frozen=True)
 class Selected:
-    """Rows that a batch keeps, the numbers of rows as `SelectMarker` counts them, and what the rule's clauses keep."""
+    """Rows that a batch keeps, the numbers of scored, excluded and included ones, and what rule and override keep."""
 
     keep: np.ndarray
     scored: int
@@ -45,8 +45,6 @@ class Selected:
     included: int
     include_matches: int
     duplicates: int
-    override_kept: int
-    override_dropped: int
     rule_counts: RuleCounts
 
 
@@ -133,9 +131,11 @@ class Rule:
             included=int(included.sum()),
             include_matches=int(named.sum()),
             duplicates=int(dropped.sum()),
-            override_kept=int(overridden.sum()),
-            override_dropped=int((eligible & override.drop & ~keep).sum()),
-            rule_counts=rule_counts,
+            rule_counts=replace(
+                rule_counts,
+                override_kept=int(overridden.sum()),
+                override_dropped=int((eligible & override.drop & ~keep).sum()),
+            ),
         )
 
     @property
@@ -144,6 +144,11 @@ class Rule:
         ids = [name for one in (self.exclude, self.include) if one is not None for name in one.columns]
         single = [name for name in (self._by, self.override_column) if name is not None]
         return list(dict.fromkeys([self.score_column, *(self.keep.columns if self.keep else []), *single, *ids]))
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether rule or override have counts of their own."""
+        return self.keep is not None or self.override_column is not None
 
     @property
     def _by(self) -> str | None:

@@ -57,12 +57,17 @@ class SelectSettings:
     def record(self) -> dict[str, Any]:
         """Provenance of the output: that of the scores, with another threshold and the rule."""
         rule, record = self.rule, dict(self.provenance.record)
-        record.pop("threshold", None)
+        for name in ("threshold", "keep", "override_column"):
+            record.pop(name, None)
         if rule.wanted is None and rule.threshold is not None:
             record["threshold"] = rule.threshold.to_dict()
         cuts = rule.cuts()
         listed = not isinstance(cuts, list) or len(cuts) <= GROUPS
         cut = {"cut": cuts} if rule.top is not None and listed else {}
+        if rule.wanted is None and rule.keep is not None:
+            record["keep"] = rule.keep.to_dict()
+        if rule.wanted is None and rule.override_column is not None:
+            record["override_column"] = rule.override_column
         return {
             "schema_version": SCHEMA_VERSION,
             **record,

@@ -20,17 +20,7 @@ from dask_aesthetic.keep_rule import RuleCounts
 from dask_aesthetic.score_files import ScoreFile
 from dask_aesthetic.select.settings import SelectSettings
 
-COUNTS = (
-    "rows",
-    "scored",
-    "kept",
-    "excluded",
-    "included",
-    "include_matches",
-    "duplicates",
-    "override_kept",
-    "override_dropped",
-)
+COUNTS = ("rows", "scored", "kept", "excluded", "included", "include_matches", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -66,10 +56,8 @@ class SelectMarker:
         Rows to include by id, and rows with the hash of another one that stays.
     output : dict
         ``bytes`` and ``sha256`` of the output.
-    override_kept, override_dropped : int
-        Rows that ``override_column`` alone keeps, and drops.
     rule_counts : dict
-        `RuleCounts` as a dict; empty without a rule.
+        `RuleCounts` as a dict; empty without a rule and override.
     """
 
     shard: str
@@ -83,8 +71,6 @@ class SelectMarker:
     include_matches: int
     duplicates: int
     output: dict[str, Any]
-    override_kept: int = 0
-    override_dropped: int = 0
     rule_counts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -151,4 +137,4 @@ def _write(path: Path, shard: SelectShard, settings: SelectSettings, stopped: St
             rule_counts += selected.rule_counts
     if counts["rows"] != shard.rows:
         raise changed_error([file], 0, shard.rows, f"{counts['rows']:,}")
-    return {**counts, "rule_counts": {} if settings.rule.keep is None else asdict(rule_counts)}
+    return {**counts, "rule_counts": asdict(rule_counts) if settings.rule.is_counted else {}}

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ from dask_aesthetic.select.plan import SelectPlan, plan_outputs, sum_rule_counts
 from dask_aesthetic.select.rule import Rule
 from dask_aesthetic.select.settings import SelectSettings
 from dask_aesthetic.select.shard import COUNTS, SelectMarker, SelectShard
-from dask_aesthetic.thresholds import Threshold, find_threshold
+from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
 
 
@@ -50,10 +51,9 @@ class SelectSummary:
         Rows that `drop_duplicates` drops.
     files_before : int
         Files that earlier runs had done.
-    override_kept, override_dropped : int
-        Rows that are kept, and dropped, for `override_column` alone.
     rule_counts : RuleCounts or None
-        Rows that each clause of `keep` keeps alone, and all together.
+        Rows that each clause of `keep` keeps alone, and all together, and rows that `override_column` alone keeps or
+        drops; None without both.
     """
 
     output: str
@@ -67,8 +67,6 @@ class SelectSummary:
     include_matches: int
     duplicates: int
     files_before: int
-    override_kept: int = 0
-    override_dropped: int = 0
     rule_counts: RuleCounts | None = None
 
 
@@ -106,7 +104,8 @@ def select_dataset(
     output : str or path
         Folder for the files, or an fsspec URL; created if it is missing.
     threshold : float, str or Threshold, optional
-        Lowest score to keep, on `scale`. Without `keep`, `top` and `keep_fraction`, that of the job that scored.
+        Lowest score to keep, on `scale`. Without `keep`, `top` and `keep_fraction`, that of the job that scored, or
+        its `keep`.
     scale : {"raw", "unit"}, optional
         Scale of scores whose files do not name it.
     keep : list of tuples, or of lists of them, optional
@@ -259,10 +258,14 @@ def plan_select(
     _check_columns(found, by, id_column)
     if drop_duplicates:
         check_hashes(found)
-    if not found.provenance.higher_is_better:
+    record = found.provenance.record
+    if keep is None and threshold is None and wanted is None:  # Those of the run.
+        keep = KeepRule.from_dict(record["keep"]) if "keep" in record else None
+        override_column = record.get("override_column") if override_column is None else override_column
+    if not found.provenance.higher_is_better and (keep is None or wanted is not None):
         raise ArgumentError(
             f"expected scores of which higher ones are better, got {found.score_column!r} of "
-            f"{found.provenance.known['predictor']}: score with a threshold, which keeps the lower ones"
+            f"{found.provenance.known['predictor']}: keep=[({found.score_column!r}, '<=', ...)] keeps the lower ones"
         )
     store = Store.of(output, storage_options if output_options is None else output_options)
     refuse_overlap(scores, [one.file for one in found.files], store)
@@ -320,7 +323,7 @@ def summary(plan: SelectPlan, markers: Mapping[str, SelectMarker]) -> SelectSumm
         files=len(done),
         files_before=len(plan.done),
         **counts,
-        rule_counts=sum_rule_counts(done) if rule.keep is not None else None,
+        rule_counts=sum_rule_counts(done) if rule.is_counted else None,
     )
 
 
@@ -344,14 +347,7 @@ def _lowest(
         return None
     if threshold is None and "threshold" not in found.provenance.record:
         raise ArgumentError("expected threshold, keep, top or keep_fraction, got none, and the files name no threshold")
-    return _score_threshold(found, found.provenance.find_threshold(threshold), scale)
-
-
-def _score_threshold(found: ScoreFiles, threshold: float | str | Threshold, scale: str | None) -> Threshold:
-    known = found.provenance.describe(scale)
-    return find_threshold(
-        threshold, known["scale"], known.get("predictor_scale", "unknown"), known.get("predictor", "")
-    )
+    return found.provenance.on_scores(found.provenance.find_threshold(threshold), scale)
 
 
 def _keep_rule(
@@ -367,8 +363,10 @@ def _keep_rule(
             f"expected keep or threshold, got both: threshold={threshold!r} is short for the clause "
             f"({found.score_column!r}, '>=', {threshold!r}) of keep"
         )
-    rule = KeepRule.of(keep)
-    rule = rule.with_thresholds({found.score_column: lambda bound: _score_threshold(found, bound, scale)})
+    scale = None if "scale" in found.provenance.record else scale  # Probabilities have another one.
+    names = found.provenance.score_columns or [found.score_column]
+    find = {name: partial(found.provenance.of_score(name).on_scores, scale=scale) for name in names}
+    rule = KeepRule.of(keep).with_thresholds(find)
     rule.check(types)
     return rule
 

@@ -134,8 +134,8 @@ def test_alternatives_overrides_and_ids_against_pandas(scores, frame, tmp_path, 
     forced, dropped = (frame["pick"].eq(flag).astype(bool) for flag in (True, False))
     expected = ((of_rule & ~dropped) | forced | picked) & ~gone
     assert kept(tmp_path / "out") == expected.tolist()
-    assert done.override_kept == (forced & ~of_rule & ~gone).sum()
-    assert done.override_dropped == (dropped & of_rule & ~gone & ~picked).sum()
+    assert done.rule_counts.override_kept == (forced & ~of_rule & ~gone).sum()
+    assert done.rule_counts.override_dropped == (dropped & of_rule & ~gone & ~picked).sum()
     assert done.included == (picked & ~gone & ~forced & (~of_rule | dropped)).sum()
     assert list(done.rule_counts.alternatives.values()) == [part.sum() for part in parts]
 
@@ -164,9 +164,10 @@ def test_an_override_wins_over_a_threshold_too(scores, frame, tmp_path):
     good = frame["aesthetic_score"] >= 5.5
     expected = good.where(frame["pick"].isna(), frame["pick"].eq(True))
     assert kept(tmp_path / "out") == expected.tolist()
-    assert done.rule_counts is None
+    assert done.rule_counts.clauses == {}
     printed = commands.printed("select", scores, tmp_path / "c", "--threshold", 5.5, "--override-column", "pick")
-    assert f"override  {done.override_kept} rows kept and {done.override_dropped} dropped by the override" in printed
+    counts = done.rule_counts
+    assert f"rule  {counts.override_kept} rows kept and {counts.override_dropped} dropped by the override" in printed
 
 
 @pytest.mark.parametrize(
