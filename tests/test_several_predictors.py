@@ -231,7 +231,7 @@ def test_predictors_keep_their_defaults_in_files(tmp_path):
 
 
 REFUSED = [
-    (["laion-v2", "laion-v1-l14"], {}, ArgumentError, "several predictors by the columns of their scores"),
+    (["laion-v2", "laion-v1-l14"], {}, PredictorError, "or several by the columns of their scores"),
     ({}, {}, ArgumentError, "one predictor or more, by the columns of their scores, got an empty mapping"),
     (
         {"a": "laion-v2", "b": "laion-v1-b32"},

@@ -128,9 +128,9 @@ def load_predictors(predictor: Any, score_column: str | None = None) -> dict[str
         As of `load_predictor`.
     """
     if isinstance(predictor, list | tuple | set):
-        raise ArgumentError(
-            f"expected several predictors by the columns of their scores, such as {{'aesthetic_score': 'laion-v2', "
-            f"'ava_score': 'laion-v2-ava'}}, got a {type(predictor).__name__}"
+        raise PredictorError(
+            "expected a predictor's name, path or a loaded Predictor, or several by the columns of their scores, as in "
+            f"{{'aesthetic_score': 'laion-v2', 'ava_score': 'laion-v2-ava'}}, got {predictor!r}"
         )
     if not isinstance(predictor, Mapping):
         loaded = load_predictor(predictor)
