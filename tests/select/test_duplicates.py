@@ -104,3 +104,13 @@ def test_the_command_does_the_same(scores, tmp_path):
     pq.write_table(wrong.append_column("embedding_hash", pa.array(["x"] * ROWS)), tmp_path / "wrong.parquet")
     with pytest.raises(ColumnError, match=r"expected hashes, a column of uint64, in 'embedding_hash', got string"):
         select_dataset(tmp_path / "wrong.parquet", tmp_path / "wrong", threshold=3, drop_duplicates=True)
+
+
+def test_rows_that_a_rule_refuses_leave_their_place_to_the_next(tmp_path):
+    table = {"key": ["a", "b", "c"], "embedding_hash": pa.array([7, 7, 7], pa.uint64()), "width": [100, 600, 700]}
+    scores = pa.array([6.0, 6.0, 6.0], pa.float32())
+    pq.write_table(pa.table({**table, "aesthetic_score": scores}), tmp_path / "scores.parquet")
+    rule = [("width", ">=", 512)]
+    done = select_dataset(tmp_path / "scores.parquet", tmp_path / "out", keep=rule, drop_duplicates=True)
+    assert pq.read_table(tmp_path / "out/scores.parquet")["keep"].to_pylist() == [False, True, False]
+    assert (done.kept, done.duplicates) == (1, 1)
