@@ -349,7 +349,7 @@ def test_job_summary_holds_the_distribution_of_its_scores(tmp_path, synthetic):
     pq.write_table(pa.table({"image_embedding": columns.array(vectors, "list")}), tmp_path / "a.parquet")
     summary = score_dataset(tmp_path / "a.parquet", tmp_path / "out")
     scored = dd.read_parquet(tmp_path / "out")
-    assert summary.distribution == scored.aesthetic.distribution(status_column="status")
+    assert summary.distribution == scored.compute().aesthetic.distribution(status_column="status")
     assert summary.failed == {"missing": 1, "zero": 1}
 
 
