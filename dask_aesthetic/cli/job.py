@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 from multiprocessing import resource_tracker
@@ -253,6 +253,7 @@ def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
         "scored": f"{summary.scored:,}",
         "failed": f"{failed} (listed in {FAILED})" if failed else "0",
         "kept": _format_kept(summary, spec),
+        "rule": "" if summary.rule_counts is None else f"\n{'':12}".join(summary.rule_counts.lines),
         **({name: f"{_quantiles(one)}  (quantiles)" for name, one in by_score.items()} if summary.scored else {}),
         "in place": f"{summary.in_place:,} rows scored where they lie in Parquet pages" if summary.in_place else "",
         "predictor": names + ("" if encoder else f", for {spec.predictor.info.encoder} embeddings"),
@@ -264,10 +265,10 @@ def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
 
 
 def _format_kept(summary: JobSummary, spec: ScoreSpec) -> str:
-    if summary.kept is None or spec.threshold is None:
+    if summary.kept is None or not spec.has_keep:
         return f"no column {spec.keep_column!r}: {spec.why_no_keep}"
     share = summary.kept / summary.scored if summary.scored else 0.0
-    return f"{summary.kept:,} ({share:.1%} of the scored: {spec.threshold.condition()})"
+    return f"{summary.kept:,} ({share:.1%} of the scored: {spec.condition})"
 
 
 def _quantiles(scores: ScoreDistribution) -> str:
@@ -294,6 +295,7 @@ def _format_json(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
             "scored": summary.scored,
             "failed": summary.failed,
             "kept": summary.kept,
+            **({"rule_counts": asdict(summary.rule_counts)} if summary.rule_counts is not None else {}),
             "in_place": summary.in_place,
             "quantiles": {str(q): summary.quantile(q) for q in QUANTILES} if summary.scored else {},
             **({"more_quantiles": more_quantiles} if more_quantiles else {}),

@@ -37,6 +37,7 @@ from dask_aesthetic.jobs.score_shard import embedding_batches
 from dask_aesthetic.jobs.settings import STATUS_COLUMN, ScoreSettings
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.jobs.summary import JobSummary
+from dask_aesthetic.keep_rule import Keep
 from dask_aesthetic.predictors import Predictors
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing
 from dask_aesthetic.thresholds import Threshold
@@ -63,6 +64,8 @@ def score_dataset(
     matrix_key: str = MATRIX_KEY,
     predictor: Predictors = PREDICTOR,
     threshold: float | str | Threshold | None = THRESHOLD,
+    keep: Keep | None = None,
+    override_column: str | None = None,
     scale: str = "raw",
     columns: str | Sequence[str] = "ids",
     style: str = "default",
@@ -115,8 +118,9 @@ def score_dataset(
         Column of Parquet files with a list of floats per row; with `embed` the name of the embedding.
     matrix_key : str
         Matrix of DataComp's .npz files, as `key` of `read_datacomp`.
-    predictor, threshold, scale, keep_column, on_invalid, batch_size
-        As in ``.aesthetic.score``. With `embed`, `batch_size` counts images encoded together.
+    predictor, threshold, keep, override_column, scale, keep_column, on_invalid, batch_size
+        As in ``.aesthetic.score``. The columns of `keep` and `override_column` are passthrough columns, too. With
+        `embed`, `batch_size` counts images encoded together.
     columns : {"ids", "all"} or list of str
         Passthrough columns: those named key, uid, url, hash, id or image_path in any case; all but the embedding; or
         these names. "ids" of bare matrices are ``shard`` and ``row``; ``shard`` and ``key`` of tars, and ``image_path``
@@ -233,6 +237,8 @@ def score_dataset(
         matrix_key=matrix_key,
         predictor=predictor,
         threshold=threshold,
+        keep=keep,
+        override_column=override_column,
         scale=scale,
         columns=columns,
         style=style,
@@ -275,6 +281,8 @@ def plan_dataset(
     matrix_key: str = MATRIX_KEY,
     predictor: Predictors = PREDICTOR,
     threshold: float | str | Threshold | None = THRESHOLD,
+    keep: Keep | None = None,
+    override_column: str | None = None,
     scale: str = "raw",
     columns: str | Sequence[str] = "ids",
     style: str = "default",
@@ -337,6 +345,8 @@ def plan_dataset(
         keep_column,
         on_invalid,
         None if embed else batch_size,
+        keep,
+        override_column,
     )
     if keep_only:
         spec.require_keep("keep_only=True (--keep-only)")
@@ -463,7 +473,8 @@ def _passthrough_schema(
     ]
     if columns == "ids" and shards[0].schema.names == LOCATION.names:
         columns = LOCATION.names
-    chosen = parquet.choose_columns(schemas[0], columns, embedding_column)
+    spec.check_rule(dict(zip(schemas[0].names, schemas[0].types, strict=True)))
+    chosen = [*parquet.choose_columns(schemas[0], columns, embedding_column), *spec.rule_columns]
     hashes = {"embedding_hash": HASH_COLUMN} if embedding_hash else {}
     added = {**spec.added, "status_column": STATUS_COLUMN, **hashes}
     # Readers find a row by these columns, and the output's folders repeat the input's.

@@ -96,7 +96,7 @@ class ScoreSettings:
         fields = [
             *self.passthrough,
             *(pa.field(name, pa.float32()) for name in self.spec.score_columns),
-            *([pa.field(self.spec.keep_column, pa.bool_())] if self.spec.threshold is not None else []),
+            *([pa.field(self.spec.keep_column, pa.bool_())] if self.spec.has_keep else []),
             pa.field(STATUS_COLUMN, status_type()),
         ]
         return pa.schema(fields, metadata={"dask_aesthetic": json.dumps(self.provenance, sort_keys=True)})
@@ -106,8 +106,9 @@ class ScoreSettings:
         """Provenance of the scores: JSON under the schema metadata key ``dask_aesthetic``.
 
         Keys: ``schema_version``, ``predictor`` (its `PredictorInfo`), ``weights_sha256``, ``scale``, ``threshold`` and
-        ``version`` (of this package). ``threshold`` is left out without one; ``scores`` has the first four of every
-        predictor, with its ``column``, if there are several or no keep column follows.
+        ``version`` (of this package). ``threshold`` is left out without one; ``keep`` is the rule instead of it, and
+        ``override_column`` the column that wins over both. ``scores`` has the first four of every predictor, with its
+        ``column``, if there are several or no keep column follows.
         """
         spec = self.spec
         scores = [
@@ -119,7 +120,8 @@ class ScoreSettings:
             "schema_version": SCHEMA_VERSION,
             **scores[0],
             **({"threshold": spec.threshold.to_dict()} if spec.threshold is not None else {}),
-            **({"scores": columns} if len(columns) > 1 or spec.threshold is None else {}),
+            **self._rule(),
+            **({"scores": columns} if len(columns) > 1 or not spec.has_keep else {}),
             "version": __version__,
         }
 
@@ -135,6 +137,7 @@ class ScoreSettings:
             "scale": spec.scale,
             "threshold": threshold.value if threshold is not None else None,
             "threshold_name": threshold.name if threshold is not None else "",
+            **self._rule(),
             "columns": {field.name: str(field.type) for field in self.passthrough},
             "score_column": spec.score_column,
             "keep_column": spec.keep_column,
@@ -143,6 +146,14 @@ class ScoreSettings:
             "rows_per_shard": self.rows_per_shard,
             **({"more_scores": [[name, predictor.token] for name, predictor in others]} if others else {}),
             **({"matrix_key": self.matrix_key} if self.matrix_key is not None else {}),
+        }
+
+    def _rule(self) -> dict[str, Any]:
+        """Rule and override, where there are any, as JSON values."""
+        spec = self.spec
+        return {
+            **({"keep": spec.rule.to_dict()} if spec.rule is not None else {}),
+            **({"override_column": spec.override_column} if spec.override_column is not None else {}),
         }
 
     def spelled_as(self, earlier: Mapping[str, Any] | None) -> Self:

@@ -231,6 +231,14 @@ class KeepRule:
 Keep = KeepRule | Sequence[Clause | Sequence[Any]]  # Clauses, or lists of them.
 
 
+def both_error(threshold: Any, score_column: str) -> ArgumentError:
+    """Error for a rule and a threshold in one call."""
+    return ArgumentError(
+        f"expected keep or threshold, got both: threshold={threshold!r} is short for a clause of keep such as "
+        f"({score_column!r}, '>=', {threshold!r})"
+    )
+
+
 def _is_clause(value: Any) -> bool:
     return isinstance(value, Clause) or (isinstance(value, list | tuple) and bool(value) and isinstance(value[0], str))
 

@@ -19,11 +19,12 @@ import torch
 from dask_aesthetic.defaults import HASH_COLUMN, PREDICTOR, THRESHOLD
 from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
-from dask_aesthetic.frame_columns import ScoreColumns, empty_scores, scores_of
+from dask_aesthetic.frame_columns import ScoreColumns, add_keep, empty_scores, scores_of
 from dask_aesthetic.io import cudf, parquet, split
 from dask_aesthetic.io.formats import warn_left_out
 from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
 from dask_aesthetic.io.shards import ParquetShard, parquet_shards
+from dask_aesthetic.keep_rule import Keep
 from dask_aesthetic.predictors import Predictors
 from dask_aesthetic.readers.partitions import (
     check_rows_per_partition,
@@ -58,6 +59,8 @@ def read_and_score(
     embedding_column: str = "image_embedding",
     predictor: Predictors = PREDICTOR,
     threshold: float | str | Threshold | None = THRESHOLD,
+    keep: Keep | None = None,
+    override_column: str | None = None,
     scale: str = "raw",
     score_column: str | None = None,
     keep_column: str = "keep",
@@ -81,8 +84,9 @@ def read_and_score(
         Passthrough columns; default: id columns (key, uid, url, hash, id, image_path, in any case). "all" takes all but
         the embedding column. Hive folders such as ``lang=en`` make a string column ``lang``, which can be named and
         is among "all".
-    embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size, replace_columns
-        As in ``.aesthetic.score``.
+    embedding_column, predictor, threshold, keep, override_column, scale, score_column, keep_column, on_invalid, \
+batch_size, replace_columns
+        As in ``.aesthetic.score``. The columns of `keep` and `override_column` are passthrough columns, too.
     rows_per_partition : int or None
         Row groups of a file are combined until a partition has at least this many rows; None for a partition per file
         (with cuDF, whose columns hold at most 2,147,483,647 floats, for as few partitions as possible).
@@ -125,7 +129,16 @@ def read_and_score(
     2   c            4.883   True
     """
     spec = ScoreSpec.of(
-        embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
+        embedding_column,
+        predictor,
+        threshold,
+        scale,
+        score_column,
+        keep_column,
+        on_invalid,
+        batch_size,
+        keep,
+        override_column,
     )
     check_rows_per_partition(rows_per_partition)
     on_gpu = dask.config.get("dataframe.backend") == "cudf"
@@ -151,8 +164,9 @@ def read_and_score(
         )
     if embedding_hash and on_gpu:
         raise ArgumentError("expected embedding_hash=True with pandas partitions, got the backend 'cudf'")
-    hashes = {"embedding_hash": HASH_COLUMN} if embedding_hash else {}
-    added = {**spec.added, **hashes}
+    spec.check_rule(dict(zip(schema.names, schema.types, strict=True)))
+    names = [*names, *spec.rule_columns]
+    added = {**spec.added, **({"embedding_hash": HASH_COLUMN} if embedding_hash else {})}
     refuse_replacing(names, added, replace_columns)
     names = [name for name in dict.fromkeys(names) if name not in added.values()]
     passthrough = parquet.common_schema(((shard.file, shard.schema) for shard in shards), names)
@@ -193,7 +207,8 @@ def _scored(
         meta=meta,
     )
     hashes = {HASH_COLUMN: scores[HASH_COLUMN]} if score is _score_and_hash else {}
-    return frame.assign(**hashes, **ScoreColumns(spec).from_scores(scores))
+    scored = frame.assign(**hashes, **ScoreColumns(spec).from_scores(scores))
+    return scored if spec.keep_spec is None else add_keep(scored, spec.keep_column, spec.keep_spec)
 
 
 def _read(shard: ParquetShard, first: int, columns: list[str], passthrough: pa.Schema) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from dask_aesthetic.io.listing import Source
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
-from dask_aesthetic.keep_rule import Keep, KeepRule, RuleCounts, check_override
+from dask_aesthetic.keep_rule import Keep, KeepRule, RuleCounts, both_error, check_override
 from dask_aesthetic.ranking import Wanted
 from dask_aesthetic.score_files import ScoreFiles, find_scores
 from dask_aesthetic.select.duplicates import check_hashes
@@ -359,10 +359,7 @@ def _keep_rule(
 ) -> KeepRule:
     """Rule over columns of the files, with bounds of scores as numbers on their scale."""
     if threshold is not None:
-        raise ArgumentError(
-            f"expected keep or threshold, got both: threshold={threshold!r} is short for the clause "
-            f"({found.score_column!r}, '>=', {threshold!r}) of keep"
-        )
+        raise both_error(threshold, found.score_column)
     scale = None if "scale" in found.provenance.record else scale  # Probabilities have another one.
     names = found.provenance.score_columns or [found.score_column]
     find = {name: partial(found.provenance.of_score(name).on_scores, scale=scale) for name in names}
