@@ -182,6 +182,8 @@ def _record(path: str, schema: pa.Schema) -> dict[str, Any]:
             raise ValueError("its scores are no list of objects")
         if not all(isinstance(one.get("column"), str) and one["column"] in schema.names for one in scores):
             raise ValueError("a column of its scores is missing")
+        if not all(isinstance(one.get("scale", ""), str) for one in scores):
+            raise ValueError("a scale of its scores is no text")
         for info in [one.get("predictor") for one in (record, *scores) if "predictor" in one or one is not record]:
             if not isinstance(info, dict) or not all(isinstance(info.get(name), str) for name in ("name", "scale")):
                 raise ValueError("its predictor has no name or scale")
