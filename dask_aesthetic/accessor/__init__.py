@@ -12,11 +12,12 @@ from dask_aesthetic.accessor.analyze import AnalyzeMethods
 from dask_aesthetic.accessor.embed import EmbedMethods
 from dask_aesthetic.accessor.learn import LearnMethods
 from dask_aesthetic.accessor.score import ScoreMethods
+from dask_aesthetic.accessor.similarity import SimilarityMethods
 
 __all__ = ["AestheticAccessor"]
 
 
-class AestheticAccessor(ScoreMethods, EmbedMethods, AnalyzeMethods, LearnMethods):
+class AestheticAccessor(ScoreMethods, SimilarityMethods, EmbedMethods, AnalyzeMethods, LearnMethods):
     """Aesthetic scores of the image embeddings, or images, that a frame holds.
 
     On Dask and dask-cuDF frames, methods that return frames are lazy; on pandas and cuDF frames they return at once.

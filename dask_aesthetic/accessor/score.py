@@ -96,8 +96,8 @@ class ScoreMethods:
 
         Notes
         -----
-        All shipped predictors are affine: ``score = w . x / |x| + b``. A row's score does not
-        depend on its neighbors, its partition or `batch_size`.
+        All shipped predictors but `nsfw-l14`, a network, are affine: ``score = w . x / |x| + b``. A row's score does
+        not depend on its neighbors, its partition or `batch_size`.
 
         Examples
         --------
