@@ -39,6 +39,9 @@ score_column = click.option("--score-column", default=SCORE_COLUMN, metavar="NAM
 overwrite = click.option(
     "--overwrite", is_flag=True, help="Replace outputs of other settings, and files of the same names."
 )
+allow_unfinished = click.option(
+    "--allow-unfinished", is_flag=True, help="Take the files that are there of a job that is not finished."
+)
 quiet = click.option("--quiet", is_flag=True, help="No progress and no table.")
 json_summary = click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
 

@@ -90,6 +90,9 @@ from dask_aesthetic.defaults import (
 @click.option("--replace-columns", is_flag=True, help="Replace columns of INPUT that have the names of added ones.")
 @click.option("--keep-only", is_flag=True, help="Write only the rows to keep.")
 @click.option(
+    "--embedding-hash", is_flag=True, help="Add embedding_hash, by which select --drop-duplicates finds duplicates."
+)
+@click.option(
     "--on-invalid",
     type=click.Choice(["null", "raise"]),
     default="null",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from dask_aesthetic.defaults import (
+    HASH_COLUMN,
     IMAGES_PER_SHARD,
     MATRIX_KEY,
     PREDICTOR,
@@ -71,6 +72,7 @@ def score_dataset(
     score_column: str | None = None,
     keep_column: str = "keep",
     keep_only: bool = False,
+    embedding_hash: bool = False,
     on_invalid: str = "null",
     batch_size: int | None = None,
     rows_per_shard: int | None = None,
@@ -130,6 +132,9 @@ def score_dataset(
         Another name of the score.
     keep_only : bool
         Write only the rows to keep.
+    embedding_hash : bool
+        Add a column ``embedding_hash`` (uint64) before the score, by which exact duplicates are found: xxh3_64 of the
+        embedding as little-endian float32, in which -0 is 0; null where the status is not ``ok``. Not with `embed`.
     rows_per_shard : int, optional
         Files with more rows are split, Parquet files between row groups, into shards with an output each; by default
         1,000,000, and 10,000 for images. Folders of images are split alike; tars are not.
@@ -240,6 +245,7 @@ def score_dataset(
         score_column=score_column,
         keep_column=keep_column,
         keep_only=keep_only,
+        embedding_hash=embedding_hash,
         on_invalid=on_invalid,
         batch_size=batch_size,
         rows_per_shard=rows_per_shard,
@@ -283,6 +289,7 @@ def plan_dataset(
     score_column: str | None = None,
     keep_column: str = "keep",
     keep_only: bool = False,
+    embedding_hash: bool = False,
     on_invalid: str = "null",
     batch_size: int | None = None,
     rows_per_shard: int | None = None,
@@ -322,6 +329,11 @@ def plan_dataset(
     check_client(client)
     if isinstance(worker_timeout, bool) or not isinstance(worker_timeout, int | float) or not worker_timeout > 0:
         raise ArgumentError(f"expected worker_timeout to be a number of seconds above 0, got {worker_timeout!r}")
+    if embed and embedding_hash:
+        raise ArgumentError(
+            "expected embedding_hash=True (--embedding-hash) with embeddings that are there, got embed=True: those of "
+            "images differ a little from batch to batch, so that duplicates have other hashes"
+        )
     if style not in STYLE_NAMES:
         raise ArgumentError.choice("style", style, STYLE_NAMES)
     spec = ScoreSpec.of(
@@ -385,22 +397,23 @@ def plan_dataset(
     store = Store.of(output, storage_options if output_options is None else output_options, _part_name(part))
     refuse_overlap(source, [file for shard in shards for file in shard.files], store)
     dtype = pa.list_(pa.float32()) if embed_spec else None
-    passthrough = _passthrough_schema(shards, columns, embedding_column, dtype, spec, replace_columns)
+    passthrough = _passthrough_schema(shards, columns, embedding_column, dtype, spec, replace_columns, embedding_hash)
     if embed_spec:
-        weights = embed_spec.encoder.weights()
+        weights, caution = embed_spec.encoder.weights(), None
         settings: ScoreSettings = ImageSettings(
             spec, embedding_column, passthrough, keep_only, rows_per_shard, None, images.column, embed_spec, weights
         )
     else:
         key = shards[0].matrix.key if isinstance(shards[0], MatrixShard) else None
         key = None if key == MATRIX_KEY else key
-        settings = ScoreSettings(spec, embedding_column, passthrough, keep_only, rows_per_shard, key)
+        settings = ScoreSettings(
+            spec, embedding_column, passthrough, keep_only, rows_per_shard, key, embedding_hash=embedding_hash
+        )
         if not allow_unusable:
             refuse_other_widths(shards, spec.predictor, embedding_column)
         caution = check_first_rows(shards, spec.predictor, embedding_column, allow_unusable)
-        notes += [caution] if caution else []
     score = image_batches if embed_spec else embedding_batches
-    return plan_run(shards, settings, store, overwrite, verify, notes, score, allow_unusable, part)
+    return plan_run(shards, settings, store, overwrite, verify, notes, score, allow_unusable, part, caution)
 
 
 def _part_name(part: Any) -> str:
@@ -422,7 +435,7 @@ def run(
     timing: Timing = Timing(),  # noqa: B008
 ) -> JobSummary:
     """Summary of a scoring job after it has run; see `score_dataset`."""
-    for note in plan.notes:
+    for note in plan.cautions:
         log.warning("%s", note)
     markers = run_plan(plan, pool, max_failed=max_failed, progress=progress, stop=stop, timing=timing)
     summary = sum((marker.summary for marker in markers.values()), JobSummary())
@@ -449,8 +462,9 @@ def _passthrough_schema(
     embedding_type: pa.DataType | None,
     spec: ScoreSpec,
     replace_columns: bool,
+    embedding_hash: bool,
 ) -> pa.Schema:
-    """Schema of the passthrough columns of every output; new embeddings replace earlier ones."""
+    """Schema of the passthrough columns of every output, and of the hash; new embeddings replace earlier ones."""
     schemas = [
         pa.schema([field for field in shard.schema if field.name != embedding_column]).append(
             pa.field(embedding_column, embedding_type or shard.scored_type)
@@ -461,13 +475,15 @@ def _passthrough_schema(
         columns = LOCATION.names
     spec.check_rule(dict(zip(schemas[0].names, schemas[0].types, strict=True)))
     chosen = [*parquet.choose_columns(schemas[0], columns, embedding_column), *spec.rule_columns]
-    added = {**spec.added, "status_column": STATUS_COLUMN}
+    hashes = {"embedding_hash": HASH_COLUMN} if embedding_hash else {}
+    added = {**spec.added, "status_column": STATUS_COLUMN, **hashes}
     # Readers find a row by these columns, and the output's folders repeat the input's.
     folders = {name for shard in shards for name in shard.partitions}
     refuse_replacing([*shards[0].location_columns, *folders], added, replace_columns=False)
     refuse_replacing(chosen, added, replace_columns)
     left_out = [*added.values(), *(shards[0].partitions if columns == "all" else ())]
     names = [name for name in dict.fromkeys([*shards[0].location_columns, *chosen]) if name not in left_out]
-    return parquet.common_schema(
+    passthrough = parquet.common_schema(
         ((shard.files[-1], schema) for shard, schema in zip(shards, schemas, strict=True)), names
     )
+    return passthrough.append(pa.field(HASH_COLUMN, pa.uint64())) if embedding_hash else passthrough

@@ -25,7 +25,9 @@ class ScorePlan(JobPlan[ShardMarker]):
     Attributes
     ----------
     notes : list of str
-        Cautions to print first: files that are not read, and doubts about the first rows.
+        Cautions to print first: files and columns that are not read.
+    encoder_caution : str or None
+        Doubts about the first rows; of parts, the first one prints it, and only while there is something to score.
     score : callable
         As of `score_shard`.
     allow_unusable : bool
@@ -34,6 +36,12 @@ class ScorePlan(JobPlan[ShardMarker]):
     notes: Sequence[str] = ()
     score: ScoreBatches = embedding_batches
     allow_unusable: bool = False
+    encoder_caution: str | None = None
+
+    @property
+    def cautions(self) -> list[str]:
+        """Notes, and doubts about the first rows."""
+        return [*self.notes, *([] if self.encoder_caution is None else [self.encoder_caution])]
 
     @property
     def work(self) -> Callable[[Shard, Stopped], ShardMarker]:
@@ -91,7 +99,10 @@ class ScorePlan(JobPlan[ShardMarker]):
             f"{len(self.shards):,} shards, {self.rows:,} rows; to score: {len(self.why):,} shards, "
             f"{self.rows - self.rows_done:,} rows"
         )
-        return "\n".join([counted, *(f"caution: {note}" for note in self.notes)])
+        return "\n".join([counted, *(f"caution: {note}" for note in self.cautions)])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "notes": self.cautions}
 
 
 def plan_run(
@@ -104,6 +115,7 @@ def plan_run(
     score: ScoreBatches = embedding_batches,
     allow_unusable: bool = False,
     part: tuple[int, int] | None = None,
+    encoder_caution: str | None = None,
 ) -> ScorePlan:
     """Plan of a scoring job, compared with a previous run.
 
@@ -120,6 +132,8 @@ def plan_run(
         As of `score_shard`.
     part : tuple of int, optional
         Take one of so many parts of the shards, counted from 1.
+    encoder_caution : str, optional
+        Doubts about the first rows.
 
     Raises
     ------
@@ -138,7 +152,8 @@ def plan_run(
         reasons = dict(zip([shard.name for shard in shards], threads.map(find_reason, shards), strict=True))
     why = {name: reason for name, reason in reasons.items() if reason}
     done = {name: left.markers[name] for name in reasons if name not in why}
-    return ScorePlan(settings, store, shards, done, why, leftovers, notes, score, allow_unusable)
+    caution = encoder_caution if why and (part is None or part[0] == 1) else None
+    return ScorePlan(settings, store, shards, done, why, leftovers, notes, score, allow_unusable, caution)
 
 
 def _why(shard: Shard, left: PreviousRun[ShardMarker], settings: ScoreSettings, verify: bool) -> str:

@@ -136,7 +136,7 @@ def embedding_batches(shard: Shard, settings: ScoreSettings, watch: Watch, diges
         Under ``on_invalid="raise"``.
     """
     column, spec = settings.embedding_column, settings.spec
-    if column not in settings.passthrough.names:
+    if not settings.needs_embeddings:
         yield from watch(score_batches(shard, settings.read, spec, digests))
         return
     read = 0
@@ -144,7 +144,7 @@ def embedding_batches(shard: Shard, settings: ScoreSettings, watch: Watch, diges
         scores, status = score_array(lists, spec, column, f"shard {shard.name}", read)
         if pa.types.is_null(shard.scored_type):  # Lists of lists of nulls cannot be cast.
             lists = pa.nulls(len(lists))
-        yield Scored(settings.with_embedding(passthrough, lists), scores, status)
+        yield Scored(settings.with_embedding(passthrough, lists, status), scores, status)
         read += len(status)
 
 

@@ -119,7 +119,8 @@ class Clause:
             )
         values = self.value if isinstance(self.value, tuple) else (self.value,)
         if any(_kind_of_value(value) != kind for value in values):
-            raise ArgumentError(f"expected {_WANTED[kind]} for column {self.column!r} of {dtype}, got {self}")
+            hint = ". On the command line double quotes make a text of a number" if kind == "text" else ""
+            raise ArgumentError(f"expected {_WANTED[kind]} for column {self.column!r} of {dtype}, got {self}{hint}")
         if kind == "bool" and self.operator in ORDERED:
             raise ArgumentError(f"expected ==, !=, in or not in for column {self.column!r} of {dtype}, got {self}")
         if pa.types.is_floating(dtype):

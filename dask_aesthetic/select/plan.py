@@ -31,6 +31,7 @@ class SelectPlan(JobPlan[SelectMarker]):
         return {
             "schema_version": SCHEMA_VERSION,
             "settings": self.settings.as_config(),
+            **({"cut": self.settings.rule.cuts()} if self.settings.rule.top is not None else {}),
             **{name: sum(getattr(marker, name) for marker in done) for name in COUNTS},
             **({"rule_counts": asdict(sum_rule_counts(done))} if self.settings.rule.is_counted else {}),
             "shards": [

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from dask_aesthetic.distribution import rows_by_group
@@ -28,6 +30,7 @@ from dask_aesthetic.ranking import (
     score_keys,
 )
 from dask_aesthetic.score_files import ScoreFile
+from dask_aesthetic.select.duplicates import Duplicates, find_duplicates
 from dask_aesthetic.select.ids import Ids
 from dask_aesthetic.thresholds import Threshold
 
@@ -40,6 +43,8 @@ class Selected:
     scored: int
     excluded: int
     included: int
+    include_matches: int
+    duplicates: int
     rule_counts: RuleCounts
 
 
@@ -63,8 +68,12 @@ class Rule:
     exclude, include : Ids or None
         Excluded rows do not compete for the best, and are not kept if they are included too. Included rows are kept
         beside the best.
+    drop_duplicates : bool
+        Of rows with the same hash only the first by id competes, of those that satisfy the rule and are not excluded.
     top : Top or None
         The best rows, once they are found.
+    duplicates : Duplicates or None
+        The rows to drop, once they are found.
     """
 
     score_column: str
@@ -75,14 +84,26 @@ class Rule:
     id_column: str | None = None
     exclude: Ids | None = None
     include: Ids | None = None
+    drop_duplicates: bool = False
     top: Top | None = None
+    duplicates: Duplicates | None = None
 
-    def with_top(self, files: Sequence[ScoreFile], threads: int) -> Rule:
+    def prepared(self, files: Sequence[ScoreFile], threads: int) -> Rule:
+        """Rule with what all files decide together: the duplicates, and the best rows."""
+        return self._with_duplicates(files, threads)._with_top(files, threads)
+
+    def _with_duplicates(self, files: Sequence[ScoreFile], threads: int) -> Rule:
+        if not self.drop_duplicates:
+            return self
+        found = find_duplicates(files, self.id_column, self._eligible, self.columns, threads)
+        return replace(self, duplicates=found)
+
+    def _with_top(self, files: Sequence[ScoreFile], threads: int) -> Rule:
         """Rule with the best rows of the files, found in two passes over scores, groups and ids."""
         if self.wanted is None:
             return self
         with ThreadPoolExecutor(threads) as pool:
-            counts = add_counts(pool.map(self._count, files), self._by)
+            counts = add_counts(pool.map(self._count, files, range(len(files))), self._by)
             bins = self.wanted.bins(counts)
             parts = pool.map(lambda at: self._candidates(files[at], at, bins), range(len(files)))
             return replace(self, top=Top.of(bins, merge_candidates(parts)))
@@ -90,8 +111,9 @@ class Rule:
     def select(self, batch: Any, number: int, first: int) -> Selected:
         """Selected rows of a batch of the file with that number, whose first row has that position."""
         excluded, override = _match(self.exclude, batch), self._override(batch)
+        dropped = self._drops(batch, number, first)
         satisfied, rule_counts = self._satisfied(batch)
-        satisfied &= ~excluded
+        satisfied = satisfied & ~excluded & ~dropped
         keys, groups = self._keys(batch, satisfied)
         eligible = satisfied if self.keep is not None and self.top is None else keys > 0
         keep = eligible & ~override.drop
@@ -99,13 +121,16 @@ class Rule:
             keep = self.top.takes(np.where(keep, keys, np.uint32(0)), groups, number, first)
         overridden = override.keep & ~excluded & ~keep
         keep |= overridden
-        included = _match(self.include, batch) & ~excluded & ~keep
+        named = _match(self.include, batch)
+        included = named & ~excluded & ~keep
         keep |= included
         return Selected(
             keep,
             scored=int(np.isfinite(self._scores(batch)).sum()),
             excluded=int(excluded.sum()),
             included=int(included.sum()),
+            include_matches=int(named.sum()),
+            duplicates=int(dropped.sum()),
             rule_counts=replace(
                 rule_counts,
                 override_kept=int(overridden.sum()),
@@ -141,24 +166,38 @@ class Rule:
             "by": self._by,
             **({} if self.keep is None else {"keep": self.keep.to_dict()}),
             **({} if self.override_column is None else {"override_column": self.override_column}),
-            "best": None if self.top is None else _digest(self.top),
+            "best_rows": None if self.top is None else _digest(self.top),
             "exclude": None if self.exclude is None else self.exclude.digest,
             "include": None if self.include is None else self.include.digest,
+            **({"duplicates": self.duplicates.digest} if self.duplicates is not None else {}),
         }
+
+    def cuts(self) -> Any:
+        """Score of the last one of the best rows, None where all are kept; by group in pairs, the best cut first."""
+        if self.top is None or self._by is None:
+            return None if self.top is None else self.top.lowest()
+        pairs = [[None if pd.isna(group) else str(group), self.top.lowest(group)] for group in self.top.keys]
+        return sorted(pairs, key=lambda pair: (-math.inf if pair[1] is None else -pair[1], str(pair[0])))
 
     def __str__(self) -> str:
         threshold = self.threshold
         lowest = "" if threshold is None else f"{threshold.scale} {self.score_column} >= {threshold.value:g}"
         lowest = str(self.keep) if self.keep is not None else lowest
+        once = ", without duplicates" if self.drop_duplicates else ""
         if self.wanted is None:
-            return lowest
+            return lowest + once
         count = f"{self.wanted.n:,}" if self.wanted.n is not None else f"{self.wanted.keep_fraction:g}"
         each = f" of each {self.wanted.by}" if self.wanted.by is not None else ""
-        return f"the best {count}{each} by {self.score_column}" + (f", of {lowest}" if lowest else "")
+        return f"the best {count}{each} by {self.score_column}" + (f", of {lowest}" if lowest else "") + once
 
     def _scores(self, batch: Any) -> np.ndarray:
         column = batch.column(self.score_column).cast(pa.float32(), safe=False)
         return np.asarray(column.to_numpy(zero_copy_only=False))
+
+    def _drops(self, batch: Any, number: int, first: int) -> np.ndarray:
+        if self.duplicates is None:
+            return np.zeros(len(batch), bool)
+        return self.duplicates.drops(number, first, len(batch))
 
     def _keys(self, batch: Any, competing: np.ndarray) -> tuple[np.ndarray, Groups]:
         cut = None if self.threshold is None else self.threshold.cut
@@ -177,9 +216,14 @@ class Rule:
             return Override.nowhere(len(batch))
         return Override.of(batch.column(self.override_column), self.override_column)
 
-    def _competing(self, batch: Any) -> tuple[np.ndarray, Groups]:
+    def _eligible(self, batch: Any) -> np.ndarray:
+        """Whether each row may be kept as the only one with its hash."""
         satisfied, _ = self._satisfied(batch)
-        return self._keys(batch, satisfied & ~_match(self.exclude, batch) & ~self._override(batch).drop)
+        eligible: np.ndarray = satisfied & ~_match(self.exclude, batch) & ~self._override(batch).drop
+        return eligible
+
+    def _competing(self, batch: Any, number: int, first: int) -> tuple[np.ndarray, Groups]:
+        return self._keys(batch, self._eligible(batch) & ~self._drops(batch, number, first))
 
     def _batches(self, file: ScoreFile, more: Sequence[str]) -> Iterator[tuple[int, Any]]:
         first = 0
@@ -187,8 +231,8 @@ class Rule:
             yield first, batch
             first += len(batch)
 
-    def _count(self, file: ScoreFile) -> Counts:
-        counted = (count_keys(*self._competing(batch)) for _, batch in self._batches(file, ()))
+    def _count(self, file: ScoreFile, number: int) -> Counts:
+        counted = (count_keys(*self._competing(batch, number, first)) for first, batch in self._batches(file, ()))
         return add_counts(counted, self._by)
 
     def _candidates(self, file: ScoreFile, number: int, bins: dict[Any, tuple[int, int]]) -> Candidates:
@@ -196,7 +240,7 @@ class Rule:
         parts = []
         for first, batch in self._batches(file, more):
             ids = None if self.id_column is None else batch.column(self.id_column).to_pandas()
-            keys, groups = self._competing(batch)
+            keys, groups = self._competing(batch, number, first)
             parts.append(find_candidates(keys, groups, ids, number, bins, first))
         return merge_candidates(parts)
 

@@ -15,6 +15,7 @@ from dask_aesthetic.select.rule import Rule
 from dask_aesthetic.version import __version__
 
 SCHEMA_VERSION = 1  # Of settings and manifest; a job of another version is not resumed.
+GROUPS = 100  # Whose cuts are in every file; the manifest has those of all groups.
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class SelectSettings:
             record.pop(name, None)
         if rule.wanted is None and rule.threshold is not None:
             record["threshold"] = rule.threshold.to_dict()
+        cuts = rule.cuts()
+        listed = not isinstance(cuts, list) or len(cuts) <= GROUPS
+        cut = {"cut": cuts} if rule.top is not None and listed else {}
         if rule.wanted is None and rule.keep is not None:
             record["keep"] = rule.keep.to_dict()
         if rule.wanted is None and rule.override_column is not None:
@@ -69,7 +73,7 @@ class SelectSettings:
             **record,
             "scale": self.scale,
             "version": __version__,
-            "selected": {"kept": str(rule), **rule.as_config()},
+            "selected": {"kept": str(rule), **rule.as_config(), **cut},
         }
 
     def as_config(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from dask_aesthetic.keep_rule import RuleCounts
 from dask_aesthetic.score_files import ScoreFile
 from dask_aesthetic.select.settings import SelectSettings
 
-COUNTS = ("rows", "scored", "kept", "excluded", "included")
+COUNTS = ("rows", "scored", "kept", "excluded", "included", "include_matches", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class SelectMarker:
         Size and version of the file of scores.
     rows, scored, kept, excluded, included : int
         Rows of the file, and of these with a score, kept, excluded by id, and kept by id alone.
+    include_matches, duplicates : int
+        Rows to include by id, and rows with the hash of another one that stays.
     output : dict
         ``bytes`` and ``sha256`` of the output.
     rule_counts : dict
@@ -66,6 +68,8 @@ class SelectMarker:
     kept: int
     excluded: int
     included: int
+    include_matches: int
+    duplicates: int
     output: dict[str, Any]
     rule_counts: dict[str, Any] = field(default_factory=dict)
 

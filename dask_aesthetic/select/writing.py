@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ import pyarrow as pa
 from dask.system import CPU_COUNT
 
 from dask_aesthetic.defaults import KEEP_COLUMN
-from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError
 from dask_aesthetic.id_columns import find_id_column
 from dask_aesthetic.io.listing import Source
 from dask_aesthetic.jobs.pool import Pool
@@ -21,6 +22,7 @@ from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.keep_rule import Keep, KeepRule, RuleCounts, both_error, check_override
 from dask_aesthetic.ranking import Wanted
 from dask_aesthetic.score_files import ScoreFiles, find_scores
+from dask_aesthetic.select.duplicates import check_hashes
 from dask_aesthetic.select.ids import read_ids
 from dask_aesthetic.select.plan import SelectPlan, plan_outputs, sum_rule_counts
 from dask_aesthetic.select.rule import Rule
@@ -43,6 +45,12 @@ class SelectSummary:
         Files of scores; their rows, those with a score, and those that are kept.
     excluded, included : int
         Rows that `exclude` names, and rows that are kept for `include` alone.
+    include_matches : int
+        Rows that `include` names.
+    duplicates : int
+        Rows that `drop_duplicates` drops.
+    files_before : int
+        Files that earlier runs had done.
     rule_counts : RuleCounts or None
         Rows that each clause of `keep` keeps alone, and all together, and rows that `override_column` alone keeps or
         drops; None without both.
@@ -56,6 +64,9 @@ class SelectSummary:
     kept: int
     excluded: int
     included: int
+    include_matches: int
+    duplicates: int
+    files_before: int
     rule_counts: RuleCounts | None = None
 
 
@@ -75,7 +86,9 @@ def select_dataset(
     exclude: Source | None = None,
     include: Source | None = None,
     id_column: str | None = None,
+    drop_duplicates: bool = False,
     keep_only: bool = False,
+    allow_unfinished: bool = False,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
@@ -111,14 +124,20 @@ def select_dataset(
     by : str, optional
         Column of groups: `top` or `keep_fraction` of each. At most 10,000 groups; null is one, too.
     exclude, include : str, path, or list of them, optional
-        Parquet files with ids of rows to drop in any case, and of rows to keep in any other. They have a column of the
-        name of `id_column`, or just one; with ``shard`` beside it, where the scores have that column too, both decide.
-        Excluded rows do not count for `top`, and included ones are kept beside it.
+        Parquet files with ids of rows to drop in any case, and of rows to keep in any other, in a column of the name of
+        `id_column`; with ``shard`` beside it, where the scores have that column too, both decide. Integers match texts
+        such as "7", but no "007". Excluded rows do not count for `top`, and included ones are kept beside it.
+    drop_duplicates : bool
+        Of rows with the same ``embedding_hash``, which `score_dataset` adds if asked, keep at most one: the lowest id,
+        rows without an id last, and of equal ids the row that comes first. Rows that are excluded, or do not satisfy
+        `keep`, do not count.
     id_column : str, optional
         Column of the scores that identifies a row; if not given, the first that exists of key, uid, url, hash, id and
         image_path, in any case.
     keep_only : bool
         Write only the rows to keep.
+    allow_unfinished : bool
+        Take the files that are there of a job that is not finished, with a warning; otherwise it is an error.
     overwrite : bool
         Replace outputs of other settings, and files in the way.
     storage_options, output_options : mapping, optional
@@ -136,7 +155,8 @@ def select_dataset(
     Raises
     ------
     InputError
-        There are no scores, they are of several predictors, or the output has files that the run would replace.
+        There are no scores, they are of several predictors, the job that writes them is not finished, or the output has
+        files that the run would replace, or is part of another job's output.
     ColumnError, ArgumentError, ThresholdError
         An argument is not usable. All of these are found before anything is written.
     JobError
@@ -148,8 +168,14 @@ def select_dataset(
     `filter_dataset` and reports take it. A file appears when it is whole and on disk; its marker follows; ``_SUCCESS``,
     the manifest, is written last. The bytes do not depend on threads, or on how often the run was stopped.
 
+    A later run writes again what has changed: files of scores by size and time stamp (of URLs by etag, checksum or
+    time), and outputs by size. Where the scores have grown, so may have what is best: then `top`, `keep_fraction` and
+    `drop_duplicates` select otherwise, and need ``overwrite=True``.
+
     For `top` and `keep_fraction`, two passes over scores and groups find the last row to keep before the first file is
     written. They hold counts of scores, and the ids of rows that score nearly as the last one.
+    `drop_duplicates` reads the hashes before, twice for every 67 million rows, and holds so many, the ids of rows whose
+    hash repeats, and a bit per row.
 
     Examples
     --------
@@ -176,7 +202,9 @@ def select_dataset(
         exclude=exclude,
         include=include,
         id_column=id_column,
+        drop_duplicates=drop_duplicates,
         keep_only=keep_only,
+        allow_unfinished=allow_unfinished,
         overwrite=overwrite,
         storage_options=storage_options,
         output_options=output_options,
@@ -201,7 +229,9 @@ def plan_select(
     exclude: Source | None = None,
     include: Source | None = None,
     id_column: str | None = None,
+    drop_duplicates: bool = False,
     keep_only: bool = False,
+    allow_unfinished: bool = False,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
@@ -223,9 +253,11 @@ def plan_select(
         As in `select_dataset`.
     """
     wanted = _wanted(top, keep_fraction, by)
-    found = find_scores(scores, storage_options)
+    found = find_scores(scores, storage_options, allow_unfinished=allow_unfinished)
     names = found.schema.names
     _check_columns(found, by, id_column)
+    if drop_duplicates:
+        check_hashes(found)
     record = found.provenance.record
     if keep is None and threshold is None and wanted is None:  # Those of the run.
         keep = KeepRule.from_dict(record["keep"]) if "keep" in record else None
@@ -243,7 +275,7 @@ def plan_select(
     lowest = _lowest(found, threshold, scale, wanted) if keep_rule is None else None
     check_override(override_column, types)
     excluded, included = (
-        None if ids is None else read_ids(ids, storage_options, id_column, names) for ids in (exclude, include)
+        None if ids is None else read_ids(ids, storage_options, id_column, found) for ids in (exclude, include)
     )
     rule = Rule(
         found.score_column,
@@ -254,8 +286,9 @@ def plan_select(
         id_column,
         excluded,
         included,
+        drop_duplicates,
     )
-    rule = rule.with_top(found.files, threads or CPU_COUNT)
+    rule = rule.prepared(found.files, threads or CPU_COUNT)
     settings = SelectSettings(
         rule,
         found.schema,
@@ -269,12 +302,29 @@ def plan_select(
 
 
 def summary(plan: SelectPlan, markers: Mapping[str, SelectMarker]) -> SelectSummary:
-    """Summary of all outputs of a plan."""
+    """Summary of all outputs of a plan; it warns of ids of which no row has any."""
     done = [markers[shard.name] for shard in plan.shards]
     counts = {name: sum(getattr(marker, name) for marker in done) for name in COUNTS}
     rule = plan.settings.rule
-    rule_counts = sum_rule_counts(done) if rule.is_counted else None
-    return SelectSummary(output=plan.store.url, rule=str(rule), files=len(done), **counts, rule_counts=rule_counts)
+    for role, ids, matches in (
+        ("exclude", rule.exclude, counts["excluded"]),
+        ("include", rule.include, counts["include_matches"]),
+    ):
+        if ids is not None and len(ids.texts) and not matches:
+            warnings.warn(
+                f"none of the {len(ids.texts):,} ids of {role}, such as {ids.texts[0]!r}, is in column "
+                f"{ids.columns[-1]!r} of the scores: compare how both are written",
+                AestheticWarning,
+                stacklevel=3,
+            )
+    return SelectSummary(
+        output=plan.store.url,
+        rule=str(rule),
+        files=len(done),
+        files_before=len(plan.done),
+        **counts,
+        rule_counts=sum_rule_counts(done) if rule.is_counted else None,
+    )
 
 
 def _wanted(top: int | None, keep_fraction: float | None, by: str | None) -> Wanted | None:
