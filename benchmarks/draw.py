@@ -18,14 +18,14 @@ PANELS = (
         "time relative to pyarrow that only reads the embeddings",
         {
             "read_and_score": "read_and_score()",
-            "read_parquet and the accessor": "dd.read_parquet(), frame.aesthetic.score()",
-            "job": "dask-aesthetic score, a durable job",
+            "read_parquet and the accessor": "dd.read_parquet(), .aesthetic.score()",
+            "job": "dask-aesthetic score (durable job)",
         },
         {
-            "read the column": "pyarrow reads the embeddings, no scores",
+            "read the column": "pyarrow reads, no scores",
             "read and score, no graph": "pyarrow reads, this package scores",
-            "read_parquet, no scoring": "dd.read_parquet() of the embeddings, no scores",
-            "DuckDB SQL, into a file as the job": "DuckDB reads and scores by SQL, into a file",
+            "read_parquet, no scoring": "dd.read_parquet(), no scores",
+            "DuckDB SQL, into a file as the job": "DuckDB SQL, into a file",
         },
     ),
     (
@@ -40,7 +40,7 @@ PANELS = (
             "simple_aesthetics_predictor": "simple-aesthetics-predictor",
             "vision_data_curation": "vision-data-curation",
             "nemo_curator": "NeMo Curator 1.4, stage",
-            "pandas_and_torch": "pandas and torch, as LAION's script",
+            "pandas_and_torch": "torch, as LAION's script",
         },
     ),
 )
@@ -52,7 +52,7 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     panels = [panel for panel in PANELS if panel[0] in results]
     if not panels:
         return
-    figure = Figure(figsize=(9, 3.3 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(7.5, 3.1 * len(panels)), layout="constrained")
     for axes, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
         suite, case, title, unit, ours, others = panel
         rows = pd.DataFrame(results[suite]["rows"])
@@ -67,4 +67,4 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
         axes.set_xlabel(f"{unit} (less is better)", fontsize=9)
         axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=140, metadata={"Software": None})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 from dask_aesthetic import __version__
 
 HERE = Path(__file__).parent
@@ -21,6 +23,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx_click",
     "sphinx_copybutton",
+    "sphinx_design",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
@@ -29,6 +32,7 @@ nitpicky = True
 # Markdown, and the notebooks as they were executed.
 myst_heading_anchors = 4
 nb_execution_mode = "off"
+myst_enable_extensions = ["colon_fence"]
 # Sphinx reads pages below this folder alone.
 shutil.copytree(
     HERE.parent / "notebooks", HERE / "generated" / "notebooks", ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True
@@ -54,9 +58,19 @@ html_css_files = ["narrow.css"]
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
 }
 html_show_sourcelink = False
 html_copy_source = False
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what the options of the command need."""
+    app.connect("sphinx-click-process-options", lambda _, __, lines: lines.__setitem__(slice(None), map(no_mail, lines)))
+
+
+def no_mail(line: str) -> str:
+    """Line in which a Hugging Face id@revision is no mail address."""
+    return line.replace("id@", "id\\@")
