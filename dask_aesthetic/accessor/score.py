@@ -221,7 +221,7 @@ replace_columns
         Returns
         -------
         Series of category, named "status"
-            ``ok``; ``missing``: null, empty, or nulls alone; ``wrong_width``: another number of them;
+            ``ok``; ``missing``: null or empty; ``wrong_width``: another number of them;
             ``wrong_type``: no list of numbers; ``not_finite``: NaN, infinity or some nulls among them; ``zero``: all
             zero. Only ``ok`` rows get a score.
 

@@ -52,8 +52,8 @@ class Check:
     other_types : dict of str to int
         Those other values by type.
     not_finite, zero : int
-        Rows with NaN, infinity or a null in their list, but not nulls alone, and rows of zeros alone, of every width
-        that a shipped predictor takes.
+        Rows with NaN, infinity or a null in their list, and rows of zeros alone, of every width that a shipped
+        predictor takes.
     status : dict of str to int
         Rows by status, as ``frame.aesthetic.status()`` has it.
     norm_min, norm_median, norm_max : float or None
@@ -169,7 +169,7 @@ class Check:
 
     @property
     def missing(self) -> int:
-        """Number of rows that are null, empty or, at the predictor's width, of nulls alone."""
+        """Number of rows that are null or empty."""
         return self.status.get("missing", 0)
 
     @property
@@ -250,7 +250,6 @@ class Check:
         rows["copies"] = self._copies()
         rows["widths"] = format_counts({f"{width:,}": count for width, count in self.widths.items()}) or "none"
         invalid = {name: getattr(self, name) for name in ("nulls", "empty", "not_lists", "not_finite", "zero")}
-        invalid["of nulls alone"] = self.missing - self.nulls - self.empty if self.status else 0
         named = [f"{count:,} {name.replace('_', ' ')}" for name, count in invalid.items() if count]
         rows["invalid rows"] = ", ".join(named) or "none"
         rows["repeated"] = f"{self.repeated:.1%}"
@@ -315,7 +314,7 @@ def _refusals(check: Check) -> Iterator[Finding]:
     elif not check.inspected:
         yield Finding(NOT_USABLE, "nothing to score: there are no rows", "inspect what made or filtered the frame")
     elif check.inspected == check.missing:
-        what = f"nothing to score: all {check.inspected:,} rows are null, empty or of nulls alone"
+        what = f"nothing to score: all {check.inspected:,} rows are null or empty"
         yield Finding(NOT_USABLE, what, "inspect what made the embeddings, or the join that brought them here")
 
 
@@ -353,7 +352,7 @@ def _missing_rows(check: Check) -> Iterator[Finding]:
     missing = check.missing
     if 0 < missing < check.inspected:
         level = CAUTION if missing * 2 > check.inspected else NOTE
-        what = f"{format_share(missing, check.inspected)} without a list: null, empty or of nulls alone"
+        what = f"{format_share(missing, check.inspected)} without a list: null or empty"
         yield Finding(level, what, "nothing: such rows get no score and are not kept")
 
 

@@ -73,7 +73,7 @@ class StorageStats:
         flat = flat_type(lists.type)
         storage = f"Arrow {str(list_storage(lists.type) or lists.type).partition('<')[0]}"
         value = None if flat is None else flat.value_type
-        if value is None or pa.types.is_null(value):
+        if value is None:
             return cls(Counter({storage: len(lists)}), Counter({"null": len(lists)}), nulls=len(lists))
         lengths = [pc.list_value_length(drop_axes(chunk)).drop_null().to_numpy() for chunk in lists.chunks]
         name = f"float{value.bit_width}" if pa.types.is_floating(value) else str(value)
@@ -247,8 +247,7 @@ class Statistics:
     status : Counter of str
         Rows by status, as ``.aesthetic.status()`` has it.
     not_finite, zero : int
-        Rows with NaN, infinity or a null, but not nulls alone, and rows of zeros alone, of every width that a shipped
-        predictor takes.
+        Rows with NaN, infinity or a null, and rows of zeros alone, of every width that a shipped predictor takes.
     norms : NormHistogram
         Of the other rows of those widths.
     duplicates : DuplicateSample

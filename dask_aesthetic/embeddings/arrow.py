@@ -12,7 +12,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from dask_aesthetic.embeddings.axes import drop_axes, find_offsets, flat_type
-from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
+from dask_aesthetic.embeddings.rows import Run, mark_nulls, status_of_lengths
 from dask_aesthetic.status import Status
 
 # Rows per run where widths vary: a run with a row of another width is copied, so this bounds the copy.
@@ -76,7 +76,7 @@ def array_runs(array: pa.Array | pa.ChunkedArray, width: int) -> Iterator[Run]:
     for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
         if not len(chunk):  # It may have no buffers.
             continue
-        if is_without_values(chunk.type):
+        if pa.types.is_null(chunk.type):
             yield Run.of_missing(len(chunk), width)
             continue
         lists = drop_axes(chunk)
@@ -146,7 +146,7 @@ def _variable(lists: Any, width: int) -> Run:
     else:
         leaves = lists.filter(pa.array(present.numpy())).flatten()
     if leaves.null_count:
-        status[present] = mark_null_leaves(status[present], _null_mask(leaves, width))
+        status[present] = mark_nulls(status[present], _has_nulls(leaves, width))
     return Run(status, share_memory(_floats(leaves)).view(count, width), present)
 
 
@@ -160,7 +160,7 @@ def _fixed(lists: Any, width: int) -> Run:
         return Run(status, empty, torch.from_numpy(np.zeros(len(lists), bool)))
     leaves = lists.values.slice(lists.offset * width, len(lists) * width)
     if leaves.null_count:
-        status = mark_null_leaves(status, _null_mask(leaves, width))
+        status = mark_nulls(status, _has_nulls(leaves, width))
     return Run(status, share_memory(_floats(leaves)).view(len(lists), width))
 
 
@@ -170,5 +170,5 @@ def _floats(leaves: pa.Array) -> pa.Array:
     return leaves if pa.types.is_floating(leaves.type) else leaves.cast(pa.float64(), safe=False)
 
 
-def _null_mask(leaves: pa.Array, width: int) -> torch.Tensor:
-    return torch.from_numpy(leaves.is_null().to_numpy(zero_copy_only=False)).view(-1, width)
+def _has_nulls(leaves: pa.Array, width: int) -> torch.Tensor:
+    return torch.from_numpy(leaves.is_null().to_numpy(zero_copy_only=False).reshape(-1, width).any(axis=1))

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from dask_aesthetic.embeddings.rows import Guess, Run, mark_null_leaves, status_of_lengths
+from dask_aesthetic.embeddings.rows import Guess, Run, mark_nulls, status_of_lengths
 from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.status import Status
 
@@ -79,7 +79,7 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
         has_nulls = leaves.has_nulls
         if has_nulls:
             nulls = _tensor(leaves.isna().values).view(count, width)
-            status[present] = mark_null_leaves(status[present], nulls)
+            status[present] = mark_nulls(status[present], nulls.any(dim=1))
             leaves = leaves.fillna(0)
         pins.enter_context(_pinned(leaves))
         vectors = _memory(leaves._column.plc_column).view(count, width)

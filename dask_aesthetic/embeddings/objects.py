@@ -13,7 +13,7 @@ import torch
 
 from dask_aesthetic.embeddings.arrow import add_columns, to_categories, to_series
 from dask_aesthetic.embeddings.axes import flat_shape
-from dask_aesthetic.embeddings.rows import Run, mark_null_leaves, status_of_lengths
+from dask_aesthetic.embeddings.rows import Run, status_of_lengths
 from dask_aesthetic.kernels import DTYPES, ScatteredRows, Vectors, find_rows
 from dask_aesthetic.status import Status
 
@@ -43,7 +43,7 @@ def runs(column: pd.Series, width: int) -> Iterator[Run]:
     ----------
     column : pandas.Series of object dtype
         Per row an array, list or tuple of numbers, maybe with further axes of length 1, or None / NaN. Among the
-        numbers None, pandas.NA and masked values are nulls, as in an Arrow list; NaN is not.
+        numbers None, pandas.NA and masked values are nulls, as in an Arrow list.
     width : int
         Floats per row that the predictor takes.
 
@@ -63,19 +63,16 @@ def _run(values: np.ndarray, width: int) -> Run:
     kinds = np.full(len(values), -1, np.int8) if found is None else found[0]
     if found is not None and kinds[0] >= 0 and (kinds == kinds[0]).all():
         return Run.of_valid(ScatteredRows(values, DTYPES[kinds[0]], width, found[1]))
-    rows = [(value, None) if kind >= 0 else _row(value) for value, kind in zip(values, kinds, strict=True)]
+    rows = [value if kind >= 0 else _row(value) for value, kind in zip(values, kinds, strict=True)]
     # Matrices count as lists of another width.
-    lengths = torch.from_numpy(np.array([-1 if vector.ndim != 1 else len(vector) for vector, _ in rows]))
+    lengths = torch.from_numpy(np.array([-1 if row.ndim != 1 else len(row) for row in rows]))
     status = status_of_lengths(lengths, width)
     status[torch.from_numpy(np.array([row is _OTHER_TYPE for row in rows]))] = Status.WRONG_TYPE
     present = status == Status.OK
     good = [row for row, length in zip(rows, lengths.tolist(), strict=True) if length == width]
     if not good:
         return Run(status, torch.from_numpy(np.empty((0, width), np.float32)), present)
-    if any(nulls is not None for _, nulls in good):
-        masks = np.stack([np.zeros(width, dtype=bool) if nulls is None else nulls for _, nulls in good])
-        status[present] = mark_null_leaves(status[present], torch.from_numpy(masks))
-    return Run(status, _vectors([vector for vector, _ in good], width), present if len(good) < len(values) else None)
+    return Run(status, _vectors(good, width), present if len(good) < len(values) else None)
 
 
 def _vectors(rows: list[np.ndarray], width: int) -> Vectors:
@@ -93,14 +90,13 @@ def _vectors(rows: list[np.ndarray], width: int) -> Vectors:
 # Values that numpy turns into floats: the text of a number, a complex number's real part, ticks of a clock, a mask.
 _NO_NUMBERS = (str, bytes, bool, np.bool_, complex, np.complexfloating, np.datetime64, np.timedelta64)
 
-Row = tuple[np.ndarray, np.ndarray | None]  # The vector, and a mask of its nulls where there may be any.
-
-_MISSING: Row = (np.empty(0, dtype=np.float32), None)
-_MATRIX: Row = (np.empty((2, 2), dtype=np.float32), None)
-_OTHER_TYPE: Row = (np.empty((1, 1), dtype=np.float32), None)
+_MISSING = np.empty(0, dtype=np.float32)
+_MATRIX = np.empty((2, 2), dtype=np.float32)
+_OTHER_TYPE = np.empty((1, 1), dtype=np.float32)
 
 
-def _row(value: Any) -> Row:
+def _row(value: Any) -> np.ndarray:
+    """Vector of a row, with NaN for nulls, or what stands for a row without one."""
     if is_missing(value):
         return _MISSING
     if not is_list(value):
@@ -109,26 +105,20 @@ def _row(value: Any) -> Row:
         row = _of_values(value) if isinstance(value, list | tuple) else _of_array(value)
     except Exception:  # Foreign objects raise errors of any kind; a row stops no others.
         return _OTHER_TYPE
-    vector, nulls = row
-    if row is _OTHER_TYPE or vector.ndim == 1:
+    if row is _OTHER_TYPE or row.ndim == 1:
         return row
-    if not vector.ndim:
+    if not row.ndim:
         return _OTHER_TYPE
-    if len(flat_shape(vector.shape)) > 1:
-        return _MATRIX
-    return vector.reshape(-1), None if nulls is None else nulls.reshape(-1)
+    return _MATRIX if len(flat_shape(row.shape)) > 1 else row.reshape(-1)
 
 
-def _of_array(value: Any) -> Row:
+def _of_array(value: Any) -> np.ndarray:
     """Row of an array of any library."""
-    nulls = None
     if isinstance(value, np.ma.MaskedArray):
-        nulls = np.ma.getmaskarray(value)
         value = np.ma.asarray(value, np.float64 if value.dtype.kind in "iu" else None).filled(np.nan)
     elif getattr(getattr(value, "dtype", None), "na_value", None) is pd.NA:  # pandas' nullable and Arrow's.
         if value.dtype.kind not in "fiu":
             return _OTHER_TYPE
-        nulls = np.asarray(value.isna())
         value = value.to_numpy(np.float64, na_value=np.nan)
     elif isinstance(value, pa.ListScalar):
         value = value.values
@@ -136,24 +126,21 @@ def _of_array(value: Any) -> Row:
         value = value.detach().cpu().resolve_neg()
         # numpy has neither bfloat16 nor floats of 8 bits.
         value = value.float() if value.is_floating_point() and value.dtype not in _NUMPY_FLOATS else value
-    if isinstance(value, pa.Array | pa.ChunkedArray):
-        nulls = np.asarray(value.is_null())
     array = np.asarray(value)
     if array.dtype.kind == "O":
-        row = _of_values(array)
-        return row if row is _OTHER_TYPE or nulls is None else (row[0], nulls)
+        return _of_values(array)
     if array.dtype.name == _BFLOAT16:
         array = array.astype(np.float32)
     if array.dtype.kind not in "fiu":  # Complex numbers, masks and dates must not become floats.
         return _OTHER_TYPE
-    return array if array.dtype.kind == "f" else array.astype(np.float64), nulls
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 _NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
 _BFLOAT16 = "bfloat16"  # Of the package ml_dtypes, for numpy, which JAX uses.
 
 
-def _of_values(values: Any) -> Row:
+def _of_values(values: Any) -> np.ndarray:
     """Row of a list, a tuple or an array of Python numbers."""
     if isinstance(values, np.ndarray):
         values = values.reshape(-1) if len(flat_shape(values.shape)) == 1 else values
@@ -162,19 +149,15 @@ def _of_values(values: Any) -> Row:
     if any(issubclass(kind, _NO_NUMBERS) for kind in set(map(type, values))):
         return _OTHER_TYPE
     try:
-        # None becomes NaN, so only a row of NaN alone needs a search for nulls.
-        vector = np.asarray(values, dtype=np.float64)
+        return np.asarray(values, dtype=np.float64)  # None becomes NaN.
     except OverflowError:  # An integer that float64 cannot hold is infinite, as such floats are.
-        vector = np.array([_float(value) for value in values])
+        return np.array([_float(value) for value in values])
     except (TypeError, Warning):  # pandas.NA is no number; numpy warns of masked values.
         nulls = [is_null(value) for value in values]
         if not any(nulls):
             return _OTHER_TYPE
         filled = [np.nan if null else value for value, null in zip(values, nulls, strict=True)]
-        return np.asarray(filled, dtype=np.float64), np.array(nulls)
-    if vector.ndim == 1 and len(vector) and vector[0] != vector[0] and np.isnan(vector).all():
-        return vector, np.array([is_null(value) for value in values])
-    return vector, None
+        return np.asarray(filled, dtype=np.float64)
 
 
 def _holds_lists(values: Any) -> bool:
@@ -184,7 +167,7 @@ def _holds_lists(values: Any) -> bool:
     )
 
 
-def _of_lists(lists: Any) -> Row:
+def _of_lists(lists: Any) -> np.ndarray:
     """Row of a list of lists: of the one list in it, or of the one number in each."""
     if len(lists) == 1:
         return _row(lists[0])
@@ -231,7 +214,7 @@ def list_length(value: Any) -> int | None:
         shape = (len(value),) if hasattr(value, "__len__") else np.shape(value)
     is_of_objects = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object)
     if is_of_objects and len(shape) == 1 and _holds_lists(value):
-        shape = _row(value)[0].shape
+        shape = _row(value).shape
     shape = flat_shape(tuple(shape))
     return int(shape[0]) if len(shape) == 1 else None
 

@@ -102,11 +102,9 @@ def status_of_lengths(lengths: torch.Tensor, width: int) -> torch.Tensor:
     return status
 
 
-def mark_null_leaves(status: torch.Tensor, nulls: torch.Tensor) -> torch.Tensor:
-    """Status of rows by a mask of their nulls, (n, width): one null makes an OK row NOT_FINITE, all nulls MISSING."""
-    ok = status == Status.OK
-    status[ok & nulls.any(dim=1)] = Status.NOT_FINITE
-    status[ok & nulls.all(dim=1)] = Status.MISSING
+def mark_nulls(status: torch.Tensor, has_nulls: torch.Tensor) -> torch.Tensor:
+    """Status of rows by whether a null is among their values: it makes an OK row NOT_FINITE."""
+    status[(status == Status.OK) & has_nulls] = Status.NOT_FINITE
     return status
 
 

@@ -61,12 +61,12 @@ def read_embeddings(shard: ParquetShard) -> cudf.Series:
     """
     import cudf
 
-    if is_without_values(shard.type):
-        return cudf.Series.from_arrow(pa.nulls(shard.rows, pa.list_(pa.float32())))
     footer = parquet.read_footer(shard.file)
+    is_typed = not is_without_values(shard.type)
     # cuDF would fetch a whole remote file for every partition, and misreads RangeIndex metadata with a step.
-    if not shard.file.is_local or _has_steps(footer.schema):
-        schema = pa.schema([pa.field(shard.column, pa.list_(footer.schema.field(shard.column).type.value_type))])
+    if not is_typed or not shard.file.is_local or _has_steps(footer.schema):
+        value_type = footer.schema.field(shard.column).type.value_type if is_typed else pa.float32()
+        schema = pa.schema([pa.field(shard.column, pa.list_(value_type))])
         return cudf.Series.from_arrow(shard.read(schema)[shard.column])
     frame = cudf.read_parquet(
         shard.file.path,

@@ -213,10 +213,8 @@ class ParquetShard(Shard):
 
     def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches:  # noqa: ARG002
         own = [*(name for name in columns if name not in self.partitions), self.column]
-        is_null = pa.types.is_null(self.type)
         for batch in self._record_batches(own, self.batch_rows, paged):
-            values = batch.column(self.column)
-            yield hive.select(batch, columns, self.folders), pa.nulls(len(values)) if is_null else values
+            yield hive.select(batch, columns, self.folders), batch.column(self.column)
 
     def _record_batches(self, columns: list[str], batch_rows: int, paged: bool = False) -> Iterator[pa.RecordBatch]:
         for batch in parquet.batches(self.file, columns, self.start, self.stop, batch_rows, paged):

@@ -138,6 +138,8 @@ def embedding_batches(shard: Shard, settings: ScoreSettings, watch: Watch, diges
     read = 0
     for passthrough, lists in watch(shard.batches(settings.read, digests=digests)):
         scores, status = score_array(lists, spec, column, f"shard {shard.name}", read)
+        if pa.types.is_null(shard.scored_type):  # Lists of lists of nulls cannot be cast.
+            lists = pa.nulls(len(lists))
         yield Scored(settings.with_embedding(passthrough, lists), scores, status)
         read += len(scores)
 

@@ -465,19 +465,16 @@ def with_nulls_alone(vectors, kind, good: int, bad: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("bad", [2, 12])
-def test_rows_of_nulls_alone_are_missing(vectors, kind, bad):
+def test_rows_of_nulls_alone_are_not_finite(vectors, kind, bad):
     found = with_nulls_alone(vectors, kind, 10, bad).aesthetic.check()
-    assert (found.ok, found.missing, found.nulls, found.empty, found.not_finite) == (10, bad, 0, 0, 0)
-    level = "caution" if bad > 11 else "note"
-    share = f"{bad} rows ({bad / (10 + bad):.1%})"
-    assert f"{level}: {share} without a list: null, empty or of nulls alone -> " in findings_text(found)
-    assert found.usable
-    assert f"{bad} of nulls alone" in repr(found)
+    assert (found.ok, found.missing, found.nulls, found.empty, found.not_finite) == (10, 0, 0, 0, bad)
+    assert f"{bad} rows ({bad / (10 + bad):.1%}) with NaN, infinity or a null -> " in findings_text(found)
+    assert found.usable == (bad < 10)
 
 
 def test_column_of_nulls_alone_is_not_usable(vectors, kind):
     found = with_nulls_alone(vectors, kind, 0, 3).aesthetic.check()
-    assert found.verdict == "not usable: nothing to score: all 3 rows are null, empty or of nulls alone"
+    assert found.verdict == "not usable: 3 rows (100.0%) with NaN, infinity or a null"
 
 
 def test_column_of_bytes_is_not_usable(vectors):

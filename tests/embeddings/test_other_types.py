@@ -67,8 +67,18 @@ def test_a_column_without_a_value_is_missing(vectors, dtype):
     assert score_embeddings(pa.nulls(3, dtype), return_status=True)[1].tolist() == ["missing"] * 3
 
 
-def test_lists_of_nulls_alone_are_missing():
-    assert arrow_frame(pa.array([[None] * 768, [None], [], None])).aesthetic.status().tolist() == ["missing"] * 4
+def test_lists_of_nulls_alone_have_the_status_of_lists_of_floats(tmp_path):
+    lists = pa.array([[None] * 768, [None], [], None])
+    assert lists.type == pa.list_(pa.null())
+    expected = ["not_finite", "wrong_width", "missing", "missing"]
+    assert arrow_frame(lists).aesthetic.status().tolist() == expected
+    assert objects(lists.to_pylist()).aesthetic.status().tolist() == expected
+    assert score_embeddings(lists, return_status=True)[1].tolist() == expected
+    write(tmp_path / "in", a=lists)
+    assert check_dataset(tmp_path / "in").status == {"not_finite": 1, "wrong_width": 1, "missing": 2}
+    for fused in (True, False):
+        with dask.config.set({"aesthetic.fuse-read": fused}):
+            assert dd.read_parquet(tmp_path / "in").aesthetic.status().compute().tolist() == expected
 
 
 @pytest.mark.parametrize("dtype", NOTHING.values(), ids=NOTHING)
@@ -159,7 +169,7 @@ def test_integers_with_nulls_in_many_blocks(vectors):
 def test_masked_integers_are_nulls():
     some = np.ma.masked_array(INTEGERS[0], mask=[True, *[False] * 767])
     frame = objects([INTEGERS[0], some, np.ma.masked_all((1, WIDTH), "int16")])
-    assert frame.aesthetic.status().tolist() == ["ok", "not_finite", "missing"]
+    assert frame.aesthetic.status().tolist() == ["ok", "not_finite", "not_finite"]
 
 
 def test_an_integer_beyond_float64_makes_its_row_not_finite(vectors):
@@ -266,7 +276,7 @@ def test_other_axes_are_never_one_embedding(vectors):
 def test_null_lists_inside_of_lists_are_missing(vectors):
     rows = [[vectors[0].tolist()], [None], None, [], [[None] * WIDTH], [vectors[1].tolist()]]
     array = pa.array(rows, pa.list_(FLOATS))
-    expected = ["ok", "missing", "missing", "missing", "missing", "ok"]
+    expected = ["ok", "missing", "missing", "missing", "not_finite", "ok"]
     assert arrow_frame(array).aesthetic.status().tolist() == expected
     assert arrow_frame(array.slice(1)).aesthetic.status().tolist() == expected[1:]
 

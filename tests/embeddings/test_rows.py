@@ -199,7 +199,7 @@ def test_nulls_of_every_library_are_nulls_in_any_row(vectors, name, at):
     make = NULLS[name]
     rows = [make(values) for values in (full, some, [None] * WIDTH, [None] * 512, some[:512])]
     frame = among(rows, at, vectors)
-    expected = ["ok", "not_finite", "missing", "wrong_width", "wrong_width"]
+    expected = ["ok", "not_finite", "not_finite", "wrong_width", "wrong_width"]
     for action in ("error", "ignore"):  # numpy warns of masked values in a list.
         with warnings.catch_warnings():
             warnings.simplefilter(action)
@@ -223,10 +223,10 @@ def test_a_masked_array_with_nothing_masked_scores_as_its_data(vectors, mask, dt
     assert scored.tobytes() == among(list(rows), 0, vectors).aesthetic.score()["aesthetic_score"].to_numpy().tobytes()
 
 
-def test_rows_of_nulls_are_missing_and_rows_of_nan_not_finite(vectors, kind):
+def test_null_rows_are_missing_and_rows_of_nulls_or_nan_not_finite(vectors, kind):
     nan, some = [float("nan")] * WIDTH, [None, *vectors[2].tolist()[1:]]
     rows = [vectors[0].tolist(), [None] * WIDTH, nan, some, None, [None, *nan[1:]], vectors[1].tolist()]
-    expected = ["ok", "missing", "not_finite", "not_finite", "missing", "not_finite", "ok"]
+    expected = ["ok", "not_finite", "not_finite", "not_finite", "missing", "not_finite", "ok"]
     if kind != "fixed_size_list":
         rows += [[None] * 512, []]
         expected += ["wrong_width", "missing"]

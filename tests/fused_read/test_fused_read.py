@@ -190,12 +190,14 @@ def test_frames_without_a_usable_row_warn_once(tmp_path, options):
     frame_of(tmp_path).aesthetic.status(predictor=PREDICTOR).compute()
 
 
-def test_rows_of_nulls_alone_are_missing_with_any_dtypes(tmp_path):
+def test_rows_of_nulls_have_one_status_however_they_are_read(tmp_path):
     rows = pa.array([[None] * WIDTH, [1.0] * WIDTH, [None] + [1.0] * (WIDTH - 1)], pa.list_(pa.float32()))
     pq.write_table(pa.table({"key": ["a", "b", "c"], EMBEDDING: rows}), tmp_path / "0.parquet")
     for options in ({}, {"dtype_backend": "pyarrow"}):
-        status = frame_of(tmp_path, **options).aesthetic.status(predictor=PREDICTOR)
-        assert status.compute().tolist() == ["missing", "ok", "not_finite"]  # Objects would lose that they are nulls.
+        for fused in (True, False):
+            with dask.config.set({"aesthetic.fuse-read": fused}):
+                status = frame_of(tmp_path, **options).aesthetic.status(predictor=PREDICTOR)
+                assert status.compute().tolist() == ["not_finite", "ok", "not_finite"]
 
 
 def test_files_that_are_rewritten_meanwhile_are_refused(tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def test_counts_equal_numpy(scored, tmp_path):
     assert f"{len(finite):,} of 4,000 rows have a score by laion-v2" in page.text
     assert f"{kept:,} of them are kept: {kept / len(finite):.2%}" in page.text
     assert f"Mean score {finite.astype(float).mean():.2f}" in page.text
-    assert "missing 30 0.75% null, empty, or nulls alone" in page.text
+    assert "missing 30 0.75% null or empty" in page.text
     assert "zero 20 0.50%" in page.text
     assert "unknown 1 0.0250%" in page.text  # Infinite, with a usable embedding.
     for source, rows in scored[np.isfinite(scores)].groupby("source", dropna=False)["aesthetic_score"]:
