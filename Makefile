@@ -40,6 +40,8 @@ lint: $(VENV)/.dev  ## Check style and format
 
 types: $(VENV)/.dev  ## Check types
 	$(BIN)/mypy
+	$(BIN)/mypy tests/test_types.py
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 contracts: $(VENV)/.dev  ## Check the direction of imports
 	$(BIN)/lint-imports --no-logo

@@ -62,7 +62,7 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
         names = [(ours | others).get(way, way) for way in summary["way"]]
         bars = axes.barh(names, summary["ratio"], color=colors, xerr=spread, ecolor="#555555")
         labels = [f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}" for ratio in summary["ratio"]]
-        axes.bar_label(bars, [f"{label} ×" for label in labels], padding=4)
+        axes.bar_label(bars, [f"{label}x" for label in labels], padding=4)
         axes.set_xlim(left=0)
         axes.set_xlabel(f"{unit} (less is better)", fontsize=9)
         axes.set_title(title, loc="left", fontsize=11, fontweight="bold")

@@ -35,7 +35,10 @@ nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence"]
 # Sphinx reads pages below this folder alone.
 shutil.copytree(
-    HERE.parent / "notebooks", HERE / "generated" / "notebooks", ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True
+    HERE.parent / "notebooks",
+    HERE / "generated" / "notebooks",
+    ignore=shutil.ignore_patterns("*.py"),
+    dirs_exist_ok=True,
 )
 
 # Docstrings
@@ -68,7 +71,9 @@ html_copy_source = False
 
 def setup(app: Sphinx) -> None:
     """Connect what the options of the command need."""
-    app.connect("sphinx-click-process-options", lambda _, __, lines: lines.__setitem__(slice(None), map(no_mail, lines)))
+    app.connect(
+        "sphinx-click-process-options", lambda _, __, lines: lines.__setitem__(slice(None), map(no_mail, lines))
+    )
 
 
 def no_mail(line: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+
 import pytest
 
 from dask_aesthetic.deprecation import warn_deprecated
@@ -12,7 +14,7 @@ def renamed():
 
 
 def test_a_deprecation_names_its_replacement_at_the_callers_line():
-    with pytest.warns(FutureWarning, match=r"renamed\(\) is deprecated since dask-aesthetic 0\.2 .* use named\(\)") as seen:
+    message = r"renamed\(\) is deprecated since dask-aesthetic 0\.2 .* use named\(\)"
+    with pytest.warns(FutureWarning, match=message) as seen:
         renamed()
-    assert seen[0].filename == __file__
-    assert seen[0].lineno == renamed.__code__.co_firstlineno + 6
+    assert linecache.getline(seen[0].filename, seen[0].lineno).strip() == "renamed()"

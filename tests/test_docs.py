@@ -18,10 +18,9 @@ from helpers import tar_files
 from helpers.commands import run
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [
-    ROOT / name
-    for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")
-] + sorted(path for path in (ROOT / "docs").rglob("*.md") if not {"_build", "generated"} & set(path.parts))
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
+    path for path in (ROOT / "docs").rglob("*.md") if not {"_build", "generated"} & set(path.parts)
+)
 
 BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n+)?^(?P<fence>`{3,})(?P<language>[^\n]*)\n(?P<code>.*?)^(?P=fence)$",
@@ -70,7 +69,11 @@ def folder(tmp_path, monkeypatch):
     np.savez(tmp_path / "datacomp/00.npz", l14_img=matrix.astype(np.float16))
     pd.DataFrame({"uid": keys[:20]}).to_parquet(tmp_path / "datacomp/00.parquet")
     np.save(tmp_path / "matrices/a.npy", matrix)
-    samples = [member for key in keys for member in (tar_files.member(f"{key}.jpg", b"x"), tar_files.member(f"{key}.json", b"{}"))]
+    samples = [
+        member
+        for key in keys
+        for member in (tar_files.member(f"{key}.jpg", b"x"), tar_files.member(f"{key}.json", b"{}"))
+    ]
     tar_files.write(tmp_path / "cc3m/00000.tar", *samples)
     monkeypatch.chdir(tmp_path)
     return tmp_path

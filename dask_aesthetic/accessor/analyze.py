@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
+from dask_aesthetic.choices import Scale
 from dask_aesthetic.defaults import CAPTION_COLUMN, EMBEDDING_COLUMN, PREDICTOR, SCORE_COLUMN
 from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.proxies import through_proxies
@@ -84,12 +85,38 @@ class AnalyzeMethods:
 
         return through_proxies(frames.check, self._frame, embedding_column, sample, load_predictor(predictor))
 
+    @overload
+    def distribution(
+        self,
+        score_column: str = ...,
+        *,
+        status_column: str | None = ...,
+        scale: Scale | None = ...,
+        by: None = None,
+        terms: None = None,
+        caption_column: str = ...,
+        predictor: str | os.PathLike[str] | Predictor | None = ...,
+    ) -> ScoreDistribution: ...
+
+    @overload
+    def distribution(
+        self,
+        score_column: str = ...,
+        *,
+        status_column: str | None = ...,
+        scale: Scale | None = ...,
+        by: str | None = None,
+        terms: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
+        caption_column: str = ...,
+        predictor: str | os.PathLike[str] | Predictor | None = ...,
+    ) -> dict[Any, ScoreDistribution]: ...
+
     def distribution(
         self,
         score_column: str = SCORE_COLUMN,
         *,
         status_column: str | None = None,
-        scale: str | None = None,
+        scale: Scale | None = None,
         by: str | None = None,
         terms: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
         caption_column: str = CAPTION_COLUMN,
@@ -178,7 +205,7 @@ class AnalyzeMethods:
         score_column: str = SCORE_COLUMN,
         status_column: str | None = None,
         threshold: float | str | Threshold | None = None,
-        scale: str | None = None,
+        scale: Scale | None = None,
         by: str | None = None,
         image_column: str | None = None,
         url_column: str | None = None,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
+from dask_aesthetic.choices import Frame, OnInvalid, Scale
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, SCORE_COLUMN
 from dask_aesthetic.proxies import through_proxies
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from dask_aesthetic.thresholds import Threshold
 
 
-class ScoreMethods:
+class ScoreMethods(Generic[Frame]):
     """Methods that return frames and columns: lazy on Dask frames."""
 
     _frame: Any
@@ -24,13 +25,13 @@ class ScoreMethods:
         *,
         predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
         threshold: float | str | Threshold = "standard",
-        scale: str = "raw",
+        scale: Scale = "raw",
         score_column: str = SCORE_COLUMN,
         keep_column: str = KEEP_COLUMN,
-        on_invalid: str = "null",
+        on_invalid: OnInvalid = "null",
         batch_size: int | None = None,
         replace_columns: bool = False,
-    ) -> Any:
+    ) -> Frame:
         """Add columns with each row's aesthetic score and whether to keep it.
 
         Parameters
@@ -106,13 +107,13 @@ class ScoreMethods:
         *,
         predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
         threshold: float | str | Threshold = "standard",
-        scale: str = "raw",
+        scale: Scale = "raw",
         score_column: str = SCORE_COLUMN,
         keep_column: str = KEEP_COLUMN,
-        on_invalid: str = "null",
+        on_invalid: OnInvalid = "null",
         batch_size: int | None = None,
         replace_columns: bool = False,
-    ) -> Any:
+    ) -> Frame:
         """Rows that score at least the threshold, with their scores: `score`, then the rows whose ``keep`` is True.
 
         Parameters
@@ -150,7 +151,8 @@ replace_columns
             batch_size=batch_size,
             replace_columns=replace_columns,
         )
-        return scored[scored[keep_column]]
+        kept: Frame = scored[scored[keep_column]]  # type: ignore[index]
+        return kept
 
     def top(
         self,
@@ -159,7 +161,7 @@ replace_columns
         *,
         score_column: str = SCORE_COLUMN,
         id_column: str | None = None,
-    ) -> Any:
+    ) -> Frame:
         """The `n` rows that score most, of all or of each group, in the frame's order.
 
         Parameters

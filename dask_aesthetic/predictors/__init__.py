@@ -10,6 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from dask_aesthetic.choices import Activation
 from dask_aesthetic.defaults import ACTIVATIONS, PREDICTOR
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.predictors.affine import AffinePredictor
@@ -34,7 +35,7 @@ def load_predictor(
     predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
     *,
     sha256: str | None = None,
-    activation: str | None = None,
+    activation: Activation | None = None,
     input_scale: float | None = None,
 ) -> Predictor:
     """Load a predictor by catalog name, checkpoint path or Hugging Face id.

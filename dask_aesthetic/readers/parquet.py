@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from dask_aesthetic.choices import OnInvalid, Scale
 from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import ColumnError, InvalidEmbeddingError
 from dask_aesthetic.frame_columns import ScoreColumns, empty_series
@@ -58,10 +59,10 @@ def read_and_score(
     embedding_column: str = "image_embedding",
     predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
     threshold: float | str | Threshold = "standard",
-    scale: str = "raw",
+    scale: Scale = "raw",
     score_column: str = "aesthetic_score",
     keep_column: str = "keep",
-    on_invalid: str = "null",
+    on_invalid: OnInvalid = "null",
     batch_size: int | None = None,
     rows_per_partition: int | None = 100_000,
     storage_options: Mapping[str, Any] | None = None,

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from dask.system import CPU_COUNT
 
+from dask_aesthetic.choices import Scale
 from dask_aesthetic.defaults import KEEP_COLUMN
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.id_columns import find_id_column
@@ -60,7 +61,7 @@ def select_dataset(
     threads: int | None = None,
     progress: Callable[[SelectMarker], None] | None = None,
     threshold: float | str | Threshold | None = None,
-    scale: str | None = None,
+    scale: Scale | None = None,
     top: int | None = None,
     keep_fraction: float | None = None,
     by: str | None = None,
