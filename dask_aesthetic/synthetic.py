@@ -10,19 +10,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dask_aesthetic.check.signature import load_signature
 from dask_aesthetic.distribution import LAION_SHARES
 from dask_aesthetic.predictors import AffinePredictor, load_predictor
 
 # Share of images at or above each score: LAION's, with estimated ends.
 SHARES = dict(sorted({1.5: 0.9999, 2.0: 0.9985, 3.0: 0.96, 4.0: 0.72, **LAION_SHARES, 7.0: 1e-5}.items()))
-NOTE = "synthetic: random vectors placed to spread over laion-v2 scores as LAION's images do; no images behind them"
+# Cosine of image embeddings with their mean: CLIP keeps them in a cone.
+CONE = 0.66
+NOTE = (
+    "synthetic: random vectors around the mean image embedding of ViT-L/14, placed to spread over laion-v2 scores as "
+    "LAION's images do; no images behind them"
+)
 
 
 def synthetic_embeddings(rows: int, seed: int = 0) -> np.ndarray:
     """Random unit vectors, shape (rows, 768), float32, with the `laion-v2` score distribution of LAION.
 
-    A unit vector at the angle a to the predictor's weight w scores ``b + |w| cos a``, so a random direction is
-    turned until its score is one drawn from LAION's published counts.
+    A unit vector at the angle a to the predictor's weight w scores ``b + |w| cos a``, so a random direction around the
+    mean image embedding of ViT-L/14 is turned until its score is one drawn from LAION's published counts.
 
     Examples
     --------
@@ -38,7 +44,10 @@ def synthetic_embeddings(rows: int, seed: int = 0) -> np.ndarray:
     length = np.linalg.norm(predictor.weight)
     axis = (predictor.weight / length).astype(np.float32)
     cosine = ((scores - predictor.bias) / length).astype(np.float32)[:, None]
+    # Of length 1 on average, around a mean that CONE of the unit vector lies along.
     sideways = rng.standard_normal((rows, predictor.width), dtype=np.float32)
+    sideways *= np.float32(np.sqrt((1 - CONE**2) / predictor.width))
+    sideways += np.float32(CONE) * load_signature().directions[0]
     sideways -= (sideways @ axis)[:, None] * axis
     sideways /= np.linalg.norm(sideways, axis=1, keepdims=True)
     return cosine * axis + np.sqrt(1 - cosine**2) * sideways
@@ -47,8 +56,8 @@ def synthetic_embeddings(rows: int, seed: int = 0) -> np.ndarray:
 def _scores_of_shares(shares: np.ndarray) -> np.ndarray:
     """Scores with given shares of images at or above them, smooth between the published ones.
 
-    Probits of the shares are nearly linear in the score, as those of a normal distribution are, so a cubic Hermite spline
-    through them is monotone.
+    Probits of the shares are nearly linear in the score, as those of a normal distribution are, so a cubic Hermite
+    spline through them is monotone.
     """
     normal = NormalDist()
     known = np.array(list(SHARES))
