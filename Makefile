@@ -121,7 +121,7 @@ folded: $(VENV)/.test  ## Rebuild the folded predictors from published checkpoin
 docs: $(VENV)/.dev  ## Build the documentation strictly into docs/_build/html (half a minute)
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --jobs auto --quiet docs docs/_build/html
 
-wheel: $(VENV)/.dev  ## Build the wheel, install it alone elsewhere and run demo and selftest there
+wheel: $(VENV)/.dev  ## Build sdist and wheel into dist/, check their metadata, and try each on its own
 	bash .ci/wheel
 
 clean:  ## Remove environments and what was built

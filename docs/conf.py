@@ -56,8 +56,6 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "pydata_sphinx_theme"
 html_title = "dask-aesthetic"
-html_static_path = ["_static"]
-html_css_files = ["narrow.css"]
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,

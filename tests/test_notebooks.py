@@ -19,7 +19,7 @@ from dask_aesthetic import PRESETS
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-SCORE, ETL, TASTE = "01-score-and-choose", "02-rapids-etl", "03-your-own-taste"
+SCORE, ETL, TASTE, CHOOSE = "01-score-and-choose", "02-rapids-etl", "03-your-own-taste", "04-choose"
 
 # Variables at the end of each notebook that the tests check; saved by an appended cell.
 FACTS = {
@@ -36,6 +36,10 @@ FACTS = {
         unrated=unrated, liking=liking, laion=laion, own=own, threshold=threshold.value, best=threshold.best["f1"],
         labeled=labeled["aesthetic_score"], wanted=labeled["wanted"], kept=kept["aesthetic_score"],
         same=loaded == taste, held_out=taste.held_out.pearson, prior=taste.prior_held_out.pearson""",
+    CHOOSE: """
+        rows=(rows := scores.compute())["aesthetic_score"], key=rows["key"].to_numpy(str),
+        source=rows["source"].to_numpy(str), kept=kept["key"].to_numpy(str),
+        exported=pd.read_parquet(folder / "urls.parquet")["key"].to_numpy(str)""",
 }
 
 # Absolute paths of a machine, but not `</tr>` and `a/b`.
@@ -188,6 +192,18 @@ def test_your_own_taste_finds_the_rule_and_the_best_f1(ran):
     assert len(labeled) == 500
     assert f1(threshold) == pytest.approx(max(map(f1, labeled)))
     assert f1(threshold) == pytest.approx(facts["best"])
+
+
+@pytest.mark.slow
+def test_choose_takes_the_best_of_each_source_that_numpy_takes(ran):
+    _, facts = ran(CHOOSE)
+    order = np.lexsort((facts["key"], -facts["rows"]))
+    ranked = {name: facts["key"][order][facts["source"][order] == name] for name in np.unique(facts["source"])}
+    assert set(ranked) == {"photos", "drawings"}
+    assert set(facts["kept"]) == {key for keys in ranked.values() for key in keys[:500]}
+    best = facts["key"][order][np.isin(facts["key"][order], facts["kept"])]
+    without = {key for keys in ranked.values() for key in keys[~np.isin(keys, best[:2])][:500]}
+    assert set(facts["exported"]) == without | {"synthetic-000000"}
 
 
 def test_executing_removes_outputs_that_change_between_runs(executing, monkeypatch):
