@@ -149,10 +149,10 @@ for name in ("add_columns", "holds_lists", "runs", "to_categories", "to_series")
 """)
 
 
-def test_lists_of_floats_are_recognized_by_cudf_dtypes(fresh):
+def test_lists_of_numbers_are_recognized_by_cudf_dtypes(fresh):
     fresh("""
 import cudf, pandas as pd, pyarrow as pa
-from dask_aesthetic.embeddings.cudf import holds_lists
+from dask_aesthetic.embeddings.cudf import holds_floats, holds_lists, is_flat
 
 class Column(list):
     def __init__(self, dtype, rows):
@@ -166,15 +166,19 @@ lists = cudf.ListDtype
 good = [lists("float32"), lists("float64"), lists("Float32"), lists(arrow(pa.float32())),
         lists.from_arrow(pa.list_(pa.float64())),
         arrow(pa.list_(pa.float32())), arrow(pa.list_(pa.float64()))]  # cuDF keeps pandas' Arrow dtypes.
-bad = [lists("int64"), lists("bool"), lists("str"), lists("object"), lists("datetime64[ns]"),
-       lists(lists("float32")), lists(lists(lists("float64"))), lists(cudf.StructDtype({"x": "float32"})),
+copied = [lists("int64"), lists("uint8"), lists("Int16"), lists(lists("float32")), lists(lists(lists("float64"))),
+          arrow(pa.list_(pa.int64())), arrow(pa.list_(pa.list_(pa.float32())))]
+bad = [lists("bool"), lists("str"), lists("object"), lists("datetime64[ns]"), lists(lists("str")),
+       lists(cudf.StructDtype({"x": "float32"})),
        lists(cudf.Decimal64Dtype(8, 2)), lists.from_arrow(pa.list_(pa.null())),
-       arrow(pa.list_(pa.int64())), arrow(pa.list_(pa.list_(pa.float32()))), arrow(pa.float32()), arrow(pa.string()),
+       arrow(pa.float32()), arrow(pa.string()),
        cudf.StructDtype({"x": lists("float32")}), cudf.CategoricalDtype(),
        cudf.dtype("float32"), cudf.dtype("int64"), cudf.dtype("object"), cudf.dtype("Float64")]
-for dtypes, expected in ((good, True), (bad, False)):
+for dtypes, expected in ((good, True), (copied, True), (bad, False)):
     for dtype in dtypes:
         assert holds_lists(Column(dtype, 3)) is expected, dtype
+assert all(is_flat(Column(dtype, 3)) for dtype in good) and not any(is_flat(Column(dtype, 3)) for dtype in copied)
+assert [holds_floats(Column(dtype, 3)) for dtype in copied] == [False] * 3 + [True] * 2 + [False, True]
 assert holds_lists(Column(cudf.dtype("object"), 0))  # As dask-cuDF's meta has lists.
 for dtype in good[5:]:
     assert cudf.core.dtype.validators.is_dtype_obj_list(dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -56,10 +56,13 @@ class StorageStats:
     def of(cls, column: Any) -> StorageStats:
         """Storage of a pandas or cuDF column of lists of floats, or of objects."""
         if type(column).__module__.partition(".")[0] == "cudf":
-            from dask_aesthetic.embeddings.cudf import leaf_dtype
+            from dask_aesthetic.embeddings.cudf import is_flat, leaf_dtype
 
             if not len(column):
                 return cls()
+            if not is_flat(column):
+                stats = cls._arrow(pa.chunked_array([column.to_arrow()]))
+                return replace(stats, storage=Counter({"cuDF list": len(column)}))
             lengths = column.list.len()
             valid = lengths.dropna().to_pandas().to_numpy()
             return cls._lists("cuDF list", str(leaf_dtype(column)), valid, len(column))

@@ -116,8 +116,7 @@ def candidates(frame: Any) -> list[str]:
     return [
         str(column.name)
         for column in columns
-        if get_backend(column).holds_lists(column)
-        and (get_backend(column) is not arrow or arrow.is_float_list(column.dtype.pyarrow_dtype))
+        if get_backend(column).holds_lists(column) and get_backend(column).holds_floats(column)
     ]
 
 

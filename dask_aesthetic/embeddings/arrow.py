@@ -25,6 +25,11 @@ def holds_lists(column: pd.Series) -> bool:
     return isinstance(column.dtype, pd.ArrowDtype) and may_hold_embeddings(column.dtype.pyarrow_dtype)
 
 
+def holds_floats(column: pd.Series) -> bool:
+    """Whether a column's dtype is a list of floats."""
+    return isinstance(column.dtype, pd.ArrowDtype) and is_float_list(column.dtype.pyarrow_dtype)
+
+
 def may_hold_embeddings(dtype: pa.DataType) -> bool:
     """Whether an Arrow type is a list of numbers, or of nulls alone, or is null: a file of failures alone has these."""
     if pa.types.is_null(dtype):

@@ -18,22 +18,42 @@ from dask_aesthetic.status import Status
 if TYPE_CHECKING:
     import cudf
 
+CONVERTED_ROWS = 65536  # Rows of integers that become float64 at a time, of 400 MB.
+
 
 def holds_lists(column: cudf.Series) -> bool:
-    """Whether a column's dtype is a list of floats."""
+    """Whether a column's dtype is a list of numbers."""
     if column.dtype == object:  # dask-cuDF's meta of lists.
         return not len(column)
     leaf = leaf_dtype(column)
-    return leaf is not None and leaf.kind == "f"
+    return leaf is not None and leaf.kind in "fiu"
+
+
+def is_flat(column: cudf.Series) -> bool:
+    """Whether a column's rows are lists of floats, not of integers or of lists."""
+    dtype = column.dtype
+    value = dtype.pyarrow_dtype.value_type if isinstance(dtype, pd.ArrowDtype) else dtype.element_type
+    is_nested = pa.types.is_list(value) if isinstance(value, pa.DataType) else type(value).__name__ == "ListDtype"
+    return not is_nested and holds_floats(column)
+
+
+def holds_floats(column: cudf.Series) -> bool:
+    """Whether a column's dtype is a list of floats, or dask-cuDF's meta of lists."""
+    leaf = leaf_dtype(column)
+    return leaf is None or leaf.kind == "f"
 
 
 def leaf_dtype(column: cudf.Series) -> np.dtype | None:
-    """Dtype of the values in a column's lists; None for other columns and for lists of no numbers."""
+    """Dtype of the values in a column's lists, of lists or not; None for other columns and for lists of no numbers."""
     dtype = column.dtype
     if isinstance(dtype, pd.ArrowDtype):  # Columns from pandas keep it.
         arrow = dtype.pyarrow_dtype
+        while pa.types.is_list(arrow) and pa.types.is_list(arrow.value_type):
+            arrow = arrow.value_type
         return np.dtype(arrow.value_type.to_pandas_dtype()) if pa.types.is_list(arrow) else None
-    leaf = dtype.element_type if type(dtype).__name__ == "ListDtype" else None
+    leaf: Any = dtype.element_type if type(dtype).__name__ == "ListDtype" else None
+    while type(leaf).__name__ == "ListDtype":
+        leaf = leaf.element_type
     leaf = getattr(leaf, "numpy_dtype", leaf)  # pandas' nullable dtypes and Arrow's.
     return leaf if isinstance(leaf, np.dtype) else None
 
@@ -50,7 +70,8 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
     Yields
     ------
     Run
-        One run for the whole column: libcudf's sizes are int32, so it has at most 2**31 leaves.
+        One run for the whole column: libcudf's sizes are int32, so it has at most 2**31 leaves. Integers, which become
+        float64, and lists of lists are copied, in several.
     """
     import cupy
 
@@ -59,6 +80,9 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
     with ExitStack() as pins:
         pins.enter_context(_pinned(column))
         lists = column._column.plc_column
+        if not is_flat(column):
+            yield from _copied_runs(lists, width)
+            return
         begin, end = lists.offset(), lists.offset() + lists.size()
         ends, floats = _memory(lists.list_view().offsets())[begin : end + 1], lists.list_view().child()
         status = status_of_lengths(_lengths(ends, lists), width)
@@ -86,14 +110,54 @@ def runs(column: cudf.Series, width: int) -> Iterator[Run]:
         yield Run(status, vectors, None if are_all else present, all_valid=are_all and not has_nulls)
 
 
+def _copied_runs(lists: Any, width: int) -> Iterator[Run]:
+    """Runs of copied rows of a pinned pylibcudf column of numbers in lists, or in lists of lists, some at a time."""
+    begins, lengths, leaves = _drop_axes(lists)
+    values, valid = _memory(leaves), _valid(leaves, begins.device)
+    for start in range(0, len(begins), CONVERTED_ROWS):
+        status = status_of_lengths(lengths[start : start + CONVERTED_ROWS], width)
+        present = status == Status.OK
+        at = begins[start : start + CONVERTED_ROWS][present].long()[:, None]
+        at = at + torch.arange(width, device=at.device)
+        if valid is not None:
+            status[present] = mark_nulls(status[present], ~valid[at].all(dim=1))
+        vectors = values[at]
+        yield Run(status, vectors if vectors.is_floating_point() else vectors.double(), present)
+
+
+def _drop_axes(lists: Any) -> tuple[torch.Tensor, torch.Tensor, Any]:
+    """Where each row's numbers begin among the leaves of a pinned pylibcudf column, their number, and the leaves.
+
+    As of `axes.drop_axes`: axes of length 1 are dropped. The number is 0 for null rows, and -1 for matrices.
+    """
+    begin, rows = lists.offset(), lists.size()
+    ends, child = _memory(lists.list_view().offsets())[begin : begin + rows + 1], lists.list_view().child()
+    begins, lengths = ends[:-1], _lengths(ends, lists)
+    while child.type().id().name == "LIST":
+        inner = _memory(child.list_view().offsets())[child.offset() : child.offset() + child.size() + 1]
+        inner_lengths = _lengths(inner, child)
+        ones = torch.nn.functional.pad((inner_lengths == 1).cumsum(0), (1, 0))
+        is_column = ones[(begins + lengths.clamp(min=0)).long()] - ones[begins.long()] == lengths
+        first = inner_lengths[begins.long().clamp(max=len(inner_lengths) - 1)]
+        others = torch.where(is_column, lengths, -1)
+        begins, lengths = inner[begins.long()], torch.where(lengths == 1, first, others)
+        child = child.list_view().child()
+    return begins, lengths, child
+
+
 def _lengths(ends: torch.Tensor, lists: Any) -> torch.Tensor:
     """Length of each row of a pinned pylibcudf column of lists, by the ends of its rows; 0 for null rows."""
-    lengths = ends.diff()
-    if not lists.null_count():
-        return lengths
-    mask, rows = lists.null_mask(), torch.arange(lists.offset(), lists.offset() + lists.size(), device=ends.device)
+    lengths, valid = ends.diff(), _valid(lists, ends.device)
+    return lengths if valid is None else lengths * valid
+
+
+def _valid(column: Any, device: torch.device) -> torch.Tensor | None:
+    """Which rows of a pinned pylibcudf column are not null; None where all are not."""
+    if not column.null_count():
+        return None
+    mask, rows = column.null_mask(), torch.arange(column.offset(), column.offset() + column.size(), device=device)
     bits = _tensor(_Memory(mask, np.dtype(np.uint8), mask.ptr, mask.size))
-    return lengths * ((bits[rows >> 3] >> (rows & 7)) & 1)
+    return ((bits[rows >> 3] >> (rows & 7)) & 1).bool()
 
 
 @contextmanager
@@ -107,7 +171,8 @@ def guess(column: cudf.Series, width: int) -> Iterator[Guess | None]:
     Guess or None
         None where it is known to be wrong, or the column has no rows.
     """
-    if not len(column):  # libcudf may give it neither offsets nor leaves.
+    # libcudf may give a column without rows neither offsets nor leaves.
+    if not len(column) or not is_flat(column):
         yield None
         return
     with _pinned(column):

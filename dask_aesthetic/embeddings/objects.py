@@ -17,7 +17,7 @@ from dask_aesthetic.embeddings.rows import Run, status_of_lengths
 from dask_aesthetic.kernels import DTYPES, ScatteredRows, Vectors, find_rows
 from dask_aesthetic.status import Status
 
-__all__ = ["add_columns", "holds_lists", "runs", "to_categories", "to_series"]
+__all__ = ["add_columns", "holds_floats", "holds_lists", "runs", "to_categories", "to_series"]
 
 RUN_ROWS = 4096  # Rows that are no arrays become arrays, of 25 MB.
 FIRST_VALUES = 100
@@ -29,6 +29,11 @@ def holds_lists(column: pd.Series) -> bool:
         return False
     values = first_values(column)
     return not values or any(is_list(value) and _row(value) is not _OTHER_TYPE for value in values)
+
+
+def holds_floats(column: pd.Series) -> bool:  # noqa: ARG001
+    """Whether an object column may hold lists of floats: its numbers are not looked at."""
+    return True
 
 
 def first_values(column: pd.Series) -> list[Any]:

@@ -26,12 +26,13 @@ def require() -> None:
 
 
 def check_type(dtype: pa.DataType, column: str) -> None:
-    """Raise ColumnError for embeddings other than flat lists of float32 or float64: cuDF has no float16."""
-    lists = list_storage(dtype)
-    if not is_without_values(dtype) and (lists is None or lists.value_type not in (pa.float32(), pa.float64())):
+    """Raise ColumnError for embeddings other than flat lists of float32, float64 or integers: cuDF has no float16."""
+    value = getattr(list_storage(dtype), "value_type", None)
+    is_read = value in (pa.float32(), pa.float64()) or (value is not None and pa.types.is_integer(value))
+    if not is_read and not is_without_values(dtype):
         raise ColumnError(
-            f"expected lists of float32 or float64 in column {column!r} for cuDF, which has no float16, got {dtype}: "
-            "read it under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
+            f"expected lists of float32, float64 or integers in column {column!r} for cuDF, which has no float16, got "
+            f"{dtype}: read it under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
         )
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ if Path("/dev/nvidiactl").exists():
     pytest.skip("there is an NVIDIA GPU: test_gpu.py", allow_module_level=True)
 cudf = pytest.importorskip("cudf", reason="needs RAPIDS")
 
-from dask_aesthetic import embeddings
+from dask_aesthetic import embeddings, score_embeddings
 from dask_aesthetic.images import cudf as images
 from helpers import columns, host_cudf
 
@@ -107,6 +108,48 @@ def test_null_and_empty_rows_cost_no_copy(rows, nulls, part):
     expected = columns.frame(given[part], "list").aesthetic.score()
     for name in ("aesthetic_score", "keep"):
         np.testing.assert_array_equal(host_cudf.array_of(scored[name]), expected[name].to_numpy())
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int64"])
+@pytest.mark.parametrize("part", SLICES, ids=str)
+def test_integers_are_scored_as_float64(rows, part, dtype):
+    numbers = np.round(np.abs(rows) * 900).astype(dtype)
+    widths = np.where(np.arange(40) == 8, 512, 768)
+    values = np.concatenate([numbers[:8].ravel(), numbers[8, :512], numbers[9:].ravel()])
+    frame = cudf.DataFrame({"image_embedding": series_of(host_cudf.lists(values, widths, part, null_leaves=1))})
+    given = [list(numbers[at][: widths[at]]) for at in range(40)]
+    given[0] = [None, *given[0][1:]]
+    array = pa.array(given, pa.list_(pa.from_numpy_dtype(dtype)))[part]
+    scores, status = score_embeddings(frame["image_embedding"], return_status=True)
+    expected = score_embeddings(array, return_status=True)
+    np.testing.assert_array_equal(scores, expected[0])
+    assert list(status) == list(expected[1])
+    assert not embeddings.get_backend(frame["image_embedding"]).holds_floats(frame["image_embedding"])
+
+
+@pytest.mark.parametrize("part", [slice(0, 12), slice(3, 10)], ids=str)
+@pytest.mark.parametrize("rows_at_a_time", [5, 65536])
+def test_lists_of_lists_lose_their_axes_of_length_1(rows, part, rows_at_a_time, monkeypatch):
+    monkeypatch.setattr("dask_aesthetic.embeddings.cudf.CONVERTED_ROWS", rows_at_a_time)
+    one = [[row.tolist()] for row in rows[:5]]
+    column = [[[value] for value in row.tolist()] for row in rows[5:9]]
+    matrix = [rows[9].reshape(2, 384).tolist()]
+    given = [*one, *column, *matrix, [], [[]]]
+    outer, inner = np.array([len(row) for row in given]), np.array([len(item) for row in given for item in row])
+    nested = host_cudf.lists(host_cudf.lists(rows[:10].ravel(), inner), outer, part)
+    frame = cudf.DataFrame({"image_embedding": series_of(nested)})
+    assert host_cudf.array_of(frame.aesthetic.score()["aesthetic_score"]).tobytes() == (
+        score_embeddings(pa.array(given, pa.list_(pa.list_(pa.float32())))[part]).tobytes()
+    )
+    _, status = score_embeddings(frame["image_embedding"], return_status=True)
+    expected = ["ok"] * 9 + ["wrong_width", "missing", "missing"]
+    assert list(status) == expected[part]
+
+
+def test_null_lists_in_lists_are_missing(rows):
+    nested = host_cudf.lists(host_cudf.lists(rows[1:4], np.array([0, 768, 768, 768]), nulls=1), np.array([1, 1, 1, 1]))
+    _, status = score_embeddings(series_of(nested), return_status=True)
+    assert list(status) == ["missing", "ok", "ok", "ok"]
 
 
 @pytest.mark.parametrize("case", ["a zero row", "a row that is not finite", "rows after a short one"])

@@ -20,7 +20,16 @@ from cudf.core.column.column import ColumnBase
 from dask_aesthetic.embeddings import cudf as backend
 from dask_aesthetic.images import cudf as images
 
-TYPES = {"i4": "INT32", "i8": "INT64", "u1": "UINT8", "f4": "FLOAT32", "f8": "FLOAT64", "b1": "BOOL8"}
+TYPES = {
+    "i1": "INT8",
+    "u2": "UINT16",
+    "i4": "INT32",
+    "i8": "INT64",
+    "u1": "UINT8",
+    "f4": "FLOAT32",
+    "f8": "FLOAT64",
+    "b1": "BOOL8",
+}
 
 
 class Memory:
@@ -44,12 +53,17 @@ def column(values: np.ndarray, nulls: int = 0) -> plc.Column:
 
 
 def lists(
-    values: np.ndarray, lengths: np.ndarray, rows: slice = slice(None), nulls: int = 0, null_leaves: int = 0
+    values: np.ndarray | plc.Column,
+    lengths: np.ndarray,
+    rows: slice = slice(None),
+    nulls: int = 0,
+    null_leaves: int = 0,
 ) -> plc.Column:
-    """Slice of a column of lists, as libcudf makes it: the same children, and an offset."""
+    """Slice of a column of lists, as libcudf makes it: the same children, and an offset; lists of lists by a column."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     start, stop, _ = rows.indices(len(lengths))
-    children = [column(offsets), column(values.reshape(-1), null_leaves)]
+    leaves = column(values.reshape(-1), null_leaves) if isinstance(values, np.ndarray) else values
+    children = [column(offsets), leaves]
     mask = _mask(len(lengths), nulls)
     return plc.Column(plc.DataType(plc.TypeId.LIST), stop - start, None, mask, nulls, start, children)
 

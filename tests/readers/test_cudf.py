@@ -30,7 +30,9 @@ def test_float16_embeddings_are_refused(tmp_path, vectors):
     pq.write_table(pa.table({"image_embedding": columns.array(vectors, "list", "float16")}), tmp_path / "0.parquet")
     with (
         dask.config.set({"dataframe.backend": "cudf"}),
-        pytest.raises(ColumnError, match="expected lists of float32 or float64 in column 'image_embedding' for cuDF"),
+        pytest.raises(
+            ColumnError, match="expected lists of float32, float64 or integers in column 'image_embedding' for cuDF"
+        ),
     ):
         read_and_score(tmp_path)
 
