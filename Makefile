@@ -67,7 +67,7 @@ rapids: .venv-rapids/.ready  ## Check against the real RAPIDS packages; needs no
 test-gpu: .venv-rapids/.ready  ## Run the tests that need a GPU
 	.venv-rapids/bin/python -m pytest -m gpu
 
-# SUITE says which: kernel, columns, pipeline, scale, store, disk, gil, import.
+# SUITE says which: kernel, columns, pipeline, scale, store, disk, gil, import, verdicts.
 bench: $(VENV)/.bench  ## Measure all suites, or SUITE, and write benchmarks/RESULTS.md (about twelve minutes, 10 GB of disk)
 	$(BIN)/python benchmarks/run.py $(SUITE) --write
 

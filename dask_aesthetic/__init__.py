@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from dask_aesthetic.export import ExportSummary, export_dataset
     from dask_aesthetic.filter import FilterSummary, filter_dataset
+    from dask_aesthetic.images import prompt_predictor
     from dask_aesthetic.jobs import JobSummary, score_dataset
     from dask_aesthetic.learning import Calibration, FittedPredictor
     from dask_aesthetic.predictors import Predictor, PredictorInfo, list_predictors, load_predictor
@@ -88,6 +89,7 @@ __all__ = [
     "filter_dataset",
     "list_predictors",
     "load_predictor",
+    "prompt_predictor",
     "read_and_score",
     "read_clip_retrieval",
     "read_datacomp",
@@ -121,6 +123,7 @@ _MODULES = {
     "export": ("ExportSummary", "export_dataset"),
     "filter": ("FilterSummary", "filter_dataset"),
     "readers": ("read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_scores", "read_webdataset"),
+    "images": ("prompt_predictor",),
     "jobs": ("JobSummary", "score_dataset"),
     "learning": ("Calibration", "FittedPredictor"),
     "predictors": ("Predictor", "PredictorInfo", "list_predictors", "load_predictor"),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from numbers import Real
 from typing import Any
@@ -17,7 +16,7 @@ from torch.utils.dlpack import from_dlpack
 
 from dask_aesthetic import embeddings as columns
 from dask_aesthetic.choices import OnInvalid, Scale
-from dask_aesthetic.defaults import KEEP_COLUMN, PREDICTOR, SCORE_COLUMN
+from dask_aesthetic.defaults import KEEP_COLUMN, PREDICTOR
 from dask_aesthetic.embeddings import Run
 from dask_aesthetic.embeddings.arrow import CONVERTED_ROWS, array_runs, may_hold_embeddings, share_memory, type_width
 from dask_aesthetic.embeddings.axes import flat_shape
@@ -25,17 +24,16 @@ from dask_aesthetic.embeddings.objects import first_values, is_bytes
 from dask_aesthetic.embeddings.rows import mark_nulls
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, first_line
 from dask_aesthetic.kernels import FLOATS
-from dask_aesthetic.predictors import Predictor
+from dask_aesthetic.predictors import Predictor, Predictors
 from dask_aesthetic.scoring import ScoreSpec, first_invalid, refuse_width, score_runs
 from dask_aesthetic.status import STATUSES, Status
-from dask_aesthetic.thresholds import Threshold
 
 NAME = "embeddings"  # Of the argument, for errors.
 
 
 def score_embeddings(
     embeddings: Any,
-    predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
+    predictor: Predictors = PREDICTOR,
     *,
     scale: Scale = "raw",
     on_invalid: OnInvalid = "null",
@@ -53,8 +51,8 @@ def score_embeddings(
         lists; a list or object array of rows, each a list or array of numbers or None. `width` is what the predictor
         takes (`laion-v2`: 768). Read only, and not copied where rows are contiguous floats. They are normalized first,
         so unnormalized ones score the same.
-    predictor : str, path or Predictor
-        Any that `load_predictor` accepts.
+    predictor : str, path, Predictor, or mapping of str to one of them
+        Any that `load_predictor` accepts; or several by name, as in ``.aesthetic.score``.
     scale : {"raw", "unit"}
         "raw" is the predictor's own, about 1..10; "unit" is raw / 10.
     on_invalid : {"null", "raise"}
@@ -68,7 +66,7 @@ def score_embeddings(
     -------
     scores : numpy.ndarray or torch.Tensor, shape (n,), float32
         NaN where a row has no usable embedding: missing, of another width, not finite, or zero. A tensor, on the same
-        device, for tensors and what lies on a GPU.
+        device, for tensors and what lies on a GPU. Of several predictors a dict of such scores by name.
     status : numpy.ndarray of str, shape (n,)
         Only if `return_status`: "ok", "missing", "wrong_width", "wrong_type", "not_finite" or "zero".
 
@@ -101,7 +99,7 @@ def score_embeddings(
     >>> scores.astype(float).round(3).tolist(), status.tolist()
     ([4.883, nan, 4.883], ['ok', 'not_finite', 'ok'])
     """
-    spec = ScoreSpec.of(NAME, predictor, Threshold(0.0), scale, SCORE_COLUMN, KEEP_COLUMN, on_invalid, batch_size)
+    spec = ScoreSpec.of(NAME, predictor, None, scale, None, KEEP_COLUMN, on_invalid, batch_size)
     is_series = isinstance(embeddings, pd.Series) or type(embeddings).__module__.partition(".")[0] == "cudf"
     with columns.stream(embeddings) if is_series else nullcontext():
         scores, status = score_runs(_runs(embeddings, spec.predictor, is_series), spec)
@@ -119,7 +117,8 @@ def score_embeddings(
             stacklevel=2,
         )
     is_tensor = isinstance(embeddings, torch.Tensor) or scores.device.type != "cpu"
-    found = scores if is_tensor else scores.numpy()
+    each = scores if is_tensor else scores.numpy()
+    found = dict(zip(spec.score_columns, each, strict=True)) if isinstance(predictor, Mapping) else each[0]
     return (found, names) if return_status else found
 
 

@@ -28,7 +28,7 @@ from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io import formats, parquet, split
 from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
 from dask_aesthetic.io.shards import Shard, find_shards, parquet_shards
-from dask_aesthetic.predictors import Predictor, load_predictor
+from dask_aesthetic.predictors import Predictor, Predictors, load_predictors
 from dask_aesthetic.scoring import ScoreSpec, refuse_width
 from dask_aesthetic.validation import check_column_name
 
@@ -41,7 +41,7 @@ def check_dataset(
     embedding_column: str = "image_embedding",
     *,
     sample: int | None = None,
-    predictor: Any = PREDICTOR,
+    predictor: Predictors = PREDICTOR,
     format: str = "auto",  # noqa: A002
     storage_options: Mapping[str, Any] | None = None,
 ) -> Check:
@@ -66,7 +66,7 @@ def check_dataset(
         A file has no such column.
     ArgumentError, PredictorError
     """
-    loaded: Predictor = load_predictor(predictor)
+    loaded = next(iter(load_predictors(predictor).values()))
     check_column_name("embedding_column", embedding_column)
     sample, spec = check_sample(sample), check_spec(loaded)
     found = list_files(source, storage_options)

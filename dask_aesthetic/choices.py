@@ -9,6 +9,7 @@ Frame = TypeVar("Frame")  # Of pandas, Dask or cuDF.
 Scale = Literal["raw", "unit"]
 OnInvalid = Literal["null", "raise"]
 Activation = Literal["none", "relu"]
+OutputActivation = Literal["none", "sigmoid"]
 
 Dtype = Literal["float32", "float16"]
 Pooling = Literal["first", "mean", "max"]

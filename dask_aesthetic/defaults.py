@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 EMBEDDING_COLUMN, SCORE_COLUMN, KEEP_COLUMN = "image_embedding", "aesthetic_score", "keep"
+TEXT_COLUMN, SIMILARITY_COLUMN, SIMILARITY_WIDTH = "text_embedding", "similarity", 768
 CAPTION_COLUMN = "caption"
 IMAGE_COLUMN, IMAGE_STATUS_COLUMN = "image", "image_status"
 MATRIX_KEY = "l14_img"  # In DataComp's .npz files.
 
 PREDICTOR = "laion-v2"
+THRESHOLD = "default"  # The predictor's own, if it has one.
 ACTIVATIONS = ("none", "relu")  # Between the layers of a checkpoint.
+OUTPUT_ACTIVATIONS = ("none", "sigmoid")  # After the last one.
 MODEL, PRETRAINED = "ViT-L-14-quickgelu", "openai"  # The encoder, as open_clip names it.
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}  # To open_clip's names.
@@ -17,7 +20,8 @@ POOLING = ("first", "mean", "max")
 
 FORMATS = ("auto", "parquet", "clip-retrieval", "datacomp", "npy")  # Inputs that hold embeddings.
 IMAGE_FORMATS = ("auto", "parquet", "webdataset", "images")  # Inputs that hold images.
-STYLES = {"default": "aesthetic_score", "laion": "aesthetic", "coyo": "aesthetic_score_laion_v2"}  # To score columns.
+STYLES = {"laion": "aesthetic", "coyo": "aesthetic_score_laion_v2"}  # To score columns.
+STYLE_NAMES = ("default", *STYLES)
 WORKER_TIMEOUT = 3600.0  # Seconds without any worker after which a job ends.
 ROWS_PER_SHARD, IMAGES_PER_SHARD = 1_000_000, 10_000
 SHARDS_PER_GPU = 2  # That are at work side by side, of images: one is encoded while the other is committed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 import dask
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 
 from dask_aesthetic import embeddings
-from dask_aesthetic.predictors import AffinePredictor, NetworkPredictor, PredictorInfo
+from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
 from dask_aesthetic.scoring import ScoreSpec, score_column, status_column
 from dask_aesthetic.status import STATUS_DTYPE, STATUSES
-from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.warn_unusable import count_unusable
 
 
@@ -56,17 +57,19 @@ class EmbeddingColumns(ABC):
 
 @dataclass(frozen=True, repr=False)
 class ScoreColumns(EmbeddingColumns):
-    """Score and keep column."""
+    """Score columns, and the keep column if there is one."""
 
     spec: ScoreSpec
 
     def __repr__(self) -> str:
-        cut = f"{self.spec.keep_column} >= {self.spec.threshold.cut:g}"
-        return f"ScoreColumns({self.spec.predictor.info.name!r}, {self.spec.score_column!r}, {cut})"
+        names = ", ".join(repr(predictor.info.name) for predictor in self.spec.predictors)
+        columns = ", ".join(map(repr, self.spec.score_columns))
+        keep = "" if self.spec.threshold is None else f", {self.spec.keep_column}: {self.spec.threshold}"
+        return f"ScoreColumns({names}, {columns}{keep})"
 
     @property
     def names(self) -> list[str]:
-        return [self.spec.score_column, self.spec.keep_column]
+        return list(self.spec.columns)
 
     @property
     def read_spec(self) -> ScoreSpec:
@@ -76,19 +79,35 @@ class ScoreColumns(EmbeddingColumns):
         # A Series and `assign` keep column projection: the embedding is read once, and not at all where no score
         # is requested. `map_partitions` over the frame, even with `required_columns`, reads or scores more.
         column = frame[embedding_column]
-        meta = empty_series(column._meta, self.spec.score_column, "float32")
-        return self.from_values(
+        meta = empty_scores(column._meta, self.spec)
+        return self.from_scores(
             column.map_partitions(_score_partition, spec=graph_ready(self.spec), call=column._name, meta=meta)
         )
 
+    def from_scores(self, scores: Any) -> dict[str, Any]:
+        """Columns, by name, from what `score_column` returns: a Series, or a frame of several predictors' scores."""
+        found = {name: scores[name] if scores.ndim > 1 else scores for name in self.spec.score_columns}
+        return {**found, **self.spec.keep(found)}
+
     def from_values(self, values: Any) -> dict[str, Any]:
-        return {self.spec.score_column: values, self.spec.keep_column: values >= self.spec.threshold.cut}
+        if len(self.spec.predictors) == 1:
+            return self.from_scores(values)
+        if not hasattr(values, "map_partitions"):
+            return self.from_scores(_unpack(values, self.spec.score_columns))
+        meta = _unpack(values._meta, self.spec.score_columns)
+        return self.from_scores(values.map_partitions(_unpack, self.spec.score_columns, meta=meta))
 
     def values(self, scores: torch.Tensor, status: torch.Tensor, like: Any) -> Any:  # noqa: ARG002
-        return embeddings.to_series(scores, like, self.spec.score_column)
+        if len(scores) == 1:
+            return embeddings.to_series(scores[0], like, self.spec.score_column)
+        # One value per row: what lies between the reader and the columns, such as a filter, passes one Series on.
+        rows = pa.StructArray.from_arrays([pa.array(one.numpy()) for one in scores], list(self.spec.score_columns))
+        return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([rows])), index=like.index, name=like.name)
 
     def empty(self, like: Any) -> Any:
-        return empty_series(like, self.spec.score_column, "float32")
+        if len(self.spec.predictors) == 1:
+            return empty_series(like, self.spec.score_column, "float32")
+        return empty_series(like, like.name, _struct(self.spec.score_columns))
 
     def count(self, call: str, values: Any, column: str, status: torch.Tensor) -> None:
         count_unusable(call, values, self.spec, column)(status)
@@ -108,7 +127,7 @@ class StatusColumn(EmbeddingColumns):
     @cached_property
     def read_spec(self) -> ScoreSpec:
         nothing = AffinePredictor(np.zeros(self.width), 0.0, PredictorInfo(name="status", width=self.width))
-        return ScoreSpec(nothing, Threshold(5.0), "score", "keep")
+        return ScoreSpec((nothing,), ("score",))
 
     def from_partitions(self, frame: Any, embedding_column: str) -> dict[str, Any]:
         column = frame[embedding_column]
@@ -128,6 +147,33 @@ class StatusColumn(EmbeddingColumns):
         pass
 
 
+def scores_of(scores: np.ndarray, index: Any, spec: ScoreSpec) -> Any:
+    """What `score_column` returns, in pandas, from scores of shape (k, n)."""
+    if len(scores) == 1:
+        return pd.Series(scores[0], index=index, name=spec.score_column, copy=False)
+    return pd.DataFrame(dict(zip(spec.score_columns, scores, strict=True)), index=index, copy=False)
+
+
+def empty_scores(like: Any, spec: ScoreSpec) -> Any:
+    """What `score_column` returns of an empty column: the meta of its result."""
+    if len(spec.predictors) == 1:
+        return empty_series(like, spec.score_column, "float32")
+    return like.to_frame()[[]].assign(**{name: empty_series(like, name, "float32") for name in spec.score_columns})
+
+
+def _struct(names: Sequence[str]) -> pd.ArrowDtype:
+    return pd.ArrowDtype(pa.struct([pa.field(name, pa.float32()) for name in names]))
+
+
+def _unpack(values: pd.Series, names: Sequence[str]) -> pd.DataFrame:
+    """Frame of the scores that a Series of structs holds."""
+    rows = pa.array(values)
+    chunks = rows.chunks if isinstance(rows, pa.ChunkedArray) else [rows]
+    each = [[np.empty(0, np.float32), *(chunk.field(name).to_numpy() for chunk in chunks)] for name in names]
+    scores = dict(zip(names, map(np.concatenate, each), strict=True))
+    return pd.DataFrame(scores, index=values.index, copy=False)
+
+
 def empty_series(like: Any, name: str, dtype: Any) -> Any:
     """Empty Series of the library of another, with its index: the meta of a column."""
     if isinstance(dtype, pd.CategoricalDtype):
@@ -137,7 +183,7 @@ def empty_series(like: Any, name: str, dtype: Any) -> Any:
 
 def graph_ready(spec: ScoreSpec) -> Any:
     """Spec as an argument of tasks: itself with an affine predictor, one key of the graph with a network."""
-    if isinstance(spec.predictor, NetworkPredictor):
+    if not all(isinstance(predictor, AffinePredictor) for predictor in spec.predictors):
         return dask.delayed(spec, name=f"aesthetic-spec-{dask.base.tokenize(spec)}", pure=True)
     return spec
 

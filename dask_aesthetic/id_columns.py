@@ -8,9 +8,9 @@ ID_COLUMNS = ("key", "uid", "url", "hash", "id", "image_path")  # The most disti
 LABEL_COLUMNS = ("key", "uid", "id", "hash", "url", "image_path")  # The same, the shortest to read first.
 
 
-def repeating_columns(names: Iterable[str], score_column: str) -> list[str]:
+def repeating_columns(names: Iterable[str], score_columns: Iterable[str]) -> list[str]:
     """Names of the columns that Parquet files keep dictionaries of: ids and scores hardly repeat."""
-    unique = {*ID_COLUMNS, score_column.lower()}
+    unique = {*ID_COLUMNS, *(name.lower() for name in score_columns)}
     return [name for name in names if name.lower() not in unique]
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from dask_aesthetic.defaults import SCORE_COLUMN
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.predictors import PredictorInfo
-from dask_aesthetic.thresholds import Threshold
+from dask_aesthetic.thresholds import Threshold, find_threshold
 
 METADATA_KEY = "dask_aesthetic"  # Of the schema metadata of Parquet files, and of a frame's `attrs`.
 
@@ -26,7 +26,8 @@ class Provenance:
     record : dict
         As docs/job-files.md describes it.
     columns : dict of str to str
-        Names of the columns by role: ``score_column``, ``keep_column`` and ``status_column``.
+        Names of the columns by role: ``score_column``, ``keep_column`` and ``status_column``. Of several scores, the
+        first.
     """
 
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class Provenance:
         InputError
             The files are of several predictors or scales, whose scores do not belong together.
         """
-        records = [(path, _record(path, schema), _columns(schema)) for path, schema in schemas]
+        records = [(path, _record(path, schema), _columns(schema, _record(path, schema))) for path, schema in schemas]
         first_path, first, columns = records[0]
         for path, other, _ in records[1:]:
             for name in ("weights_sha256", "scale"):
@@ -50,8 +51,30 @@ class Provenance:
                         f"expected scores of one predictor on one scale, got {name} {first.get(name)} in {first_path} "
                         f"and {other.get(name)} in {path}: take them one by one"
                     )
+            if first.get("scores") != other.get("scores"):
+                raise InputError(
+                    f"expected the same columns of scores in all files, got {_named(first)} in {first_path} and "
+                    f"{_named(other)} in {path}: take them one by one"
+                )
         shared = {name: value for name, value in first.items() if all(one.get(name) == value for _, one, _ in records)}
         return cls(shared, columns if shared else {})
+
+    def of_score(self, score_column: str) -> Provenance:
+        """Provenance of one of several columns of scores; the threshold is that of the first."""
+        score = next((one for one in self.record.get("scores", []) if one["column"] == score_column), None)
+        if score is None or score_column == self.columns.get("score_column"):
+            return self
+        record = {name: value for name, value in self.record.items() if name != "threshold"}
+        record.update((name, value) for name, value in score.items() if name != "column")
+        columns = {role: name for role, name in self.columns.items() if role != "keep_column"}
+        return Provenance(record, {**columns, "score_column": score_column})
+
+    @classmethod
+    def first_score(cls, frame: Any) -> str:
+        """Name of a frame's first column of scores whose provenance is known, else the default name."""
+        meta = getattr(frame, "_meta", frame)
+        marks = getattr(meta, "attrs", {}).get(METADATA_KEY, {})
+        return next((name for name in marks if name in meta.columns), SCORE_COLUMN)
 
     @classmethod
     def of_frame(cls, frame: Any, score_column: str) -> Provenance:
@@ -67,10 +90,14 @@ class Provenance:
 
     def mark(self, frame: Any) -> Any:
         """The pandas frame, after the provenance is put into its `attrs`."""
-        name = self.columns.get("score_column")
-        if name in frame.columns:
-            mark = {"record": dict(self.record), "columns": dict(self.columns), "dtype": str(frame[name].dtype)}
-            frame.attrs[METADATA_KEY] = {name: mark}
+        marks = {}
+        for name in self.score_columns:
+            if name in frame.columns:
+                its = self.of_score(name)
+                dtype = str(frame[name].dtype)
+                marks[name] = {"record": dict(its.record), "columns": dict(its.columns), "dtype": dtype}
+        if marks:
+            frame.attrs[METADATA_KEY] = marks
         return frame
 
     @property
@@ -78,6 +105,17 @@ class Provenance:
         """``predictor`` and ``predictor_scale`` as `ScoreDistribution` takes them; empty if unknown."""
         info = self.record.get("predictor")
         return {"predictor": info["name"], "predictor_scale": info["scale"]} if info else {}
+
+    @property
+    def score_columns(self) -> list[str]:
+        """Names of the columns of scores; empty if unknown."""
+        first = self.columns.get("score_column")
+        return [one["column"] for one in self.record.get("scores", [])] or ([first] if first is not None else [])
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Direction of the scores."""
+        return bool(self.record.get("predictor", {}).get("higher_is_better", True))
 
     def find_scale(self, requested: str | None) -> str:
         """The scale that the files name, else the requested one, else "raw".
@@ -98,6 +136,23 @@ class Provenance:
         if "threshold" in self.record:
             return Threshold.from_dict(self.record["threshold"])
         return "standard"
+
+    def on_scores(self, threshold: float | str | Threshold, scale: str | None) -> Threshold:
+        """A threshold on the scores' scale and in their direction, as of `find_threshold`.
+
+        Raises
+        ------
+        ThresholdError, ArgumentError
+        """
+        known = self.describe(scale)
+        return find_threshold(
+            threshold,
+            known["scale"],
+            known.get("predictor_scale", "unknown"),
+            known.get("predictor", ""),
+            self.higher_is_better if known.get("predictor") else None,
+            bool(self.record.get("predictor", {}).get("is_probability", False)),
+        )
 
     def describe(self, scale: str | None, info: PredictorInfo | None = None) -> dict[str, str]:
         """``scale``, ``predictor`` and ``predictor_scale`` of the scores: what is known of requested ones.
@@ -120,18 +175,37 @@ class Provenance:
 def _record(path: str, schema: pa.Schema) -> dict[str, Any]:
     try:
         record = json.loads((schema.metadata or {}).get(METADATA_KEY.encode(), b"{}"))
-        if not isinstance(record, dict) or not isinstance(record.get("predictor", {}), dict):
+        if not isinstance(record, dict):
             raise ValueError("it is no object")
-        info = record.get("predictor", {"name": "", "scale": ""})
-        if not all(isinstance(info.get(name), str) for name in ("name", "scale")):
-            raise ValueError("its predictor has no name or scale")
+        scores = record.get("scores", [])
+        if not isinstance(scores, list) or not all(isinstance(one, dict) for one in scores):
+            raise ValueError("its scores are no list of objects")
+        if not all(isinstance(one.get("column"), str) and one["column"] in schema.names for one in scores):
+            raise ValueError("a column of its scores is missing")
+        if not all(isinstance(one.get("scale", ""), str) for one in scores):
+            raise ValueError("a scale of its scores is no text")
+        for info in [one.get("predictor") for one in (record, *scores) if "predictor" in one or one is not record]:
+            if not isinstance(info, dict) or not all(isinstance(info.get(name), str) for name in ("name", "scale")):
+                raise ValueError("its predictor has no name or scale")
     except ValueError as error:
         raise InputError(f"expected provenance as dask-aesthetic writes it in {path}: {error}") from error
     return record
 
 
-def _columns(schema: pa.Schema) -> dict[str, str]:
-    """Names of the columns that a job adds, which are the last three; the score's default name for other files."""
+def _named(record: Mapping[str, Any]) -> str:
+    return ", ".join(one["column"] for one in record.get("scores", [])) or "one score"
+
+
+def _columns(schema: pa.Schema, record: Mapping[str, Any]) -> dict[str, str]:
+    """Names of the columns that a job adds, which are the last; the score's default name for other files."""
+    scores = [one["column"] for one in record.get("scores", [])]
+    if scores and schema.names[-1] == "status":
+        has_keep = schema.names[-2] != scores[-1] and schema.types[-2] == pa.bool_()
+        return {
+            "score_column": scores[0],
+            **({"keep_column": schema.names[-2]} if has_keep else {}),
+            "status_column": "status",
+        }
     if len(schema) > 2:
         score, keep, status = list(schema)[-3:]
         if score.type == pa.float32() and keep.type == pa.bool_() and status.name == "status":

@@ -10,13 +10,29 @@ import numpy as np
 import torch
 
 from dask_aesthetic import embeddings
+from dask_aesthetic.defaults import KEEP_COLUMN, THRESHOLD
 from dask_aesthetic.embeddings import Run
 from dask_aesthetic.embeddings.arrow import array_runs
-from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
+from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError, ThresholdError
 from dask_aesthetic.kernels import Vectors, back_off, norms
-from dask_aesthetic.predictors import Predictor, list_predictors, load_predictor
+from dask_aesthetic.predictors import (
+    Pass,
+    Predictor,
+    PredictorInfo,
+    in_order,
+    list_predictors,
+    load_predictors,
+    passes,
+)
 from dask_aesthetic.status import STATUSES, Status
-from dask_aesthetic.thresholds import SCALES, Threshold, find_threshold
+from dask_aesthetic.thresholds import (
+    DEFAULT_PRESET,
+    SCALES,
+    Threshold,
+    check_scale,
+    find_threshold,
+    is_on_preset_scale,
+)
 from dask_aesthetic.validation import check_batch_size, check_column_name, check_new_name
 
 ON_INVALID = ("null", "raise")
@@ -29,25 +45,84 @@ class ScoreSpec:
 
     Attributes
     ----------
-    predictor : Predictor
-    threshold : Threshold
-        On the scale of the scores.
-    score_column, keep_column : str
+    predictors : tuple of Predictor
+        All of one width. What concerns one predictor alone, such as the threshold, concerns the first.
+    score_columns : tuple of str
+        Column of each predictor's scores.
+    threshold : Threshold or None
+        Of the first predictor's scores, on their scale; None adds no keep column.
+    scale : {"raw", "unit"}
+        Of all scores but probabilities.
+    keep_column : str
     on_invalid : {"null", "raise"}
     batch_size : int or None
     """
 
-    predictor: Predictor
-    threshold: Threshold
-    score_column: str
-    keep_column: str
+    predictors: tuple[Predictor, ...]
+    score_columns: tuple[str, ...]
+    threshold: Threshold | None = None
+    scale: str = "raw"
+    keep_column: str = KEEP_COLUMN
     on_invalid: str = "null"
     batch_size: int | None = None
 
     @property
+    def predictor(self) -> Predictor:
+        """The first predictor."""
+        return self.predictors[0]
+
+    @property
+    def score_column(self) -> str:
+        """Column of the first predictor's scores."""
+        return self.score_columns[0]
+
+    @property
+    def width(self) -> int:
+        """Floats per row."""
+        return self.predictor.width
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that scoring adds."""
+        return self.score_columns if self.threshold is None else (*self.score_columns, self.keep_column)
+
+    @property
     def added(self) -> dict[str, str]:
         """Names of the columns that scoring adds, by role."""
-        return {"score_column": self.score_column, "keep_column": self.keep_column}
+        return dict(zip(self._roles, self.columns, strict=False))
+
+    @property
+    def _roles(self) -> list[str]:
+        count = len(self.predictors)
+        scores = ["score_column"] if count == 1 else [f"column {at} of predictor" for at in range(1, count + 1)]
+        return [*scores, "keep_column"]
+
+    def keep(self, scores: Mapping[str, Any]) -> dict[str, Any]:
+        """The keep column, if there is one, by its name, from arrays, tensors or Series of the scores by column."""
+        return {} if self.threshold is None else {self.keep_column: self.threshold.keeps(scores[self.score_column])}
+
+    @property
+    def why_no_keep(self) -> str:
+        """Why there is no keep column; empty if there is one."""
+        if self.threshold is not None:
+            return ""
+        if _default_threshold(self.predictor.info) is not None:
+            return "no threshold was asked for"
+        return f"{self.predictor.info.name} has no default threshold: give one, or choose later by select"
+
+    def require_keep(self, what: str) -> None:
+        """Refuse what keeps rows where nothing says which.
+
+        Raises
+        ------
+        ThresholdError
+        """
+        if self.threshold is None:
+            raise ThresholdError(f"expected a threshold with {what}, got none: {self.why_no_keep}")
+
+    def scale_of(self, at: int) -> str:
+        """Scale of the scores of a predictor: probabilities are raw and unit at once."""
+        return "raw" if self.predictors[at].info.is_probability else self.scale
 
     @classmethod
     def of(
@@ -56,36 +131,40 @@ class ScoreSpec:
         predictor: Any,
         threshold: Any,
         scale: str,
-        score_column: str,
+        score_column: str | None,
         keep_column: str,
         on_invalid: str,
         batch_size: int | None,
     ) -> ScoreSpec:
-        """Check the arguments of ``.aesthetic.score`` and load the predictor."""
+        """Check the arguments of ``.aesthetic.score`` and load the predictors."""
         check_column_name("embedding_column", embedding_column)
-        check_new_name("score_column", score_column)
-        check_new_name("keep_column", keep_column)
-        for role, column, other in (
-            ("score_column", score_column, embedding_column),
-            ("keep_column", keep_column, embedding_column),
-            ("keep_column", keep_column, score_column),
-        ):
-            if column == other:
-                raise ColumnError.clash(
-                    role, column, "the embedding column" if other == embedding_column else "score_column"
-                )
+        check_scale(scale)
         if on_invalid not in ON_INVALID:
             raise ArgumentError.choice("on_invalid", on_invalid, ON_INVALID)
-        batch_size = check_batch_size(batch_size)
-        loaded = load_predictor(predictor)
-        found = find_threshold(threshold, scale, loaded.info.scale, loaded.info.name)
-        return cls(loaded, found, score_column, keep_column, on_invalid, batch_size)
+        check_new_name("keep_column", keep_column)
+        predictors = load_predictors(predictor, score_column)
+        first = next(iter(predictors.values()))
+        spec = cls(
+            tuple(predictors.values()),
+            tuple(predictors),
+            _find_threshold(threshold, scale, first.info),
+            scale,
+            keep_column,
+            on_invalid,
+            check_batch_size(batch_size),
+        )
+        for role, column in spec.added.items():
+            if column == embedding_column:
+                raise ColumnError.clash(role, column, "the embedding column")
+        if spec.threshold is not None and keep_column in spec.score_columns:
+            raise ColumnError.clash("keep_column", keep_column, spec._roles[spec.score_columns.index(keep_column)])
+        return spec
 
     def invalid(
         self, column: object, place: int | str | None, row: int, label: object, status: Any, kind: str = ""
     ) -> InvalidEmbeddingError:
         """Error for a row without a usable embedding; `kind` is the row's type if that is the reason."""
-        return InvalidEmbeddingError(column, place, row, label, STATUSES[int(status)], self.predictor.width, kind)
+        return InvalidEmbeddingError(column, place, row, label, STATUSES[int(status)], self.width, kind)
 
 
 def refuse_replacing(columns: Iterable[object], added: Mapping[str, str], replace_columns: bool) -> None:
@@ -139,7 +218,7 @@ def score_column(
     Parameters
     ----------
     column : pandas.Series or cudf.Series
-        A list of `spec.predictor.width` floats per row, or null.
+        A list of `spec.width` floats per row, or null.
     spec : ScoreSpec
     partition : int, optional
         Number of the partition, for errors.
@@ -148,7 +227,7 @@ def score_column(
 
     Returns
     -------
-    pandas.Series or cudf.Series of float32, with the column's index
+    Series of float32, or DataFrame of several predictors' scores, of pandas or cuDF, with the column's index
         NaN where a row has no usable embedding.
 
     Raises
@@ -158,7 +237,9 @@ def score_column(
     """
 
     def build(scores: torch.Tensor) -> Any:
-        return embeddings.to_series(scores, column, spec.score_column)
+        if len(scores) == 1:
+            return embeddings.to_series(scores[0], column, spec.score_column)
+        return embeddings.add_columns(column.to_frame()[[]], column, _named(scores, spec))
 
     with embeddings.stream(column):
         return _score(column, spec, partition, seen, build)
@@ -166,15 +247,22 @@ def score_column(
 
 def score_frame(frame: Any, column: Any, spec: ScoreSpec, seen: Callable[[torch.Tensor], None]) -> Any:
     """Frame in memory with scores of its `column` and keep added; arguments and errors as of `score_column`."""
-    cut = spec.threshold.cut
 
     def build(scores: torch.Tensor) -> Any:
+        added = _named(scores, spec)
+        if scores.is_cuda:
+            return embeddings.add_columns(frame, column, {**added, **spec.keep(added)})
         # numpy compares on a CPU: torch would wake its threads, for which cores may be busy.
-        keep = scores >= cut if scores.is_cuda else torch.from_numpy(scores.numpy() >= cut)
-        return embeddings.add_columns(frame, column, {spec.score_column: scores, spec.keep_column: keep})
+        keep = spec.keep({name: values.numpy() for name, values in added.items()})
+        added.update((name, torch.from_numpy(values)) for name, values in keep.items())
+        return embeddings.add_columns(frame, column, added)
 
     with embeddings.stream(column):
         return _score(column, spec, None, seen, build)
+
+
+def _named(scores: torch.Tensor, spec: ScoreSpec) -> dict[str, torch.Tensor]:
+    return dict(zip(spec.score_columns, scores, strict=True))
 
 
 def _score(
@@ -185,15 +273,15 @@ def _score(
     build: Callable[[torch.Tensor], Any],
 ) -> Any:
     """What `build` makes of a column's scores; on a GPU it works while the device computes them."""
-    with embeddings.guess(column, spec.predictor.width) as guess:
+    with embeddings.guess(column, spec.width) as guess:
         if guess is not None:
-            scores, lengths = spec.predictor.score(guess.vectors, spec.batch_size)
-            built = build(_to_scale(scores, spec))
-            if guess.holds(lengths):
+            found = [(one, *one.score(guess.vectors, spec.batch_size)) for one in passes(spec.predictors)]
+            built = build(_to_scale(in_order([(one, scores) for one, scores, _ in found]), spec))
+            if all(guess.holds(lengths) for _, _, lengths in found):
                 if seen is not None:
                     seen(torch.zeros(1, dtype=torch.uint8, device="cpu"))
                 return built
-    scores, status = score_runs(embeddings.runs(column, spec.predictor.width), spec)
+    scores, status = score_runs(embeddings.runs(column, spec.width), spec)
     row = first_invalid(status) if spec.on_invalid == "raise" else None
     if row is not None:
         kind = embeddings.describe(column.iloc[row]) if status[row] == Status.WRONG_TYPE else ""
@@ -204,11 +292,12 @@ def _score(
 
 
 def score_runs(runs: Iterable[Run], spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores, float32, NaN where the status is not OK, and `Status` codes, uint8, of every row."""
+    """Scores, shape (k, n), float32, NaN where the status is not OK, and `Status` codes, (n,), uint8, of every row."""
     scored = [_score_run(run, spec) for run in runs]
-    return _concatenate([scores for scores, _ in scored], torch.float32), _concatenate(
-        [status for _, status in scored], torch.uint8
-    )
+    if not scored:
+        nothing = np.empty((len(spec.predictors), 0), np.float32), np.empty(0, np.uint8)
+        return torch.from_numpy(nothing[0]), torch.from_numpy(nothing[1])
+    return _concatenate([scores for scores, _ in scored]), _concatenate([status for _, status in scored])
 
 
 def score_array(
@@ -228,9 +317,9 @@ def score_array(
 
     Returns
     -------
-    scores : numpy.ndarray of float32
-        On the scale of the threshold; NaN where the status is not OK.
-    status : numpy.ndarray of uint8
+    scores : numpy.ndarray, shape (k, n), float32
+        Of each predictor, on the spec's scale; NaN where the status is not OK.
+    status : numpy.ndarray, shape (n,), uint8
         `Status` codes.
 
     Raises
@@ -238,27 +327,30 @@ def score_array(
     InvalidEmbeddingError
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
-    scores, status = score_runs(array_runs(lists, spec.predictor.width), spec)
+    scores, status = score_runs(array_runs(lists, spec.width), spec)
     row = first_invalid(status) if spec.on_invalid == "raise" else None
     if row is not None:
         raise spec.invalid(embedding_column, file, start + row, None, status[row])
     return scores.numpy(), status.numpy()
 
 
-def finish_scores(scores: torch.Tensor, lengths: torch.Tensor, spec: ScoreSpec) -> tuple[np.ndarray, np.ndarray] | None:
+def finish_scores(
+    found: Sequence[tuple[torch.Tensor, torch.Tensor]], spec: ScoreSpec
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Scores and statuses, as of `score_array`, of vectors that are scored already; None if a norm is not safe.
 
     Parameters
     ----------
-    scores : torch.Tensor, shape (n,), float32
-        Raw; scaled in place.
-    lengths : torch.Tensor, shape (n,)
-        Norms of the vectors, in any precision.
+    found : list of pair of torch.Tensor
+        What the heads of each of the predictors' `passes` give: scores, shape (k, n), float32, changed in place; and
+        norms, shape (n,), in any precision.
     spec : ScoreSpec
     """
-    if len(embeddings.suspicious(lengths.to(torch.float32))):
+    if any(len(embeddings.suspicious(lengths.to(torch.float32))) for _, lengths in found):
         return None
-    return _to_scale(scores, spec).numpy(), np.zeros(len(scores), np.uint8)
+    each = zip(passes(spec.predictors), found, strict=True)
+    scores = in_order([(one, one.finish(scores)) for one, (scores, _) in each])
+    return _to_scale(scores, spec).numpy(), np.zeros(scores.shape[1], np.uint8)
 
 
 def first_invalid(status: torch.Tensor) -> int | None:
@@ -269,45 +361,52 @@ def first_invalid(status: torch.Tensor) -> int | None:
 
 def status_column(column: Any, width: int) -> Any:
     """Categorical Series of the status of every row, with the column's index; it uses norms and no predictor."""
-    codes = []
+    codes = [torch.from_numpy(np.empty(0, np.uint8))]
     with embeddings.stream(column):
         for run in embeddings.runs(column, width):
             _, status = _recheck(run.vectors, embeddings.suspicious(norms(run.vectors)))
             codes.append(_merge_status(run, status))
-    return embeddings.to_categories(_concatenate(codes, torch.uint8), STATUSES, column, "status")
+    found = _concatenate(codes[1:] or codes)
+    return embeddings.to_categories(found, STATUSES, column, "status")
 
 
 def _score_run(run: Run, spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    scores, lengths = spec.predictor.score(run.vectors, spec.batch_size)
-    rows = embeddings.suspicious(lengths)
-    if not len(rows) and run.all_valid:
-        return _to_scale(scores, spec), run.status
-    scores[rows], status = _recheck(run.vectors, rows, spec.predictor)
-    status = _merge_status(run, status)
-    scores = run.spread(_to_scale(scores, spec), torch.nan)
-    return torch.where(status == Status.OK, scores, torch.nan), status
+    found, status, is_safe = [], run.status, run.all_valid
+    for one in passes(spec.predictors):
+        scores, lengths = one.score(run.vectors, spec.batch_size)
+        rows = embeddings.suspicious(lengths)
+        if len(rows):
+            scores[:, rows], rechecked = _recheck(run.vectors, rows, one)
+            status, is_safe = _merge_status(run, rechecked), False
+        found.append((one, scores))
+    scores = _to_scale(in_order(found), spec)
+    if is_safe:
+        return scores, status
+    return torch.where(status == Status.OK, run.spread(scores, torch.nan), torch.nan), status
 
 
 def _to_scale(scores: torch.Tensor, spec: ScoreSpec) -> torch.Tensor:
-    """Raw scores on the threshold's scale: one rounded quotient."""
-    divisor = SCALES[spec.threshold.scale]
-    # A tensor: torch divides a GPU's tensor by a number as it multiplies with its reciprocal, which has other bits.
-    return scores if divisor == 1 else scores.div_(torch.tensor(divisor, dtype=torch.float32, device=scores.device))
+    """Raw scores, shape (k, n), on the spec's scale: one rounded quotient."""
+    for at, row in enumerate(scores):
+        divisor = SCALES[spec.scale_of(at)]
+        if divisor != 1:
+            # A tensor: torch divides a GPU's tensor by a number as by its reciprocal, which has other bits.
+            row.div_(torch.tensor(divisor, dtype=torch.float32, device=scores.device))
+    return scores
 
 
-def _recheck(
-    vectors: Vectors, rows: torch.Tensor, predictor: Predictor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of `rows`, whose float32 norm is not safe, in float64, and the status of every vector."""
-    scores = torch.full((len(rows),), torch.nan, dtype=torch.float32, device=vectors.device)
+def _recheck(vectors: Vectors, rows: torch.Tensor, scored_by: Pass | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores, shape (k, n), of `rows`, whose float32 norm is not safe, in float64, and the status of every vector."""
+    count = len(scored_by.at) if scored_by is not None else 0
+    scores = torch.full((count, len(rows)), torch.nan, dtype=torch.float32, device=vectors.device)
     status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8, device=vectors.device)
 
     def recheck(count: int) -> None:
         for start in range(0, len(rows), count):
             at = slice(start, start + count)
             scaled, status[rows[at]] = embeddings.scale_rows(vectors[rows[at]])
-            if predictor is not None:
-                scores[at] = predictor.score_float64(scaled)
+            if scored_by is not None:
+                scores[:, at] = scored_by.score_float64(scaled)
 
     if len(rows):
         back_off(recheck, CPU_RECHECKED if vectors.device.type == "cpu" else GPU_RECHECKED)
@@ -318,7 +417,20 @@ def _merge_status(run: Run, status: torch.Tensor) -> torch.Tensor:
     return torch.where(run.status == Status.OK, run.spread(status, Status.OK), run.status)
 
 
-def _concatenate(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=dtype, device="cpu")
+def _concatenate(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+
+def _default_threshold(info: PredictorInfo) -> Threshold | str | None:
+    """Default threshold of a predictor, if it has one: its own, or the preset of its scale."""
+    if info.threshold is not None:
+        return Threshold(info.threshold, name="default")
+    return DEFAULT_PRESET if is_on_preset_scale(info.scale, info.name) else None
+
+
+def _find_threshold(threshold: Any, scale: str, info: PredictorInfo) -> Threshold | None:
+    if isinstance(threshold, str) and threshold == THRESHOLD:
+        threshold = _default_threshold(info)
+    if threshold is None:
+        return None
+    return find_threshold(threshold, scale, info.scale, info.name, info.higher_is_better, info.is_probability)

@@ -17,7 +17,7 @@ from dask_aesthetic.io.pages import Pages, open_pages
 from dask_aesthetic.io.shards import ParquetShard, Shard
 from dask_aesthetic.io.storage import Digests
 from dask_aesthetic.kernels import Heads, RowScorer
-from dask_aesthetic.predictors import AffinePredictor
+from dask_aesthetic.predictors import passes
 from dask_aesthetic.scoring import ScoreSpec, finish_scores, score_array
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ RowScores = tuple[np.ndarray, np.ndarray, pa.Array | None]
 
 
 class Scored(NamedTuple):
-    """Passthrough columns, scores and statuses of some rows.
+    """Passthrough columns, scores, shape (k, n), and statuses of some rows.
 
     `in_place` counts rows whose Parquet pages were scored where they lie: these, or some that were read for the next.
     """
@@ -66,8 +66,9 @@ def row_scores(
     InvalidEmbeddingError
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
-    if isinstance(shard, ParquetShard) and isinstance(spec.predictor, AffinePredictor):
-        yield from _parquet_scores(shard, spec, spec.predictor.heads, place, first, digests)
+    heads = [one.heads for one in passes(spec.predictors) if one.heads is not None]
+    if isinstance(shard, ParquetShard) and len(heads) == len(passes(spec.predictors)):
+        yield from _parquet_scores(shard, spec, heads, place, first, digests)
         return
     for _, lists in shard.batches([], digests=digests):
         yield *score_array(lists, spec, shard.column, place, first), lists
@@ -91,25 +92,24 @@ def score_batches(
             read += len(lists)
         return
     found = row_scores(shard, spec, place, 0, digests)
-    scores = status = np.empty(0)
+    scores, status = np.empty((len(spec.predictors), 0), np.float32), np.empty(0, np.uint8)
     for passthrough in shard.passthrough(columns):
         rows, in_place = len(passthrough), 0
-        while len(scores) < rows:
+        while len(status) < rows:
             more = next(found, None)
             if more is None:
-                raise shard.changed(f"{read + len(scores):,} or other columns")
-            in_place += len(more[0]) if more[2] is None else 0
-            scores, status = (
-                np.concatenate(pair) if len(pair[0]) else pair[1] for pair in ((scores, more[0]), (status, more[1]))
-            )
-        yield Scored(passthrough, scores[:rows], status[:rows], in_place)
-        scores, status, read = scores[rows:], status[rows:], read + rows
-    if read != shard.rows or len(scores) or next(found, None) is not None:
+                raise shard.changed(f"{read + len(status):,} or other columns")
+            in_place += len(more[1]) if more[2] is None else 0
+            pairs = ((scores, more[0]), (status, more[1]))
+            scores, status = (np.concatenate(pair, axis=-1) if pair[0].size else pair[1] for pair in pairs)
+        yield Scored(passthrough, scores[:, :rows], status[:rows], in_place)
+        scores, status, read = scores[:, rows:], status[rows:], read + rows
+    if read != shard.rows or len(status) or next(found, None) is not None:
         raise shard.changed(f"{read:,}")
 
 
 def _parquet_scores(
-    shard: ParquetShard, spec: ScoreSpec, heads: Heads, place: str, first: int, digests: Digests | None
+    shard: ParquetShard, spec: ScoreSpec, heads: Sequence[Heads], place: str, first: int, digests: Digests | None
 ) -> Iterator[RowScores]:
     def by_pyarrow(begin: int, end: int) -> Iterator[RowScores]:
         at = begin
@@ -123,7 +123,7 @@ def _parquet_scores(
             raise shard.changed(f"{at - shard.start:,}")
 
     waiting = shard.start
-    with open_pages(shard.file, shard.column, spec.predictor.width, shard.rows, digests) as pages:
+    with open_pages(shard.file, shard.column, spec.width, shard.rows, digests) as pages:
         if pages is not None:
             groups, in_place = _groups(pages, shard), 0
             # What is declined is fetched again, so the first row group decides whether more are fetched ahead.
@@ -150,8 +150,25 @@ def _groups(pages: Pages, shard: ParquetShard) -> list[tuple[int, int, int]]:
     return [(at, begin, end) for at, (begin, end) in ranges if shard.start <= begin < end <= shard.stop]
 
 
-def _in_place(pages: Pages, group: int, spec: ScoreSpec, heads: Heads) -> tuple[np.ndarray, np.ndarray] | None:
-    found = pages.map_rows(group, partial(RowScorer, heads=heads))
+class _RowScorers:
+    """Row scorers of several working precisions, one after another over the same rows."""
+
+    function = context = 0
+
+    def __init__(self, rows: int, dtype: torch.dtype, heads: Sequence[Heads]) -> None:
+        self.each = [RowScorer(rows, dtype, one) for one in heads]
+        if len(heads) == 1:
+            self.function, self.context = self.each[0].function, self.each[0].context
+
+    def __call__(self, addresses: np.ndarray, first: int) -> None:
+        for scorer in self.each:
+            scorer(addresses, first)
+
+
+def _in_place(
+    pages: Pages, group: int, spec: ScoreSpec, heads: Sequence[Heads]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    found = pages.map_rows(group, partial(_RowScorers, heads=heads))
     if found is None:
         return None
-    return finish_scores(torch.from_numpy(found.scores[0]), torch.from_numpy(found.norms), spec)
+    return finish_scores([(torch.from_numpy(one.scores), torch.from_numpy(one.norms)) for one in found.each], spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
@@ -16,17 +16,17 @@ from dask_aesthetic.errors import ArgumentError, ThresholdError
 SCALES = {"raw": 1.0, "unit": 10.0}
 
 PRESETS = {"permissive": 3.0, "standard": 5.0, "high": 6.0, "premium": 7.0}
-PRESET_SCALE = "laion-v2"
+PRESET_SCALE, DEFAULT_PRESET = "laion-v2", "standard"
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Lowest score to keep, with its scale and how it was chosen.
+    """Lowest score to keep (or the highest, of scores of which lower is better), with its scale and how it was chosen.
 
     Parameters
     ----------
     value : float
-        Rows with at least this score are kept.
+        Rows with at least this score are kept, or with at most this score where `higher_is_better` is False.
     scale : {"raw", "unit"}
         "raw" as the predictor returns it, about 1..10; "unit" is raw / 10.
     name : str
@@ -34,6 +34,8 @@ class Threshold:
     predictor : str
         Name of the predictor that made the scores it was chosen by, empty if unknown. Scores of another predictor
         refuse it.
+    higher_is_better : bool
+        Direction of the predictor's scores.
 
     Notes
     -----
@@ -58,6 +60,7 @@ class Threshold:
     scale: str = "raw"
     name: str = ""
     predictor: str = ""
+    higher_is_better: bool = field(default=True, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_scale(self.scale)
@@ -67,7 +70,17 @@ class Threshold:
     def on(self, scale: str) -> Threshold:
         """Same threshold on another scale."""
         check_scale(scale)
-        return Threshold(self.value * SCALES[self.scale] / SCALES[scale], scale, self.name, self.predictor)
+        return self._at(self.value * SCALES[self.scale] / SCALES[scale], scale)
+
+    def _at(self, value: float, scale: str) -> Threshold:
+        return Threshold(value, scale, self.name, self.predictor, higher_is_better=self.higher_is_better)
+
+    def keeps(self, scores: Any) -> Any:
+        """Whether to keep each score, for arrays, tensors and Series of float32; no other code compares by direction.
+
+        NaN and nulls are not kept.
+        """
+        return scores >= self.cut if self.higher_is_better else scores <= self.cut
 
     @property
     def cut(self) -> float:
@@ -82,7 +95,9 @@ class Threshold:
         >>> Threshold.from_dict(Threshold(5.0, name="standard").to_dict())
         Threshold(value=5.0, scale='raw', name='standard', predictor='')
         """
-        return {"value": float(self.value), "scale": self.scale, "name": self.name, "predictor": self.predictor}
+        values: dict[str, str | float] = {"value": float(self.value), "scale": self.scale}
+        values.update(name=self.name, predictor=self.predictor)
+        return values if self.higher_is_better else {**values, "higher_is_better": False}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Threshold:
@@ -98,12 +113,21 @@ class Threshold:
     def _repr_html_(self) -> str:
         return f"<b>{escape(self._condition())}</b>" + (f"<br>{escape(self.name)}" if self.name else "")
 
+    def condition(self, score_column: str = "score") -> str:
+        """What the threshold keeps, for people: "raw aesthetic_score >= 5"."""
+        return f"{self.scale} {score_column} {'>=' if self.higher_is_better else '<='} {self.value:g}"
+
     def _condition(self) -> str:
-        return f"{self.scale} score >= {self.value:g}" + (f" for {self.predictor}" if self.predictor else "")
+        return self.condition() + (f" for {self.predictor}" if self.predictor else "")
 
 
 def find_threshold(
-    threshold: float | str | Threshold, scale: str, predictor_scale: str, predictor: str = ""
+    threshold: float | str | Threshold,
+    scale: str,
+    predictor_scale: str,
+    predictor: str = "",
+    higher_is_better: bool | None = None,
+    is_probability: bool = False,
 ) -> Threshold:
     """Threshold on a scale, from a number, a preset or another Threshold.
 
@@ -117,6 +141,10 @@ def find_threshold(
         family refuses them.
     predictor : str
         Name of the predictor, empty if unknown; then an unknown family counts as "laion-v2".
+    higher_is_better : bool, optional
+        Direction of the predictor's scores; that of a Threshold if not given, else True.
+    is_probability : bool
+        Whether the scores run from 0 to 1 on either scale; then the result is on the scale "raw".
 
     Raises
     ------
@@ -129,9 +157,27 @@ def find_threshold(
     0.5
     """
     check_scale(scale)
+    scale = "raw" if is_probability else scale
+    found = _find(threshold, scale, predictor_scale, predictor, higher_is_better, is_probability)
+    return found if higher_is_better is None else replace(found, higher_is_better=higher_is_better)
+
+
+def _find(
+    threshold: float | str | Threshold,
+    scale: str,
+    predictor_scale: str,
+    predictor: str,
+    higher_is_better: bool | None,
+    is_probability: bool,
+) -> Threshold:
     if isinstance(threshold, Threshold):
         _check_predictor(threshold, predictor)
-        return threshold.on(scale)
+        if threshold.predictor and higher_is_better is False and threshold.higher_is_better:
+            raise ThresholdError(
+                f"expected a threshold that keeps low scores, of which {predictor} has the better ones, got one that "
+                f"keeps high ones ({threshold}): threshold={threshold.value:g} keeps those below"
+            )
+        return threshold._at(threshold.value, scale) if is_probability else threshold.on(scale)
     if isinstance(threshold, str):
         return _preset(threshold, predictor_scale, predictor).on(scale)
     try:
@@ -141,6 +187,10 @@ def find_threshold(
             f"expected threshold to be a number, a preset ({', '.join(PRESETS)}) or a Threshold, got {threshold!r}"
         ) from error
     found = Threshold(threshold if isinstance(threshold, bool) else value, scale)
+    if is_probability:
+        if not 0 <= value <= 1:
+            raise ThresholdError(f"expected a probability from 0 to 1 as threshold for {predictor}, got {value:g}")
+        return found
     guess = _other_scale(value, scale)
     if guess:
         raise ThresholdError(

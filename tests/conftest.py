@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 
+from dask_aesthetic.io import pages
 from helpers import columns
 from helpers.interpreter import Interpreter
 
@@ -57,6 +58,13 @@ def vectors() -> np.ndarray:
     """300 random vectors of norm 1."""
     z = np.random.default_rng(7).standard_normal((300, 768))
     return (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def in_pages(monkeypatch) -> None:
+    """The first row is worth compiling the reader of Parquet pages."""
+    monkeypatch.setattr(pages, "COLD_ROWS", 0)
+    monkeypatch.setattr(pages, "_warmup", pages._Warmup())
 
 
 @pytest.fixture(params=columns.KINDS)

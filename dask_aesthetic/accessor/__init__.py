@@ -12,13 +12,16 @@ from dask_aesthetic.accessor.analyze import AnalyzeMethods
 from dask_aesthetic.accessor.embed import EmbedMethods
 from dask_aesthetic.accessor.learn import LearnMethods
 from dask_aesthetic.accessor.score import ScoreMethods
+from dask_aesthetic.accessor.similarity import SimilarityMethods
 from dask_aesthetic.choices import Frame
 from dask_aesthetic.errors import ArgumentError
 
 __all__ = ["AestheticAccessor", "aesthetic"]
 
 
-class AestheticAccessor(ScoreMethods[Frame], EmbedMethods[Frame], AnalyzeMethods, LearnMethods, Generic[Frame]):
+class AestheticAccessor(
+    ScoreMethods[Frame], SimilarityMethods[Frame], EmbedMethods[Frame], AnalyzeMethods, LearnMethods, Generic[Frame]
+):
     """Aesthetic scores of the image embeddings, or images, that a frame holds.
 
     On Dask and dask-cuDF frames, methods that return frames are lazy; on pandas and cuDF frames they return at once.

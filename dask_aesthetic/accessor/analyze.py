@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, overload
 
 from dask_aesthetic.choices import Scale
-from dask_aesthetic.defaults import CAPTION_COLUMN, EMBEDDING_COLUMN, PREDICTOR, SCORE_COLUMN
+from dask_aesthetic.defaults import CAPTION_COLUMN, EMBEDDING_COLUMN, PREDICTOR
 from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.proxies import through_proxies
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from dask_aesthetic.check import Check
     from dask_aesthetic.distribution import ScoreDistribution
-    from dask_aesthetic.predictors import Predictor
+    from dask_aesthetic.predictors import Predictor, Predictors
     from dask_aesthetic.thresholds import Threshold
 
 
@@ -31,7 +30,7 @@ class AnalyzeMethods:
         embedding_column: str = EMBEDDING_COLUMN,
         *,
         sample: int | None = None,
-        predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
+        predictor: Predictors = PREDICTOR,
     ) -> Check:
         """Check whether the embeddings can be scored, and list problems with their fixes.
 
@@ -47,8 +46,8 @@ class AnalyzeMethods:
             small partitions give fewer rows than requested. Only these partitions are read. A pandas or cuDF frame
             gives the first rows of each of 32 equal slices. The rows are the same every time: far apart, but no random
             sample.
-        predictor : str, path or Predictor
-            Predictor to check against, as in `score`.
+        predictor : str, path, Predictor, or mapping of str to one of them
+            Predictor to check against, as in `score`; of several, which have to take the same embeddings, the first.
 
         Returns
         -------
@@ -81,14 +80,15 @@ class AnalyzeMethods:
         say predictor='laion-v1-b32'
         """
         from dask_aesthetic import frame as frames
-        from dask_aesthetic.predictors import load_predictor
+        from dask_aesthetic.predictors import load_predictors
 
-        return through_proxies(frames.check, self._frame, embedding_column, sample, load_predictor(predictor))
+        first = next(iter(load_predictors(predictor).values()))
+        return through_proxies(frames.check, self._frame, embedding_column, sample, first)
 
     @overload
     def distribution(
         self,
-        score_column: str = ...,
+        score_column: str | None = ...,
         *,
         status_column: str | None = ...,
         scale: Scale | None = ...,
@@ -101,7 +101,7 @@ class AnalyzeMethods:
     @overload
     def distribution(
         self,
-        score_column: str = ...,
+        score_column: str | None = ...,
         *,
         status_column: str | None = ...,
         scale: Scale | None = ...,
@@ -113,7 +113,7 @@ class AnalyzeMethods:
 
     def distribution(
         self,
-        score_column: str = SCORE_COLUMN,
+        score_column: str | None = None,
         *,
         status_column: str | None = None,
         scale: Scale | None = None,
@@ -129,8 +129,8 @@ class AnalyzeMethods:
 
         Parameters
         ----------
-        score_column : str
-            Column of float, as `score` adds it.
+        score_column : str, optional
+            Column of float, as `score` adds it; by default the first score of `read_scores`, else ``aesthetic_score``.
         status_column : str, optional
             Column of statuses as `status` returns them, the reasons why rows have no score; by default that of
             `read_scores`.
@@ -187,6 +187,7 @@ class AnalyzeMethods:
         from dask_aesthetic.predictors import load_predictor
         from dask_aesthetic.provenance import Provenance
 
+        score_column = Provenance.first_score(self._frame) if score_column is None else score_column
         said = Provenance.of_frame(self._frame, score_column)
         known = said.describe(scale, load_predictor(predictor).info if predictor is not None else None)
         status_column = status_column or said.columns.get("status_column")
@@ -202,7 +203,7 @@ class AnalyzeMethods:
         self,
         path: str | os.PathLike[str],
         *,
-        score_column: str = SCORE_COLUMN,
+        score_column: str | None = None,
         status_column: str | None = None,
         threshold: float | str | Threshold | None = None,
         scale: Scale | None = None,
@@ -267,7 +268,13 @@ class AnalyzeMethods:
         from dask_aesthetic.report import write_report
 
         info = load_predictor(predictor).info if predictor is not None else None
+        score_column = Provenance.first_score(self._frame) if score_column is None else score_column
         said = Provenance.of_frame(self._frame, score_column)
+        if not (said.higher_is_better if info is None else info.higher_is_better):
+            raise ArgumentError(
+                f"expected scores of which higher ones are better, as the page orders rows, got {score_column!r}: see "
+                "their distribution instead"
+            )
         columns = {
             "score_column": score_column,
             "status_column": status_column or said.columns.get("status_column"),
@@ -285,5 +292,5 @@ class AnalyzeMethods:
             samples=samples,
             seed=seed,
             title=title,
-            provenance={**said.record, **({"predictor": asdict(info)} if info else {})},
+            provenance={**said.record, **({"predictor": info.to_dict()} if info else {})},
         )

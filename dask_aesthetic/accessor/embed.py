@@ -15,13 +15,13 @@ from dask_aesthetic.defaults import (
     MODEL,
     PREDICTOR,
     PRETRAINED,
-    SCORE_COLUMN,
+    THRESHOLD,
 )
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.proxies import through_proxies
 
 if TYPE_CHECKING:
-    from dask_aesthetic.predictors import Predictor
+    from dask_aesthetic.predictors import Predictors
     from dask_aesthetic.thresholds import Threshold
 
 
@@ -153,10 +153,10 @@ class EmbedMethods(Generic[Frame]):
         *,
         model: str = MODEL,
         pretrained: str | os.PathLike[str] = PRETRAINED,
-        predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
-        threshold: float | str | Threshold = "standard",
+        predictor: Predictors = PREDICTOR,
+        threshold: float | str | Threshold | None = THRESHOLD,
         scale: Scale = "raw",
-        score_column: str = SCORE_COLUMN,
+        score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
         status_column: str = IMAGE_STATUS_COLUMN,
         keep_embedding: bool = False,
@@ -188,7 +188,8 @@ on_invalid, storage_options, replace_columns
         -------
         DataFrame
             The same frame, rows, order and index, with ``aesthetic_score`` (float32, NaN where the status is not
-            ``ok``), ``keep`` (bool, False there) and ``image_status`` as in `embed`. The scores are those of `embed`
+            ``ok``) or a column per predictor, ``keep`` (bool, False there) if there is a threshold, and
+            ``image_status`` as in `embed`. The scores are those of `embed`
             followed by `score`, with float32 embeddings.
 
         Raises
@@ -222,14 +223,15 @@ on_invalid, storage_options, replace_columns
             on_invalid=on_invalid,
             storage_options=storage_options,
         )
-        for role, column in (("score_column", score_column), ("keep_column", keep_column)):
-            for name, other in (("the image column", image_column), ("status_column", status_column)):
-                if column == other:
-                    raise ColumnError.clash(role, column, name)
         score_spec = ScoreSpec.of(
             output_column, predictor, threshold, scale, score_column, keep_column, on_invalid, None
         )
-        spec.encoder.check_fit(score_spec.predictor.info)
+        for role, column in score_spec.added.items():
+            for name, other in (("the image column", image_column), ("status_column", status_column)):
+                if column == other:
+                    raise ColumnError.clash(role, column, name)
+        for one in score_spec.predictors:
+            spec.encoder.check_fit(one.info)
         return through_proxies(
             frames.embed_and_score, self._frame, image_column, spec, score_spec, keep_embedding, replace_columns
         )

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from dask_aesthetic.choices import Scale
-from dask_aesthetic.defaults import EMBEDDING_COLUMN, PREDICTOR, SCORE_COLUMN
+from dask_aesthetic.defaults import EMBEDDING_COLUMN, PREDICTOR
 from dask_aesthetic.proxies import through_proxies
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class LearnMethods:
 
     def calibrate(
         self,
-        score_column: str = SCORE_COLUMN,
+        score_column: str | None = None,
         *,
         keep_fraction: float | None = None,
         n: int | None = None,
@@ -37,8 +37,8 @@ class LearnMethods:
 
         Parameters
         ----------
-        score_column : str
-            Column of float, as `score` adds it.
+        score_column : str, optional
+            Column of float, as `score` adds it; by default the first score of `read_scores`, else ``aesthetic_score``.
         keep_fraction : float, optional
             Share of the scored rows to keep.
         n : int, optional
@@ -91,6 +91,7 @@ class LearnMethods:
         from dask_aesthetic.provenance import Provenance
 
         info = load_predictor(predictor).info if predictor is not None else None
+        score_column = Provenance.first_score(self._frame) if score_column is None else score_column
         known = Provenance.of_frame(self._frame, score_column).describe(scale, info)
         # Not through the proxies: the result is no frame.
         return frames.calibrate(self._frame, score_column, label_column, known, keep_fraction, n, seed)

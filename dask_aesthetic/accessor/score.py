@@ -6,11 +6,11 @@ import os
 from typing import TYPE_CHECKING, Any, Generic
 
 from dask_aesthetic.choices import Frame, OnInvalid, Scale
-from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, SCORE_COLUMN
+from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, THRESHOLD
 from dask_aesthetic.proxies import through_proxies
 
 if TYPE_CHECKING:
-    from dask_aesthetic.predictors import Predictor
+    from dask_aesthetic.predictors import Predictor, Predictors
     from dask_aesthetic.thresholds import Threshold
 
 
@@ -23,10 +23,10 @@ class ScoreMethods(Generic[Frame]):
         self,
         embedding_column: str = EMBEDDING_COLUMN,
         *,
-        predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
-        threshold: float | str | Threshold = "standard",
+        predictor: Predictors = PREDICTOR,
+        threshold: float | str | Threshold | None = THRESHOLD,
         scale: Scale = "raw",
-        score_column: str = SCORE_COLUMN,
+        score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
         on_invalid: OnInvalid = "null",
         batch_size: int | None = None,
@@ -39,15 +39,22 @@ class ScoreMethods(Generic[Frame]):
         embedding_column : str
             Column with a list of numbers per row (floats or integers), as many as the predictor takes (`laion-v2`:
             768); further axes of length 1 are dropped. They are normalized first, so unnormalized ones score the same.
-        predictor : str, path or Predictor
-            Any that `load_predictor` accepts.
-        threshold : float, str or Threshold
-            The lowest score that is kept, on the chosen scale; or a preset: permissive 3, standard 5, high 6,
-            premium 7 (raw, for `laion-v2` scores). See `Threshold` on what share they keep.
+        predictor : str, path, Predictor, or mapping of str to one of them
+            Any that `load_predictor` accepts; or several by the columns of their scores, such as
+            ``{"aesthetic_score": "laion-v2", "ava_score": "laion-v2-ava"}``. They take embeddings of one width and one
+            encoder, each row is read once for all of them, and the scores are those of single calls, bit for bit.
+        threshold : float, str, Threshold or None
+            The lowest score that is kept, on the chosen scale (the highest, for a predictor of whose scores lower ones
+            are better: see ``PredictorInfo.higher_is_better``); or a preset: permissive 3, standard 5, high 6,
+            premium 7 (raw, for `laion-v2` scores). See `Threshold` on what share they keep. "default" is the
+            predictor's own: "standard" for `laion-v2` scores; most others have none, and then, as with None, there is
+            no ``keep``. Of several predictors it concerns the first.
         scale : {"raw", "unit"}
-            "raw" is the predictor's own, about 1..10; "unit" is raw / 10.
-        score_column, keep_column : str
-            Names of the added columns.
+            "raw" is the predictor's own, about 1..10; "unit" is raw / 10. Probabilities are the same on both.
+        score_column : str, optional
+            Name of the column of scores; by default the predictor's, ``aesthetic_score`` for most.
+        keep_column : str
+            Name of the column that says which rows to keep.
         on_invalid : {"null", "raise"}
             A row without a usable embedding gets a missing score, or raises.
         batch_size : int, optional
@@ -59,7 +66,7 @@ class ScoreMethods(Generic[Frame]):
         -------
         DataFrame
             The same frame, rows, order and index, with ``aesthetic_score`` (float32, NaN where a row has no usable
-            embedding) and ``keep`` (bool, False there).
+            embedding), or a column per predictor, and ``keep`` (bool, False there) if there is a threshold.
 
         Raises
         ------
@@ -79,8 +86,8 @@ class ScoreMethods(Generic[Frame]):
 
         Notes
         -----
-        All shipped predictors are affine: ``score = w . x / |x| + b``. A row's score does not
-        depend on its neighbors, its partition or `batch_size`.
+        All shipped predictors but `nsfw-l14`, a network, are affine: ``score = w . x / |x| + b``. A row's score does
+        not depend on its neighbors, its partition or `batch_size`.
 
         Examples
         --------
@@ -105,16 +112,16 @@ class ScoreMethods(Generic[Frame]):
         self,
         embedding_column: str = EMBEDDING_COLUMN,
         *,
-        predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
-        threshold: float | str | Threshold = "standard",
+        predictor: Predictors = PREDICTOR,
+        threshold: float | str | Threshold | None = THRESHOLD,
         scale: Scale = "raw",
-        score_column: str = SCORE_COLUMN,
+        score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
         on_invalid: OnInvalid = "null",
         batch_size: int | None = None,
         replace_columns: bool = False,
     ) -> Frame:
-        """Rows that score at least the threshold, with their scores: `score`, then the rows whose ``keep`` is True.
+        """Rows that the threshold keeps, with their scores: `score`, then the rows whose ``keep`` is True.
 
         Parameters
         ----------
@@ -125,12 +132,12 @@ replace_columns
         Returns
         -------
         DataFrame
-            Rows that score at least `threshold`. Rows without a usable embedding are dropped.
+            Rows that `threshold` keeps. Rows without a usable embedding are dropped.
 
         Raises
         ------
         ColumnError, ThresholdError, PredictorError, ArgumentError, InvalidEmbeddingError
-            As in `score`.
+            As in `score`; or there is no threshold.
 
         Examples
         --------
@@ -140,26 +147,22 @@ replace_columns
         >>> frame.aesthetic.filter(threshold=4.5)["key"].tolist()
         ['a']
         """
-        scored = self.score(
-            embedding_column,
-            predictor=predictor,
-            threshold=threshold,
-            scale=scale,
-            score_column=score_column,
-            keep_column=keep_column,
-            on_invalid=on_invalid,
-            batch_size=batch_size,
-            replace_columns=replace_columns,
+        from dask_aesthetic import frame as frames
+        from dask_aesthetic.scoring import ScoreSpec
+
+        spec = ScoreSpec.of(
+            embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
         )
-        kept: Frame = scored[scored[keep_column]]  # type: ignore[index]
-        return kept
+        spec.require_keep("filter")
+        scored = through_proxies(frames.score, self._frame, embedding_column, spec, replace_columns)
+        return scored[scored[keep_column]]
 
     def top(
         self,
         n: int,
         by: str | None = None,
         *,
-        score_column: str = SCORE_COLUMN,
+        score_column: str | None = None,
         id_column: str | None = None,
     ) -> Frame:
         """The `n` rows that score most, of all or of each group, in the frame's order.
@@ -170,8 +173,8 @@ replace_columns
             Rows to take; all scored rows where there are fewer.
         by : str, optional
             Column of groups, such as the source, of at most 10,000 values; null is a group, too.
-        score_column : str
-            Column of float, as `score` adds it.
+        score_column : str, optional
+            Column of float, as `score` adds it; by default the first score of `read_scores`, else ``aesthetic_score``.
         id_column : str, optional
             Column that decides between equal scores: the lower id is taken first, rows without an id last, and of equal
             ids the row that comes first. If not given, the first that exists of key, uid, url, hash, id and image_path,
@@ -202,7 +205,9 @@ replace_columns
         ['b', 'a']
         """
         from dask_aesthetic import top
+        from dask_aesthetic.provenance import Provenance
 
+        score_column = Provenance.first_score(self._frame) if score_column is None else score_column
         return through_proxies(top.top, self._frame, n, by, score_column, id_column)
 
     def status(

@@ -258,7 +258,7 @@ class Check:
             rows["norms"] = f"{ends}: {'' if self.normalized else 'not '}normalized"
         if self.ok:
             scores = [f"{name} {score:.2f}" for name, score in self._quantiles().items() if score is not None]
-            rows["scores"] = f"{', '.join(scores)}; {self.below + self.above:,} outside 1..10"
+            rows["scores"] = f"{', '.join(scores)}; {self.below + self.above:,} outside the usual range"
         if self.ok and self.seconds is not None:
             duration = format_duration(self.seconds)
             rows["time"] = f"about {duration} to score {about}{self.rows:,} rows on one core, without reading"

@@ -27,7 +27,6 @@ from dask_aesthetic.kernels import Heads, Vectors, norms, scores_and_norms
 from dask_aesthetic.predictors import Predictor, list_predictors
 from dask_aesthetic.scoring import ScoreSpec, score_runs
 from dask_aesthetic.status import STATUSES, Status
-from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
 
 LOW, HIGH = 1.0, 10.0
@@ -79,7 +78,7 @@ def slice_column(column: Any, sample: int | None) -> list[Any]:
 
 def check_spec(predictor: Predictor) -> ScoreSpec:
     """Spec of raw scores, as a check computes them."""
-    return ScoreSpec(predictor, Threshold(5.0), "score", "keep")
+    return ScoreSpec((predictor,), ("score",))
 
 
 def find_refusal(meta: Any, embedding_column: str) -> str | None:
@@ -140,15 +139,15 @@ def _measure_slice(column: Any, spec: ScoreSpec, timed: bool) -> Statistics:
 
 
 def _measure_scores(column: Any, spec: ScoreSpec) -> Statistics:
-    width = spec.predictor.width
-    scores, codes = (part.cpu().numpy() for part in score_runs(embeddings.runs(column, width), spec))
+    (scores,), codes = (part.cpu().numpy() for part in score_runs(embeddings.runs(column, spec.width), spec))
     counts = np.bincount(codes, minlength=len(STATUSES)).tolist()
+    low, high = (0.0, 1.0) if spec.predictor.info.is_probability else (LOW, HIGH)
     return replace(
         _zero(spec),
         scores=ScoreDistribution.of(scores, status=np.array(STATUSES)[codes], **_known(spec)),
         status=Counter(dict(zip(STATUSES, counts, strict=True))),
-        below=int((scores < LOW).sum()),
-        above=int((scores > HIGH).sum()),
+        below=int((scores < low).sum()),
+        above=int((scores > high).sum()),
     )
 
 

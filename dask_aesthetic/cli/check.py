@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
-from dask_aesthetic.cli import options
 from dask_aesthetic.choices import Activation
+from dask_aesthetic.cli import options
 from dask_aesthetic.defaults import FORMATS
 
 
@@ -33,7 +33,7 @@ def command(
     source: str,
     embedding_column: str,
     sample: int | None,
-    predictor: str,
+    predictor: Sequence[str],
     activation: Activation | None,
     input_scale: float | None,
     kind: str,

@@ -104,7 +104,6 @@ def _plan(
 
     from dask_aesthetic.filter import plan_filter
     from dask_aesthetic.score_files import find_scores
-    from dask_aesthetic.thresholds import find_threshold
 
     def choose(names: list[str]) -> list[str]:
         return [*(["shard"] if "shard" in names else []), "key", score_column, *([] if threshold else [where])]
@@ -113,8 +112,7 @@ def _plan(
     known = found.provenance.describe(scale)
     lowest = None
     if threshold is not None:
-        family, predictor = known.get("predictor_scale", "unknown"), known.get("predictor", "")
-        lowest = find_threshold(options.parse_threshold(threshold), known["scale"], family, predictor)
+        lowest = found.provenance.of_score(score_column).on_scores(options.parse_threshold(threshold), scale)
     table = pa.concat_tables([file.read(found.schema) for file in found.files])
     return plan_filter(
         table,

@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,12 +25,14 @@ from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usa
 from dask_aesthetic.cli.options import load_with
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
 from dask_aesthetic.defaults import PREDICTOR, WORKER_TIMEOUT
+from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.jobs import JobSummary, Pool, ScorePlan, plan_dataset, run
 from dask_aesthetic.jobs.estimate import estimate
 from dask_aesthetic.jobs.image_scoring import ImageSettings
 from dask_aesthetic.jobs.runner import Timing, failures_allowed
 from dask_aesthetic.jobs.settings import ScoreSettings
 from dask_aesthetic.jobs.state import FAILED
+from dask_aesthetic.scoring import ScoreSpec
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -51,7 +53,7 @@ def run_job(
     dry_run: bool = False,
     as_json: bool = False,
     quiet: bool = False,
-    predictor: str = PREDICTOR,
+    predictor: Sequence[str] = (PREDICTOR,),
     activation: Activation | None = None,
     input_scale: float | None = None,
     **options: Any,
@@ -230,9 +232,11 @@ def _format_estimate(plan: ScorePlan, threads: int | None) -> str:
 
 
 def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
-    spec, threshold = plan.settings.spec, plan.settings.spec.threshold
-    share = summary.kept / summary.scored if summary.scored else 0.0
+    spec = plan.settings.spec
     encoder = _encoder(plan.settings)
+    names = ", ".join(predictor.info.name for predictor in spec.predictors)
+    several = {spec.score_column: summary.distribution, **summary.others}
+    by_score = several if len(several) > 1 else {"raw score": summary.distribution}
     rate = times.rate(summary.rows - plan.rows_done)
     failed = ", ".join(f"{n:,} {reason}" for reason, n in summary.failed.items())
     starting = f", after {times.starting:.2f} to start workers" if times.starting else ""
@@ -243,16 +247,26 @@ def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
         "rows": f"{summary.rows:,}",
         "scored": f"{summary.scored:,}",
         "failed": f"{failed} (listed in {FAILED})" if failed else "0",
-        "kept": f"{summary.kept:,} ({share:.1%} of the scored: {threshold.scale} score >= {threshold.value:g})",
-        "raw score": ", ".join(f"{q:.0%} {summary.quantile(q):.2f}" for q in QUANTILES) + "  (quantiles)"
-        if summary.scored
-        else "",
+        "kept": _format_kept(summary, spec),
+        **({name: f"{_quantiles(one)}  (quantiles)" for name, one in by_score.items()} if summary.scored else {}),
         "in place": f"{summary.in_place:,} rows scored where they lie in Parquet pages" if summary.in_place else "",
-        "predictor": spec.predictor.info.name + ("" if encoder else f", for {spec.predictor.info.encoder} embeddings"),
+        "predictor": names + ("" if encoder else f", for {spec.predictor.info.encoder} embeddings"),
         "encoder": encoder,
         "seconds": f"{times.running:.2f}" + (f" ({rate:,} rows/s)" if rate is not None else "") + starting,
     }
-    return "\n".join(f"{name:>10}  {value}" for name, value in rows.items() if value)
+    width = max(10, *map(len, rows))
+    return "\n".join(f"{name:>{width}}  {value}" for name, value in rows.items() if value)
+
+
+def _format_kept(summary: JobSummary, spec: ScoreSpec) -> str:
+    if summary.kept is None or spec.threshold is None:
+        return f"no column {spec.keep_column!r}: {spec.why_no_keep}"
+    share = summary.kept / summary.scored if summary.scored else 0.0
+    return f"{summary.kept:,} ({share:.1%} of the scored: {spec.threshold.condition()})"
+
+
+def _quantiles(scores: ScoreDistribution) -> str:
+    return ", ".join(f"{q:.0%} {scores.quantile(q):.2f}" for q in QUANTILES)
 
 
 def _encoder(settings: ScoreSettings) -> str:
@@ -265,6 +279,7 @@ def _encoder(settings: ScoreSettings) -> str:
 
 
 def _format_json(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
+    more_quantiles = {name: {str(q): one.quantile(q) for q in QUANTILES} for name, one in summary.others.items()}
     return json.dumps(
         {
             "output": plan.store.url,
@@ -276,6 +291,7 @@ def _format_json(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
             "kept": summary.kept,
             "in_place": summary.in_place,
             "quantiles": {str(q): summary.quantile(q) for q in QUANTILES} if summary.scored else {},
+            **({"more_quantiles": more_quantiles} if more_quantiles else {}),
             "notes": list(plan.notes),
             "seconds": round(times.running, 3),
             "seconds_to_start": round(times.starting, 3),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,9 +17,11 @@ embedding_column = click.option(
 )
 predictor = click.option(
     "--predictor",
-    default=PREDICTOR,
-    metavar="NAME|PATH|ID",
-    help="Catalog name, checkpoint or Hugging Face id@revision.",
+    multiple=True,
+    default=(PREDICTOR,),
+    show_default=PREDICTOR,
+    metavar="[COLUMN=]NAME|PATH|ID",
+    help="Catalog name, checkpoint or Hugging Face id@revision; several, each with the column of its scores.",
 )
 activation = click.option(
     "--activation",
@@ -47,18 +51,38 @@ def scale_of_run(help: str) -> Any:  # noqa: A002
     )
 
 
-def load_with(predictor: str, activation: Activation | None, input_scale: float | None) -> Any:
-    """The predictor's name, or the predictor that is loaded with what its file does not say.
+def load_with(predictor: Sequence[str], activation: Activation | None, input_scale: float | None) -> Any:
+    """The predictor's name, or the predictor that is loaded with what its file does not say; several by their columns.
 
     Raises
     ------
-    PredictorError
+    PredictorError, ArgumentError
     """
-    if activation is None and input_scale is None:
-        return predictor
-    from dask_aesthetic.predictors import load_predictor
+    from dask_aesthetic.errors import ArgumentError
 
-    return load_predictor(predictor, activation=activation, input_scale=input_scale)
+    pairs = [_split_column(text) for text in predictor]
+    columns = [column for column, _ in pairs]
+    if len(pairs) > 1 and (None in columns or len(set(columns)) < len(columns)):
+        raise ArgumentError(
+            f"expected each of several --predictor as COLUMN=NAME, with a column of its own, got {', '.join(predictor)}"
+        )
+    found: dict[str | None, Any] = dict(pairs)
+    if activation is not None or input_scale is not None:
+        if len(pairs) > 1:
+            raise ArgumentError("expected --activation and --input-scale with one --predictor, got several")
+        from dask_aesthetic.predictors import load_predictor
+
+        found = {
+            column: load_predictor(name, activation=activation, input_scale=input_scale)
+            for column, name in found.items()
+        }
+    return found.get(None, found)
+
+
+def _split_column(text: str) -> tuple[str | None, str]:
+    """Column and name of a predictor; the "=" of a path, as in a hive folder, is no sign of a column."""
+    column, equals, name = text.partition("=")
+    return (column, name) if equals and "/" not in column and not Path(text).exists() else (None, text)
 
 
 def parse_json(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, Any] | None:

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from dask_aesthetic.cli import options
-from dask_aesthetic.defaults import SCORE_COLUMN
 from dask_aesthetic.errors import AestheticError, ArgumentError, ColumnError, InputError, ThresholdError
 
 
@@ -29,7 +28,7 @@ from dask_aesthetic.errors import AestheticError, ArgumentError, ColumnError, In
 @click.option("--image-column", default=None, metavar="NAME", help="Images: encoded, or local paths.")
 @click.option("--url-column", default=None, metavar="NAME", help="URLs, shown as links and not loaded.")
 @click.option("--key-column", default=None, metavar="NAME", show_default="key, uid, id, hash, url or image_path")
-@options.score_column
+@click.option("--score-column", default=None, metavar="NAME", show_default="the first of the run")
 @click.option("--samples", type=click.IntRange(0, 24), default=6, help="Rows shown for each half point of raw score.")
 @click.option("--seed", type=int, default=0, help="Seed of the sampling.")
 @click.option("--title", default="Aesthetic scores", metavar="TEXT")
@@ -61,7 +60,7 @@ def _report(
     from dask_aesthetic.report import write_report
 
     frame = read_scores(scores)
-    score_column = columns["score_column"] or SCORE_COLUMN
+    score_column = columns["score_column"] = columns["score_column"] or Provenance.first_score(frame)
     said = Provenance.of_frame(frame, score_column)
     requested = None if threshold is None else options.parse_threshold(threshold)
     return write_report(

@@ -17,7 +17,8 @@ from dask_aesthetic.defaults import (
     PRECISIONS,
     PRETRAINED,
     ROWS_PER_SHARD,
-    STYLES,
+    STYLE_NAMES,
+    THRESHOLD,
     WORKER_TIMEOUT,
 )
 
@@ -68,10 +69,12 @@ from dask_aesthetic.defaults import (
 @options.input_scale
 @click.option(
     "--threshold",
-    default="standard",
+    default=THRESHOLD,
     metavar="NUMBER|PRESET",
-    help="Lowest score kept: a number, or permissive, standard, high, premium.",
+    help="Lowest score kept: a number, or permissive, standard, high, premium; default: the predictor's own. It "
+    "concerns the first of several predictors.",
 )
+@click.option("--no-threshold", is_flag=True, help="No column of what to keep: choose later, by select.")
 @click.option("--scale", type=click.Choice(["raw", "unit"]), default="raw", help="raw: about 1..10; unit: raw / 10.")
 @click.option(
     "--columns",
@@ -79,7 +82,7 @@ from dask_aesthetic.defaults import (
     metavar="ids|all|A,B",
     help="Passthrough columns of INPUT; ids: key, uid, url, hash, id, image_path.",
 )
-@click.option("--style", type=click.Choice(list(STYLES)), default="default", help="Name the score as LAION or COYO do.")
+@click.option("--style", type=click.Choice(STYLE_NAMES), default="default", help="Name the score as LAION or COYO do.")
 @click.option("--score-column", default=None, metavar="NAME", help="Another name for the score.")
 @click.option("--keep-column", default="keep", metavar="NAME")
 @click.option("--replace-columns", is_flag=True, help="Replace columns of INPUT that have the names of added ones.")
@@ -132,6 +135,7 @@ from dask_aesthetic.defaults import (
 @options.quiet
 def command(
     threshold: str,
+    no_threshold: bool,
     columns: str,
     image_extensions: str | None,
     threads: int | None,
@@ -151,9 +155,13 @@ def command(
     several = [name for name, value in said.items() if value is not None]
     if len(several) > 1:
         raise click.UsageError(f"expected one of {', '.join(said)}, got {' and '.join(several)}")
+    if no_threshold and threshold != THRESHOLD:
+        raise click.UsageError(
+            f"expected --threshold or --no-threshold, got --threshold {threshold} and --no-threshold"
+        )
     names: str | list[str] = columns if columns in ("ids", "all") else columns.split(",")
     run_job(
-        threshold=options.parse_threshold(threshold),
+        threshold=None if no_threshold else options.parse_threshold(threshold),
         columns=names,
         image_extensions=None if image_extensions is None else image_extensions.split(","),
         threads=threads,

@@ -55,11 +55,12 @@ class Run:
         return cls(status, vectors, torch.from_numpy(np.zeros(rows, bool)))
 
     def spread(self, values: torch.Tensor, fill: float) -> torch.Tensor:
-        """Per-row values, shape (n,), from per-vector values; `fill` where a row has no vector."""
+        """Per-row values, shape (..., n), from per-vector values; `fill` where a row has no vector."""
         if self.present is None:
             return values
-        spread = torch.full((len(self.status),), fill, dtype=values.dtype, device=values.device)
-        spread[self.present] = values
+        shape = (*values.shape[:-1], len(self.status))
+        spread = torch.full(shape, fill, dtype=values.dtype, device=values.device)
+        spread[..., self.present] = values
         return spread
 
 

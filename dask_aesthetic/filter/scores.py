@@ -16,6 +16,7 @@ from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.io.formats import inspect_all
 from dask_aesthetic.io.tar import read_index
 from dask_aesthetic.io.webdataset import Tar, names_in
+from dask_aesthetic.thresholds import Threshold
 
 SHARD, KEY = "shard", "key"
 _SHOWN = 3  # Keys named in an error.
@@ -107,15 +108,15 @@ class _JoinedTar:
     faults: Counter[str]
 
 
-def score_table(frame: Any, score_column: str, keep_column: str, threshold: float | None) -> pa.Table:
+def score_table(frame: Any, score_column: str, keep_column: str, threshold: Threshold | None) -> pa.Table:
     """Table of the columns shard (if there is one), key, score and keep of scored rows.
 
     Parameters
     ----------
     frame : pandas.DataFrame, cudf.DataFrame or pyarrow.Table
     score_column, keep_column : str
-    threshold : float or None
-        Lowest score to keep; None to keep by `keep_column`.
+    threshold : Threshold or None
+        Of the scores; None to keep by `keep_column`.
     """
     names = [SHARD, KEY] if SHARD in _names(frame) else [KEY]
     asked = [*names, score_column, *([keep_column] if threshold is None else [])]
@@ -136,7 +137,7 @@ def score_table(frame: Any, score_column: str, keep_column: str, threshold: floa
             raise ColumnError(f"expected True or False in column {keep_column!r}, got {keep.type}")
         kept = pc.fill_null(keep.cast(pa.bool_()), False)
     else:
-        kept = pc.fill_null(pc.greater_equal(scores, pa.scalar(threshold, pa.float32())), False)
+        kept = pa.array(threshold.keeps(scores.to_numpy()))
     return pa.table({**texts, "score": scores, "keep": kept})
 
 

@@ -21,7 +21,7 @@ from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.provenance import Provenance
-from dask_aesthetic.thresholds import Threshold, find_threshold
+from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
 
 
@@ -213,17 +213,14 @@ def plan_filter(
         check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
     lowest = None
     if threshold is not None:
-        known = Provenance.of_frame(frame, score_column).describe(scale)
-        lowest = find_threshold(
-            threshold, known["scale"], known.get("predictor_scale", "unknown"), known.get("predictor", "")
-        )
+        lowest = Provenance.of_frame(frame, score_column).on_scores(threshold, scale)
     computed = _computed(frame, where, score_column, lowest)
-    table = score_table(computed, score_column, where, lowest.cut if lowest else None)
+    table = score_table(computed, score_column, where, lowest)
     found = find_tars(list_files(tars, storage_options), tars, metadata)
     store = Store.of(output, storage_options if output_options is None else output_options)
     refuse_overlap(tars, [tar.file for tar in found], store)
     settings = FilterSettings(
-        f"{where} is true" if lowest is None else f"{lowest.scale} {score_column} >= {lowest.value:g}",
+        f"{where} is true" if lowest is None else lowest.condition(score_column),
         score_column,
         samples_per_shard,
         score_in_json,

@@ -78,11 +78,11 @@ class FsspecParts:
             rows = [self._scored(*piece, column, spec) for piece in _pieces(part)]
             if any(piece is None for piece in rows):  # As its type in one file makes Dask's column.
                 values = self.source.project_columns([column])(part)[column]
-                scored = score_runs(embeddings.runs(values, spec.predictor.width), spec)
+                scored = score_runs(embeddings.runs(values, spec.width), spec)
                 count(values, scored[1])
             else:
-                scored = _counted((row for piece in rows for row in piece or ()), count)
-        return _matched(frame, len(scored[0])), scored
+                scored = _counted((row for piece in rows for row in piece or ()), spec, count)
+        return _matched(frame, len(scored[1])), scored
 
     def _scored(self, path: str, groups: list[int] | None, keys: Any, column: str, spec: ScoreSpec) -> Any:
         """Scores of the rows of a piece; None if its file holds no embeddings."""
@@ -118,8 +118,9 @@ class Fragments:
     def read(self, column: str, spec: ScoreSpec, count: Any) -> tuple[Any, Scored]:
         with _unchanged([_fragment(table).path for table in self.tables]):
             frame = self._frame()
-            scored = _counted((row for table in self.tables for row in self._scored(table, column, spec)), count)
-        return _matched(frame, len(scored[0])), scored
+            found = (row for table in self.tables for row in self._scored(table, column, spec))
+            scored = _counted(found, spec, count)
+        return _matched(frame, len(scored[1])), scored
 
     def _frame(self) -> Any:
         first = self.tables[0]
@@ -164,14 +165,14 @@ class GpuParts:
                 for scored in self._scored(path, groups, column, spec, count)
             ]
         if not found:
-            return _matched(frame, 0), _counted([], count)
-        scores, status = (torch.cat(every) for every in zip(*found, strict=True))
-        return _matched(frame, len(scores)), (scores, status)
+            return _matched(frame, 0), _counted([], spec, count)
+        scores, status = (torch.cat(every, dim=-1) for every in zip(*found, strict=True))
+        return _matched(frame, len(status)), (scores, status)
 
     def _scored(
         self, path: str, groups: list[int] | None, column: str, spec: ScoreSpec, count: Any
     ) -> Iterator[Scored]:
-        width = spec.predictor.width
+        width = spec.width
         for shard in row_group_shards(_file(self.source.fs, path), groups, column, cudf.max_rows(width)):
             values = cudf.read_embeddings(shard)
             with embeddings.stream(values):
@@ -221,20 +222,20 @@ def _score_chunks(chunks: Iterable[pa.Array], column: str, spec: ScoreSpec) -> I
         yield *score_array(chunk, spec, column, "", 0), chunk
 
 
-def _counted(rows: Iterable[RowScores], count: Any) -> Scored:
-    scores, status = [np.empty(0, np.float32)], [np.empty(0, np.uint8)]
+def _counted(rows: Iterable[RowScores], spec: ScoreSpec, count: Any) -> Scored:
+    scores, status = [np.empty((len(spec.predictors), 0), np.float32)], [np.empty(0, np.uint8)]
     for some, codes, lists in rows:
         count(lists, torch.from_numpy(codes))
         scores.append(some)
         status.append(codes)
-    return torch.from_numpy(np.concatenate(scores)), torch.from_numpy(np.concatenate(status))
+    return torch.from_numpy(np.concatenate(scores, axis=1)), torch.from_numpy(np.concatenate(status))
 
 
 def _joined(scored: Sequence[Scored]) -> Scored:
     if len(scored) == 1:
         return scored[0]
     # numpy's: torch's own would wake its threads, for which cores may be busy.
-    scores, status = (np.concatenate([one.numpy() for one in every]) for every in zip(*scored, strict=True))
+    scores, status = (np.concatenate([one.numpy() for one in every], axis=-1) for every in zip(*scored, strict=True))
     return torch.from_numpy(scores), torch.from_numpy(status)
 
 

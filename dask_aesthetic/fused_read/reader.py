@@ -107,7 +107,8 @@ def fused_like(reader: Any) -> Any:
 def is_readable(reader: Any, computed: EmbeddingColumns, column: str) -> bool:
     """Whether the values of a column can be computed from the files of a reader."""
     info, schema = reader._dataset_info, reader._dataset_info["schema"]
-    if reader._series or not isinstance(computed.read_spec.predictor, AffinePredictor):
+    predictors = computed.read_spec.predictors
+    if reader._series or not all(isinstance(predictor, AffinePredictor) for predictor in predictors):
         return False
     values = _flat_values(schema.field(column).type) if column in schema.names else None
     if values is None or not (pa.types.is_floating(values) or pa.types.is_integer(values)):
@@ -115,6 +116,8 @@ def is_readable(reader: Any, computed: EmbeddingColumns, column: str) -> bool:
     if isinstance(reader, ReadParquetPyarrowFS):
         return isinstance(reader.fs, pa.fs.LocalFileSystem)
     if reader._plan["empty"] or any(info["kwargs"].get("read", {}).values()):  # How to open files, decrypt them, ...
+        return False
+    if _is_cudf(reader) and len(predictors) > 1:  # Their scores pass as a Series of Arrow structs.
         return False
     if _is_cudf(reader):  # It has no float16, its own way to filter rows, and counts none where no column is read.
         others = [name for name in reader.columns if name != column]

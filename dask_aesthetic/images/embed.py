@@ -160,7 +160,7 @@ def embed_column(
     column : pandas.Series or cudf.Series
     spec : EmbedSpec
     score_spec : ScoreSpec, optional
-        Adds a column of scores.
+        Adds a column of each predictor's scores.
     keep_embedding : bool
         Whether the result has a column of embeddings.
     partition : int, optional
@@ -187,13 +187,13 @@ def embed_column(
     if keep_embedding:
         columns[spec.output_column] = backend.lists(embeddings, status == ImageStatus.OK, spec.dtype)
     if score_spec is not None:
-        columns[score_spec.score_column] = score_images(embeddings, status, score_spec)
+        columns.update(zip(score_spec.score_columns, score_images(embeddings, status, score_spec), strict=True))
     columns[spec.status_column] = backend.categories(status, IMAGE_STATUSES)
     return backend.to_frame(columns, column.index)
 
 
 def score_images(embeddings: torch.Tensor, status: torch.Tensor, spec: ScoreSpec) -> np.ndarray:
-    """Scores of the embeddings that `embed_images` returns, float32, NaN where the status is not OK."""
+    """Scores, shape (k, n), of the embeddings that `embed_images` returns, float32, NaN where the status is not OK."""
     # Predictors know no image statuses: any failed image is a missing embedding.
     known = torch.where(status == ImageStatus.OK, Status.OK, Status.MISSING).to(embeddings.device, torch.uint8)
     return score_runs([Run(known, embeddings)], spec)[0].cpu().numpy()

@@ -45,9 +45,9 @@ def _time_first_rows(plan: ScorePlan) -> float:
         for scored in plan.score(shard, plan.settings, iter, {}):
             now = time.perf_counter()
             if begin is None:
-                begin, first = now, len(scored.scores)
+                begin, first = now, len(scored.status)
                 continue
-            rows += len(scored.scores)
+            rows += len(scored.status)
             if now - begin > SECONDS:
                 break
         if begin is None:

@@ -82,7 +82,7 @@ class ImageOptions:
         EncoderError, ArgumentError, ColumnError, MissingDependencyError
         """
         prepare_pillow()
-        for role, column in (("score_column", score_spec.score_column), ("keep_column", score_spec.keep_column)):
+        for role, column in score_spec.added.items():
             if column == self.column:
                 raise ColumnError.clash(role, column, "the image column")
         spec = EmbedSpec.of(
@@ -99,7 +99,8 @@ class ImageOptions:
             on_invalid=score_spec.on_invalid,
             storage_options=options,
         )
-        spec.encoder.check_fit(score_spec.predictor.info)
+        for predictor in score_spec.predictors:
+            spec.encoder.check_fit(predictor.info)
         return replace(spec, encoder=_planned(spec.encoder, client, worker_timeout))
 
 
@@ -180,7 +181,7 @@ def image_batches(shard: Shard, settings: ImageSettings, watch: Watch, digests: 
         at = 0
         for passthrough, rows in taken:
             here = slice(at, at + rows)
-            yield Scored(settings.with_embedding(passthrough, lists[here]), scores[here], codes[here])
+            yield Scored(settings.with_embedding(passthrough, lists[here]), scores[:, here], codes[here])
             at += rows
 
 

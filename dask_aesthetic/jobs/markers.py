@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dask_aesthetic.distribution import ScoreDistribution
@@ -27,7 +27,9 @@ class ShardMarker:
         Size and version of each file it was read from.
     content : str
         Digest of the content that was read.
-    rows, scored, kept : int
+    rows, scored : int
+    kept : int or None
+        None without a threshold.
     failed : dict of str to int
         Rows without a score, by reason.
     output : dict
@@ -36,6 +38,8 @@ class ShardMarker:
         The same of the list of its failed rows.
     distribution : str
         Of the raw scores, as `ScoreDistribution.to_json` writes it.
+    others : dict of str to str
+        Distributions of the other predictors' raw scores, by column. Not in the file where there is one predictor.
     in_place : int
         Rows whose Parquet pages were scored where they lie. Not in the file, whose bytes do not depend on the way.
     """
@@ -46,11 +50,12 @@ class ShardMarker:
     content: str
     rows: int
     scored: int
-    kept: int
+    kept: int | None
     failed: dict[str, int]
     output: dict[str, Any]
     failures: dict[str, Any] | None
     distribution: str
+    others: dict[str, str] = field(default_factory=dict)
     in_place: int = 0
 
     def __post_init__(self) -> None:
@@ -62,7 +67,9 @@ class ShardMarker:
     @property
     def summary(self) -> JobSummary:
         """Summary of the shard alone."""
-        return JobSummary(self.kept, 1, ScoreDistribution.from_json(self.distribution), self.in_place)
+        first = ScoreDistribution.from_json(self.distribution)
+        others = {name: ScoreDistribution.from_json(text) for name, text in self.others.items()}
+        return JobSummary(self.kept, 1, first, self.in_place, others)
 
     def made_from(self, shard: Shard) -> bool:
         """Whether size and version of the shard's files are unchanged."""
@@ -72,6 +79,8 @@ class ShardMarker:
         """Write the marker; the output must be in place."""
         values = asdict(self)
         del values["in_place"]
+        if not self.others:
+            del values["others"]
         write_marker(store, self.shard, values)
 
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from dask_aesthetic.choices import Format, OnInvalid, Pooling, Precision, Scale, Style
-from dask_aesthetic.defaults import IMAGES_PER_SHARD, MATRIX_KEY, PREDICTOR, ROWS_PER_SHARD, STYLES, WORKER_TIMEOUT
+from dask_aesthetic.defaults import (
+    IMAGES_PER_SHARD,
+    MATRIX_KEY,
+    PREDICTOR,
+    ROWS_PER_SHARD,
+    STYLE_NAMES,
+    STYLES,
+    THRESHOLD,
+    WORKER_TIMEOUT,
+)
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.formats import describe_left_out
@@ -27,6 +37,7 @@ from dask_aesthetic.jobs.score_shard import embedding_batches
 from dask_aesthetic.jobs.settings import STATUS_COLUMN, ScoreSettings
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.jobs.summary import JobSummary
+from dask_aesthetic.predictors import Predictors
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
@@ -50,8 +61,8 @@ def score_dataset(
     format: Format = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
     matrix_key: str = MATRIX_KEY,
-    predictor: Any = PREDICTOR,
-    threshold: float | str | Threshold = "standard",
+    predictor: Predictors = PREDICTOR,
+    threshold: float | str | Threshold | None = THRESHOLD,
     scale: Scale = "raw",
     columns: str | Sequence[str] = "ids",
     style: Style = "default",
@@ -110,7 +121,8 @@ def score_dataset(
         these names. "ids" of bare matrices are ``shard`` and ``row``; ``shard`` and ``key`` of tars, and ``image_path``
         of image files, always come first. The embedding is kept if it is named, images never.
     style : {"default", "laion", "coyo"}
-        Name of the score as in published data sets: ``aesthetic_score``, ``aesthetic`` or ``aesthetic_score_laion_v2``.
+        Name of the score as in published data sets: the predictor's own, which mostly is ``aesthetic_score``;
+        ``aesthetic``; or ``aesthetic_score_laion_v2``.
     score_column : str, optional
         Another name of the score.
     keep_only : bool
@@ -166,9 +178,10 @@ def score_dataset(
     Notes
     -----
     The output holds one Parquet file per shard with the passthrough columns, the score (null where a row has no usable
-    embedding), ``keep`` and ``status``. A file appears under its name when it is complete and on disk; then a marker
-    says that the shard is done. ``_SUCCESS``, the manifest, is written last. ``_failed.parquet``, a folder with a file
-    per shard with failed rows, lists the rows without a score; ``pandas.read_parquet`` and Arrow read it as one.
+    embedding) or a score per predictor, ``keep`` if there is a threshold, and ``status``. A file appears under its name
+    when it is complete and on disk; then a marker says that the shard is done. ``_SUCCESS``, the manifest, is written
+    last. ``_failed.parquet``, a folder with a file per shard with failed rows, lists the rows without a score;
+    ``pandas.read_parquet`` and Arrow read it as one.
 
     Shards with a marker are skipped as long as settings, inputs (by size and time stamp, and where these differ by
     content) and output are unchanged. The bytes of the output depend neither on the executor nor on how often the run
@@ -255,8 +268,8 @@ def plan_dataset(
     format: str = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
     matrix_key: str = MATRIX_KEY,
-    predictor: Any = PREDICTOR,
-    threshold: float | str | Threshold = "standard",
+    predictor: Predictors = PREDICTOR,
+    threshold: float | str | Threshold | None = THRESHOLD,
     scale: str = "raw",
     columns: str | Sequence[str] = "ids",
     style: str = "default",
@@ -302,18 +315,20 @@ def plan_dataset(
     check_client(client)
     if isinstance(worker_timeout, bool) or not isinstance(worker_timeout, int | float) or not worker_timeout > 0:
         raise ArgumentError(f"expected worker_timeout to be a number of seconds above 0, got {worker_timeout!r}")
-    if style not in STYLES:
-        raise ArgumentError.choice("style", style, STYLES)
+    if style not in STYLE_NAMES:
+        raise ArgumentError.choice("style", style, STYLE_NAMES)
     spec = ScoreSpec.of(
         embedding_column,
         predictor,
         threshold,
         scale,
-        STYLES[style] if score_column is None else score_column,
+        STYLES.get(style) if score_column is None else score_column,
         keep_column,
         on_invalid,
         None if embed else batch_size,
     )
+    if keep_only:
+        spec.require_keep("keep_only=True (--keep-only)")
     extensions = (image_extensions,) if isinstance(image_extensions, str) else image_extensions
     images = ImageOptions(
         image_column,
@@ -401,7 +416,10 @@ def run(
     for note in plan.notes:
         log.warning("%s", note)
     markers = run_plan(plan, pool, max_failed=max_failed, progress=progress, stop=stop, timing=timing)
-    return sum((marker.summary for marker in markers.values()), JobSummary())
+    summary = sum((marker.summary for marker in markers.values()), JobSummary())
+    # Markers, as JSON, have them in another order.
+    others = {name: summary.others[name] for name in plan.settings.spec.score_columns if name in summary.others}
+    return replace(summary, others=others)
 
 
 def _other_columns(shards: Sequence[Shard], columns: str, embedding_column: str) -> list[str]:

@@ -14,6 +14,7 @@ from dask_aesthetic.jobs.score_shard import ScoreBatches, embedding_batches, sco
 from dask_aesthetic.jobs.settings import SCHEMA_VERSION, ScoreSettings
 from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store
+from dask_aesthetic.jobs.summary import total_kept
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ScorePlan(JobPlan[ShardMarker]):
             "settings": self.settings.as_config(),
             "rows": rows,
             "scored": sum(marker.scored for marker in done),
-            "kept": sum(marker.kept for marker in done),
+            "kept": total_kept(marker.kept for marker in done),
             "shards": [
                 {
                     "name": output_name(marker.shard),

@@ -110,6 +110,7 @@ def score_shard(
         output=written,
         failures=listed,
         distribution=summary.distribution.to_json(),
+        others={name: one.to_json() for name, one in summary.others.items()},
     )
     marker.write(store)
     return marker
@@ -141,7 +142,7 @@ def embedding_batches(shard: Shard, settings: ScoreSettings, watch: Watch, diges
         if pa.types.is_null(shard.scored_type):  # Lists of lists of nulls cannot be cast.
             lists = pa.nulls(len(lists))
         yield Scored(settings.with_embedding(passthrough, lists), scores, status)
-        read += len(scores)
+        read += len(status)
 
 
 def _groups(batches: Iterator[Scored]) -> Iterator[list[Scored]]:
@@ -150,8 +151,8 @@ def _groups(batches: Iterator[Scored]) -> Iterator[list[Scored]]:
     read = ready = 0
     for scored in batches:
         waiting.append(scored)
-        read += len(scored.scores)
-        ready += len(scored.scores)
+        read += len(scored.status)
+        ready += len(scored.status)
         if ready >= ROW_GROUP:
             yield waiting
             waiting, ready = [], 0
@@ -175,7 +176,7 @@ class _Writer:
         self.failed: list[pa.Table] = []
         self._rows = 0
         self._key = find_id_column(settings.passthrough.names)
-        repeating = repeating_columns(self.schema.names, settings.spec.score_column)
+        repeating = repeating_columns(self.schema.names, settings.spec.score_columns)
         self._file = pq.ParquetWriter(path, self.schema, use_dictionary=repeating)
 
     def __enter__(self) -> _Writer:
@@ -186,24 +187,27 @@ class _Writer:
 
     def write(self, group: list[Scored]) -> None:
         """Write and count a row group; counting costs per call, so it is not done batch by batch."""
-        cut, scale = self.settings.spec.threshold.cut, self.settings.spec.threshold.scale
-        scores = np.concatenate([np.empty(0, np.float32), *(one.scores for one in group)])
+        spec = self.settings.spec
+        nothing = np.empty((len(spec.predictors), 0), np.float32)
+        each = np.concatenate([nothing, *(one.scores for one in group)], axis=1)
         status = np.concatenate([np.empty(0, np.uint8), *(one.status for one in group)])
-        scored = np.isfinite(scores)
-        self.summary.count(scores, scores * SCALES[scale], status, self.settings.statuses, cut)
+        scores = dict(zip(spec.score_columns, each, strict=True))
+        raw = {name: row * SCALES[spec.scale_of(at)] for at, (name, row) in enumerate(scores.items())}
+        scored = np.isfinite(each[0])
+        keep = {name: scored & found for name, found in spec.keep(scores).items()}
+        self.summary.count(raw, keep.get(spec.keep_column), status, self.settings.statuses)
         self.summary.in_place += sum(one.in_place for one in group)
         passthrough = pa.Table.from_batches([one.passthrough for one in group], _like(group, self.settings.passthrough))
-        keep = pa.array(scored & (scores >= cut))
         added = [
-            pa.array(scores, mask=~scored),
-            keep,
+            *(pa.array(row, mask=~np.isfinite(row)) for row in each),
+            *map(pa.array, keep.values()),
             pa.DictionaryArray.from_arrays(pa.array(status.astype(np.int8)), pa.array(self.settings.statuses)),
         ]
         columns = [*passthrough.cast(self.settings.passthrough).columns, *added]
         table = pa.table(columns, schema=self.schema)
         self._note_failures(table, scored)
-        self._file.write_table(table.filter(keep) if self.settings.keep_only else table)
-        self._rows += len(scores)
+        self._file.write_table(table.filter(table[spec.keep_column]) if self.settings.keep_only else table)
+        self._rows += len(status)
 
     def _note_failures(self, table: pa.Table, scored: np.ndarray) -> None:
         at = np.flatnonzero(~scored)

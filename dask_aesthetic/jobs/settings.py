@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import pyarrow as pa
@@ -82,8 +82,8 @@ class ScoreSettings:
         """Schema of the output, with the provenance in its metadata."""
         fields = [
             *self.passthrough,
-            pa.field(self.spec.score_column, pa.float32()),
-            pa.field(self.spec.keep_column, pa.bool_()),
+            *(pa.field(name, pa.float32()) for name in self.spec.score_columns),
+            *([pa.field(self.spec.keep_column, pa.bool_())] if self.spec.threshold is not None else []),
             pa.field(STATUS_COLUMN, status_type()),
         ]
         return pa.schema(fields, metadata={"dask_aesthetic": json.dumps(self.provenance, sort_keys=True)})
@@ -93,41 +93,50 @@ class ScoreSettings:
         """Provenance of the scores: JSON under the schema metadata key ``dask_aesthetic``.
 
         Keys: ``schema_version``, ``predictor`` (its `PredictorInfo`), ``weights_sha256``, ``scale``, ``threshold`` and
-        ``version`` (of this package).
+        ``version`` (of this package). ``threshold`` is left out without one; ``scores`` has the first four of every
+        predictor, with its ``column``, if there are several or no keep column follows.
         """
         spec = self.spec
+        scores = [
+            {"predictor": predictor.info.to_dict(), "weights_sha256": predictor.token, "scale": spec.scale_of(at)}
+            for at, predictor in enumerate(spec.predictors)
+        ]
+        columns = [{"column": name, **score} for name, score in zip(spec.score_columns, scores, strict=True)]
         return {
             "schema_version": SCHEMA_VERSION,
-            "predictor": asdict(spec.predictor.info),
-            "weights_sha256": spec.predictor.token,
-            "scale": spec.threshold.scale,
-            "threshold": spec.threshold.to_dict(),
+            **scores[0],
+            **({"threshold": spec.threshold.to_dict()} if spec.threshold is not None else {}),
+            **({"scores": columns} if len(columns) > 1 or spec.threshold is None else {}),
             "version": __version__,
         }
 
     def as_config(self) -> dict[str, Any]:
         """Settings as JSON values; the package's version is not among them, since a newer one may resume a job."""
-        spec = self.spec
+        spec, threshold = self.spec, self.spec.threshold
+        others = list(zip(spec.score_columns, spec.predictors, strict=True))[1:]
         return {
             "schema_version": SCHEMA_VERSION,
             "embedding_column": self.embedding_column,
             "predictor": spec.predictor.info.name,
             "weights_sha256": spec.predictor.token,
-            "scale": spec.threshold.scale,
-            "threshold": spec.threshold.value,
-            "threshold_name": spec.threshold.name,
+            "scale": spec.scale,
+            "threshold": threshold.value if threshold is not None else None,
+            "threshold_name": threshold.name if threshold is not None else "",
             "columns": {field.name: str(field.type) for field in self.passthrough},
             "score_column": spec.score_column,
             "keep_column": spec.keep_column,
             "keep_only": self.keep_only,
             "rows_per_shard": self.rows_per_shard,
+            **({"more_scores": [[name, predictor.token] for name, predictor in others]} if others else {}),
             **({"matrix_key": self.matrix_key} if self.matrix_key is not None else {}),
         }
 
     def spelled_as(self, earlier: Mapping[str, Any] | None) -> Self:
         """Settings whose threshold has the name that an `as_config` of an earlier run gives to the same threshold."""
         threshold = self.spec.threshold
-        if earlier is None or earlier.get("threshold") != threshold.value or "threshold_name" not in earlier:
+        if earlier is None or threshold is None or earlier.get("threshold") != threshold.value:
+            return self
+        if "threshold_name" not in earlier:
             return self
         named = replace(threshold, name=str(earlier["threshold_name"]))
         return replace(self, spec=replace(self.spec, threshold=named))

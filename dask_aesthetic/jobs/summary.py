@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,20 +18,23 @@ class JobSummary:
 
     Attributes
     ----------
-    kept : int
-        Rows at or above the threshold.
+    kept : int or None
+        Rows that the threshold keeps; None without one.
     files : int
     distribution : ScoreDistribution
-        Of the raw scores.
+        Of the raw scores, of the first predictor if there are several.
     in_place : int
         Rows that this run scored where they lie in Parquet pages, without pyarrow. On a machine that has not compiled
         this yet, a process begins with it after four million rows.
+    others : dict of str to ScoreDistribution
+        Of the raw scores of the other predictors, by column.
     """
 
-    kept: int = 0
+    kept: int | None = 0
     files: int = 0
     distribution: ScoreDistribution = field(default_factory=ScoreDistribution)
     in_place: int = 0
+    others: dict[str, ScoreDistribution] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -52,12 +55,14 @@ class JobSummary:
         return {**known, "unknown": rest} if rest else known
 
     def count(
-        self, scores: np.ndarray, raw: np.ndarray, status: np.ndarray, statuses: Sequence[str], cut: float
+        self, raw: Mapping[str, np.ndarray], keep: np.ndarray | None, status: np.ndarray, statuses: Sequence[str]
     ) -> None:
-        """Count a batch: scores on the requested scale, raw scores, and status codes."""
-        self.kept += int(np.count_nonzero(scores >= cut))
+        """Count a batch: raw scores by column, which of its rows are kept, and status codes."""
+        self.kept = None if keep is None else (self.kept or 0) + int(np.count_nonzero(keep))
         reasons = pd.Categorical.from_codes(status, dtype=pd.CategoricalDtype(list(statuses))) if status.any() else None
-        self.distribution += ScoreDistribution.of(raw, status=reasons)
+        first, *others = ((name, ScoreDistribution.of(scores, status=reasons)) for name, scores in raw.items())
+        self.distribution += first[1]
+        self.others = _sum(self.others, dict(others))
 
     def quantile(self, q: float) -> float:
         """Raw score at quantile `q` of the scored rows, to 0.01; NaN without scored rows."""
@@ -65,8 +70,22 @@ class JobSummary:
 
     def __add__(self, other: JobSummary) -> JobSummary:
         return JobSummary(
-            self.kept + other.kept,
+            total_kept([self.kept, other.kept]),
             self.files + other.files,
             self.distribution + other.distribution,
             self.in_place + other.in_place,
+            _sum(self.others, other.others),
         )
+
+
+def total_kept(counts: Iterable[int | None]) -> int | None:
+    """Sum of counts of kept rows; None if nothing decides what is kept."""
+    counts = list(counts)
+    return None if None in counts else sum(count or 0 for count in counts)
+
+
+def _sum(
+    some: Mapping[str, ScoreDistribution], others: Mapping[str, ScoreDistribution]
+) -> dict[str, ScoreDistribution]:
+    none = ScoreDistribution()
+    return {name: some.get(name, none) + others.get(name, none) for name in {**some, **others}}

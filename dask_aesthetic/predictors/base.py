@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
 from html import escape
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 
+from dask_aesthetic.defaults import SCORE_COLUMN
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.kernels import Vectors
 
@@ -35,6 +37,14 @@ class PredictorInfo:
     source, revision, sha256, license : str
         Repository, 40-digit revision, sha256 of the published file, SPDX license; empty if unknown. The source of a
         fitted predictor names the ratings that it was fitted to.
+    score_column : str
+        Default name of the column of its scores.
+    higher_is_better : bool
+        Whether rows with high scores are kept, as of quality, or with low ones, as of a probability to be unsafe.
+    is_probability : bool
+        Whether raw scores run from 0 to 1, which is their unit scale as well.
+    threshold : float or None
+        Default threshold, raw. Without one, predictors on the "laion-v2" scale have the preset "standard", others none.
     """
 
     name: str
@@ -45,10 +55,25 @@ class PredictorInfo:
     revision: str = ""
     sha256: str = ""
     license: str = ""
+    score_column: str = SCORE_COLUMN
+    higher_is_better: bool = True
+    is_probability: bool = False
+    threshold: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values for JSON; defaults that a predictor leaves as they are do not appear."""
+        values = asdict(self)
+        for name in _OPTIONAL:
+            if values[name] == self.__dataclass_fields__[name].default:
+                del values[name]
+        return values
+
+
+_OPTIONAL = ("score_column", "higher_is_better", "is_probability", "threshold")
 
 
 class Predictor(ABC):
-    """Raw scores of embeddings, about 1..10, higher is better. Predictors are immutable and equal by `token`.
+    """Raw scores of embeddings, mostly about 1..10. Predictors are immutable and equal by `token`.
 
     Attributes
     ----------
@@ -114,14 +139,14 @@ class Predictor(ABC):
         )
 
     def _repr_html_(self) -> str:
-        rows = {"kind": type(self).__name__, **asdict(self.info), "token": self.token}
+        rows = {"kind": type(self).__name__, **self.info.to_dict(), "token": self.token}
         cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items() if v)
         return f"<table>{cells}</table>"
 
 
 def to_header(info: PredictorInfo, **more: Any) -> dict[str, str]:
     """Header of a saved predictor, in one key, since safetensors does not keep the order of several."""
-    return {HEADER: json.dumps({**asdict(info), **more}, sort_keys=True)}
+    return {HEADER: json.dumps({**info.to_dict(), **more}, sort_keys=True)}
 
 
 def from_header(header: dict[str, str]) -> tuple[PredictorInfo | None, dict[str, Any]]:
@@ -139,6 +164,19 @@ def from_header(header: dict[str, str]) -> tuple[PredictorInfo | None, dict[str,
         info = PredictorInfo(
             **{name: values.pop(name) for name in PredictorInfo.__dataclass_fields__ if name in values}
         )
+        _check_defaults(info)
     except (TypeError, ValueError, AttributeError) as error:
         raise PredictorError(f"expected a header that this package wrote, got {header[HEADER][:80]!r}") from error
     return info, values
+
+
+def _check_defaults(info: PredictorInfo) -> None:
+    """Raise ValueError if the defaults of a file's predictor are of another kind."""
+    flags, threshold = (info.higher_is_better, info.is_probability), info.threshold
+    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool) and math.isfinite(threshold)
+    if (
+        not (isinstance(info.score_column, str) and info.score_column)
+        or not all(isinstance(flag, bool) for flag in flags)
+        or not (threshold is None or is_number)
+    ):
+        raise ValueError("a default is of another kind")

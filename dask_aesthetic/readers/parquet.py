@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +17,14 @@ import pyarrow as pa
 import torch
 
 from dask_aesthetic.choices import OnInvalid, Scale
-from dask_aesthetic.defaults import PREDICTOR
+from dask_aesthetic.defaults import PREDICTOR, THRESHOLD
 from dask_aesthetic.errors import ColumnError, InvalidEmbeddingError
-from dask_aesthetic.frame_columns import ScoreColumns, empty_series
+from dask_aesthetic.frame_columns import ScoreColumns, empty_scores, scores_of
 from dask_aesthetic.io import cudf, parquet, split
 from dask_aesthetic.io.formats import warn_left_out
 from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
 from dask_aesthetic.io.shards import ParquetShard, parquet_shards
-from dask_aesthetic.predictors import Predictor
+from dask_aesthetic.predictors import Predictors
 from dask_aesthetic.readers.partitions import (
     check_rows_per_partition,
     empty_frame,
@@ -57,10 +56,10 @@ def read_and_score(
     columns: str | Sequence[str] | None = None,
     *,
     embedding_column: str = "image_embedding",
-    predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
-    threshold: float | str | Threshold = "standard",
+    predictor: Predictors = PREDICTOR,
+    threshold: float | str | Threshold | None = THRESHOLD,
     scale: Scale = "raw",
-    score_column: str = "aesthetic_score",
+    score_column: str | None = None,
     keep_column: str = "keep",
     on_invalid: OnInvalid = "null",
     batch_size: int | None = None,
@@ -127,7 +126,7 @@ def read_and_score(
     )
     check_rows_per_partition(rows_per_partition)
     on_gpu = dask.config.get("dataframe.backend") == "cudf"
-    max_rows = cudf.max_rows(spec.predictor.width) if on_gpu else None
+    max_rows = cudf.max_rows(spec.width) if on_gpu else None
     found = list_files(path, storage_options)
     files = files_with_suffix(found, ".parquet", path)
     warn_left_out(found, [file for file, _ in files])
@@ -154,18 +153,18 @@ def read_and_score(
     if on_gpu:
         for one in shards:
             cudf.check_type(one.type, embedding_column)
-        cudf.check_rows(shards, spec.predictor.width)
+        cudf.check_rows(shards, spec.width)
         cudf.require()
         schema = cudf.cudf_schema(passthrough.append(pa.field(embedding_column, shards[0].type)))
         frame = from_shards(_read_cudf, shards, cudf.empty_frame(schema), schema=schema)
         scored = _scored(frame, embedding_column, _score_cudf, spec, shards)
-        return scored[[*names, score_column, keep_column]]
-    # The score column first holds nothing, then is assigned the scores. As in `frame.score`, Dask's optimizer drops
+        return scored[[*names, *spec.columns]]
+    # The first score column at first holds nothing, then gets the scores. As in `frame.score`, Dask's optimizer drops
     # the Series if no score is used; and it drops an assignment only if the frame has a column that is not used,
     # which this column is.
-    meta = empty_frame(passthrough.append(pa.field(score_column, pa.null())))
+    meta = empty_frame(passthrough.append(pa.field(spec.score_column, pa.null())))
     frame = from_shards(_read, shards, meta, passthrough=passthrough)
-    return _scored(frame, score_column, _score, spec, shards)
+    return _scored(frame, spec.score_column, _score, spec, shards)
 
 
 def _scored(
@@ -179,9 +178,9 @@ def _scored(
         score,
         scoring=dask.delayed(scoring, name=key, pure=True),
         call=frame._name,
-        meta=empty_series(frame._meta[column], spec.score_column, "float32"),
+        meta=empty_scores(frame._meta[column], spec),
     )
-    return frame.assign(**ScoreColumns(spec).from_values(scores))
+    return frame.assign(**ScoreColumns(spec).from_scores(scores))
 
 
 def _read(shard: ParquetShard, first: int, columns: list[str], passthrough: pa.Schema) -> pd.DataFrame:
@@ -191,14 +190,15 @@ def _read(shard: ParquetShard, first: int, columns: list[str], passthrough: pa.S
     return frame.assign(**{name: nothing for name in columns if name not in passthrough.names})[columns]
 
 
-def _score(column: pd.Series, scoring: _Scoring, call: str) -> pd.Series:
-    spec, parts = scoring.spec, [np.empty(0, np.float32)]
+def _score(column: pd.Series, scoring: _Scoring, call: str) -> Any:
+    spec = scoring.spec
+    parts = [np.empty((len(spec.predictors), 0), np.float32)]
     if len(column):
         shard = scoring.shard_at(column.index[0])
         for scores, status, lists in row_scores(shard, spec, shard.file.name, shard.start):
             count_unusable(call, lists, spec, shard.column)(torch.from_numpy(status))
             parts.append(scores)
-    return pd.Series(np.concatenate(parts), index=column.index, name=spec.score_column, copy=False)
+    return scores_of(np.concatenate(parts, axis=1), column.index, spec)
 
 
 def _read_cudf(shard: ParquetShard, first: int, columns: list[str], schema: pa.Schema) -> Any:

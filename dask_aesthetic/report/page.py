@@ -20,6 +20,7 @@ from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.report import plots
 from dask_aesthetic.report.data import ReportData, ReportSample, compute_data
 from dask_aesthetic.report.escape import escape_text, link
+from dask_aesthetic.report.pairs import heat_map
 from dask_aesthetic.report.sampling import ABOVE, BELOW, bucket_ends
 from dask_aesthetic.report.spec import ReportSpec
 from dask_aesthetic.status import MEANINGS
@@ -110,6 +111,9 @@ def render(data: ReportData, spec: ReportSpec) -> str:
         groups=[_group(*group) for group in data.groups[:MAX_GROUPS]],
         more_groups=len(data.groups[MAX_GROUPS:]),
         samples=list(_samples(data, spec)),
+        pairs=[
+            (escape_text(name), found) for name, pair in data.pairs.items() if (found := heat_map(pair)) is not None
+        ],
         provenance=list(_flatten(spec.provenance))[:MAX_PROVENANCE],
         arguments=list(_flatten(spec.as_config)),
         version=__version__,

@@ -44,10 +44,12 @@ class SelectSettings:
 
     @property
     def schema(self) -> pa.Schema:
-        """Schema of the output: the columns of the scores, with another ``keep`` in its place."""
+        """Schema of the output: the columns of the scores, with another ``keep`` in its place, or before the status."""
         keep = pa.field(self.keep_column, pa.bool_())
         fields = [keep if field.name == self.keep_column else field for field in self.source]
-        fields += [] if self.keep_column in self.source.names else [keep]
+        if self.keep_column not in self.source.names:
+            has_status = self.provenance.columns.get("status_column") == self.source.names[-1]
+            fields.insert(len(fields) - has_status, keep)
         return pa.schema(fields, metadata={METADATA_KEY: json.dumps(self.record, sort_keys=True)})
 
     @property

@@ -110,7 +110,7 @@ def _write(path: Path, shard: SelectShard, settings: SelectSettings, stopped: St
     """Counts of the rows that were written."""
     file, source, schema = shard.source.file, settings.source, settings.schema
     counts = dict.fromkeys(("rows", "scored", "kept", "excluded", "included"), 0)
-    repeating = repeating_columns(schema.names, settings.rule.score_column)
+    repeating = repeating_columns(schema.names, [settings.rule.score_column, *settings.provenance.score_columns])
     with pq.ParquetWriter(path, schema, use_dictionary=repeating) as output:
         for batch in parquet.batches(file, source.names, batch_rows=parquet.TABLE_BATCH_ROWS):
             if stopped is not None and stopped():

@@ -206,6 +206,11 @@ def plan_select(
     found = find_scores(scores, storage_options)
     names = found.schema.names
     _check_columns(found, by, id_column)
+    if not found.provenance.higher_is_better:
+        raise ArgumentError(
+            f"expected scores of which higher ones are better, got {found.score_column!r} of "
+            f"{found.provenance.known['predictor']}: score with a threshold, which keeps the lower ones"
+        )
     store = Store.of(output, storage_options if output_options is None else output_options)
     refuse_overlap(scores, [one.file for one in found.files], store)
     id_column = find_id_column(names) if id_column is None else id_column

@@ -166,9 +166,9 @@ def test_added_columns_never_replace_the_embedding_or_each_other(either, names):
         ({"threshold": float("nan")}, "finite number"),
         ({"threshold": float("inf")}, "finite number"),
         ({"threshold": True}, "finite number"),
-        ({"threshold": None}, "a number, a preset .permissive, standard, high, premium. or a Threshold"),
+        ({"threshold": [5]}, "a number, a preset .permissive, standard, high, premium. or a Threshold"),
         ({"threshold": "best"}, "permissive .3 raw., standard .5 raw., high .6 raw., premium .7 raw."),
-        ({"predictor": "laion-v1-l14"}, "presets are set on laion-v2 scores"),
+        ({"predictor": "laion-v1-l14", "threshold": "standard"}, "presets are set on laion-v2 scores"),
         ({"predictor": "simulacra-l14", "threshold": "high"}, "presets are set on laion-v2 scores"),
     ],
 )

@@ -134,7 +134,7 @@ def test_rows_of_a_file_get_the_bytes_that_a_column_gets(vectors, predictor, sca
         rows[700 % len(rows)] = strange.get(odd)
     array = columns.array(rows, "list")
     spec = ScoreSpec.of("image_embedding", predictor, Threshold(0.5, scale), scale, "s", "k", "null", None)
-    scores, status = score_array(array, spec, "image_embedding", "file", 0)
+    (scores,), status = score_array(array, spec, "image_embedding", "file", 0)
     column = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([array])), name="image_embedding")
     assert scores.tobytes() == score_column(column, spec).to_numpy().tobytes()
     assert np.isfinite(scores).tolist() == (status == 0).tolist()

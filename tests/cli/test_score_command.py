@@ -133,7 +133,7 @@ def test_provenance_stands_in_the_file(source, tmp_path):
         (["--threshold", "0.5"], "did you mean 5, or scale='unit'"),
         (["--threshold", "great"], "permissive (3 raw)"),
         (["--predictor", "nobody"], "expected a predictor among laion-v2"),
-        (["--predictor", "laion-v1-l14"], "presets are set on laion-v2 scores"),
+        (["--predictor", "laion-v1-l14", "--threshold", "high"], "presets are set on laion-v2 scores"),
         (["--embedding-column", "emb"], "Columns that would do: 'image_embedding'"),
         (["--embedding-column", "caption"], "got string"),
         (["--columns", "nothing"], "expected column 'nothing'"),

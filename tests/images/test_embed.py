@@ -256,6 +256,21 @@ def test_embed_and_score_equals_embed_then_score(frame, model, head):
     assert np.nanmax(np.abs(unit["aesthetic_score"] * 10 - by_hand)) < 1e-5
 
 
+def test_several_predictors_score_one_embedding(frame, ddf, model, head):
+    other = AffinePredictor(-head.weight, 1.0, PredictorInfo(name="other", width=image_files.WIDTH))
+    several = {"first": head, "second": other}
+    for images in (frame, ddf):
+        scored = images.aesthetic.embed_and_score(**model, predictor=several, threshold=5)
+        scored = scored.compute() if hasattr(scored, "compute") else scored
+        assert list(scored.columns) == [*frame.columns, "first", "second", "image_status", "keep"]
+        apart = frame.aesthetic.embed(**model)
+        for name, one in several.items():
+            alone = apart.aesthetic.score(predictor=one, score_column=name, threshold=5)
+            assert scored[name].to_numpy().tobytes() == alone[name].to_numpy().tobytes()
+        assert scored["keep"].tolist() == (scored["first"] >= 5).tolist()
+    assert "keep" not in ddf.aesthetic.embed_and_score(**model, predictor=several)
+
+
 def test_embed_images_accepts_arrays_lists_and_iterators(frame, model):
     spec = EmbedSpec.of(
         "image",

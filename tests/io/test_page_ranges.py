@@ -53,7 +53,8 @@ def folder(tmp_path) -> Path:
 @pytest.fixture
 def wanted(folder) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Scores and statuses of each file by pyarrow."""
-    return {name: score_array(_lists(folder / f"{name}.parquet"), SPEC, COLUMN, name, 0) for name in FILES}
+    found = {name: score_array(_lists(folder / f"{name}.parquet"), SPEC, COLUMN, name, 0) for name in FILES}
+    return {name: (scores, status) for name, ((scores,), status) in found.items()}
 
 
 def _lists(file: Path) -> pa.Array:
@@ -100,7 +101,7 @@ def test_shards_of_row_groups(folder, wanted, rows, columns):
         tables, scores, statuses, _ = zip(
             *(one for part in parts for one in score_batches(part, columns, SPEC)), strict=True
         )
-        assert np.concatenate(scores).tobytes() == wanted[name][0].tobytes()
+        assert np.concatenate(scores, axis=1).tobytes() == wanted[name][0].tobytes()
         assert np.concatenate(statuses).tobytes() == wanted[name][1].tobytes()
         for passthrough in tables:
             assert passthrough.schema.names == columns

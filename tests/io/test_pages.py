@@ -24,6 +24,7 @@ from dask_aesthetic.io import pages as pages_module
 from dask_aesthetic.io.shards import find_shards
 from dask_aesthetic.io.storage import local_file
 from dask_aesthetic.kernels import RowScorer
+from dask_aesthetic.predictors import passes
 from dask_aesthetic.readers import read_and_score
 from dask_aesthetic.scoring import ScoreSpec, score_array
 from dask_aesthetic.shard_scores import row_scores, score_batches
@@ -308,7 +309,7 @@ def test_read_and_score_and_jobs_score_as_pyarrow_reads_and_say_how(folder, capl
     assert ways == ["1 of 3 row groups scored in place", "1 of 2 row groups scored in place"]
     for shard, scores, statuses in zip(find_shards(folder), want, status, strict=True):
         batches = list(score_batches(shard, ["key"], SPEC))
-        assert [len(one.passthrough) for one in batches] == [len(one.scores) for one in batches]
+        assert [len(one.passthrough) for one in batches] == [one.scores.shape[1] for one in batches]
         assert b"".join(one.scores.tobytes() for one in batches) == scores
         assert b"".join(one.status.tobytes() for one in batches) == statuses
         keys = pa.Table.from_batches([one.passthrough for one in batches])["key"].to_pylist()
@@ -340,15 +341,16 @@ def test_row_ranges_that_begin_within_a_row_group_are_scored_too(folder):
     for start, stop in ((0, 90), (60, 90), (0, 60), (3, 90), (5, 70), (61, 62)):
         shard = replace(whole, start=start, rows=stop - start)
         parts = [scores for scores, _, _ in row_scores(shard, SPEC, "b")]
-        assert np.concatenate(parts).tobytes() == want[start:stop].tobytes()
+        assert np.concatenate(parts, axis=1).tobytes() == want[start:stop].tobytes()
 
 
 def test_a_predictor_that_does_not_fold_reads_by_pyarrow(folder, monkeypatch):
     monkeypatch.setattr(pages_module.Pages, "map_rows", None)
-    monkeypatch.setattr("dask_aesthetic.shard_scores.AffinePredictor", int)
+    without_heads = [replace(one, heads=None) for one in passes(SPEC.predictors)]
+    monkeypatch.setattr("dask_aesthetic.shard_scores.passes", lambda _: without_heads)
     file = folder / "a.parquet"
     parts = [scores for scores, _, _ in row_scores(find_shards(file)[0], SPEC, "a")]
-    assert np.concatenate(parts).tobytes() == _by_pyarrow(file)[0]
+    assert np.concatenate(parts, axis=1).tobytes() == _by_pyarrow(file)[0]
 
 
 def test_without_numba_pyarrow_reads(folder, monkeypatch):

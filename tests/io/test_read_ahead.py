@@ -71,7 +71,7 @@ def row_parts(file: File, start: int = 0, stop: int = 240):
 def scores(file: File, start: int = 0, stop: int = 240) -> tuple[bytes, bytes]:
     parts = [part[:2] for part in row_parts(file, start, stop)]
     found, status = zip(*parts, strict=True)
-    return np.concatenate(found).tobytes(), np.concatenate(status).tobytes()
+    return np.concatenate(found, axis=1).tobytes(), np.concatenate(status).tobytes()
 
 
 def chunks(path, columns: tuple[str, ...], groups: range) -> int:
@@ -106,7 +106,7 @@ def test_scores_are_those_of_the_local_file(server, tmp_path, parquet, caplog):
     (shard,) = find_shards(url)
     passthrough, found, status, _ = zip(*score_batches(shard, ["key"], SPEC), strict=True)
     assert pa.Table.from_batches(passthrough)["key"].to_pylist() == frame["key"].tolist()
-    assert (np.concatenate(found).tobytes(), np.concatenate(status).tobytes()) == wanted
+    assert (np.concatenate(found, axis=1).tobytes(), np.concatenate(status).tobytes()) == wanted
     assert threads() == []
 
 
@@ -244,7 +244,7 @@ def test_failures_while_reading_ahead_are_raised_where_the_bytes_are_read(server
     file = remote(server, parquet)
     found = row_parts(file)
     first = next(found)
-    assert len(first[0]) == 60
+    assert len(first[1]) == 60
     server.always = 503
     with pytest.raises(InputError, match=rf"expected a file, got {file.path}: 503"):
         list(found)

@@ -24,6 +24,7 @@ from dask_aesthetic import (
     ColumnError,
     InputError,
     MissingDependencyError,
+    PredictorInfo,
     UnusableError,
     read_webdataset,
     score_dataset,
@@ -32,6 +33,7 @@ from dask_aesthetic.errors import EncoderError, InvalidImageError, JobStoppedErr
 from dask_aesthetic.images import encoder
 from dask_aesthetic.io import image_shards
 from dask_aesthetic.jobs import Pool, plan_dataset, run
+from dask_aesthetic.predictors import AffinePredictor
 from dask_aesthetic.predictors.checkpoint import read_tensors
 from helpers import (
     image_files,
@@ -124,6 +126,18 @@ def test_scores_of_tars_are_those_of_a_frame(tars, score, options, tmp_path):
         ("00001", 5): ("00013", "undecodable"),
         ("00002", 8): ("99999", "not_in_tar"),
     }
+
+
+def test_several_predictors_score_each_image(tars, score, options, tmp_path):
+    other = AffinePredictor(np.ones(image_files.WIDTH), 2.0, PredictorInfo(name="ones", width=image_files.WIDTH))
+    score(tars, tmp_path / "one")
+    score(tars, tmp_path / "ones", predictor=other)
+    summary = score(tars, tmp_path / "out", predictor={"score": options["predictor"], "ones": other})
+    got = pq.read_table(tmp_path / "out")
+    assert got.column_names[-4:] == ["score", "ones", "keep", "status"]
+    for name, alone in (("score", "one"), ("ones", "ones")):
+        assert got[name].equals(pq.read_table(tmp_path / alone)["aesthetic_score"])
+    assert (summary.scored, summary.others["ones"].count) == (ROWS - 4, ROWS - 4)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "struct", "path", "list"])
