@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from textwrap import dedent
 from typing import NamedTuple
 
 import matplotlib as mpl
@@ -23,7 +24,8 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 )
 
 BLOCK = re.compile(
-    r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n+)?^(?P<fence>`{3,})(?P<language>[^\n]*)\n(?P<code>.*?)^(?P=fence)$",
+    r"(?:^ *<!-- not run: (?P<reason>[^\n]+) -->\n+)?"
+    r"^ *(?P<fence>`{3,})(?P<language>[^\n]*)\n(?P<code>.*?)^ *(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
 RUN = {"python", "console"}
@@ -42,7 +44,7 @@ class Block(NamedTuple):
 def blocks(page: Path) -> list[Block]:
     text = page.read_text()
     return [
-        Block(page, text.count("\n", 0, at.start("code")), at["language"], at["code"], at["reason"])
+        Block(page, text.count("\n", 0, at.start("code")), at["language"], dedent(at["code"]), at["reason"])
         for at in BLOCK.finditer(text)
     ]
 
@@ -106,7 +108,9 @@ def test_blocks_run(page, folder, capsys):
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_blocks_have_a_known_language(page):
     assert {block.language.split(" ")[0] for block in blocks(page)} <= RUN | OTHER
-    assert page.read_text().count("\n<!-- not run: ") == sum(bool(block.reason) for block in blocks(page))
+    assert len(re.findall(r"^ *<!-- not run: ", page.read_text(), re.MULTILINE)) == sum(
+        bool(block.reason) for block in blocks(page)
+    )
 
 
 def anchors(page: Path) -> set[str]:
