@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types contracts check lowest rapids test-gpu bench bench-peers bench-images bench-job bench-gpu proof-gpu chaos end-to-end notebooks folded wheel docs clean
+.PHONY: help demo test test-slow lint types contracts check lowest rapids test-gpu bench bench-peers bench-images bench-job bench-choose bench-gpu proof-gpu chaos end-to-end notebooks folded wheel docs clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -98,6 +98,9 @@ bench-images: $(VENV)/.bench  ## Measure decoding and preprocessing of images, a
 
 bench-job: $(VENV)/.bench  ## Measure the memory of jobs, and one of a hundred million rows (ten minutes, 4 GB of disk)
 	for part in memory long; do $(BIN)/python benchmarks/job.py $$part --json benchmarks/job.json || exit 1; done
+
+bench-choose: $(VENV)/.bench  ## Measure selections and lists from twenty million scores (five minutes, 3 GB of disk)
+	$(BIN)/python benchmarks/choose.py
 
 chaos: $(VENV)/.test  ## Kill workers and drivers of jobs again and again, and compare what comes out
 	PYTHONPATH=tests $(BIN)/python -m helpers.chaos

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 EMBEDDING_COLUMN, SCORE_COLUMN, KEEP_COLUMN = "image_embedding", "aesthetic_score", "keep"
+HASH_COLUMN = "embedding_hash"
 TEXT_COLUMN, SIMILARITY_COLUMN, SIMILARITY_WIDTH = "text_embedding", "similarity", 768
 CAPTION_COLUMN = "caption"
 IMAGE_COLUMN, IMAGE_STATUS_COLUMN = "image", "image_status"

@@ -24,7 +24,7 @@ from dask_aesthetic.check import (
 )
 from dask_aesthetic.distribution import Terms, add_groups, count_groups, count_terms, refuse_nested
 from dask_aesthetic.errors import ArgumentError, ColumnError
-from dask_aesthetic.frame_columns import ScoreColumns, StatusColumn, empty_series, graph_ready
+from dask_aesthetic.frame_columns import ScoreColumns, StatusColumn, add_keep, check_rule, empty_series, graph_ready
 from dask_aesthetic.fused_read import add_columns
 from dask_aesthetic.images import EmbedSpec, check_images, embed_column
 from dask_aesthetic.learning import (
@@ -55,6 +55,11 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: b
     column = _column(frame, embedding_column)
     refuse_replacing(frame.columns, spec.added, replace_columns)
     refuse_width(embeddings.width(column), spec.predictor, embedding_column)
+    keep = spec.keep_spec
+    if keep is not None:
+        check_rule(frame, spec)
+        scored = score(frame, embedding_column, spec.without_keep, replace_columns)
+        return add_keep(scored, spec.keep_column, keep)
     if not isinstance(frame, dd.DataFrame):
         return score_frame(frame, column, spec, warn_if_unusable(column, spec))
     warn_after_compute()
@@ -106,9 +111,13 @@ def embed_and_score(
     refuse_replacing(
         frame.columns, {**score_spec.added, "status_column": spec.status_column, **embedding}, replace_columns
     )
+    keep = score_spec.keep_spec
+    if keep is not None:
+        check_rule(frame, score_spec)
     computed = _embedded(frame, image_column, spec, score_spec, keep_embedding)
     added = {name: computed[name] for name in computed.columns}
-    return frame.assign(**added, **score_spec.keep(added))
+    scored = frame.assign(**added, **score_spec.keep(added))
+    return scored if keep is None else add_keep(scored, score_spec.keep_column, keep)
 
 
 def _embedded(

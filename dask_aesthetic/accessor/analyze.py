@@ -184,11 +184,12 @@ class AnalyzeMethods:
         """
         from dask_aesthetic import frame as frames
         from dask_aesthetic.distribution import find_terms
+        from dask_aesthetic.frame_provenance import find_provenance
         from dask_aesthetic.predictors import load_predictor
         from dask_aesthetic.provenance import Provenance
 
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
-        said = Provenance.of_frame(self._frame, score_column)
+        said = find_provenance(self._frame, score_column)
         known = said.describe(scale, load_predictor(predictor).info if predictor is not None else None)
         status_column = status_column or said.columns.get("status_column")
         # Not through the proxies: the result is no frame.
@@ -263,13 +264,14 @@ class AnalyzeMethods:
         >>> scored.aesthetic.report("report.html", image_column="image")  # doctest: +SKIP
         PosixPath('report.html')
         """
+        from dask_aesthetic.frame_provenance import find_provenance
         from dask_aesthetic.predictors import load_predictor
         from dask_aesthetic.provenance import Provenance
         from dask_aesthetic.report import write_report
 
         info = load_predictor(predictor).info if predictor is not None else None
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
-        said = Provenance.of_frame(self._frame, score_column)
+        said = find_provenance(self._frame, score_column)
         if not (said.higher_is_better if info is None else info.higher_is_better):
             raise ArgumentError(
                 f"expected scores of which higher ones are better, as the page orders rows, got {score_column!r}: see "

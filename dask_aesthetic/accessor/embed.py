@@ -21,6 +21,7 @@ from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.proxies import through_proxies
 
 if TYPE_CHECKING:
+    from dask_aesthetic.keep_rule import Keep
     from dask_aesthetic.predictors import Predictors
     from dask_aesthetic.thresholds import Threshold
 
@@ -155,6 +156,8 @@ class EmbedMethods(Generic[Frame]):
         pretrained: str | os.PathLike[str] = PRETRAINED,
         predictor: Predictors = PREDICTOR,
         threshold: float | str | Threshold | None = THRESHOLD,
+        keep: Keep | None = None,
+        override_column: str | None = None,
         scale: Scale = "raw",
         score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
@@ -177,7 +180,7 @@ class EmbedMethods(Generic[Frame]):
         image_column, model, pretrained, status_column, batch_size, precision, pooling, exif_orientation, \
 on_invalid, storage_options, replace_columns
             As in `embed`.
-        predictor, threshold, scale, score_column, keep_column
+        predictor, threshold, keep, override_column, scale, score_column, keep_column
             As in `score`.
         keep_embedding : bool
             Add the embeddings as well.
@@ -188,9 +191,9 @@ on_invalid, storage_options, replace_columns
         -------
         DataFrame
             The same frame, rows, order and index, with ``aesthetic_score`` (float32, NaN where the status is not
-            ``ok``) or a column per predictor, ``keep`` (bool, False there) if there is a threshold, and
-            ``image_status`` as in `embed`. The scores are those of `embed`
-            followed by `score`, with float32 embeddings.
+            ``ok``) or a column per predictor, ``keep`` (bool, False there) if there is a threshold or
+            rule, and ``image_status`` as in `embed`. The scores are those of `embed` followed by `score`, with float32
+            embeddings.
 
         Raises
         ------
@@ -224,7 +227,16 @@ on_invalid, storage_options, replace_columns
             storage_options=storage_options,
         )
         score_spec = ScoreSpec.of(
-            output_column, predictor, threshold, scale, score_column, keep_column, on_invalid, None
+            output_column,
+            predictor,
+            threshold,
+            scale,
+            score_column,
+            keep_column,
+            on_invalid,
+            None,
+            keep,
+            override_column,
         )
         for role, column in score_spec.added.items():
             for name, other in (("the image column", image_column), ("status_column", status_column)):

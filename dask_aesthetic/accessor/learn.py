@@ -87,12 +87,13 @@ class LearnMethods:
         [1.0, 1.0, 1.0, 0.5]
         """
         from dask_aesthetic import frame as frames
+        from dask_aesthetic.frame_provenance import find_provenance
         from dask_aesthetic.predictors import load_predictor
         from dask_aesthetic.provenance import Provenance
 
         info = load_predictor(predictor).info if predictor is not None else None
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
-        known = Provenance.of_frame(self._frame, score_column).describe(scale, info)
+        known = find_provenance(self._frame, score_column).describe(scale, info)
         # Not through the proxies: the result is no frame.
         return frames.calibrate(self._frame, score_column, label_column, known, keep_fraction, n, seed)
 

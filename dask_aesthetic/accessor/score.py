@@ -10,6 +10,7 @@ from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, TH
 from dask_aesthetic.proxies import through_proxies
 
 if TYPE_CHECKING:
+    from dask_aesthetic.keep_rule import Keep
     from dask_aesthetic.predictors import Predictor, Predictors
     from dask_aesthetic.thresholds import Threshold
 
@@ -25,6 +26,8 @@ class ScoreMethods(Generic[Frame]):
         *,
         predictor: Predictors = PREDICTOR,
         threshold: float | str | Threshold | None = THRESHOLD,
+        keep: Keep | None = None,
+        override_column: str | None = None,
         scale: Scale = "raw",
         score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
@@ -49,6 +52,14 @@ class ScoreMethods(Generic[Frame]):
             premium 7 (raw, for `laion-v2` scores). See `Threshold` on what share they keep. "default" is the
             predictor's own: "standard" for `laion-v2` scores; most others have none, and then, as with None, there is
             no ``keep``. Of several predictors it concerns the first.
+        keep : list of tuples, or of lists of them, optional
+            Rule over the scores and other columns of the frame, instead of `threshold`, spelled as ``filters`` of
+            ``dask.dataframe.read_parquet``: ``[("aesthetic_score", ">=", 5.5), ("width", ">=", 512)]`` keeps rows that
+            satisfy both clauses, and a list of such lists rows that satisfy one of them. A null or NaN satisfies no
+            clause. Operators are ==, !=, <, >, <=, >=, in and not in. Bounds of scores may be presets or `Threshold`.
+            Numbers are compared in the type of the column.
+        override_column : str, optional
+            Column of bool or null: true rows are kept and false ones are not, whatever `keep` or `threshold` say.
         scale : {"raw", "unit"}
             "raw" is the predictor's own, about 1..10; "unit" is raw / 10. Probabilities are the same on both.
         score_column : str, optional
@@ -66,7 +77,7 @@ class ScoreMethods(Generic[Frame]):
         -------
         DataFrame
             The same frame, rows, order and index, with ``aesthetic_score`` (float32, NaN where a row has no usable
-            embedding), or a column per predictor, and ``keep`` (bool, False there) if there is a threshold.
+            embedding), or a column per predictor, and ``keep`` (bool, False there) if there is a threshold or rule.
 
         Raises
         ------
@@ -104,7 +115,16 @@ class ScoreMethods(Generic[Frame]):
         from dask_aesthetic.scoring import ScoreSpec
 
         spec = ScoreSpec.of(
-            embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
+            embedding_column,
+            predictor,
+            threshold,
+            scale,
+            score_column,
+            keep_column,
+            on_invalid,
+            batch_size,
+            keep,
+            override_column,
         )
         return through_proxies(frames.score, self._frame, embedding_column, spec, replace_columns)
 
@@ -114,6 +134,8 @@ class ScoreMethods(Generic[Frame]):
         *,
         predictor: Predictors = PREDICTOR,
         threshold: float | str | Threshold | None = THRESHOLD,
+        keep: Keep | None = None,
+        override_column: str | None = None,
         scale: Scale = "raw",
         score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
@@ -125,14 +147,14 @@ class ScoreMethods(Generic[Frame]):
 
         Parameters
         ----------
-        embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size, \
-replace_columns
+        embedding_column, predictor, threshold, keep, override_column, scale, score_column, keep_column, on_invalid, \
+batch_size, replace_columns
             As in `score`.
 
         Returns
         -------
         DataFrame
-            Rows that `threshold` keeps. Rows without a usable embedding are dropped.
+            Rows that `threshold` or `keep` keep. Rows without a usable embedding satisfy no clause over scores.
 
         Raises
         ------
@@ -151,7 +173,16 @@ replace_columns
         from dask_aesthetic.scoring import ScoreSpec
 
         spec = ScoreSpec.of(
-            embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
+            embedding_column,
+            predictor,
+            threshold,
+            scale,
+            score_column,
+            keep_column,
+            on_invalid,
+            batch_size,
+            keep,
+            override_column,
         )
         spec.require_keep("filter")
         scored = through_proxies(frames.score, self._frame, embedding_column, spec, replace_columns)

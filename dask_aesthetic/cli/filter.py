@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     help="For fsspec, where a path is a URL.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Threads that copy; one per core.")
+@options.allow_unfinished
 @options.overwrite
 @click.option("--dry-run", is_flag=True, help="List the samples to keep by shard; write nothing.")
 @options.json_summary
@@ -64,15 +65,15 @@ def command(
     tars share keys. The same command resumes a stopped run. Exit status: 0 done, 1 the run failed, 2 bad usage, 130 and
     143 stopped by Ctrl-C and SIGTERM.
     """
-    from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
+    from dask_aesthetic.cli.console import Progress, cautions, run_errors, stop_on_signal, usage_errors
     from dask_aesthetic.filter import summary
     from dask_aesthetic.jobs.pool import Pool
     from dask_aesthetic.jobs.runner import run_plan
 
-    with usage_errors():
+    with usage_errors(), cautions():
         plan = _plan(scores, source, output, **settings)
     if dry_run:
-        click.echo(plan.table())
+        click.echo(json.dumps(plan.to_dict()) if as_json else plan.table())
         return
     with (
         run_errors(),
@@ -97,6 +98,7 @@ def _plan(
     threshold: str | None,
     scale: str | None,
     score_column: str,
+    allow_unfinished: bool,
     storage_options: Mapping[str, Any] | None,
     **settings: Any,
 ) -> FilterPlan:
@@ -108,7 +110,7 @@ def _plan(
     def choose(names: list[str]) -> list[str]:
         return [*(["shard"] if "shard" in names else []), "key", score_column, *([] if threshold else [where])]
 
-    found = find_scores(scores, storage_options, choose)
+    found = find_scores(scores, storage_options, choose, allow_unfinished)
     known = found.provenance.describe(scale)
     lowest = None
     if threshold is not None:

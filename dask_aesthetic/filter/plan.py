@@ -45,6 +45,9 @@ class FilterPlan(JobPlan[FilterMarker]):
             ],
         }
 
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), **asdict(self.counts)}
+
     def table(self) -> str:
         counts = self.counts
         others = {"unscored": counts.unscored, "missing": counts.missing, **counts.left_out}

@@ -15,12 +15,12 @@ from dask_aesthetic.filter.output import FilterMarker
 from dask_aesthetic.filter.plan import FilterPlan, plan_outputs, split_outputs
 from dask_aesthetic.filter.scores import KEY, SHARD, Counts, join_scores, score_table
 from dask_aesthetic.filter.settings import FilterSettings
+from dask_aesthetic.frame_provenance import find_provenance
 from dask_aesthetic.io.listing import Source, list_files
 from dask_aesthetic.io.webdataset import find_tars, metadata_schema
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
-from dask_aesthetic.provenance import Provenance
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
 
@@ -213,7 +213,7 @@ def plan_filter(
         check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
     lowest = None
     if threshold is not None:
-        lowest = Provenance.of_frame(frame, score_column).on_scores(threshold, scale)
+        lowest = find_provenance(frame, score_column).on_scores(threshold, scale)
     computed = _computed(frame, where, score_column, lowest)
     table = score_table(computed, score_column, where, lowest)
     found = find_tars(list_files(tars, storage_options), tars, metadata)

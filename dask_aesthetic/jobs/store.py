@@ -17,11 +17,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from dask_aesthetic.atomic import sync_file, sync_folder
 from dask_aesthetic.errors import ArgumentError, InputError, first_line
+from dask_aesthetic.io.job_folders import JOB_FOLDER, JobFolders, parent_folder
 from dask_aesthetic.io.listing import File, Source, source_paths
 from dask_aesthetic.io.storage import escape_undecodable, is_utf8
 from dask_aesthetic.validation import check_options
 
-JOB_FOLDER = "_dask_aesthetic"  # Markers and settings. Readers of Parquet folders skip such names.
 TEMPORARY = ".dask-aesthetic-"
 
 
@@ -241,13 +241,19 @@ def _lock(stream: IO[str], url: str, shared: bool = False) -> None:
 
 
 def refuse_overlap(source: Source, files: Iterable[File], store: Store) -> None:
-    """Refuse an output folder inside the input, and one that holds the input."""
+    """Refuse an output folder inside the input, one that holds the input, and one inside another job's output."""
     for path in source_paths(source):
         if _inside(store.url, path):
             raise InputError(f"expected an output folder outside of the input, got {store.url} in {path}")
     for file in files:
         if _inside(file.path, store.url):
             raise InputError(f"expected an output folder apart from the input, got {store.url}, with {file.path} in it")
+    outer = JobFolders(store.options).enclosing(parent_folder(store.url))
+    if outer is not None:
+        raise InputError(
+            f"expected an output folder outside of other jobs' outputs, got {store.url} in {outer}, to which a job "
+            "writes: choose a folder beside it"
+        )
 
 
 def _inside(path: str, folder: str) -> bool:
