@@ -22,7 +22,7 @@ from dask_aesthetic.register import register as _register
 from dask_aesthetic.version import __version__
 
 if TYPE_CHECKING:
-    from dask_aesthetic.accessor import AestheticAccessor
+    from dask_aesthetic.accessor import AestheticAccessor, aesthetic
     from dask_aesthetic.arrays import score_embeddings
     from dask_aesthetic.check import Check
     from dask_aesthetic.distribution import ScoreDistribution
@@ -84,6 +84,7 @@ __all__ = [
     "ThresholdError",
     "UnusableError",
     "__version__",
+    "aesthetic",
     "export_dataset",
     "filter_dataset",
     "list_predictors",
@@ -101,7 +102,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "accessor": ("AestheticAccessor",),
+    "accessor": ("AestheticAccessor", "aesthetic"),
     "arrays": ("score_embeddings",),
     "check": ("Check",),
     "distribution": ("ScoreDistribution",),

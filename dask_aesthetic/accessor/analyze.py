@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
+from dask_aesthetic.choices import Scale
 from dask_aesthetic.defaults import CAPTION_COLUMN, EMBEDDING_COLUMN, PREDICTOR
 from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.proxies import through_proxies
@@ -84,12 +85,38 @@ class AnalyzeMethods:
         first = next(iter(load_predictors(predictor).values()))
         return through_proxies(frames.check, self._frame, embedding_column, sample, first)
 
+    @overload
+    def distribution(
+        self,
+        score_column: str | None = ...,
+        *,
+        status_column: str | None = ...,
+        scale: Scale | None = ...,
+        by: None = None,
+        terms: None = None,
+        caption_column: str = ...,
+        predictor: str | os.PathLike[str] | Predictor | None = ...,
+    ) -> ScoreDistribution: ...
+
+    @overload
+    def distribution(
+        self,
+        score_column: str | None = ...,
+        *,
+        status_column: str | None = ...,
+        scale: Scale | None = ...,
+        by: str | None = None,
+        terms: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
+        caption_column: str = ...,
+        predictor: str | os.PathLike[str] | Predictor | None = ...,
+    ) -> dict[Any, ScoreDistribution]: ...
+
     def distribution(
         self,
         score_column: str | None = None,
         *,
         status_column: str | None = None,
-        scale: str | None = None,
+        scale: Scale | None = None,
         by: str | None = None,
         terms: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
         caption_column: str = CAPTION_COLUMN,
@@ -180,7 +207,7 @@ class AnalyzeMethods:
         score_column: str | None = None,
         status_column: str | None = None,
         threshold: float | str | Threshold | None = None,
-        scale: str | None = None,
+        scale: Scale | None = None,
         by: str | None = None,
         image_column: str | None = None,
         url_column: str | None = None,

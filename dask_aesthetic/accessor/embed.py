@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
+from dask_aesthetic.choices import Dtype, Frame, OnInvalid, Pooling, Precision, Scale
 from dask_aesthetic.defaults import (
     EMBEDDING_COLUMN,
     IMAGE_COLUMN,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from dask_aesthetic.thresholds import Threshold
 
 
-class EmbedMethods:
+class EmbedMethods(Generic[Frame]):
     """Methods that compute embeddings, and scores, of images: lazy on Dask frames."""
 
     _frame: Any
@@ -36,17 +37,17 @@ class EmbedMethods:
         *,
         model: str = MODEL,
         pretrained: str | os.PathLike[str] = PRETRAINED,
-        batch_size: int | str = "auto",
-        precision: str = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        precision: Precision = "auto",
         output_column: str = EMBEDDING_COLUMN,
         status_column: str = IMAGE_STATUS_COLUMN,
-        dtype: str = "float32",
-        pooling: str | None = None,
+        dtype: Dtype = "float32",
+        pooling: Pooling | None = None,
         exif_orientation: bool = False,
-        on_invalid: str = "null",
+        on_invalid: OnInvalid = "null",
         storage_options: Mapping[str, Any] | None = None,
         replace_columns: bool = False,
-    ) -> Any:
+    ) -> Frame:
         """Add columns with the CLIP embedding and the status of each row's image, by open_clip.
 
         Parameters
@@ -157,21 +158,21 @@ class EmbedMethods:
         threshold: float | str | Threshold | None = THRESHOLD,
         keep: Keep | None = None,
         override_column: str | None = None,
-        scale: str = "raw",
+        scale: Scale = "raw",
         score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
         status_column: str = IMAGE_STATUS_COLUMN,
         keep_embedding: bool = False,
         output_column: str = EMBEDDING_COLUMN,
-        dtype: str = "float32",
-        batch_size: int | str = "auto",
-        precision: str = "auto",
-        pooling: str | None = None,
+        dtype: Dtype = "float32",
+        batch_size: int | Literal["auto"] = "auto",
+        precision: Precision = "auto",
+        pooling: Pooling | None = None,
         exif_orientation: bool = False,
-        on_invalid: str = "null",
+        on_invalid: OnInvalid = "null",
         storage_options: Mapping[str, Any] | None = None,
         replace_columns: bool = False,
-    ) -> Any:
+    ) -> Frame:
         """Add columns with score, keep and status of each row's image in one pass, and its embedding if requested.
 
         Parameters

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from dask_aesthetic.choices import Scale
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, PREDICTOR
 from dask_aesthetic.proxies import through_proxies
 
@@ -26,7 +27,7 @@ class LearnMethods:
         n: int | None = None,
         label_column: str | None = None,
         predictor: str | os.PathLike[str] | Predictor | None = None,
-        scale: str | None = None,
+        scale: Scale | None = None,
         seed: int = 0,
     ) -> Calibration:
         """Choose a threshold: by the share or number of rows to keep, or by labels of keep or drop.
@@ -103,7 +104,7 @@ class LearnMethods:
         *,
         name: str = "taste",
         prior: str | os.PathLike[str] | Predictor | None = PREDICTOR,
-        alpha: float | str = "auto",
+        alpha: float | Literal["auto"] = "auto",
         folds: int = 5,
         seed: int = 0,
         width: int | None = None,

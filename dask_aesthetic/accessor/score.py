@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
+from dask_aesthetic.choices import Frame, OnInvalid, Scale
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, THRESHOLD
 from dask_aesthetic.proxies import through_proxies
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from dask_aesthetic.thresholds import Threshold
 
 
-class ScoreMethods:
+class ScoreMethods(Generic[Frame]):
     """Methods that return frames and columns: lazy on Dask frames."""
 
     _frame: Any
@@ -27,13 +28,13 @@ class ScoreMethods:
         threshold: float | str | Threshold | None = THRESHOLD,
         keep: Keep | None = None,
         override_column: str | None = None,
-        scale: str = "raw",
+        scale: Scale = "raw",
         score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
-        on_invalid: str = "null",
+        on_invalid: OnInvalid = "null",
         batch_size: int | None = None,
         replace_columns: bool = False,
-    ) -> Any:
+    ) -> Frame:
         """Add columns with each row's aesthetic score and whether to keep it.
 
         Parameters
@@ -135,13 +136,13 @@ class ScoreMethods:
         threshold: float | str | Threshold | None = THRESHOLD,
         keep: Keep | None = None,
         override_column: str | None = None,
-        scale: str = "raw",
+        scale: Scale = "raw",
         score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
-        on_invalid: str = "null",
+        on_invalid: OnInvalid = "null",
         batch_size: int | None = None,
         replace_columns: bool = False,
-    ) -> Any:
+    ) -> Frame:
         """Rows that the threshold keeps, with their scores: `score`, then the rows whose ``keep`` is True.
 
         Parameters
@@ -194,7 +195,7 @@ batch_size, replace_columns
         *,
         score_column: str | None = None,
         id_column: str | None = None,
-    ) -> Any:
+    ) -> Frame:
         """The `n` rows that score most, of all or of each group, in the frame's order.
 
         Parameters

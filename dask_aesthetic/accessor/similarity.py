@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic
 
+from dask_aesthetic.choices import Frame, OnInvalid
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, SIMILARITY_COLUMN, TEXT_COLUMN
 from dask_aesthetic.proxies import through_proxies
 
 
-class SimilarityMethods:
+class SimilarityMethods(Generic[Frame]):
     """Methods that compare the embeddings of a row."""
 
     _frame: Any
@@ -20,9 +21,9 @@ class SimilarityMethods:
         similarity_column: str = SIMILARITY_COLUMN,
         *,
         width: int | None = None,
-        on_invalid: str = "null",
+        on_invalid: OnInvalid = "null",
         replace_columns: bool = False,
-    ) -> Any:
+    ) -> Frame:
         """Add a column with the cosine similarity of each row's image and text embedding.
 
         Parameters

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from dask_aesthetic.choices import Activation
 from dask_aesthetic.cli import options
 from dask_aesthetic.defaults import FORMATS
 
@@ -33,7 +34,7 @@ def command(
     embedding_column: str,
     sample: int | None,
     predictor: Sequence[str],
-    activation: str | None,
+    activation: Activation | None,
     input_scale: float | None,
     kind: str,
     as_json: bool,

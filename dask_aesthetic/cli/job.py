@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from dask.system import CPU_COUNT
 
+from dask_aesthetic.choices import Activation
 from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
 from dask_aesthetic.cli.options import load_with
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
@@ -53,7 +54,7 @@ def run_job(
     as_json: bool = False,
     quiet: bool = False,
     predictor: Sequence[str] = (PREDICTOR,),
-    activation: str | None = None,
+    activation: Activation | None = None,
     input_scale: float | None = None,
     **options: Any,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from dask_aesthetic.choices import Activation
 from dask_aesthetic.defaults import ACTIVATIONS, EMBEDDING_COLUMN, PREDICTOR, SCORE_COLUMN
 
 embedding_column = click.option(
@@ -78,7 +79,7 @@ def scale_of_run(help: str) -> Any:  # noqa: A002
     )
 
 
-def load_with(predictor: Sequence[str], activation: str | None, input_scale: float | None) -> Any:
+def load_with(predictor: Sequence[str], activation: Activation | None, input_scale: float | None) -> Any:
     """The predictor's name, or the predictor that is loaded with what its file does not say; several by their columns.
 
     Raises

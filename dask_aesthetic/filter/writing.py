@@ -9,6 +9,7 @@ from typing import Any
 
 import dask.dataframe as dd
 
+from dask_aesthetic.choices import Scale
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.filter.output import FilterMarker
 from dask_aesthetic.filter.plan import FilterPlan, plan_outputs, split_outputs
@@ -70,7 +71,7 @@ def filter_dataset(
     threads: int | None = None,
     progress: Callable[[FilterMarker], None] | None = None,
     threshold: float | str | Threshold | None = None,
-    scale: str | None = None,
+    scale: Scale | None = None,
     score_column: str = "aesthetic_score",
     samples_per_shard: int | None = None,
     score_in_json: bool = False,

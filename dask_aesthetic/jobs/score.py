@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from dask_aesthetic.choices import Format, OnInvalid, Pooling, Precision, Scale, Style
 from dask_aesthetic.defaults import (
     HASH_COLUMN,
     IMAGES_PER_SHARD,
@@ -59,21 +60,21 @@ def score_dataset(
     threads: int | None = None,
     max_failed: float | None = None,
     progress: Callable[[ShardMarker], None] | None = None,
-    format: str = "auto",  # noqa: A002
+    format: Format = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
     matrix_key: str = MATRIX_KEY,
     predictor: Predictors = PREDICTOR,
     threshold: float | str | Threshold | None = THRESHOLD,
     keep: Keep | None = None,
     override_column: str | None = None,
-    scale: str = "raw",
+    scale: Scale = "raw",
     columns: str | Sequence[str] = "ids",
-    style: str = "default",
+    style: Style = "default",
     score_column: str | None = None,
     keep_column: str = "keep",
     keep_only: bool = False,
     embedding_hash: bool = False,
-    on_invalid: str = "null",
+    on_invalid: OnInvalid = "null",
     batch_size: int | None = None,
     rows_per_shard: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -85,8 +86,8 @@ def score_dataset(
     image_column: str | None = None,
     model: str | None = None,
     pretrained: str | os.PathLike[str] | None = None,
-    precision: str | None = None,
-    pooling: str | None = None,
+    precision: Precision | None = None,
+    pooling: Pooling | None = None,
     exif_orientation: bool = False,
     image_extensions: str | Sequence[str] | None = None,
     worker_timeout: float = WORKER_TIMEOUT,

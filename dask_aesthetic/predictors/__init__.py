@@ -10,6 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from dask_aesthetic.choices import Activation, OutputActivation
 from dask_aesthetic.defaults import ACTIVATIONS, PREDICTOR
 from dask_aesthetic.errors import ArgumentError, ColumnError, PredictorError
 from dask_aesthetic.predictors.affine import AffinePredictor
@@ -45,9 +46,9 @@ def load_predictor(
     predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
     *,
     sha256: str | None = None,
-    activation: str | None = None,
+    activation: Activation | None = None,
     input_scale: float | None = None,
-    output_activation: str | None = None,
+    output_activation: OutputActivation | None = None,
 ) -> Predictor:
     """Load a predictor by catalog name, checkpoint path or Hugging Face id.
 

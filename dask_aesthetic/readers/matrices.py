@@ -33,7 +33,7 @@ def read_clip_retrieval(
     rows_per_partition: int | None = 25_000,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dd.DataFrame:
-    """Read clip-retrieval embeddings (img_emb/*.npy) and metadata (Parquet) as a lazy Dask DataFrame.
+    """Read clip-retrieval embeddings (``img_emb/*.npy``) and metadata (Parquet) as a lazy Dask DataFrame.
 
     Parameters
     ----------

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from dask_aesthetic.choices import OnInvalid, Scale
 from dask_aesthetic.defaults import HASH_COLUMN, PREDICTOR, THRESHOLD
 from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
@@ -61,10 +62,10 @@ def read_and_score(
     threshold: float | str | Threshold | None = THRESHOLD,
     keep: Keep | None = None,
     override_column: str | None = None,
-    scale: str = "raw",
+    scale: Scale = "raw",
     score_column: str | None = None,
     keep_column: str = "keep",
-    on_invalid: str = "null",
+    on_invalid: OnInvalid = "null",
     batch_size: int | None = None,
     rows_per_partition: int | None = 100_000,
     storage_options: Mapping[str, Any] | None = None,

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 from dask.system import CPU_COUNT
 
+from dask_aesthetic.choices import Scale
 from dask_aesthetic.defaults import KEEP_COLUMN
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError
 from dask_aesthetic.id_columns import find_id_column
@@ -77,7 +78,7 @@ def select_dataset(
     threads: int | None = None,
     progress: Callable[[SelectMarker], None] | None = None,
     threshold: float | str | Threshold | None = None,
-    scale: str | None = None,
+    scale: Scale | None = None,
     keep: Keep | None = None,
     override_column: str | None = None,
     top: int | None = None,
