@@ -18,6 +18,7 @@ PROBABILITY_CELL = 0.02
 MOST_CELLS = 1000  # On either side of 0; scores beyond count in the last.
 SHOWN_CELLS = 40  # Of an axis: more are drawn together.
 SHOWN_PAIRS = 6
+EDGE = 1e-4  # Of a cell: float32 4.2 lies below 4.2, and belongs to the cell that begins there.
 SHADES = 5
 
 
@@ -47,7 +48,7 @@ class PairCounts:
         """Counts of float32 scores of the same rows; rows without one of them are left out."""
         both = np.isfinite(first) & np.isfinite(second)
         at = [
-            np.floor(scores[both].astype(np.float64) / cell + 1e-6).clip(-MOST_CELLS, MOST_CELLS).astype(np.int64)
+            np.floor(scores[both].astype(np.float64) / cell + EDGE).clip(-MOST_CELLS, MOST_CELLS).astype(np.int64)
             for scores, cell in zip((first, second), cells, strict=True)
         ]
         found, counts = np.unique(np.stack(at, axis=1), axis=0, return_counts=True)
