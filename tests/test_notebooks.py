@@ -39,6 +39,7 @@ FACTS = {
     CHOOSE: """
         rows=(rows := scores.compute())["aesthetic_score"], key=rows["key"].to_numpy(str),
         source=rows["source"].to_numpy(str), kept=kept["key"].to_numpy(str),
+        ruled=read_scores(folder / "ruled").compute()["keep"],
         exported=pd.read_parquet(folder / "urls.parquet")["key"].to_numpy(str)""",
 }
 
@@ -201,6 +202,8 @@ def test_choose_takes_the_best_of_each_source_that_numpy_takes(ran):
     ranked = {name: facts["key"][order][facts["source"][order] == name] for name in np.unique(facts["source"])}
     assert set(ranked) == {"photos", "drawings"}
     assert set(facts["kept"]) == {key for keys in ranked.values() for key in keys[:500]}
+    lowest = np.where(facts["source"] == "photos", np.float32(5.5), np.float32(5))
+    np.testing.assert_array_equal(facts["ruled"], facts["rows"] >= lowest)
     best = facts["key"][order][np.isin(facts["key"][order], facts["kept"])]
     without = {key for keys in ranked.values() for key in keys[~np.isin(keys, best[:2])][:500]}
     assert set(facts["exported"]) == without | {"synthetic-000000"}
