@@ -10,8 +10,7 @@ import xxhash
 
 from dask_aesthetic.embeddings.arrow import array_runs
 from dask_aesthetic.io.xxh3 import hash64_function
-from dask_aesthetic.kernels import blocks
-from dask_aesthetic.kernels.row_hash import hash_rows
+from dask_aesthetic.kernels import blocks, get_row_hash
 from dask_aesthetic.status import Status
 
 ROWS = 512  # Few enough to stay in the cache.
@@ -59,7 +58,8 @@ def hash_embeddings(lists: pa.Array, width: int, status: np.ndarray) -> pa.Array
 
 
 def _hash(rows: Any) -> np.ndarray:
-    function = hash64_function()
-    if function:
-        return hash_rows(function, rows)
+    function, compiled = hash64_function(), get_row_hash()
+    if function and compiled is not None:
+        hashes: np.ndarray = compiled.hash_rows(function, rows)
+        return hashes
     return np.array([xxhash.xxh3_64_intdigest(row) for row in rows], np.uint64)

@@ -1,4 +1,4 @@
-"""``dask-aesthetic filter SCORES OUTPUT --tars IN``."""
+"""``dask-aesthetic filter SCORES OUTPUT --tars IN``, or ``--images IN``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.command("filter")
 @click.argument("scores")
 @click.argument("output")
-@click.option("--tars", "source", required=True, metavar="IN", help="Tars that were scored: a folder, file or glob.")
+@click.option("--tars", default=None, metavar="IN", help="Tars that were scored: a folder, file or glob.")
+@click.option("--images", default=None, metavar="IN", help="Image files that were scored, instead of tars.")
+@click.option("--link", is_flag=True, help="Hard links of the images, on one disk, instead of copies.")
 @click.option("--where", default="keep", metavar="COLUMN", help="Boolean column of SCORES, True for rows to keep.")
 @click.option(
     "--threshold",
@@ -46,24 +48,23 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Threads that copy; one per core.")
 @options.allow_unfinished
 @options.overwrite
-@click.option("--dry-run", is_flag=True, help="List the samples to keep by shard; write nothing.")
+@click.option("--dry-run", is_flag=True, help="List what is kept by shard; write nothing.")
 @options.json_summary
 @options.quiet
 def command(
     scores: str,
     output: str,
-    source: str,
     threads: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
     **settings: Any,
 ) -> None:
-    """Copy the samples that SCORES keeps from the tars in IN into tars in OUTPUT, byte for byte.
+    """Copy the samples that SCORES keeps from the tars in IN into tars in OUTPUT, byte for byte; or image files.
 
     SCORES is a folder of Parquet files, a file or a glob, with the columns key and aesthetic_score, and shard where the
-    tars share keys. The same command resumes a stopped run. Exit status: 0 done, 1 the run failed, 2 bad usage, 130 and
-    143 stopped by Ctrl-C and SIGTERM.
+    tars share keys; image_path for image files. The same command resumes a stopped run. Exit status: 0 done, 1 the run
+    failed, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
     """
     from dask_aesthetic.cli.console import Progress, cautions, run_errors, stop_on_signal, usage_errors
     from dask_aesthetic.filter import summary
@@ -71,7 +72,7 @@ def command(
     from dask_aesthetic.jobs.runner import run_plan
 
     with usage_errors(), cautions():
-        plan = _plan(scores, source, output, **settings)
+        plan = _plan(scores, output, **settings)
     if dry_run:
         click.echo(json.dumps(plan.to_dict()) if as_json else plan.table())
         return
@@ -86,14 +87,14 @@ def command(
     if as_json:
         click.echo(json.dumps(asdict(done)))
     elif not quiet:
-        click.echo(_table(done))
+        click.echo(_table(done, plan.unit))
 
 
 def _plan(
     scores: str,
-    source: str,
     output: str,
     *,
+    images: str | None,
     where: str,
     threshold: str | None,
     scale: str | None,
@@ -108,7 +109,8 @@ def _plan(
     from dask_aesthetic.score_files import find_scores
 
     def choose(names: list[str]) -> list[str]:
-        return [*(["shard"] if "shard" in names else []), "key", score_column, *([] if threshold else [where])]
+        ids = ["image_path"] if images is not None else [*(["shard"] if "shard" in names else []), "key"]
+        return [*ids, score_column, *([] if threshold else [where])]
 
     found = find_scores(scores, storage_options, choose, allow_unfinished)
     known = found.provenance.describe(scale)
@@ -120,7 +122,7 @@ def _plan(
         table,
         output,
         where,
-        tars=source,
+        images=images,
         threshold=lowest,
         scale=known["scale"],
         score_column=score_column,
@@ -129,14 +131,15 @@ def _plan(
     )
 
 
-def _table(done: FilterSummary) -> str:
+def _table(done: FilterSummary, unit: str) -> str:
+    written, missing = ("files", "a file") if unit == "images" else ("members", "a sample")
     facts = {
         "shards": f"{done.shards:,} -> {done.output}",
-        "samples": f"{done.samples:,}",
-        "kept": f"{done.kept:,} ({done.kept / max(done.samples, 1):.1%}), {done.members:,} members",
+        unit: f"{done.samples:,}",
+        "kept": f"{done.kept:,} ({done.kept / max(done.samples, 1):.1%}), {done.members:,} {written}",
         "bytes": f"{done.bytes:,}",
-        "unscored": f"{done.unscored:,} samples without a row, not kept" if done.unscored else "",
-        "missing": f"{done.missing:,} rows to keep without a sample" if done.missing else "",
+        "unscored": f"{done.unscored:,} {unit} without a row, not kept" if done.unscored else "",
+        "missing": f"{done.missing:,} rows to keep without {missing}" if done.missing else "",
         "left out": ", ".join(f"{count:,} {reason}" for reason, count in done.left_out.items()),
         "notes": ", ".join(f"{count:,} {note}" for note, count in done.notes.items()),
     }

@@ -1,4 +1,4 @@
-"""Tars of the samples to keep."""
+"""Samples of tars, or image files, to keep."""
 
 from __future__ import annotations
 

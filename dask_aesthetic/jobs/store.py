@@ -105,6 +105,11 @@ class Store:
         with temporary.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             size = os.fstat(stream.fileno()).st_size
+        self.move(temporary, name, durable)
+        return {"bytes": size, "sha256": sha256}
+
+    def move(self, temporary: Path, name: str, durable: bool = True) -> None:
+        """Give a file its name; as `place`, without reading it."""
         if self.folder is not None:
             if durable:
                 sync_file(temporary)
@@ -112,7 +117,6 @@ class Store:
         else:
             fs, root = self._remote()
             fs.put_file(str(temporary), f"{root}/{name}")
-        return {"bytes": size, "sha256": sha256}
 
     def write(self, name: str, content: bytes, durable: bool = True) -> None:
         """Write a small file; as of `place`."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dask_aesthetic.errors import ArgumentError
-from dask_aesthetic.kernels.get_compiled import get_compiled, get_parquet_pages, get_resize
+from dask_aesthetic.kernels.get_compiled import get_compiled, get_parquet_pages, get_resize, get_row_hash
 from dask_aesthetic.kernels.lanes import SAFE_NORM, Heads
 from dask_aesthetic.kernels.lanes import scores_and_norms as numpy_scores_and_norms
 from dask_aesthetic.kernels.memory import back_off
@@ -29,6 +29,7 @@ __all__ = [
     "find_rows",
     "get_parquet_pages",
     "get_resize",
+    "get_row_hash",
     "norms",
     "scores_and_norms",
 ]
