@@ -94,7 +94,9 @@ def _plan(
     scores: str,
     output: str,
     *,
+    tars: str | None,
     images: str | None,
+    link: bool,
     where: str,
     threshold: str | None,
     scale: str | None,
@@ -105,13 +107,14 @@ def _plan(
 ) -> FilterPlan:
     import pyarrow as pa
 
-    from dask_aesthetic.filter import plan_filter
+    from dask_aesthetic.filter import find_source, plan_filter
     from dask_aesthetic.score_files import find_scores
 
     def choose(names: list[str]) -> list[str]:
         ids = ["image_path"] if images is not None else [*(["shard"] if "shard" in names else []), "key"]
         return [*ids, score_column, *([] if threshold else [where])]
 
+    find_source(tars, images, link)  # Before scores are read.
     found = find_scores(scores, storage_options, choose, allow_unfinished)
     known = found.provenance.describe(scale)
     lowest = None
@@ -122,7 +125,9 @@ def _plan(
         table,
         output,
         where,
+        tars=tars,
         images=images,
+        link=link,
         threshold=lowest,
         scale=known["scale"],
         score_column=score_column,

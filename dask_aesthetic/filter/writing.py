@@ -197,6 +197,24 @@ def filter_dataset(
     return summary(plan, markers)
 
 
+def find_source(tars: Source | None, images: Source | None, link: bool) -> Source:
+    """What is filtered, tars or images.
+
+    Raises
+    ------
+    ArgumentError
+        Both are given, or neither, or links with tars.
+    """
+    source = tars if images is None else images
+    if source is None or (tars is not None and images is not None):
+        raise ArgumentError(
+            f"expected tars (--tars) or images (--images), got {'neither' if tars is None else 'both'}: what was scored"
+        )
+    if link and images is None:
+        raise ArgumentError("expected link=True (--link) with images (--images), got tars: leave it out")
+    return source
+
+
 def plan_filter(
     frame: Any,
     output: str | os.PathLike[str],
@@ -233,11 +251,7 @@ def plan_filter(
     ColumnError, InputError, ThresholdError, ArgumentError
         As in `filter_dataset`.
     """
-    source = tars if images is None else images
-    if source is None or (tars is not None and images is not None):
-        raise ArgumentError(
-            f"expected tars (--tars) or images (--images), got {'neither' if tars is None else 'both'}: what was scored"
-        )
+    source = find_source(tars, images, link)
     if images is not None:
         only_tars = {
             "samples_per_shard": samples_per_shard is not None,
@@ -248,8 +262,6 @@ def plan_filter(
         said = ", ".join(name for name, given in only_tars.items() if given)
         if said:
             raise ArgumentError(f"expected {said} with tars (--tars), got images: leave it out")
-    if link and images is None:
-        raise ArgumentError("expected link=True (--link) with images (--images), got tars: leave it out")
     if samples_per_shard is not None:
         check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
     lowest = None
