@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from tempfile import gettempdir
@@ -79,9 +80,19 @@ def write_scores(folder: Path, rows: int) -> Path:
     return scores
 
 
+FRAMES = {
+    "distribution": "scores.aesthetic.distribution()",
+    "distribution by source": "scores.aesthetic.distribution(by='source')",
+    "top": "scores.aesthetic.top(1_000_000)[['key', 'aesthetic_score']].compute()",
+}
+
+
 def run(*arguments: object, kill_after: float | None = None) -> dict:
     """Seconds and peak resident bytes of a command of this package in a process of its own."""
-    command = [sys.executable, "-m", "dask_aesthetic", *map(str, arguments)]
+    return run_process([sys.executable, "-m", "dask_aesthetic", *map(str, arguments)], kill_after)
+
+
+def run_process(command: list[str], kill_after: float | None = None) -> dict:
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603
     if kill_after is not None:
@@ -153,6 +164,36 @@ def measure_lists(scores: Path, folder: Path) -> dict:
     return results
 
 
+def measure_frames(scores: Path, folder: Path) -> dict:
+    """The numbers and rows that a frame of the scores gives, and the report."""
+    results = {}
+    for name, call in FRAMES.items():
+        code = f"import dask_aesthetic; scores = dask_aesthetic.read_scores({str(scores)!r}); {call}"
+        results[name] = run_process([sys.executable, "-c", code])
+        results[name].pop("out")
+        show(f"frame: {name}", results[name])
+    results["report"] = run("report", scores, "--output", folder / "report.html")
+    results["report"].pop("out")
+    show("report", results["report"])
+    (folder / "report.html").unlink()
+    return results
+
+
+def measure_filter(scores: Path, folder: Path) -> dict:
+    """Samples of a small tar kept by the scores of all rows."""
+    tars = folder / "tars"
+    tars.mkdir(exist_ok=True)
+    with tarfile.open(tars / "0.tar", "w") as tar:
+        for at in range(1000):
+            tar.addfile(tarfile.TarInfo(f"{at * 1000:012d}.jpg"))
+    found = run("filter", scores, folder / "out", "--tars", tars, "--allow-unmatched", "--json", "--quiet")
+    done = json.loads(found.pop("out"))
+    show("filter: a small tar", found, f"{done['kept']:,} of {done['samples']:,} samples kept")
+    shutil.rmtree(folder / "out")
+    shutil.rmtree(tars)
+    return found
+
+
 def compare_with_a_sort(scores: Path, folder: Path, n: int = 1_000_000) -> dict:
     """The best rows of a full sort by score and key, all of whose columns are in memory."""
     output = folder / "out"
@@ -177,7 +218,7 @@ def compare_with_a_sort(scores: Path, folder: Path, n: int = 1_000_000) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="selections; killed, lists, sort")
+    parser.add_argument("names", nargs="*", help="selections; killed, lists, frames, filter, sort")
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--folder", type=Path, default=Path(gettempdir()) / "dask-aesthetic-choose")
     parser.add_argument("--keep-scores", action="store_true", help="Leave the scores for another run.")
@@ -188,7 +229,14 @@ def main() -> None:
     print(f"{machine()}\n{asked.rows:,} rows in {asked.rows // PER_FILE} files, {size / 1e9:.2f} GB", flush=True)
     results = {"machine": machine(), "rows": asked.rows}
     results["select"] = measure_selections(scores, asked.folder, asked.names)
-    for name, measure in {"killed": measure_killed, "lists": measure_lists, "sort": compare_with_a_sort}.items():
+    others = {
+        "killed": measure_killed,
+        "lists": measure_lists,
+        "frames": measure_frames,
+        "filter": measure_filter,
+        "sort": compare_with_a_sort,
+    }
+    for name, measure in others.items():
         if not asked.names or name in asked.names:
             results[name] = measure(scores, asked.folder)
     if not asked.keep_scores:
