@@ -116,7 +116,7 @@ def _plan(
 
     find_source(tars, images, link)  # Before scores are read.
     found = find_scores(scores, storage_options, choose, allow_unfinished)
-    known = found.provenance.describe(scale)
+    known: Mapping[str, Any] = found.provenance.describe(scale)
     lowest = None
     if threshold is not None:
         lowest = found.provenance.of_score(score_column).on_scores(options.parse_threshold(threshold), scale)

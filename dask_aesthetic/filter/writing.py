@@ -224,7 +224,7 @@ def plan_filter(
     images: Source | None = None,
     link: bool = False,
     threshold: float | str | Threshold | None = None,
-    scale: str | None = None,
+    scale: Scale | None = None,
     score_column: str = "aesthetic_score",
     samples_per_shard: int | None = None,
     score_in_json: bool = False,

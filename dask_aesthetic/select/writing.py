@@ -221,7 +221,7 @@ def plan_select(
     *,
     threads: int | None = None,
     threshold: float | str | Threshold | None = None,
-    scale: str | None = None,
+    scale: Scale | None = None,
     keep: Keep | None = None,
     override_column: str | None = None,
     top: int | None = None,
