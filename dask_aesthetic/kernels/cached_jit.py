@@ -6,11 +6,21 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numba
+from llvmlite import binding
 from numba import njit
 
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 # Part of the names of cached files: numba looks at a function's own file alone, which may be the same beside others.
-SOURCES = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+# Several versions and processors would give their files one name.
+SOURCES = hashlib.sha256(
+    b"".join(
+        (
+            *(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))),
+            f"{numba.__version__} {binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}".encode(),
+        )
+    )
+).hexdigest()
 
 
 class cached_jit:  # noqa: N801 (a decorator)
@@ -21,7 +31,7 @@ class cached_jit:  # noqa: N801 (a decorator)
         self._name = function.__qualname__
         self._uncached = njit(**OPTIONS)(function)
         try:
-            self.compiled = njit(cache=True, **OPTIONS)(function)
+            self.compiled = _checked(njit(cache=True, **OPTIONS)(function))
         except RuntimeError:  # numba found no folder.
             self.compiled = self._uncached
 
@@ -43,3 +53,21 @@ class cached_jit:  # noqa: N801 (a decorator)
     def leave_cache(self) -> None:
         """Compile anew from now on."""
         self.compiled = self._uncached
+
+
+def _checked(dispatcher: Any) -> Any:
+    """Dispatcher that refuses cached code of other types than are asked for.
+
+    numba writes its index of cached code before the code, so a full disk, a kill or another process in between leaves
+    the types of the one with the code of the other, which would give wrong numbers.
+    """
+    compile_types = dispatcher.compile
+
+    def compile_checked(types: Any) -> Any:
+        entry = compile_types(types)
+        if types not in dispatcher.overloads:
+            raise RuntimeError("expected cached code of the types that were asked for")
+        return entry
+
+    dispatcher.compile = compile_checked
+    return dispatcher

@@ -645,7 +645,7 @@ def test_a_dry_run_lists_what_would_be_scored_and_writes_nothing(source, scored,
     (scored / "part-0001.parquet").unlink()
     changed(source / "part-0002.parquet", "image_embedding")
     before = chaos.content(scored)
-    *lines, total, _, estimated = here(source, scored, "--dry-run").splitlines()
+    *lines, total, estimated = here(source, scored, "--dry-run").splitlines()
     states = {line.split()[-1]: " ".join(line.split()[1:-1]) for line in lines}
     assert states == {
         **{f"part-{at:04d}": "done" for at in range(6)},

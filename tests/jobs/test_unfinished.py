@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -142,7 +144,14 @@ def test_dry_runs_print_json(source, part, whole, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_doubts_about_an_encoder_are_printed_once_and_not_where_nothing_is_scored(source, tmp_path):
+def test_the_doubts_about_an_encoder_are_printed_once_and_not_where_nothing_is_scored(tmp_path):
+    source = tmp_path / "noise"
+    source.mkdir()
+    for at in range(2):
+        rows = np.random.default_rng(at).standard_normal((50, 768), np.float32)
+        table = pa.table({"key": [f"{at}-{row}" for row in range(50)], "image_embedding": list(rows)})
+        pq.write_table(table, source / f"part-{at:04d}.parquet")
+
     def err(*arguments: object) -> str:
         return commands.run("score", source, tmp_path / "out", *arguments).err
 

@@ -68,3 +68,14 @@ def test_a_damaged_cache_stops_nothing(scores, tmp_path, suffix):
     for file in files:
         file.write_bytes(file.read_bytes()[:-100])
     assert scores()[0].tobytes() == expected.tobytes()
+
+
+def test_cached_code_of_other_types_is_not_run(scores, tmp_path):
+    """As a full disk or a kill leaves it between index and code."""
+    expected, _ = scores()
+    code = sorted(tmp_path.rglob("*score_rows*.nbc"))
+    assert len(code) > 2
+    contents = [file.read_bytes() for file in code]
+    for file, other in zip(code, [*contents[1:], contents[0]], strict=True):
+        file.write_bytes(other)
+    assert scores()[0].tobytes() == expected.tobytes()
