@@ -56,6 +56,8 @@ class ScoreSpec:
     keep_column : str
     on_invalid : {"null", "raise"}
     batch_size : int or None
+    embedding_dtype : str or None
+        Of packed embeddings; None where rows are lists.
     """
 
     predictors: tuple[Predictor, ...]
@@ -65,6 +67,7 @@ class ScoreSpec:
     keep_column: str = KEEP_COLUMN
     on_invalid: str = "null"
     batch_size: int | None = None
+    embedding_dtype: str | None = None
 
     @property
     def predictor(self) -> Predictor:
@@ -135,6 +138,7 @@ class ScoreSpec:
         keep_column: str,
         on_invalid: str,
         batch_size: int | None,
+        embedding_dtype: str | None = None,
     ) -> ScoreSpec:
         """Check the arguments of ``.aesthetic.score`` and load the predictors."""
         check_column_name("embedding_column", embedding_column)
@@ -152,6 +156,7 @@ class ScoreSpec:
             keep_column,
             on_invalid,
             check_batch_size(batch_size),
+            embeddings.check_embedding_dtype(embedding_dtype),
         )
         for role, column in spec.added.items():
             if column == embedding_column:
@@ -241,6 +246,7 @@ def score_column(
             return embeddings.to_series(scores[0], column, spec.score_column)
         return embeddings.add_columns(column.to_frame()[[]], column, _named(scores, spec))
 
+    column = embeddings.unpack(column, spec.embedding_dtype)
     with embeddings.stream(column):
         return _score(column, spec, partition, seen, build)
 
@@ -257,6 +263,7 @@ def score_frame(frame: Any, column: Any, spec: ScoreSpec, seen: Callable[[torch.
         added.update((name, torch.from_numpy(values)) for name, values in keep.items())
         return embeddings.add_columns(frame, column, added)
 
+    column = embeddings.unpack(column, spec.embedding_dtype)
     with embeddings.stream(column):
         return _score(column, spec, None, seen, build)
 
@@ -359,8 +366,9 @@ def first_invalid(status: torch.Tensor) -> int | None:
     return int(invalid[0, 0]) if len(invalid) else None
 
 
-def status_column(column: Any, width: int) -> Any:
+def status_column(column: Any, width: int, embedding_dtype: str | None = None) -> Any:
     """Categorical Series of the status of every row, with the column's index; it uses norms and no predictor."""
+    column = embeddings.unpack(column, embedding_dtype)
     codes = [torch.from_numpy(np.empty(0, np.uint8))]
     with embeddings.stream(column):
         for run in embeddings.runs(column, width):

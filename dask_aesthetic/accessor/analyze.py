@@ -30,6 +30,7 @@ class AnalyzeMethods:
         *,
         sample: int | None = None,
         predictor: Predictors = PREDICTOR,
+        embedding_dtype: str | None = None,
     ) -> Check:
         """Check whether the embeddings can be scored, and list problems with their fixes.
 
@@ -47,6 +48,8 @@ class AnalyzeMethods:
             sample.
         predictor : str, path, Predictor, or mapping of str to one of them
             Predictor to check against, as in `score`; of several, which have to take the same embeddings, the first.
+        embedding_dtype : str, optional
+            As in `score`.
 
         Returns
         -------
@@ -82,7 +85,7 @@ class AnalyzeMethods:
         from dask_aesthetic.predictors import load_predictors
 
         first = next(iter(load_predictors(predictor).values()))
-        return through_proxies(frames.check, self._frame, embedding_column, sample, first)
+        return through_proxies(frames.check, self._frame, embedding_column, sample, first, embedding_dtype)
 
     def distribution(
         self,

@@ -30,6 +30,7 @@ class ScoreMethods:
         on_invalid: str = "null",
         batch_size: int | None = None,
         replace_columns: bool = False,
+        embedding_dtype: str | None = None,
     ) -> Any:
         """Add columns with each row's aesthetic score and whether to keep it.
 
@@ -60,6 +61,9 @@ class ScoreMethods:
             The most rows scored at a time. It changes memory and speed, never a score.
         replace_columns : bool
             Let the added columns replace those of the frame that have their names, which is refused otherwise.
+        embedding_dtype : {"float32", "float16", "float64", "bfloat16"}, optional
+            The column holds packed floats of this dtype: Arrow (fixed-size) binary, or objects of bytes. A row of
+            another length has the wrong width.
 
         Returns
         -------
@@ -103,7 +107,15 @@ class ScoreMethods:
         from dask_aesthetic.scoring import ScoreSpec
 
         spec = ScoreSpec.of(
-            embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
+            embedding_column,
+            predictor,
+            threshold,
+            scale,
+            score_column,
+            keep_column,
+            on_invalid,
+            batch_size,
+            embedding_dtype,
         )
         return through_proxies(frames.score, self._frame, embedding_column, spec, replace_columns)
 
@@ -119,13 +131,14 @@ class ScoreMethods:
         on_invalid: str = "null",
         batch_size: int | None = None,
         replace_columns: bool = False,
+        embedding_dtype: str | None = None,
     ) -> Any:
         """Rows that the threshold keeps, with their scores: `score`, then the rows whose ``keep`` is True.
 
         Parameters
         ----------
         embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size, \
-replace_columns
+replace_columns, embedding_dtype
             As in `score`.
 
         Returns
@@ -150,7 +163,15 @@ replace_columns
         from dask_aesthetic.scoring import ScoreSpec
 
         spec = ScoreSpec.of(
-            embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
+            embedding_column,
+            predictor,
+            threshold,
+            scale,
+            score_column,
+            keep_column,
+            on_invalid,
+            batch_size,
+            embedding_dtype,
         )
         spec.require_keep("filter")
         scored = through_proxies(frames.score, self._frame, embedding_column, spec, replace_columns)
@@ -214,6 +235,7 @@ replace_columns
         embedding_column: str = EMBEDDING_COLUMN,
         *,
         predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
+        embedding_dtype: str | None = None,
     ) -> Any:
         """Status of each row's embedding: usable, or the reason why not.
 
@@ -223,6 +245,8 @@ replace_columns
             As in `score`.
         predictor : str, path or Predictor
             Its width is the number of floats that a row should have.
+        embedding_dtype : str, optional
+            As in `score`.
 
         Returns
         -------
@@ -246,4 +270,5 @@ replace_columns
         from dask_aesthetic import frame as frames
         from dask_aesthetic.predictors import load_predictor
 
-        return through_proxies(frames.status, self._frame, embedding_column, load_predictor(predictor).width)
+        width = load_predictor(predictor).width
+        return through_proxies(frames.status, self._frame, embedding_column, width, embedding_dtype)

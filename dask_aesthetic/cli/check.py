@@ -14,6 +14,7 @@ from dask_aesthetic.defaults import FORMATS
 @click.command("check")
 @click.argument("source", metavar="INPUT")
 @options.embedding_column
+@options.embedding_dtype
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
@@ -31,6 +32,7 @@ def command(
     context: click.Context,
     source: str,
     embedding_column: str,
+    embedding_dtype: str | None,
     sample: int | None,
     predictor: Sequence[str],
     activation: str | None,
@@ -49,7 +51,9 @@ def command(
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", AestheticWarning)
             loaded = options.load_with(predictor, activation, input_scale)
-            found = check_dataset(source, embedding_column, sample=sample, predictor=loaded, format=kind)
+            found = check_dataset(
+                source, embedding_column, sample=sample, predictor=loaded, format=kind, embedding_dtype=embedding_dtype
+            )
         for warning in caught:
             click.echo(f"caution: {warning.message}", err=True)
     except AestheticError as error:

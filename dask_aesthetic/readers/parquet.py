@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 
 from dask_aesthetic.defaults import PREDICTOR, THRESHOLD
-from dask_aesthetic.errors import ColumnError, InvalidEmbeddingError
+from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.frame_columns import ScoreColumns, empty_scores, scores_of
 from dask_aesthetic.io import cudf, parquet, split
 from dask_aesthetic.io.formats import warn_left_out
@@ -65,6 +65,7 @@ def read_and_score(
     rows_per_partition: int | None = 100_000,
     storage_options: Mapping[str, Any] | None = None,
     replace_columns: bool = False,
+    embedding_dtype: str | None = None,
 ) -> dd.DataFrame:
     """Read Parquet files and score their embeddings, as a lazy Dask DataFrame of scores without the embedding column.
 
@@ -79,7 +80,8 @@ def read_and_score(
         Passthrough columns; default: id columns (key, uid, url, hash, id, image_path, in any case). "all" takes all but
         the embedding column. Hive folders such as ``lang=en`` make a string column ``lang``, which can be named and
         is among "all".
-    embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size, replace_columns
+    embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size, \
+replace_columns, embedding_dtype
         As in ``.aesthetic.score``.
     rows_per_partition : int or None
         Row groups of a file are combined until a partition has at least this many rows; None for a partition per file
@@ -121,10 +123,20 @@ def read_and_score(
     2   c            4.883   True
     """
     spec = ScoreSpec.of(
-        embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size
+        embedding_column,
+        predictor,
+        threshold,
+        scale,
+        score_column,
+        keep_column,
+        on_invalid,
+        batch_size,
+        embedding_dtype,
     )
     check_rows_per_partition(rows_per_partition)
     on_gpu = dask.config.get("dataframe.backend") == "cudf"
+    if on_gpu and embedding_dtype is not None:
+        raise ArgumentError("expected embedding_dtype with dataframe.backend 'pandas', got 'cudf', which has no bytes")
     max_rows = cudf.max_rows(spec.width) if on_gpu else None
     found = list_files(path, storage_options)
     files = files_with_suffix(found, ".parquet", path)
@@ -133,8 +145,9 @@ def read_and_score(
         files,
         embedding_column,
         partial(split.combine_row_groups, min_rows=rows_per_partition, max_rows=max_rows),
-        parquet.check_embedding,
+        partial(parquet.check_embedding, embedding_dtype=spec.embedding_dtype),
         partition_type=pa.string(),
+        embedding_dtype=spec.embedding_dtype,
     )
     for one in shards:
         refuse_width(one.width, spec.predictor, embedding_column)
