@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         read_scores,
         read_webdataset,
     )
+    from dask_aesthetic.repack import RepackSummary, repack_dataset
     from dask_aesthetic.select import SelectSummary, select_dataset
     from dask_aesthetic.thresholds import PRESETS, Threshold
 
@@ -77,6 +78,7 @@ __all__ = [
     "Predictor",
     "PredictorError",
     "PredictorInfo",
+    "RepackSummary",
     "ScoreDistribution",
     "SelectSummary",
     "Threshold",
@@ -93,6 +95,7 @@ __all__ = [
     "read_npy",
     "read_scores",
     "read_webdataset",
+    "repack_dataset",
     "score_dataset",
     "score_embeddings",
     "select_dataset",
@@ -123,6 +126,7 @@ _MODULES = {
     "jobs": ("JobSummary", "score_dataset"),
     "learning": ("Calibration", "FittedPredictor"),
     "predictors": ("Predictor", "PredictorInfo", "list_predictors", "load_predictor"),
+    "repack": ("RepackSummary", "repack_dataset"),
     "select": ("SelectSummary", "select_dataset"),
     "thresholds": ("PRESETS", "Threshold"),
 }

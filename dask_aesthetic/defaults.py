@@ -14,6 +14,7 @@ MODEL, PRETRAINED = "ViT-L-14-quickgelu", "openai"  # The encoder, as open_clip 
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}  # To open_clip's names.
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # Of images in tars.
+PACKED, LISTS, SMALL = LAYOUTS = ("packed", "lists", "small")  # Of repacked embeddings.
 EMBEDDING_DTYPES = ("float32", "float16", "float64", "bfloat16")  # Of packed embeddings.
 POOLING = ("first", "mean", "max")
 
