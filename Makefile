@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types contracts check lowest rapids test-gpu bench bench-peers bench-images bench-job bench-gpu proof-gpu chaos end-to-end notebooks folded wheel clean
+.PHONY: help demo test test-slow lint types contracts check lowest rapids test-gpu bench bench-peers bench-images bench-job bench-choose bench-gpu proof-gpu chaos end-to-end notebooks folded wheel docs clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,8 @@ lint: $(VENV)/.dev  ## Check style and format
 
 types: $(VENV)/.dev  ## Check types
 	$(BIN)/mypy
+	$(BIN)/mypy tests/test_types.py
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 contracts: $(VENV)/.dev  ## Check the direction of imports
 	$(BIN)/lint-imports --no-logo
@@ -65,7 +67,7 @@ rapids: .venv-rapids/.ready  ## Check against the real RAPIDS packages; needs no
 test-gpu: .venv-rapids/.ready  ## Run the tests that need a GPU
 	.venv-rapids/bin/python -m pytest -m gpu
 
-# SUITE says which: kernel, columns, pipeline, scale, store, disk, gil, import.
+# SUITE says which: kernel, columns, pipeline, scale, store, disk, gil, import, verdicts.
 bench: $(VENV)/.bench  ## Measure all suites, or SUITE, and write benchmarks/RESULTS.md (about twelve minutes, 10 GB of disk)
 	$(BIN)/python benchmarks/run.py $(SUITE) --write
 
@@ -97,6 +99,9 @@ bench-images: $(VENV)/.bench  ## Measure decoding and preprocessing of images, a
 bench-job: $(VENV)/.bench  ## Measure the memory of jobs, and one of a hundred million rows (ten minutes, 4 GB of disk)
 	for part in memory long; do $(BIN)/python benchmarks/job.py $$part --json benchmarks/job.json || exit 1; done
 
+bench-choose: $(VENV)/.bench  ## Measure selections and lists from twenty million scores (five minutes, 3 GB of disk)
+	$(BIN)/python benchmarks/choose.py
+
 chaos: $(VENV)/.test  ## Kill workers and drivers of jobs again and again, and compare what comes out
 	PYTHONPATH=tests $(BIN)/python -m helpers.chaos
 
@@ -116,8 +121,11 @@ notebooks: $(VENV)/.test  ## Run the notebooks in place
 folded: $(VENV)/.test  ## Rebuild the folded predictors from published checkpoints in CHECKPOINTS
 	$(BIN)/python tools/fold_predictors.py $(CHECKPOINTS)
 
-wheel: $(VENV)/.dev  ## Build the wheel, install it alone elsewhere and run demo and selftest there
+docs: $(VENV)/.dev  ## Build the documentation strictly into docs/_build/html (half a minute)
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --jobs auto --quiet docs docs/_build/html
+
+wheel: $(VENV)/.dev  ## Build sdist and wheel into dist/, check their metadata, and try each on its own
 	bash .ci/wheel
 
 clean:  ## Remove environments and what was built
-	rm -rf .venv .venv-lowest .venv-rapids .venv-peers .venv-curator build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf docs/_build docs/generated .venv .venv-lowest .venv-rapids .venv-peers .venv-curator build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -10,6 +10,7 @@ from targets import TARGETS
 
 TITLES = {
     "kernel": "Scoring in memory",
+    "verdicts": "Safety, prompts and similarity in memory",
     "columns": "Parquet files and readers",
     "pipeline": "From Parquet files to scores",
     "disk": "From a disk, not the page cache",
@@ -57,7 +58,7 @@ def report(results: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Results",
         "",
-        "Printed by `make bench`, `make bench-peers` and `make bench-gpu` from [results.json](results.json); two such "
+        "Printed by `make bench`, `make bench-peers` and `make bench-gpu` from results.json; two such "
         "files are compared by `python benchmarks/compare.py`. Ways of a case are run in turn, round by round; ratios "
         "are taken within a round; the tables show the median and the range of all rounds. Everything is read from the "
         "page cache. Peak memory is that of a process that does nothing else.",

@@ -22,7 +22,7 @@ from dask_aesthetic.register import register as _register
 from dask_aesthetic.version import __version__
 
 if TYPE_CHECKING:
-    from dask_aesthetic.accessor import AestheticAccessor
+    from dask_aesthetic.accessor import AestheticAccessor, aesthetic
     from dask_aesthetic.arrays import score_embeddings
     from dask_aesthetic.check import Check
     from dask_aesthetic.distribution import ScoreDistribution
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from dask_aesthetic.export import ExportSummary, export_dataset
     from dask_aesthetic.filter import FilterSummary, filter_dataset
+    from dask_aesthetic.images import prompt_predictor
     from dask_aesthetic.jobs import JobSummary, score_dataset
     from dask_aesthetic.learning import Calibration, FittedPredictor
     from dask_aesthetic.predictors import Predictor, PredictorInfo, list_predictors, load_predictor
@@ -85,10 +86,12 @@ __all__ = [
     "ThresholdError",
     "UnusableError",
     "__version__",
+    "aesthetic",
     "export_dataset",
     "filter_dataset",
     "list_predictors",
     "load_predictor",
+    "prompt_predictor",
     "read_and_score",
     "read_clip_retrieval",
     "read_datacomp",
@@ -102,7 +105,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "accessor": ("AestheticAccessor",),
+    "accessor": ("AestheticAccessor", "aesthetic"),
     "arrays": ("score_embeddings",),
     "check": ("Check",),
     "distribution": ("ScoreDistribution",),
@@ -123,6 +126,7 @@ _MODULES = {
     "export": ("ExportSummary", "export_dataset"),
     "filter": ("FilterSummary", "filter_dataset"),
     "readers": ("read_and_score", "read_clip_retrieval", "read_datacomp", "read_npy", "read_scores", "read_webdataset"),
+    "images": ("prompt_predictor",),
     "jobs": ("JobSummary", "score_dataset"),
     "learning": ("Calibration", "FittedPredictor"),
     "predictors": ("Predictor", "PredictorInfo", "list_predictors", "load_predictor"),

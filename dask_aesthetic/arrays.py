@@ -15,6 +15,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from dask_aesthetic import embeddings as columns
+from dask_aesthetic.choices import OnInvalid, Scale
 from dask_aesthetic.defaults import KEEP_COLUMN, PREDICTOR
 from dask_aesthetic.embeddings import Run
 from dask_aesthetic.embeddings.arrow import CONVERTED_ROWS, array_runs, may_hold_embeddings, share_memory, type_width
@@ -34,8 +35,8 @@ def score_embeddings(
     embeddings: Any,
     predictor: Predictors = PREDICTOR,
     *,
-    scale: str = "raw",
-    on_invalid: str = "null",
+    scale: Scale = "raw",
+    on_invalid: OnInvalid = "null",
     batch_size: int | None = None,
     return_status: bool = False,
 ) -> Any:

@@ -23,6 +23,7 @@ from dask_aesthetic.check import (
     rows_per_partition,
     sum_statistics,
 )
+from dask_aesthetic.choices import EmbeddingDtype
 from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io import formats, parquet, split
@@ -44,7 +45,7 @@ def check_dataset(
     predictor: Predictors = PREDICTOR,
     format: str = "auto",  # noqa: A002
     storage_options: Mapping[str, Any] | None = None,
-    embedding_dtype: str | None = None,
+    embedding_dtype: EmbeddingDtype | None = None,
 ) -> Check:
     """Check whether the embeddings in files can be scored, in one pass over them or over a sample.
 

@@ -14,6 +14,7 @@ import torch
 from dask.system import cpu_count
 from distributed import LocalCluster, Nanny
 
+from dask_aesthetic.choices import Device
 from dask_aesthetic.defaults import SHARDS_PER_GPU
 from dask_aesthetic.errors import ArgumentError, MissingDependencyError
 
@@ -29,7 +30,7 @@ RAPIDS = ("cudf", "dask_cudf", "dask_cuda", "cupy")
 
 
 def local_cluster(
-    device: str = "auto",
+    device: Device = "auto",
     *,
     n_workers: int | None = None,
     embed: bool = False,

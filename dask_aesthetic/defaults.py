@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 EMBEDDING_COLUMN, SCORE_COLUMN, KEEP_COLUMN = "image_embedding", "aesthetic_score", "keep"
+HASH_COLUMN = "embedding_hash"
+TEXT_COLUMN, SIMILARITY_COLUMN, SIMILARITY_WIDTH = "text_embedding", "similarity", 768
 CAPTION_COLUMN = "caption"
 IMAGE_COLUMN, IMAGE_STATUS_COLUMN = "image", "image_status"
 MATRIX_KEY = "l14_img"  # In DataComp's .npz files.
@@ -10,11 +14,14 @@ MATRIX_KEY = "l14_img"  # In DataComp's .npz files.
 PREDICTOR = "laion-v2"
 THRESHOLD = "default"  # The predictor's own, if it has one.
 ACTIVATIONS = ("none", "relu")  # Between the layers of a checkpoint.
+OUTPUT_ACTIVATIONS = ("none", "sigmoid")  # After the last one.
 MODEL, PRETRAINED = "ViT-L-14-quickgelu", "openai"  # The encoder, as open_clip names it.
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}  # To open_clip's names.
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # Of images in tars.
-PACKED, LISTS, SMALL = LAYOUTS = ("packed", "lists", "small")  # Of repacked embeddings.
+PACKED: Final = "packed"
+SMALL: Final = "small"
+LAYOUTS = (PACKED, "lists", SMALL)  # Of repacked embeddings.
 EMBEDDING_DTYPES = ("float32", "float16", "float64", "bfloat16")  # Of packed embeddings.
 POOLING = ("first", "mean", "max")
 

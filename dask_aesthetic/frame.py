@@ -24,7 +24,7 @@ from dask_aesthetic.check import (
 )
 from dask_aesthetic.distribution import Terms, add_groups, count_groups, count_terms, refuse_nested
 from dask_aesthetic.errors import ArgumentError, ColumnError
-from dask_aesthetic.frame_columns import ScoreColumns, StatusColumn, graph_ready
+from dask_aesthetic.frame_columns import ScoreColumns, StatusColumn, add_keep, check_rule, empty_series, graph_ready
 from dask_aesthetic.fused_read import add_columns
 from dask_aesthetic.images import EmbedSpec, check_images, embed_column
 from dask_aesthetic.learning import (
@@ -41,9 +41,10 @@ from dask_aesthetic.learning import (
 )
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_frame, status_column
+from dask_aesthetic.similarity import SimilaritySpec, similarity_column, similarity_frame
 from dask_aesthetic.thresholds import check_scale
 from dask_aesthetic.validation import check_column_name
-from dask_aesthetic.warn_unusable import warn_after_compute, warn_if_unusable
+from dask_aesthetic.warn_unusable import count_unusable, warn_after_compute, warn_if_unusable
 
 FAN_IN = 16  # Distributions, or statistics, added in one task.
 FAN_IN_LARGE = 4  # Normal equations, which are a thousand times larger.
@@ -54,10 +55,39 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: b
     column, width = _column(frame, embedding_column, spec.embedding_dtype)
     refuse_replacing(frame.columns, spec.added, replace_columns)
     refuse_width(width, spec.predictor, embedding_column)
+    keep = spec.keep_spec
+    if keep is not None:
+        check_rule(frame, spec)
+        scored = score(frame, embedding_column, spec.without_keep, replace_columns)
+        return add_keep(scored, spec.keep_column, keep)
     if not isinstance(frame, dd.DataFrame):
         return score_frame(frame, column, spec, warn_if_unusable(column, spec))
     warn_after_compute()
     return add_columns(frame, embedding_column, ScoreColumns(spec))
+
+
+def similarity(frame: Any, spec: SimilaritySpec, replace_columns: bool) -> Any:
+    """Frame with a column of the similarity of its image and text embeddings added; lazy on Dask frames."""
+    images, texts = (_column(frame, name)[0] for name in spec.columns)
+    refuse_replacing(frame.columns, {"similarity_column": spec.similarity_column}, replace_columns)
+    width = spec.find_width(images, texts)
+    if not isinstance(frame, dd.DataFrame):
+        seen = tuple(warn_if_unusable(column, spec.score_spec(width)) for column in (images, texts))
+        return similarity_frame(frame, spec, width, seen)
+    warn_after_compute()
+    meta = empty_series(images._meta, spec.similarity_column, "float32")
+    both = frame[list(spec.columns)]
+    found = both.map_partitions(_similarity_partition, spec, width, call=both._name, meta=meta)
+    return frame.assign(**{spec.similarity_column: found})
+
+
+def _similarity_partition(
+    frame: Any, spec: SimilaritySpec, width: int, call: str, partition_info: dict[str, Any] | None = None
+) -> Any:
+    images, texts = (frame[name] for name in spec.columns)
+    score_spec = spec.score_spec(width)
+    seen = tuple(count_unusable(call, column, score_spec, str(column.name)) for column in (images, texts))
+    return similarity_column(images, texts, spec, width, partition_info["number"] if partition_info else None, seen)
 
 
 def embed(frame: Any, image_column: str, spec: EmbedSpec, replace_columns: bool) -> Any:
@@ -81,9 +111,13 @@ def embed_and_score(
     refuse_replacing(
         frame.columns, {**score_spec.added, "status_column": spec.status_column, **embedding}, replace_columns
     )
+    keep = score_spec.keep_spec
+    if keep is not None:
+        check_rule(frame, score_spec)
     computed = _embedded(frame, image_column, spec, score_spec, keep_embedding)
     added = {name: computed[name] for name in computed.columns}
-    return frame.assign(**added, **score_spec.keep(added))
+    scored = frame.assign(**added, **score_spec.keep(added))
+    return scored if keep is None else add_keep(scored, score_spec.keep_column, keep)
 
 
 def _embedded(

@@ -15,6 +15,8 @@ import pyarrow as pa
 import torch
 
 from dask_aesthetic import embeddings
+from dask_aesthetic.errors import ColumnError
+from dask_aesthetic.keep_rule import KeepSpec, type_of
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
 from dask_aesthetic.scoring import ScoreSpec, score_column, status_column
 from dask_aesthetic.status import STATUS_DTYPE, STATUSES
@@ -146,6 +148,36 @@ class StatusColumn(EmbeddingColumns):
 
     def count(self, call: str, values: Any, column: str, status: torch.Tensor) -> None:
         pass
+
+
+def check_rule(frame: Any, spec: ScoreSpec) -> None:
+    """Refuse a rule or override that does not fit the columns of a frame, to which scores are added.
+
+    Raises
+    ------
+    ColumnError, ArgumentError
+    """
+    meta = getattr(frame, "_meta", frame).iloc[:0]
+    for name in spec.rule_columns:
+        if list(meta.columns).count(name) > 1:
+            raise ColumnError.repeated(name)
+    # The types of other columns are not needed, and may be of any kind.
+    spec.check_rule({name: type_of(meta[name], name) if name in spec.rule_columns else pa.null() for name in meta})
+
+
+def add_keep(frame: Any, name: str, keep: KeepSpec) -> Any:
+    """Frame of scores with the keep column of a rule added: lazily to a Dask frame, in place to others."""
+    if not hasattr(frame, "map_partitions"):
+        frame[name] = keep.series(frame)
+        return frame
+    # Series keep column projection, as in `ScoreColumns.from_partitions`.
+    first, *others = (frame[column] for column in keep.columns)
+    meta = empty_series(first._meta, name, bool)
+    return frame.assign(**{name: first.map_partitions(_keep_partition, *others, keep=keep, meta=meta)})
+
+
+def _keep_partition(*columns: Any, keep: KeepSpec) -> Any:
+    return keep.series(dict(zip(keep.columns, columns, strict=True)))
 
 
 def scores_of(scores: np.ndarray, index: Any, spec: ScoreSpec) -> Any:

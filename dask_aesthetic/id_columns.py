@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from dask_aesthetic.defaults import HASH_COLUMN
+
 ID_COLUMNS = ("key", "uid", "url", "hash", "id", "image_path")  # The most distinctive first.
 LABEL_COLUMNS = ("key", "uid", "id", "hash", "url", "image_path")  # The same, the shortest to read first.
 
 
 def repeating_columns(names: Iterable[str], score_columns: Iterable[str]) -> list[str]:
-    """Names of the columns that Parquet files keep dictionaries of: ids and scores hardly repeat."""
-    unique = {*ID_COLUMNS, *(name.lower() for name in score_columns)}
+    """Names of the columns that Parquet files keep dictionaries of: ids, hashes and scores hardly repeat."""
+    unique = {*ID_COLUMNS, HASH_COLUMN, *(name.lower() for name in score_columns)}
     return [name for name in names if name.lower() not in unique]
 
 

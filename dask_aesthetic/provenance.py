@@ -42,9 +42,11 @@ class Provenance:
         InputError
             The files are of several predictors or scales, whose scores do not belong together.
         """
-        records = [(path, _record(path, schema), _columns(schema, _record(path, schema))) for path, schema in schemas]
-        first_path, first, columns = records[0]
-        for path, other, _ in records[1:]:
+        found = [(path, schema, _record(path, schema)) for path, schema in schemas]
+        records = [(path, record) for path, _, record in found]
+        columns = _columns(*found[0][1:])
+        first_path, first = records[0]
+        for path, other in records[1:]:
             for name in ("weights_sha256", "scale"):
                 if first.get(name) != other.get(name):
                     raise InputError(
@@ -56,7 +58,7 @@ class Provenance:
                     f"expected the same columns of scores in all files, got {_named(first)} in {first_path} and "
                     f"{_named(other)} in {path}: take them one by one"
                 )
-        shared = {name: value for name, value in first.items() if all(one.get(name) == value for _, one, _ in records)}
+        shared = {name: value for name, value in first.items() if all(one.get(name) == value for _, one in records)}
         return cls(shared, columns if shared else {})
 
     def of_score(self, score_column: str) -> Provenance:
@@ -182,6 +184,8 @@ def _record(path: str, schema: pa.Schema) -> dict[str, Any]:
             raise ValueError("its scores are no list of objects")
         if not all(isinstance(one.get("column"), str) and one["column"] in schema.names for one in scores):
             raise ValueError("a column of its scores is missing")
+        if not all(isinstance(one.get("scale", ""), str) for one in scores):
+            raise ValueError("a scale of its scores is no text")
         for info in [one.get("predictor") for one in (record, *scores) if "predictor" in one or one is not record]:
             if not isinstance(info, dict) or not all(isinstance(info.get(name), str) for name in ("name", "scale")):
                 raise ValueError("its predictor has no name or scale")

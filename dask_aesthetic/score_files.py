@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from dask_aesthetic.defaults import SCORE_COLUMN
+from dask_aesthetic.errors import AestheticWarning, InputError
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.formats import inspect_all
-from dask_aesthetic.io.listing import Source, find_files
-from dask_aesthetic.io.storage import File
+from dask_aesthetic.io.job_folders import SUCCESS, JobFolders
+from dask_aesthetic.io.listing import Source, find_files, source_paths
+from dask_aesthetic.io.storage import File, is_url
 from dask_aesthetic.provenance import Provenance
 
 
@@ -80,6 +84,7 @@ def find_scores(
     source: Source,
     options: Mapping[str, Any] | None = None,
     choose: Callable[[list[str]], list[str]] = list,
+    allow_unfinished: bool = False,
 ) -> ScoreFiles:
     """Find the files of scores in a folder, file, glob or URL.
 
@@ -89,16 +94,26 @@ def find_scores(
         As of `find_files`.
     choose : callable, optional
         Columns to read, from those of the first file.
+    allow_unfinished : bool
+        Take the files that are there where a job has not written all of them.
 
     Raises
     ------
     InputError
-        There are none, or they are of several predictors or scales.
+        There are none, they are of several predictors or scales, or the job that writes them is not finished.
     ColumnError
         A column is missing from a file.
     """
     found = find_files(source, ".parquet", options)
     files = [file for file, _ in found]
+    unfinished = _find_unfinished(source, files, options)
+    if unfinished and not allow_unfinished:
+        raise InputError(
+            f"{unfinished}. The command that wrote them, given again without --part, completes them; or "
+            "allow_unfinished=True (--allow-unfinished) takes the files that are there"
+        )
+    if unfinished:
+        warnings.warn(f"{unfinished}: only the rows that are there count", AestheticWarning, stacklevel=3)
     footers = inspect_all(files, parquet.read_footer)
     schemas = [footer.schema for footer in footers]
     provenance = Provenance.of_files(zip([file.path for file in files], schemas, strict=True))
@@ -107,3 +122,22 @@ def find_scores(
     return ScoreFiles(
         [ScoreFile(file, name, count) for (file, name), count in zip(found, rows, strict=True)], schema, provenance
     )
+
+
+def _find_unfinished(source: Source, files: Sequence[File], options: Mapping[str, Any] | None) -> str:
+    """What is missing from the outputs of jobs that the files belong to; empty if nothing is."""
+    folders = JobFolders(options or {})
+    whole = {path.rstrip("/") if is_url(path) else os.path.abspath(path) for path in source_paths(source)}
+    for folder, theirs in folders.of(files).items():
+        listed = folders.manifest(folder)
+        if listed is None:
+            return (
+                f"expected the output of a finished job in {folder}, got {len(theirs):,} files of one that has not "
+                f"written {SUCCESS}, its last file"
+            )
+        there = {file.path for file in theirs}
+        lost = [name for name in listed if f"{folder}/{name}" not in there] if folder in whole else []
+        if lost:
+            more = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
+            return f"expected the {len(listed):,} files that {folder}/{SUCCESS} lists, got none for {lost[0]}{more}"
+    return ""

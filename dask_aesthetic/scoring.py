@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from dask_aesthetic import embeddings
@@ -14,6 +16,7 @@ from dask_aesthetic.defaults import KEEP_COLUMN, THRESHOLD
 from dask_aesthetic.embeddings import Run
 from dask_aesthetic.embeddings.arrow import array_runs
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError, ThresholdError
+from dask_aesthetic.keep_rule import Keep, KeepRule, KeepSpec, both_error
 from dask_aesthetic.kernels import Vectors, back_off, norms
 from dask_aesthetic.predictors import (
     Pass,
@@ -50,12 +53,16 @@ class ScoreSpec:
     score_columns : tuple of str
         Column of each predictor's scores.
     threshold : Threshold or None
-        Of the first predictor's scores, on their scale; None adds no keep column.
+        Of the first predictor's scores, on their scale.
     scale : {"raw", "unit"}
         Of all scores but probabilities.
     keep_column : str
     on_invalid : {"null", "raise"}
     batch_size : int or None
+    rule : KeepRule or None
+        Instead of a threshold; without both there is no keep column.
+    override_column : str or None
+        Column whose values win over rule or threshold.
     embedding_dtype : str or None
         Of packed embeddings; None where rows are lists.
     """
@@ -67,6 +74,8 @@ class ScoreSpec:
     keep_column: str = KEEP_COLUMN
     on_invalid: str = "null"
     batch_size: int | None = None
+    rule: KeepRule | None = None
+    override_column: str | None = None
     embedding_dtype: str | None = None
 
     @property
@@ -87,7 +96,7 @@ class ScoreSpec:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that scoring adds."""
-        return self.score_columns if self.threshold is None else (*self.score_columns, self.keep_column)
+        return (*self.score_columns, self.keep_column) if self.has_keep else self.score_columns
 
     @property
     def added(self) -> dict[str, str]:
@@ -101,13 +110,59 @@ class ScoreSpec:
         return [*scores, "keep_column"]
 
     def keep(self, scores: Mapping[str, Any]) -> dict[str, Any]:
-        """The keep column, if there is one, by its name, from arrays, tensors or Series of the scores by column."""
-        return {} if self.threshold is None else {self.keep_column: self.threshold.keeps(scores[self.score_column])}
+        """The keep column, if a threshold alone decides, by its name, from arrays, tensors or Series of the scores."""
+        if self.threshold is None or self.override_column is not None:
+            return {}
+        return {self.keep_column: self.threshold.keeps(scores[self.score_column])}
+
+    @property
+    def has_keep(self) -> bool:
+        """Whether there is a keep column."""
+        return self.threshold is not None or self.rule is not None
+
+    @property
+    def keep_spec(self) -> KeepSpec | None:
+        """Rule and override of the keep column; None where a threshold alone decides, or nothing."""
+        if self.rule is not None:
+            return KeepSpec(self.rule, self.override_column)
+        if self.threshold is None or self.override_column is None:
+            return None
+        operator = ">=" if self.threshold.higher_is_better else "<="
+        rule = KeepRule.of([(self.score_column, operator, self.threshold.value)])
+        return KeepSpec(rule, self.override_column)
+
+    @property
+    def rule_columns(self) -> list[str]:
+        """Columns that rule and override take from the frame or files."""
+        keep = self.keep_spec
+        return [] if keep is None else [name for name in keep.columns if name not in self.score_columns]
+
+    @property
+    def condition(self) -> str:
+        """What is kept, for people; empty without a keep column."""
+        if self.rule is not None:
+            return str(self.rule)
+        return "" if self.threshold is None else self.threshold.condition()
+
+    def check_rule(self, types: Mapping[str, pa.DataType]) -> None:
+        """Refuse a rule or override that does not fit columns of these types, to which scores are added.
+
+        Raises
+        ------
+        ColumnError, ArgumentError
+        """
+        if self.keep_spec is not None:
+            self.keep_spec.check({**types, **dict.fromkeys(self.score_columns, pa.float32())})
+
+    @property
+    def without_keep(self) -> ScoreSpec:
+        """The same scores without a keep column."""
+        return replace(self, threshold=None, rule=None, override_column=None)
 
     @property
     def why_no_keep(self) -> str:
         """Why there is no keep column; empty if there is one."""
-        if self.threshold is not None:
+        if self.has_keep:
             return ""
         if _default_threshold(self.predictor.info) is not None:
             return "no threshold was asked for"
@@ -120,7 +175,7 @@ class ScoreSpec:
         ------
         ThresholdError
         """
-        if self.threshold is None:
+        if not self.has_keep:
             raise ThresholdError(f"expected a threshold with {what}, got none: {self.why_no_keep}")
 
     def scale_of(self, at: int) -> str:
@@ -138,6 +193,8 @@ class ScoreSpec:
         keep_column: str,
         on_invalid: str,
         batch_size: int | None,
+        keep: Keep | None = None,
+        override_column: str | None = None,
         embedding_dtype: str | None = None,
     ) -> ScoreSpec:
         """Check the arguments of ``.aesthetic.score`` and load the predictors."""
@@ -148,21 +205,29 @@ class ScoreSpec:
         check_new_name("keep_column", keep_column)
         predictors = load_predictors(predictor, score_column)
         first = next(iter(predictors.values()))
+        rule = None if keep is None else _find_rule(keep, threshold, scale, predictors)
         spec = cls(
             tuple(predictors.values()),
             tuple(predictors),
-            _find_threshold(threshold, scale, first.info),
+            _find_threshold(threshold, scale, first.info) if rule is None else None,
             scale,
             keep_column,
             on_invalid,
             check_batch_size(batch_size),
+            rule,
+            override_column,
             embeddings.check_embedding_dtype(embedding_dtype),
         )
+        if override_column is not None:
+            check_column_name("override_column", override_column)
+            spec.require_keep("override_column")
         for role, column in spec.added.items():
             if column == embedding_column:
                 raise ColumnError.clash(role, column, "the embedding column")
-        if spec.threshold is not None and keep_column in spec.score_columns:
+        if spec.has_keep and keep_column in spec.score_columns:
             raise ColumnError.clash("keep_column", keep_column, spec._roles[spec.score_columns.index(keep_column)])
+        if keep_column in spec.rule_columns:
+            raise ColumnError.clash("keep_column", keep_column, "the columns of keep and override_column")
         return spec
 
     def invalid(
@@ -434,6 +499,26 @@ def _default_threshold(info: PredictorInfo) -> Threshold | str | None:
     if info.threshold is not None:
         return Threshold(info.threshold, name="default")
     return DEFAULT_PRESET if is_on_preset_scale(info.scale, info.name) else None
+
+
+def _find_rule(keep: Keep, threshold: Any, scale: str, predictors: Mapping[str, Predictor]) -> KeepRule:
+    """Rule whose bounds of scores are on their scale."""
+    rule = KeepRule.of(keep)
+    if threshold is not None and not (isinstance(threshold, str) and threshold == THRESHOLD):
+        raise both_error(threshold, next(iter(predictors)))
+    infos = {name: predictor.info for name, predictor in predictors.items()}
+    find = {
+        name: partial(
+            find_threshold,
+            scale=scale,
+            predictor_scale=info.scale,
+            predictor=info.name,
+            higher_is_better=info.higher_is_better,
+            is_probability=info.is_probability,
+        )
+        for name, info in infos.items()
+    }
+    return rule.with_thresholds(find)
 
 
 def _find_threshold(threshold: Any, scale: str, info: PredictorInfo) -> Threshold | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import ArgumentError, ThresholdError
 
 # Divisor of a raw score. Raw scores of images run from about 1 to 10.
@@ -17,6 +18,7 @@ SCALES = {"raw": 1.0, "unit": 10.0}
 
 PRESETS = {"permissive": 3.0, "standard": 5.0, "high": 6.0, "premium": 7.0}
 PRESET_SCALE, DEFAULT_PRESET = "laion-v2", "standard"
+UNKNOWN = "unknown"  # Predictor of a threshold that was chosen by scores of which nothing says it.
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Threshold:
     name : str
         How it was chosen, for people to read.
     predictor : str
-        Name of the predictor that made the scores it was chosen by, empty if unknown. Scores of another predictor
-        refuse it.
+        Name of the predictor that made the scores it was chosen by: scores of another predictor refuse it. "unknown"
+        where nothing said it: scores of any but the default predictor refuse it. Empty for all predictors.
     higher_is_better : bool
         Direction of the predictor's scores.
 
@@ -118,7 +120,7 @@ class Threshold:
         return f"{self.scale} {score_column} {'>=' if self.higher_is_better else '<='} {self.value:g}"
 
     def _condition(self) -> str:
-        return self.condition() + (f" for {self.predictor}" if self.predictor else "")
+        return self.condition() + (f" for {self.predictor}" if self.predictor not in ("", UNKNOWN) else "")
 
 
 def find_threshold(
@@ -212,7 +214,13 @@ def check_scale(scale: Any) -> None:
 
 
 def _check_predictor(threshold: Threshold, predictor: str) -> None:
-    if threshold.predictor and predictor and threshold.predictor != predictor:
+    if threshold.predictor == UNKNOWN and predictor not in ("", PREDICTOR):
+        raise ThresholdError(
+            f"expected a threshold for scores of {predictor}, got one that was chosen by scores of which nothing says "
+            f"the predictor ({threshold}): choose it with predictor={predictor!r}. "
+            f"Threshold({threshold.value:g}, {threshold.scale!r}) is taken as it stands"
+        )
+    if threshold.predictor not in ("", UNKNOWN) and predictor and threshold.predictor != predictor:
         raise ThresholdError(
             f"expected a threshold for scores of {predictor}, got one that was chosen by scores of "
             f"{threshold.predictor} ({threshold}): choose one by the distribution of {predictor} scores. "

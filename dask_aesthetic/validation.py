@@ -112,4 +112,5 @@ def check_fraction(name: str, value: Any, minimum: float | None = None) -> float
     if number and value <= 1 and (value > 0 if minimum is None else value >= minimum):
         return float(value)
     hint = f": did you mean {value / 100:g}?" if number and 1 < value <= 100 else ""
-    raise ArgumentError(f"expected {name} to be a number from 0 to 1, got {value!r}{hint}")
+    bounds = "above 0, up to 1" if minimum is None else "from 0 to 1"
+    raise ArgumentError(f"expected {name} to be a number {bounds}, got {value!r}{hint}")

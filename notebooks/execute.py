@@ -1,7 +1,7 @@
 """Run notebooks in place: ``python notebooks/execute.py [NOTEBOOK ...]``; default: all notebooks.
 
-Each runs in a fresh kernel of this interpreter and in an empty folder of its own. Outputs are saved without the parts
-that change between runs and machines.
+Each runs in a fresh kernel of this interpreter and in an empty folder of its own, which stands beside `tests` as
+`notebooks` does. Outputs are saved without the parts that change between runs and machines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-NOTEBOOKS = sorted(Path(__file__).resolve().parent.glob("*.ipynb"))
+HERE = Path(__file__).resolve().parent
+NOTEBOOKS = sorted(HERE.glob("*.ipynb"))
 TIMEOUT = 240  # Seconds of a cell; a tenth suffices unless the machine is busy.
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -46,7 +47,7 @@ class ThisPython(AsyncKernelManager):
 
 
 def execute(notebook: NotebookNode, folder: Path) -> None:
-    """Run a notebook's cells in `folder` and replace its outputs.
+    """Run a notebook's cells in the new folder `folder` / notebooks, and replace its outputs.
 
     Raises
     ------
@@ -54,7 +55,9 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
         A cell failed.
     """
     environment = {**os.environ, "IPYTHONDIR": str(folder / ".ipython")}  # Ignore user settings.
-    resources = {"metadata": {"path": str(folder)}}
+    (folder / "tests").symlink_to(HERE.parent / "tests")
+    (folder / HERE.name).mkdir()
+    resources = {"metadata": {"path": str(folder / HERE.name)}}
     client = NotebookClient(notebook, timeout=TIMEOUT, kernel_manager_class=ThisPython, resources=resources)
     client.execute(env=environment)
 

@@ -19,7 +19,7 @@ from dask_aesthetic import PRESETS
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-SCORE, ETL, TASTE = "01-score-and-choose", "02-rapids-etl", "03-your-own-taste"
+SCORE, ETL, TASTE, CHOOSE = "01-score-and-choose", "02-rapids-etl", "03-your-own-taste", "04-choose"
 
 # Variables at the end of each notebook that the tests check; saved by an appended cell.
 FACTS = {
@@ -36,6 +36,11 @@ FACTS = {
         unrated=unrated, liking=liking, laion=laion, own=own, threshold=threshold.value, best=threshold.best["f1"],
         labeled=labeled["aesthetic_score"], wanted=labeled["wanted"], kept=kept["aesthetic_score"],
         same=loaded == taste, held_out=taste.held_out.pearson, prior=taste.prior_held_out.pearson""",
+    CHOOSE: """
+        rows=(rows := scores.compute())["aesthetic_score"], key=rows["key"].to_numpy(str),
+        source=rows["source"].to_numpy(str), kept=kept["key"].to_numpy(str),
+        ruled=read_scores(folder / "ruled").compute()["keep"],
+        exported=pd.read_parquet(folder / "urls.parquet")["key"].to_numpy(str)""",
 }
 
 # Absolute paths of a machine, but not `</tr>` and `a/b`.
@@ -64,9 +69,9 @@ def ran(executing, tmp_path_factory):
             notebook.cells.append(new_code_cell(ask))
             executing.execute(notebook, folder)
             notebook.cells.pop()
-            with np.load(folder / "facts.npz") as facts:
+            with np.load(folder / "notebooks/facts.npz") as facts:
                 done[name] = notebook, dict(facts)
-            left = {path.name for path in folder.iterdir()} - {"facts.npz", ".ipython"}
+            left = {path.name for path in (folder / "notebooks").iterdir()} - {"facts.npz"}
             assert not left, "a notebook writes into its temporary folder alone"
         return done[name]
 
@@ -98,9 +103,7 @@ def test_a_notebook_runs_and_prints_nothing_unexpected_on_stderr(ran, name):
     notebook, facts = ran(name)
     assert facts["python"].item() == sys.executable
     stderr = "".join(output.text for output in outputs(notebook) if output.get("name") == "stderr")
-    # The job on synthetic embeddings cautions that they are not those of an encoder.
-    expected = ("local cluster: ", "first 1,024 rows of shard part-0000: ")
-    assert [line for line in stderr.splitlines() if not line.startswith(expected)] == []
+    assert [line for line in stderr.splitlines() if not line.startswith("local cluster: ")] == []
     assert ("local cluster: " in stderr) == (name == ETL)
     assert not any("Warning" in text for text in texts(notebook))
 
@@ -190,6 +193,20 @@ def test_your_own_taste_finds_the_rule_and_the_best_f1(ran):
     assert len(labeled) == 500
     assert f1(threshold) == pytest.approx(max(map(f1, labeled)))
     assert f1(threshold) == pytest.approx(facts["best"])
+
+
+@pytest.mark.slow
+def test_choose_takes_the_best_of_each_source_that_numpy_takes(ran):
+    _, facts = ran(CHOOSE)
+    order = np.lexsort((facts["key"], -facts["rows"]))
+    ranked = {name: facts["key"][order][facts["source"][order] == name] for name in np.unique(facts["source"])}
+    assert set(ranked) == {"photos", "drawings"}
+    assert set(facts["kept"]) == {key for keys in ranked.values() for key in keys[:500]}
+    lowest = np.where(facts["source"] == "photos", np.float32(5.5), np.float32(5))
+    np.testing.assert_array_equal(facts["ruled"], facts["rows"] >= lowest)
+    best = facts["key"][order][np.isin(facts["key"][order], facts["kept"])]
+    without = {key for keys in ranked.values() for key in keys[~np.isin(keys, best[:2])][:500]}
+    assert set(facts["exported"]) == without | {"synthetic-000000"}
 
 
 def test_executing_removes_outputs_that_change_between_runs(executing, monkeypatch):

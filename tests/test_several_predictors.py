@@ -111,12 +111,14 @@ def test_affine_predictors_of_one_precision_share_a_pass(predictors):
 def test_files_read_and_scored_get_the_scores_of_single_calls(parquet, predictors, single, in_pages, caplog):
     caplog.set_level(logging.DEBUG, "dask_aesthetic.shard_scores")
     for chosen in (AFFINE, predictors):
-        scored = read_and_score(parquet, rows_per_partition=100, predictor=chosen).compute()
+        scored = read_and_score(parquet, rows_per_partition=100, predictor=chosen).compute(scheduler="sync")
         assert list(scored.columns) == ["key", *chosen, "keep"]
         assert_single(scored, single, chosen)
-        part = read_and_score(parquet, rows_per_partition=100, predictor=chosen)[["simulacra"]].compute()
+        part = read_and_score(parquet, rows_per_partition=100, predictor=chosen)[["simulacra"]].compute(
+            scheduler="sync"
+        )
         assert_single(part, single, ["simulacra"])
-    # Affine predictors alone; two of the five row groups hold rows that pyarrow has to read.
+    # Of affine predictors alone; two of the five row groups hold rows that pyarrow has to read.
     ways = sorted(message.rpartition(": ")[2].partition(" row")[0] for message in caplog.messages)
     assert ways == ["0 of 2", "0 of 2", "1 of 1", "1 of 1", "2 of 2", "2 of 2"]
 

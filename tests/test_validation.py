@@ -40,7 +40,7 @@ def test_fractions():
     assert check_fraction("share", 0.25) == 0.25
     assert check_fraction("q", 0, minimum=0.0) == 0.0
     for value in (0, -0.1, 1.01, float("nan"), True, "0.5", None):
-        with pytest.raises(ArgumentError, match="expected share to be a number from 0 to 1, got"):
+        with pytest.raises(ArgumentError, match="expected share to be a number above 0, up to 1, got"):
             check_fraction("share", value)
     with pytest.raises(ArgumentError, match=r"got 20: did you mean 0\.2\?"):
         check_fraction("share", 20)

@@ -6,21 +6,23 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.kernels import lanes
-from dask_aesthetic.predictors import AffinePredictor, load_predictor
+from dask_aesthetic.predictors import AffinePredictor, NetworkPredictor, Predictor, load_predictor
 from dask_aesthetic.predictors.catalog import KNOWN
 from dask_aesthetic.predictors.golden import golden_vectors
 
 FOLDED = Path(__file__).parents[1] / "dask_aesthetic/predictors/folded"
 
 
-def fold_predictors(checkpoints: Path, folded: Path = FOLDED) -> list[AffinePredictor]:
-    """Fold the published checkpoints, each checked against its sha256, and save the affine predictors.
+def fold_predictors(checkpoints: Path, folded: Path = FOLDED) -> list[Predictor]:
+    """Fold the published checkpoints, each checked against its sha256, and save the predictors.
 
-    ``golden.json`` beside them holds the scores of `golden_vectors`, computed lane by lane in numpy.
+    ``golden.json`` beside them holds the scores of `golden_vectors`: of affine predictors computed lane by lane in
+    numpy, of networks layer by layer in float64.
 
     Parameters
     ----------
@@ -31,21 +33,29 @@ def fold_predictors(checkpoints: Path, folded: Path = FOLDED) -> list[AffinePred
 
     Returns
     -------
-    list of AffinePredictor
+    list of Predictor
     """
-    predictors: list[AffinePredictor] = []
+    predictors: list[Predictor] = []
     golden: dict[str, list[float]] = {}
     for known in KNOWN:
         if known.folded:
             predictor = load_predictor(checkpoints / known.file, sha256=known.info.sha256)
-            if not isinstance(predictor, AffinePredictor) or predictor.info != known.info:
+            if predictor.info != known.info:
                 raise PredictorError(f"expected the weights of {known.info.name} in {known.file}, got others")
             predictor.save(folded / f"{known.info.name}.safetensors")
             predictors.append(predictor)
-            vectors = torch.from_numpy(golden_vectors(known.info.width))
-            golden[known.info.name] = lanes.scores_and_norms(vectors, predictor.heads)[0][0].tolist()
+            golden[known.info.name] = _scores(predictor, golden_vectors(known.info.width))
     (folded / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
     return predictors
+
+
+def _scores(predictor: Predictor, vectors: np.ndarray) -> list[float]:
+    if isinstance(predictor, AffinePredictor):
+        scores: list[float] = lanes.scores_and_norms(torch.from_numpy(vectors), predictor.heads)[0][0].tolist()
+        return scores
+    assert isinstance(predictor, NetworkPredictor)  # noqa: S101
+    units = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return [float(f"{score:.9g}") for score in predictor.stack(units)]
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
+from dask_aesthetic.choices import EmbeddingDtype, Scale
 from dask_aesthetic.defaults import CAPTION_COLUMN, EMBEDDING_COLUMN, PREDICTOR
 from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.proxies import through_proxies
@@ -30,7 +31,7 @@ class AnalyzeMethods:
         *,
         sample: int | None = None,
         predictor: Predictors = PREDICTOR,
-        embedding_dtype: str | None = None,
+        embedding_dtype: EmbeddingDtype | None = None,
     ) -> Check:
         """Check whether the embeddings can be scored, and list problems with their fixes.
 
@@ -87,12 +88,38 @@ class AnalyzeMethods:
         first = next(iter(load_predictors(predictor).values()))
         return through_proxies(frames.check, self._frame, embedding_column, sample, first, embedding_dtype)
 
+    @overload
+    def distribution(
+        self,
+        score_column: str | None = ...,
+        *,
+        status_column: str | None = ...,
+        scale: Scale | None = ...,
+        by: None = None,
+        terms: None = None,
+        caption_column: str = ...,
+        predictor: str | os.PathLike[str] | Predictor | None = ...,
+    ) -> ScoreDistribution: ...
+
+    @overload
+    def distribution(
+        self,
+        score_column: str | None = ...,
+        *,
+        status_column: str | None = ...,
+        scale: Scale | None = ...,
+        by: str | None = None,
+        terms: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
+        caption_column: str = ...,
+        predictor: str | os.PathLike[str] | Predictor | None = ...,
+    ) -> dict[Any, ScoreDistribution]: ...
+
     def distribution(
         self,
         score_column: str | None = None,
         *,
         status_column: str | None = None,
-        scale: str | None = None,
+        scale: Scale | None = None,
         by: str | None = None,
         terms: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
         caption_column: str = CAPTION_COLUMN,
@@ -160,11 +187,12 @@ class AnalyzeMethods:
         """
         from dask_aesthetic import frame as frames
         from dask_aesthetic.distribution import find_terms
+        from dask_aesthetic.frame_provenance import find_provenance
         from dask_aesthetic.predictors import load_predictor
         from dask_aesthetic.provenance import Provenance
 
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
-        said = Provenance.of_frame(self._frame, score_column)
+        said = find_provenance(self._frame, score_column)
         known = said.describe(scale, load_predictor(predictor).info if predictor is not None else None)
         status_column = status_column or said.columns.get("status_column")
         # Not through the proxies: the result is no frame.
@@ -182,7 +210,7 @@ class AnalyzeMethods:
         score_column: str | None = None,
         status_column: str | None = None,
         threshold: float | str | Threshold | None = None,
-        scale: str | None = None,
+        scale: Scale | None = None,
         by: str | None = None,
         image_column: str | None = None,
         url_column: str | None = None,
@@ -195,8 +223,9 @@ class AnalyzeMethods:
         """Write an HTML report of the scores: one file that loads nothing from elsewhere.
 
         The page has a summary, a histogram with a slider for the threshold, keep rates beside LAION's, sampled rows
-        with their images, failures by reason, groups and provenance. It computes at once on Dask frames too: one pass
-        over scores, statuses, groups and keys, then one over images and URLs of the sampled rows alone.
+        with their images, failures by reason, groups, the run's rule for keep and provenance. It computes at once on
+        Dask frames too: one pass over scores, statuses, groups, keys and the rule's columns, then one over images and
+        URLs of the sampled rows alone.
 
         Parameters
         ----------
@@ -239,13 +268,14 @@ class AnalyzeMethods:
         >>> scored.aesthetic.report("report.html", image_column="image")  # doctest: +SKIP
         PosixPath('report.html')
         """
+        from dask_aesthetic.frame_provenance import find_provenance
         from dask_aesthetic.predictors import load_predictor
         from dask_aesthetic.provenance import Provenance
         from dask_aesthetic.report import write_report
 
         info = load_predictor(predictor).info if predictor is not None else None
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
-        said = Provenance.of_frame(self._frame, score_column)
+        said = find_provenance(self._frame, score_column)
         if not (said.higher_is_better if info is None else info.higher_is_better):
             raise ArgumentError(
                 f"expected scores of which higher ones are better, as the page orders rows, got {score_column!r}: see "

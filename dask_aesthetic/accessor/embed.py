@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
+from dask_aesthetic.choices import Dtype, Frame, OnInvalid, Pooling, Precision, Scale
 from dask_aesthetic.defaults import (
     EMBEDDING_COLUMN,
     IMAGE_COLUMN,
@@ -20,11 +21,12 @@ from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.proxies import through_proxies
 
 if TYPE_CHECKING:
+    from dask_aesthetic.keep_rule import Keep
     from dask_aesthetic.predictors import Predictors
     from dask_aesthetic.thresholds import Threshold
 
 
-class EmbedMethods:
+class EmbedMethods(Generic[Frame]):
     """Methods that compute embeddings, and scores, of images: lazy on Dask frames."""
 
     _frame: Any
@@ -35,17 +37,17 @@ class EmbedMethods:
         *,
         model: str = MODEL,
         pretrained: str | os.PathLike[str] = PRETRAINED,
-        batch_size: int | str = "auto",
-        precision: str = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        precision: Precision = "auto",
         output_column: str = EMBEDDING_COLUMN,
         status_column: str = IMAGE_STATUS_COLUMN,
-        dtype: str = "float32",
-        pooling: str | None = None,
+        dtype: Dtype = "float32",
+        pooling: Pooling | None = None,
         exif_orientation: bool = False,
-        on_invalid: str = "null",
+        on_invalid: OnInvalid = "null",
         storage_options: Mapping[str, Any] | None = None,
         replace_columns: bool = False,
-    ) -> Any:
+    ) -> Frame:
         """Add columns with the CLIP embedding and the status of each row's image, by open_clip.
 
         Parameters
@@ -154,21 +156,23 @@ class EmbedMethods:
         pretrained: str | os.PathLike[str] = PRETRAINED,
         predictor: Predictors = PREDICTOR,
         threshold: float | str | Threshold | None = THRESHOLD,
-        scale: str = "raw",
+        keep: Keep | None = None,
+        override_column: str | None = None,
+        scale: Scale = "raw",
         score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
         status_column: str = IMAGE_STATUS_COLUMN,
         keep_embedding: bool = False,
         output_column: str = EMBEDDING_COLUMN,
-        dtype: str = "float32",
-        batch_size: int | str = "auto",
-        precision: str = "auto",
-        pooling: str | None = None,
+        dtype: Dtype = "float32",
+        batch_size: int | Literal["auto"] = "auto",
+        precision: Precision = "auto",
+        pooling: Pooling | None = None,
         exif_orientation: bool = False,
-        on_invalid: str = "null",
+        on_invalid: OnInvalid = "null",
         storage_options: Mapping[str, Any] | None = None,
         replace_columns: bool = False,
-    ) -> Any:
+    ) -> Frame:
         """Add columns with score, keep and status of each row's image in one pass, and its embedding if requested.
 
         Parameters
@@ -176,7 +180,7 @@ class EmbedMethods:
         image_column, model, pretrained, status_column, batch_size, precision, pooling, exif_orientation, \
 on_invalid, storage_options, replace_columns
             As in `embed`.
-        predictor, threshold, scale, score_column, keep_column
+        predictor, threshold, keep, override_column, scale, score_column, keep_column
             As in `score`.
         keep_embedding : bool
             Add the embeddings as well.
@@ -187,9 +191,9 @@ on_invalid, storage_options, replace_columns
         -------
         DataFrame
             The same frame, rows, order and index, with ``aesthetic_score`` (float32, NaN where the status is not
-            ``ok``) or a column per predictor, ``keep`` (bool, False there) if there is a threshold, and
-            ``image_status`` as in `embed`. The scores are those of `embed`
-            followed by `score`, with float32 embeddings.
+            ``ok``) or a column per predictor, ``keep`` (bool, False there) if there is a threshold or
+            rule, and ``image_status`` as in `embed`. The scores are those of `embed` followed by `score`, with float32
+            embeddings.
 
         Raises
         ------
@@ -223,7 +227,16 @@ on_invalid, storage_options, replace_columns
             storage_options=storage_options,
         )
         score_spec = ScoreSpec.of(
-            output_column, predictor, threshold, scale, score_column, keep_column, on_invalid, None
+            output_column,
+            predictor,
+            threshold,
+            scale,
+            score_column,
+            keep_column,
+            on_invalid,
+            None,
+            keep,
+            override_column,
         )
         for role, column in score_spec.added.items():
             for name, other in (("the image column", image_column), ("status_column", status_column)):

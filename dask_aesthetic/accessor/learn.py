@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from dask_aesthetic.choices import Scale
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, PREDICTOR
 from dask_aesthetic.proxies import through_proxies
 
@@ -26,7 +27,7 @@ class LearnMethods:
         n: int | None = None,
         label_column: str | None = None,
         predictor: str | os.PathLike[str] | Predictor | None = None,
-        scale: str | None = None,
+        scale: Scale | None = None,
         seed: int = 0,
     ) -> Calibration:
         """Choose a threshold: by the share or number of rows to keep, or by labels of keep or drop.
@@ -86,12 +87,13 @@ class LearnMethods:
         [1.0, 1.0, 1.0, 0.5]
         """
         from dask_aesthetic import frame as frames
+        from dask_aesthetic.frame_provenance import find_provenance
         from dask_aesthetic.predictors import load_predictor
         from dask_aesthetic.provenance import Provenance
 
         info = load_predictor(predictor).info if predictor is not None else None
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
-        known = Provenance.of_frame(self._frame, score_column).describe(scale, info)
+        known = find_provenance(self._frame, score_column).describe(scale, info)
         # Not through the proxies: the result is no frame.
         return frames.calibrate(self._frame, score_column, label_column, known, keep_fraction, n, seed)
 
@@ -102,7 +104,7 @@ class LearnMethods:
         *,
         name: str = "taste",
         prior: str | os.PathLike[str] | Predictor | None = PREDICTOR,
-        alpha: float | str = "auto",
+        alpha: float | Literal["auto"] = "auto",
         folds: int = 5,
         seed: int = 0,
         width: int | None = None,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
+from dask_aesthetic.choices import EmbeddingDtype, Frame, OnInvalid, Scale
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, THRESHOLD
 from dask_aesthetic.proxies import through_proxies
 
 if TYPE_CHECKING:
+    from dask_aesthetic.keep_rule import Keep
     from dask_aesthetic.predictors import Predictor, Predictors
     from dask_aesthetic.thresholds import Threshold
 
 
-class ScoreMethods:
+class ScoreMethods(Generic[Frame]):
     """Methods that return frames and columns: lazy on Dask frames."""
 
     _frame: Any
@@ -24,14 +26,16 @@ class ScoreMethods:
         *,
         predictor: Predictors = PREDICTOR,
         threshold: float | str | Threshold | None = THRESHOLD,
-        scale: str = "raw",
+        keep: Keep | None = None,
+        override_column: str | None = None,
+        scale: Scale = "raw",
         score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
-        on_invalid: str = "null",
+        on_invalid: OnInvalid = "null",
         batch_size: int | None = None,
         replace_columns: bool = False,
-        embedding_dtype: str | None = None,
-    ) -> Any:
+        embedding_dtype: EmbeddingDtype | None = None,
+    ) -> Frame:
         """Add columns with each row's aesthetic score and whether to keep it.
 
         Parameters
@@ -49,6 +53,14 @@ class ScoreMethods:
             premium 7 (raw, for `laion-v2` scores). See `Threshold` on what share they keep. "default" is the
             predictor's own: "standard" for `laion-v2` scores; most others have none, and then, as with None, there is
             no ``keep``. Of several predictors it concerns the first.
+        keep : list of tuples, or of lists of them, optional
+            Rule over the scores and other columns of the frame, instead of `threshold`, spelled as ``filters`` of
+            ``dask.dataframe.read_parquet``: ``[("aesthetic_score", ">=", 5.5), ("width", ">=", 512)]`` keeps rows that
+            satisfy both clauses, and a list of such lists rows that satisfy one of them. A null or NaN satisfies no
+            clause. Operators are ==, !=, <, >, <=, >=, in and not in. Bounds of scores may be presets or `Threshold`.
+            Numbers are compared in the type of the column.
+        override_column : str, optional
+            Column of bool or null: true rows are kept and false ones are not, whatever `keep` or `threshold` say.
         scale : {"raw", "unit"}
             "raw" is the predictor's own, about 1..10; "unit" is raw / 10. Probabilities are the same on both.
         score_column : str, optional
@@ -69,7 +81,7 @@ class ScoreMethods:
         -------
         DataFrame
             The same frame, rows, order and index, with ``aesthetic_score`` (float32, NaN where a row has no usable
-            embedding), or a column per predictor, and ``keep`` (bool, False there) if there is a threshold.
+            embedding), or a column per predictor, and ``keep`` (bool, False there) if there is a threshold or rule.
 
         Raises
         ------
@@ -89,8 +101,8 @@ class ScoreMethods:
 
         Notes
         -----
-        All shipped predictors are affine: ``score = w . x / |x| + b``. A row's score does not
-        depend on its neighbors, its partition or `batch_size`.
+        All shipped predictors but `nsfw-l14`, a network, are affine: ``score = w . x / |x| + b``. A row's score does
+        not depend on its neighbors, its partition or `batch_size`.
 
         Examples
         --------
@@ -115,6 +127,8 @@ class ScoreMethods:
             keep_column,
             on_invalid,
             batch_size,
+            keep,
+            override_column,
             embedding_dtype,
         )
         return through_proxies(frames.score, self._frame, embedding_column, spec, replace_columns)
@@ -125,26 +139,28 @@ class ScoreMethods:
         *,
         predictor: Predictors = PREDICTOR,
         threshold: float | str | Threshold | None = THRESHOLD,
-        scale: str = "raw",
+        keep: Keep | None = None,
+        override_column: str | None = None,
+        scale: Scale = "raw",
         score_column: str | None = None,
         keep_column: str = KEEP_COLUMN,
-        on_invalid: str = "null",
+        on_invalid: OnInvalid = "null",
         batch_size: int | None = None,
         replace_columns: bool = False,
-        embedding_dtype: str | None = None,
-    ) -> Any:
+        embedding_dtype: EmbeddingDtype | None = None,
+    ) -> Frame:
         """Rows that the threshold keeps, with their scores: `score`, then the rows whose ``keep`` is True.
 
         Parameters
         ----------
-        embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size, \
-replace_columns, embedding_dtype
+        embedding_column, predictor, threshold, keep, override_column, scale, score_column, keep_column, on_invalid, \
+batch_size, replace_columns, embedding_dtype
             As in `score`.
 
         Returns
         -------
         DataFrame
-            Rows that `threshold` keeps. Rows without a usable embedding are dropped.
+            Rows that `threshold` or `keep` keep. Rows without a usable embedding satisfy no clause over scores.
 
         Raises
         ------
@@ -171,6 +187,8 @@ replace_columns, embedding_dtype
             keep_column,
             on_invalid,
             batch_size,
+            keep,
+            override_column,
             embedding_dtype,
         )
         spec.require_keep("filter")
@@ -184,7 +202,7 @@ replace_columns, embedding_dtype
         *,
         score_column: str | None = None,
         id_column: str | None = None,
-    ) -> Any:
+    ) -> Frame:
         """The `n` rows that score most, of all or of each group, in the frame's order.
 
         Parameters
@@ -235,7 +253,7 @@ replace_columns, embedding_dtype
         embedding_column: str = EMBEDDING_COLUMN,
         *,
         predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
-        embedding_dtype: str | None = None,
+        embedding_dtype: EmbeddingDtype | None = None,
     ) -> Any:
         """Status of each row's embedding: usable, or the reason why not.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dask_aesthetic.choices import Activation, EmbeddingDtype
 from dask_aesthetic.cli import options
 from dask_aesthetic.defaults import FORMATS
 
@@ -35,10 +36,10 @@ def command(
     context: click.Context,
     source: str,
     embedding_column: str,
-    embedding_dtype: str | None,
+    embedding_dtype: EmbeddingDtype | None,
     sample: int | None,
     predictor: Sequence[str],
-    activation: str | None,
+    activation: Activation | None,
     input_scale: float | None,
     kind: str,
     as_json: bool,

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from dask_aesthetic.errors import (
     AestheticError,
+    AestheticWarning,
     ArgumentError,
     ColumnError,
     EncoderError,
@@ -49,6 +51,16 @@ def usage_errors() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
     except OSError as error:
         raise click.ClickException(describe(error)) from error
+
+
+@contextmanager
+def cautions() -> Iterator[None]:
+    """Print this package's warnings on stderr, a line each, on a quiet run too."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AestheticWarning)
+        yield
+    for warning in caught:
+        click.echo(f"caution: {warning.message}", err=True)
 
 
 @contextmanager

@@ -27,14 +27,15 @@ from dask_aesthetic.cli import options
 @click.option(
     "--storage-options", callback=options.parse_json, metavar="JSON", help="For fsspec, where a path is a URL."
 )
+@options.allow_unfinished
 @options.json_summary
 @options.quiet
 def command(scores: str, output: str, as_json: bool, quiet: bool, **settings: Any) -> None:
     """Write the rows that SCORES keeps as a list for a downloader or resharder: one file, whole or absent."""
-    from dask_aesthetic.cli.console import usage_errors
+    from dask_aesthetic.cli.console import cautions, usage_errors
     from dask_aesthetic.export import export_dataset
 
-    with usage_errors():
+    with usage_errors(), cautions():
         done = export_dataset(scores, output, **settings)
     if as_json:
         click.echo(json.dumps(asdict(done)))

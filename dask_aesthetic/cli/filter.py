@@ -1,4 +1,4 @@
-"""``dask-aesthetic filter SCORES OUTPUT --tars IN``."""
+"""``dask-aesthetic filter SCORES OUTPUT --tars IN``, or ``--images IN``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.command("filter")
 @click.argument("scores")
 @click.argument("output")
-@click.option("--tars", "source", required=True, metavar="IN", help="Tars that were scored: a folder, file or glob.")
+@click.option("--tars", default=None, metavar="IN", help="Tars that were scored: a folder, file or glob.")
+@click.option("--images", default=None, metavar="IN", help="Image files that were scored, instead of tars.")
+@click.option("--link", is_flag=True, help="Hard links of the images, on one disk, instead of copies.")
 @click.option("--where", default="keep", metavar="COLUMN", help="Boolean column of SCORES, True for rows to keep.")
 @click.option(
     "--threshold",
@@ -44,35 +46,35 @@ if TYPE_CHECKING:
     help="For fsspec, where a path is a URL.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Threads that copy; one per core.")
+@options.allow_unfinished
 @options.overwrite
-@click.option("--dry-run", is_flag=True, help="List the samples to keep by shard; write nothing.")
+@click.option("--dry-run", is_flag=True, help="List what is kept by shard; write nothing.")
 @options.json_summary
 @options.quiet
 def command(
     scores: str,
     output: str,
-    source: str,
     threads: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
     **settings: Any,
 ) -> None:
-    """Copy the samples that SCORES keeps from the tars in IN into tars in OUTPUT, byte for byte.
+    """Copy the samples that SCORES keeps from the tars in IN into tars in OUTPUT, byte for byte; or image files.
 
     SCORES is a folder of Parquet files, a file or a glob, with the columns key and aesthetic_score, and shard where the
-    tars share keys. The same command resumes a stopped run. Exit status: 0 done, 1 the run failed, 2 bad usage, 130 and
-    143 stopped by Ctrl-C and SIGTERM.
+    tars share keys; image_path for image files. The same command resumes a stopped run. Exit status: 0 done, 1 the run
+    failed, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
     """
-    from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
+    from dask_aesthetic.cli.console import Progress, cautions, run_errors, stop_on_signal, usage_errors
     from dask_aesthetic.filter import summary
     from dask_aesthetic.jobs.pool import Pool
     from dask_aesthetic.jobs.runner import run_plan
 
-    with usage_errors():
-        plan = _plan(scores, source, output, **settings)
+    with usage_errors(), cautions():
+        plan = _plan(scores, output, **settings)
     if dry_run:
-        click.echo(plan.table())
+        click.echo(json.dumps(plan.to_dict()) if as_json else plan.table())
         return
     with (
         run_errors(),
@@ -85,31 +87,36 @@ def command(
     if as_json:
         click.echo(json.dumps(asdict(done)))
     elif not quiet:
-        click.echo(_table(done))
+        click.echo(_table(done, plan.unit))
 
 
 def _plan(
     scores: str,
-    source: str,
     output: str,
     *,
+    tars: str | None,
+    images: str | None,
+    link: bool,
     where: str,
     threshold: str | None,
     scale: str | None,
     score_column: str,
+    allow_unfinished: bool,
     storage_options: Mapping[str, Any] | None,
     **settings: Any,
 ) -> FilterPlan:
     import pyarrow as pa
 
-    from dask_aesthetic.filter import plan_filter
+    from dask_aesthetic.filter import find_source, plan_filter
     from dask_aesthetic.score_files import find_scores
 
     def choose(names: list[str]) -> list[str]:
-        return [*(["shard"] if "shard" in names else []), "key", score_column, *([] if threshold else [where])]
+        ids = ["image_path"] if images is not None else [*(["shard"] if "shard" in names else []), "key"]
+        return [*ids, score_column, *([] if threshold else [where])]
 
-    found = find_scores(scores, storage_options, choose)
-    known = found.provenance.describe(scale)
+    find_source(tars, images, link)  # Before scores are read.
+    found = find_scores(scores, storage_options, choose, allow_unfinished)
+    known: Mapping[str, Any] = found.provenance.describe(scale)
     lowest = None
     if threshold is not None:
         lowest = found.provenance.of_score(score_column).on_scores(options.parse_threshold(threshold), scale)
@@ -118,7 +125,9 @@ def _plan(
         table,
         output,
         where,
-        tars=source,
+        tars=tars,
+        images=images,
+        link=link,
         threshold=lowest,
         scale=known["scale"],
         score_column=score_column,
@@ -127,14 +136,15 @@ def _plan(
     )
 
 
-def _table(done: FilterSummary) -> str:
+def _table(done: FilterSummary, unit: str) -> str:
+    written, missing = ("files", "a file") if unit == "images" else ("members", "a sample")
     facts = {
         "shards": f"{done.shards:,} -> {done.output}",
-        "samples": f"{done.samples:,}",
-        "kept": f"{done.kept:,} ({done.kept / max(done.samples, 1):.1%}), {done.members:,} members",
+        unit: f"{done.samples:,}",
+        "kept": f"{done.kept:,} ({done.kept / max(done.samples, 1):.1%}), {done.members:,} {written}",
         "bytes": f"{done.bytes:,}",
-        "unscored": f"{done.unscored:,} samples without a row, not kept" if done.unscored else "",
-        "missing": f"{done.missing:,} rows to keep without a sample" if done.missing else "",
+        "unscored": f"{done.unscored:,} {unit} without a row, not kept" if done.unscored else "",
+        "missing": f"{done.missing:,} rows to keep without {missing}" if done.missing else "",
         "left out": ", ".join(f"{count:,} {reason}" for reason, count in done.left_out.items()),
         "notes": ", ".join(f"{count:,} {note}" for note, count in done.notes.items()),
     }

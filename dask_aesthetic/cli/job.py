@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 from multiprocessing import resource_tracker
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from dask.system import CPU_COUNT
 
+from dask_aesthetic.choices import Activation
 from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
 from dask_aesthetic.cli.options import load_with
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
@@ -53,7 +54,7 @@ def run_job(
     as_json: bool = False,
     quiet: bool = False,
     predictor: Sequence[str] = (PREDICTOR,),
-    activation: str | None = None,
+    activation: Activation | None = None,
     input_scale: float | None = None,
     **options: Any,
 ) -> None:
@@ -74,8 +75,7 @@ def run_job(
                 **options,
             )
         if dry_run:
-            click.echo(plan.table())
-            click.echo(_format_estimate(plan, threads))
+            _print_plan(plan, threads, as_json)
             return
         times = _Times()
         summary = _run(plan, remote, threads, scheduler, workers, worker_timeout, max_failed, quiet, times)
@@ -120,7 +120,7 @@ def _run(
         times.starting = started - begin if client is not None else 0.0
         try:
             return run(
-                plan,
+                replace(plan, encoder_caution=None) if quiet else plan,
                 pool,
                 max_failed=max_failed,
                 progress=progress.done,
@@ -218,16 +218,23 @@ def _connected(scheduler: str) -> Iterator[Client]:
         yield client
 
 
-def _format_estimate(plan: ScorePlan, threads: int | None) -> str:
-    """What is not done takes, by the first rows."""
+def _print_plan(plan: ScorePlan, threads: int | None, as_json: bool) -> None:
+    """Print the plan, and what it takes by the first rows."""
     found = estimate(plan)
-    text = f"to read: up to {found.bytes / 1e9:,.2f} GB"
-    if not found.rate:
-        return text
     # Further threads do not embed faster: one has all cores, or the GPU, to itself.
     count = 1 if isinstance(plan.settings, ImageSettings) else threads or CPU_COUNT
-    left = timedelta(seconds=math.ceil((plan.rows - plan.rows_done) / (found.rate * count)))
-    return f"{text}; about {left} in {count} threads, at {found.rate:,.0f} rows/s in one (timed on the first rows)"
+    seconds = math.ceil((plan.rows - plan.rows_done) / (found.rate * count)) if found.rate else None
+    if as_json:
+        takes = {"bytes": found.bytes, "seconds": seconds, "threads": count}
+        click.echo(json.dumps({**plan.to_dict(), "estimate": takes}))
+        return
+    text = f"to read: up to {found.bytes / 1e9:,.2f} GB"
+    if seconds is not None:
+        text += (
+            f"; about {timedelta(seconds=seconds)} in {count} threads, at {found.rate:,.0f} rows/s in one (timed on "
+            "the first rows)"
+        )
+    click.echo(f"{plan.table()}\n{text}")
 
 
 def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
@@ -247,6 +254,7 @@ def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
         "scored": f"{summary.scored:,}",
         "failed": f"{failed} (listed in {FAILED})" if failed else "0",
         "kept": _format_kept(summary, spec),
+        "rule": "" if summary.rule_counts is None else f"\n{'':12}".join(summary.rule_counts.lines),
         **({name: f"{_quantiles(one)}  (quantiles)" for name, one in by_score.items()} if summary.scored else {}),
         "in place": f"{summary.in_place:,} rows scored where they lie in Parquet pages" if summary.in_place else "",
         "predictor": names + ("" if encoder else f", for {spec.predictor.info.encoder} embeddings"),
@@ -258,10 +266,10 @@ def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
 
 
 def _format_kept(summary: JobSummary, spec: ScoreSpec) -> str:
-    if summary.kept is None or spec.threshold is None:
+    if summary.kept is None or not spec.has_keep:
         return f"no column {spec.keep_column!r}: {spec.why_no_keep}"
     share = summary.kept / summary.scored if summary.scored else 0.0
-    return f"{summary.kept:,} ({share:.1%} of the scored: {spec.threshold.condition()})"
+    return f"{summary.kept:,} ({share:.1%} of the scored: {spec.condition})"
 
 
 def _quantiles(scores: ScoreDistribution) -> str:
@@ -288,10 +296,11 @@ def _format_json(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
             "scored": summary.scored,
             "failed": summary.failed,
             "kept": summary.kept,
+            **({"rule_counts": asdict(summary.rule_counts)} if summary.rule_counts is not None else {}),
             "in_place": summary.in_place,
             "quantiles": {str(q): summary.quantile(q) for q in QUANTILES} if summary.scored else {},
             **({"more_quantiles": more_quantiles} if more_quantiles else {}),
-            "notes": list(plan.notes),
+            "notes": plan.cautions,
             "seconds": round(times.running, 3),
             "seconds_to_start": round(times.starting, 3),
             "rows_per_second": times.rate(summary.rows - plan.rows_done),

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from dask_aesthetic.choices import Activation
 from dask_aesthetic.defaults import ACTIVATIONS, EMBEDDING_COLUMN, EMBEDDING_DTYPES, PREDICTOR, SCORE_COLUMN
 
 embedding_column = click.option(
@@ -45,8 +46,36 @@ score_column = click.option("--score-column", default=SCORE_COLUMN, metavar="NAM
 overwrite = click.option(
     "--overwrite", is_flag=True, help="Replace outputs of other settings, and files of the same names."
 )
+allow_unfinished = click.option(
+    "--allow-unfinished", is_flag=True, help="Take the files that are there of a job that is not finished."
+)
 quiet = click.option("--quiet", is_flag=True, help="No progress and no table.")
 json_summary = click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
+
+
+def _parse_rule(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Any:
+    if not values:
+        return None
+    from dask_aesthetic.errors import ArgumentError
+    from dask_aesthetic.keep_rule import parse_rule
+
+    try:
+        return parse_rule(values)
+    except ArgumentError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+keep_if = click.option(
+    "--keep-if",
+    "keep",
+    multiple=True,
+    metavar="CLAUSE",
+    callback=_parse_rule,
+    help='Keep rows with "unsafe<0.1", say; repeated: with all of these. Quote it for the shell.',
+)
+override_column = click.option(
+    "--override-column", default=None, metavar="NAME", help="Column of true (keep), false (drop) or null (the rule)."
+)
 
 
 def scale_of_run(help: str) -> Any:  # noqa: A002
@@ -56,7 +85,7 @@ def scale_of_run(help: str) -> Any:  # noqa: A002
     )
 
 
-def load_with(predictor: Sequence[str], activation: str | None, input_scale: float | None) -> Any:
+def load_with(predictor: Sequence[str], activation: Activation | None, input_scale: float | None) -> Any:
     """The predictor's name, or the predictor that is loaded with what its file does not say; several by their columns.
 
     Raises

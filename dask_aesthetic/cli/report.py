@@ -31,11 +31,15 @@ from dask_aesthetic.errors import AestheticError, ArgumentError, ColumnError, In
 @click.option("--score-column", default=None, metavar="NAME", show_default="the first of the run")
 @click.option("--samples", type=click.IntRange(0, 24), default=6, help="Rows shown for each half point of raw score.")
 @click.option("--seed", type=int, default=0, help="Seed of the sampling.")
+@options.allow_unfinished
 @click.option("--title", default="Aesthetic scores", metavar="TEXT")
 def command(scores: str, output: Path, threshold: str | None, scale: str | None, **settings: Any) -> None:
     """Write an HTML report of SCORES: a folder of scored Parquet files, a file or a glob."""
+    from dask_aesthetic.cli.console import cautions
+
     try:
-        page = _report(scores, output, threshold, scale, **settings)
+        with cautions():
+            page = _report(scores, output, threshold, scale, **settings)
     except (ArgumentError, ColumnError, InputError, ThresholdError) as error:
         raise click.UsageError(str(error)) from error
     except (AestheticError, OSError) as error:
@@ -53,13 +57,14 @@ def _report(
     seed: int,
     title: str,
     by: str | None,
+    allow_unfinished: bool,
     **columns: str | None,
 ) -> Path:
     from dask_aesthetic.provenance import Provenance
     from dask_aesthetic.readers import read_scores
     from dask_aesthetic.report import write_report
 
-    frame = read_scores(scores)
+    frame = read_scores(scores, allow_unfinished=allow_unfinished)
     score_column = columns["score_column"] = columns["score_column"] or Provenance.first_score(frame)
     said = Provenance.of_frame(frame, score_column)
     requested = None if threshold is None else options.parse_threshold(threshold)

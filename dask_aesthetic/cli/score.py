@@ -75,6 +75,8 @@ from dask_aesthetic.defaults import (
     help="Lowest score kept: a number, or permissive, standard, high, premium; default: the predictor's own. It "
     "concerns the first of several predictors.",
 )
+@options.keep_if
+@options.override_column
 @click.option("--no-threshold", is_flag=True, help="No column of what to keep: choose later, by select.")
 @click.option("--scale", type=click.Choice(["raw", "unit"]), default="raw", help="raw: about 1..10; unit: raw / 10.")
 @click.option(
@@ -88,6 +90,9 @@ from dask_aesthetic.defaults import (
 @click.option("--keep-column", default="keep", metavar="NAME")
 @click.option("--replace-columns", is_flag=True, help="Replace columns of INPUT that have the names of added ones.")
 @click.option("--keep-only", is_flag=True, help="Write only the rows to keep.")
+@click.option(
+    "--embedding-hash", is_flag=True, help="Add embedding_hash, by which select --drop-duplicates finds duplicates."
+)
 @click.option(
     "--on-invalid",
     type=click.Choice(["null", "raise"]),

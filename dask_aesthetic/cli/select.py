@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     help="Lowest score kept: a number, or permissive, standard, high, premium.",
 )
 @options.scale_of_run("For files that do not name it: raw: about 1..10; unit: raw / 10.")
+@options.keep_if
+@options.override_column
 @click.option("--top", type=click.IntRange(min=1), default=None, metavar="N", help="Keep the N best rows.")
 @click.option(
     "--keep-fraction", type=float, default=None, metavar="SHARE", help="Keep this share of the scored rows, the best."
@@ -33,11 +35,15 @@ if TYPE_CHECKING:
 @click.option("--exclude", default=None, metavar="IDS", help="Parquet files of ids: never keep these rows.")
 @click.option("--include", default=None, metavar="IDS", help="Parquet files of ids: keep these rows, too.")
 @click.option("--id-column", default=None, metavar="NAME", show_default="key, uid, url, hash, id or image_path")
+@click.option(
+    "--drop-duplicates", is_flag=True, help="Of rows with the same embedding_hash keep the one with the lowest id."
+)
 @click.option("--keep-only", is_flag=True, help="Write only the rows to keep.")
 @click.option(
     "--storage-options", callback=options.parse_json, metavar="JSON", help="For fsspec, where a path is a URL."
 )
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Threads that select; one per core.")
+@options.allow_unfinished
 @options.overwrite
 @click.option("--dry-run", is_flag=True, help="List the files, and what is done; write nothing.")
 @options.json_summary
@@ -57,16 +63,16 @@ def command(
     Nothing is scored again. Of equal scores --top keeps the lower id. The same command resumes a stopped run. Exit
     status: 0 done, 1 the run failed, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
     """
-    from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
+    from dask_aesthetic.cli.console import Progress, cautions, run_errors, stop_on_signal, usage_errors
     from dask_aesthetic.jobs.pool import Pool
     from dask_aesthetic.jobs.runner import run_plan
     from dask_aesthetic.select import plan_select, summary
 
     lowest = None if threshold is None else options.parse_threshold(threshold)
-    with usage_errors():
+    with usage_errors(), cautions():
         plan = plan_select(scores, output, threshold=lowest, threads=threads, **settings)
     if dry_run:
-        click.echo(plan.table())
+        click.echo(json.dumps(plan.to_dict()) if as_json else plan.table())
         return
     with (
         run_errors(),
@@ -75,7 +81,8 @@ def command(
         stop_on_signal(progress) as signals,
     ):
         markers = run_plan(plan, pool, progress=progress.done, stop=lambda: bool(signals))
-    done = summary(plan, markers)
+    with cautions():
+        done = summary(plan, markers)
     if as_json:
         click.echo(json.dumps(asdict(done)))
     elif not quiet:
@@ -85,10 +92,13 @@ def command(
 def _table(done: SelectSummary) -> str:
     facts = {
         "files": f"{done.files:,} -> {done.output}",
+        "before": f"{done.files_before:,} files done by earlier runs" if done.files_before else "",
         "rows": f"{done.rows:,}",
         "scored": f"{done.scored:,}",
         "kept": f"{done.kept:,} ({done.kept / max(done.scored, 1):.1%} of the scored): {done.rule}",
+        "rule": "" if done.rule_counts is None else f"\n{'':12}".join(done.rule_counts.lines),
         "excluded": f"{done.excluded:,} rows by id" if done.excluded else "",
+        "duplicates": f"{done.duplicates:,} rows dropped for their hash" if done.duplicates else "",
         "included": f"{done.included:,} rows kept by id alone" if done.included else "",
     }
     return "\n".join(f"{name:>10}  {fact}" for name, fact in facts.items() if fact)

@@ -20,6 +20,7 @@ from dask_aesthetic.thresholds import (
     PRESET_SCALE,
     PRESETS,
     SCALES,
+    UNKNOWN,
     Threshold,
     check_scale,
     find_threshold,
@@ -79,7 +80,7 @@ class ScoreDistribution:
     >>> distribution == ScoreDistribution.of(scores)
     True
     >>> distribution.threshold_for(keep_fraction=0.2)
-    Threshold(value=5.12, scale='raw', name='keeps 0.2 of 1,000 scored rows', predictor='')
+    Threshold(value=5.12, scale='raw', name='keeps 0.2 of 1,000 scored rows', predictor='unknown')
     """
 
     scale: str = "raw"
@@ -348,7 +349,7 @@ class ScoreDistribution:
         sample = f", by a sample of {self.count:,}" if self.sampled_from is not None else ""
         asked = f" ({n:,} asked)" if n is not None and keeps != f"{n:,}" else ""
         name = f"keeps {keeps} of {whole:,} scored rows{sample}{asked}"
-        threshold = Threshold(value, self.scale, name, self.predictor)
+        threshold = Threshold(value, self.scale, name, self.predictor or UNKNOWN)
         if MIN_RATE <= share <= MAX_RATE:
             self._check_rate(threshold, kept / self.count)
         return threshold

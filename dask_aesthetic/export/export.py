@@ -61,6 +61,7 @@ def export_dataset(
     url_column: str | None = None,
     caption_column: str | None = None,
     id_column: str | None = None,
+    allow_unfinished: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
 ) -> ExportSummary:
@@ -85,6 +86,8 @@ def export_dataset(
         If not given, ``url``, and the first that exists of caption, text, alt_text and title, in any case.
     id_column : str, optional
         If not given, the first that exists of key, uid, url, hash, id and image_path, in any case; ``uid`` for .npy.
+    allow_unfinished : bool
+        Take the files that are there of a job that is not finished, with a warning; otherwise it is an error.
     storage_options, output_options : mapping, optional
         fsspec options of `scores` and `metadata`, and of `output`; the second defaults to the first.
 
@@ -95,7 +98,8 @@ def export_dataset(
     Raises
     ------
     InputError
-        There are no scores, uids are something else, or ids that are joined repeat.
+        There are no scores, the job that writes them is not finished, uids are something else, or ids that are joined
+        repeat.
     ColumnError, ArgumentError
         A column does not exist, or the suffix is unknown.
 
@@ -114,10 +118,10 @@ def export_dataset(
     suffix = Path(name).suffix.lower()
     if suffix not in FORMATS:
         raise ArgumentError(f"expected an output file with a suffix of {', '.join(FORMATS)}, got {output!r}")
-    found = find_scores(scores, storage_options)
+    found = find_scores(scores, storage_options, allow_unfinished=allow_unfinished)
     options = storage_options if output_options is None else output_options
     store = Store.of(folder or ".", options)
-    refuse_overlap(scores, [one.file for one in found.files], Store(f"{store.url}/{name}"))
+    refuse_overlap(scores, [one.file for one in found.files], Store(f"{store.url}/{name}", store.options))
     keep = None if all_rows else found.provenance.columns.get("keep_column", KEEP_COLUMN)
     if keep is not None and keep not in found.schema.names:
         raise ColumnError(
@@ -219,7 +223,14 @@ def _joined(
         texts = _texts(table.column(id_column))
         at = ids.get_indexer(pd.Index(texts, dtype=object))
         at = np.where(pd.isna(texts), -1, at)
-        seen[at[at >= 0]] = True
+        joined = at[at >= 0]
+        again = joined[seen[joined] | pd.Index(joined).duplicated()]
+        if len(again):
+            raise InputError(
+                f"expected one row of metadata for each id, got several of {ids[again[0]]!r}: drop repeated rows, or "
+                "name another column (--id-column)"
+            )
+        seen[joined] = True
         table = table.filter(pa.array(at >= 0)).rename_columns([renamed.get(name, name) for name in names])
         yield table.append_column(score_column, chosen.column(score_column).take(pa.array(at[at >= 0])))
     left_out["no_metadata"] += int((~seen).sum())

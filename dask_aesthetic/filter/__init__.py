@@ -1,8 +1,8 @@
-"""Tars of the samples to keep."""
+"""Samples of tars, or image files, to keep."""
 
 from __future__ import annotations
 
 from dask_aesthetic.filter.plan import FilterPlan
-from dask_aesthetic.filter.writing import FilterSummary, filter_dataset, plan_filter, summary
+from dask_aesthetic.filter.writing import FilterSummary, filter_dataset, find_source, plan_filter, summary
 
-__all__ = ["FilterSummary", "FilterPlan", "plan_filter", "summary", "filter_dataset"]
+__all__ = ["FilterSummary", "FilterPlan", "plan_filter", "summary", "filter_dataset", "find_source"]

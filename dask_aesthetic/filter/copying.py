@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dask_aesthetic.errors import InputError, JobStoppedError
-from dask_aesthetic.filter.output import FilterMarker, OutputShard, output_names
+from dask_aesthetic.filter.output import FilterMarker, OutputShard, find_done, output_names
 from dask_aesthetic.filter.scores import KeptSamples
 from dask_aesthetic.filter.settings import FilterSettings
 from dask_aesthetic.io.samples import LARGEST, Sample
 from dask_aesthetic.io.tar import open_tar, read_index, read_member
 from dask_aesthetic.io.webdataset import join
-from dask_aesthetic.jobs.state import Stopped, read_marker, write_marker
+from dask_aesthetic.jobs.state import Stopped, write_marker
 from dask_aesthetic.jobs.store import Store
 
 
@@ -38,14 +38,14 @@ def copy_output(shard: OutputShard, stopped: Stopped = None, *, settings: Filter
     JobStoppedError
         `stopped` says so; nothing is left behind.
     """
-    done = _done(shard, settings, store)
+    done = find_done(shard, settings, store)
     if done is not None:
         return done
     tar, table = output_names(shard.name)
     with store.temporary(table) as table_path, store.temporary(tar) as tar_path:
         notes = _write_table(table_path, shard, settings)
         members, unchanged = _write_tar(tar_path, shard, settings, stopped)
-        done = _done(shard, settings, store)
+        done = find_done(shard, settings, store)
         if done is not None:  # Meanwhile, by another task of the same output.
             return done
         written = {table: store.place(table_path, table), tar: store.place(tar_path, tar)}
@@ -61,11 +61,6 @@ def copy_output(shard: OutputShard, stopped: Stopped = None, *, settings: Filter
     )
     write_marker(store, shard.name, asdict(marker))
     return marker
-
-
-def _done(shard: OutputShard, settings: FilterSettings, store: Store) -> FilterMarker | None:
-    marker = read_marker(store, shard.name, FilterMarker)
-    return marker if marker is not None and marker.made_from(shard, settings) else None
 
 
 def _write_tar(path: Path, shard: OutputShard, settings: FilterSettings, stopped: Stopped) -> tuple[int, int]:

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import xxhash
 
 from dask_aesthetic.filter.scores import KeptSamples
-from dask_aesthetic.filter.settings import FilterSettings
+from dask_aesthetic.jobs.state import Asked, read_marker
+from dask_aesthetic.jobs.store import Store
+
+
+class Output(Protocol):
+    """What a filter job writes between two markers."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> list[list[Any]]: ...
+
+    @property
+    def content(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -83,10 +97,16 @@ class FilterMarker:
         """Empty: a filter job has no failed rows."""
         return {}
 
-    def made_from(self, shard: OutputShard, settings: FilterSettings) -> bool:
+    def made_from(self, shard: Output, settings: Asked) -> bool:
         """Whether settings, files, keys and scores are unchanged."""
         asked = (settings.fingerprint, shard.inputs, shard.content)
         return (self.settings, self.inputs, self.content) == asked
+
+
+def find_done(shard: Output, settings: Asked, store: Store) -> FilterMarker | None:
+    """Marker of an output if it is of these settings and inputs, else None."""
+    marker = read_marker(store, shard.name, FilterMarker)
+    return marker if marker is not None and marker.made_from(shard, settings) else None
 
 
 def output_names(shard: str) -> tuple[str, str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from dask_aesthetic.filter.copying import copy_output
-from dask_aesthetic.filter.output import FilterMarker, OutputShard, output_names
+from dask_aesthetic.filter.output import FilterMarker, Output, OutputShard, output_names
 from dask_aesthetic.filter.scores import Counts, KeptSamples
 from dask_aesthetic.filter.settings import SCHEMA_VERSION, FilterSettings
-from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
+from dask_aesthetic.jobs.state import NEW, Asked, JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store
 
 
@@ -24,15 +24,21 @@ class FilterPlan(JobPlan[FilterMarker]):
     counts : Counts
     """
 
+    unit: ClassVar[str] = "samples"
+
     counts: Counts
 
     @property
-    def work(self) -> Callable[[OutputShard, Stopped], FilterMarker]:
+    def work(self) -> Callable[[Any, Stopped], FilterMarker]:
         return partial(copy_output, settings=self.settings, store=self.store)
 
     @staticmethod
     def outputs(shard: str) -> tuple[str, ...]:
         return output_names(shard)
+
+    def total_bytes(self, done: Sequence[FilterMarker]) -> int:
+        """Size of all files that are written."""
+        return sum(written["bytes"] for marker in done for written in marker.output.values())
 
     def manifest(self, done: Sequence[FilterMarker]) -> dict[str, Any]:
         return {
@@ -45,13 +51,16 @@ class FilterPlan(JobPlan[FilterMarker]):
             ],
         }
 
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), **asdict(self.counts)}
+
     def table(self) -> str:
         counts = self.counts
         others = {"unscored": counts.unscored, "missing": counts.missing, **counts.left_out}
         reasons = "".join(f", {count:,} {reason}" for reason, count in others.items() if count)
         return self.listed(
-            f"{counts.kept:,} of {counts.samples:,} samples kept in {len(self.shards):,} shards{reasons}; to write: "
-            f"{len(self.why):,} shards"
+            f"{counts.kept:,} of {counts.samples:,} {self.unit} kept in {len(self.shards):,} shards{reasons}; "
+            f"to write: {len(self.why):,} shards"
         )
 
 
@@ -68,7 +77,7 @@ def plan_outputs(
     left = PreviousRun.of(store, FilterMarker)
     if not overwrite:
         left.refuse(settings, shards, FilterPlan.outputs)
-    why = {shard.name: reason for shard in shards if (reason := _why(shard, left, settings))}
+    why = {shard.name: reason for shard in shards if (reason := why_write(shard, left, settings))}
     done = {shard.name: left.markers[shard.name] for shard in shards if shard.name not in why}
     return FilterPlan(settings, store, shards, done, why, left.beside(shards), counts)
 
@@ -100,7 +109,7 @@ def _slice(kept: KeptSamples, begin: int, end: int) -> KeptSamples:
     return KeptSamples(kept.tar, kept.keys.slice(begin, end - begin), kept.scores[begin:end])
 
 
-def _why(shard: OutputShard, left: PreviousRun[FilterMarker], settings: FilterSettings) -> str:
+def why_write(shard: Output, left: PreviousRun[FilterMarker], settings: Asked) -> str:
     """Reason to write an output; empty if it is done."""
     marker = left.markers.get(shard.name)
     if marker is None:

@@ -20,6 +20,10 @@ from dask_aesthetic.thresholds import Threshold
 
 SHARD, KEY = "shard", "key"
 _SHOWN = 3  # Keys named in an error.
+_SEVERAL = (
+    "expected a row per sample, got several of {}: drop repeated rows; or, if tars share keys, score a frame of "
+    "read_webdataset, whose column 'shard' keeps them apart"
+)
 
 
 @dataclass(frozen=True)
@@ -84,16 +88,13 @@ class Scored:
     keep: np.ndarray
 
     @classmethod
-    def of(cls, table: pa.Table) -> Scored:
-        """Scored rows of a table, without those that have no key."""
+    def of(cls, table: pa.Table, several: str = _SEVERAL) -> Scored:
+        """Scored rows of a table, without those that have no key; `several` is the error about repeated keys."""
         table = table.filter(pc.is_valid(table.column(KEY)))
         keys = pd.Index(table.column(KEY).to_numpy(), dtype=object)
         if not keys.is_unique:
             duplicates = ", ".join(map(repr, keys[keys.duplicated()].unique()[:_SHOWN]))
-            raise InputError(
-                f"expected a row per sample, got several of {duplicates}: drop repeated rows; or, if tars share keys, "
-                "score a frame of read_webdataset, whose column 'shard' keeps them apart"
-            )
+            raise InputError(several.format(duplicates))
         scores = table.column("score").to_numpy().astype(np.float32)
         return cls(keys, scores, table.column("keep").to_numpy())
 
@@ -108,8 +109,10 @@ class _JoinedTar:
     faults: Counter[str]
 
 
-def score_table(frame: Any, score_column: str, keep_column: str, threshold: Threshold | None) -> pa.Table:
-    """Table of the columns shard (if there is one), key, score and keep of scored rows.
+def score_table(
+    frame: Any, score_column: str, keep_column: str, threshold: Threshold | None, ids: Sequence[str]
+) -> pa.Table:
+    """Table of the ids, score and keep of scored rows.
 
     Parameters
     ----------
@@ -117,19 +120,22 @@ def score_table(frame: Any, score_column: str, keep_column: str, threshold: Thre
     score_column, keep_column : str
     threshold : Threshold or None
         Of the scores; None to keep by `keep_column`.
+    ids : list of str
+        Columns of text that say which samples, or files, the rows are of.
     """
-    names = [SHARD, KEY] if SHARD in _names(frame) else [KEY]
-    asked = [*names, score_column, *([keep_column] if threshold is None else [])]
+    asked = [*ids, score_column, *([keep_column] if threshold is None else [])]
+    known = frame_names(frame)
+    known = frame_names(frame)
     for name in asked:
-        if name not in _names(frame):
-            raise ColumnError(f"expected column {name!r} beside the scores, got {', '.join(map(str, _names(frame)))}")
+        if name not in known:
+            raise ColumnError(f"expected column {name!r} beside the scores, got {', '.join(map(str, known))}")
     if isinstance(frame, pa.Table):
         table = frame.select(asked)
     elif hasattr(frame, "to_arrow"):  # cuDF
         table = frame[asked].to_arrow(preserve_index=False)
     else:
         table = pa.Table.from_pandas(frame[asked], preserve_index=False)
-    texts = {name: _texts(table.column(name), name) for name in names}
+    texts = {name: _texts(table.column(name), name) for name in ids}
     scores = _floats(table.column(score_column), score_column)
     if threshold is None:
         keep = table.column(keep_column)
@@ -210,7 +216,8 @@ def _by_shard(table: pa.Table, tars: Sequence[Tar]) -> dict[str, Scored]:
     return {tar.name: Scored.of(rest.take(pa.array(rows.get(tar.name, none)))) for tar in tars}
 
 
-def _names(frame: Any) -> list[Any]:
+def frame_names(frame: Any) -> list[Any]:
+    """Names of the columns of a frame or table."""
     return list(frame.column_names if isinstance(frame, pa.Table) else frame.columns)
 
 

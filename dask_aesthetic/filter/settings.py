@@ -69,4 +69,46 @@ class FilterSettings:
     @property
     def fingerprint(self) -> str:
         """sha256 of `as_config`."""
-        return hashlib.sha256(json.dumps(self.as_config(), sort_keys=True).encode()).hexdigest()
+        return _fingerprint(self.as_config())
+
+
+@dataclass(frozen=True)
+class ImageFilterSettings:
+    """Settings that shape every output of image files.
+
+    Attributes
+    ----------
+    selection, score_column : str
+        As of `FilterSettings`.
+    link : bool
+        Hard links instead of copies.
+    """
+
+    selection: str
+    score_column: str
+    link: bool
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of the Parquet files in the output."""
+        texts = [pa.field(name, pa.string()) for name in ("image_path", "source_path")]
+        return pa.schema([*texts, pa.field(self.score_column, pa.float32()), pa.field(KEEP, pa.bool_())])
+
+    def as_config(self) -> dict[str, Any]:
+        """Settings as JSON values."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "kept": self.selection,
+            "score_column": self.score_column,
+            "link": self.link,
+            "columns": {field.name: str(field.type) for field in self.schema},
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of `as_config`."""
+        return _fingerprint(self.as_config())
+
+
+def _fingerprint(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()

@@ -1,25 +1,28 @@
-"""Filtering of tars: kept samples are copied into new tars, durably."""
+"""Filtering of tars and folders of images: what is kept is copied into new ones, durably."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dask.dataframe as dd
 
-from dask_aesthetic.errors import InputError
+from dask_aesthetic.choices import Scale
+from dask_aesthetic.errors import ArgumentError, InputError
+from dask_aesthetic.filter.image_plan import plan_images
 from dask_aesthetic.filter.output import FilterMarker
 from dask_aesthetic.filter.plan import FilterPlan, plan_outputs, split_outputs
-from dask_aesthetic.filter.scores import KEY, SHARD, Counts, join_scores, score_table
-from dask_aesthetic.filter.settings import FilterSettings
+from dask_aesthetic.filter.scores import KEY, SHARD, Counts, frame_names, join_scores, score_table
+from dask_aesthetic.filter.settings import FilterSettings, ImageFilterSettings
+from dask_aesthetic.frame_provenance import find_provenance
+from dask_aesthetic.io.image_shards import PATH
 from dask_aesthetic.io.listing import Source, list_files
 from dask_aesthetic.io.webdataset import find_tars, metadata_schema
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
-from dask_aesthetic.provenance import Provenance
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
 
@@ -32,15 +35,15 @@ class FilterSummary:
     ----------
     output : str
     shards : int
-        Tars, each with a Parquet file.
+        Tars, or folders of images and parts of large ones, each with a Parquet file.
     samples, kept : int
-        Samples in the tars that were read, and in those that were written.
+        Samples in the tars that were read, and in those that were written; or image files.
     members, bytes : int
-        Members written, and bytes of the tars and Parquet files.
+        Members of tars, or image files, that were written, and bytes of the tars, image files and Parquet files.
     unscored : int
-        Samples without a row, which are not kept.
+        Samples or files without a row, which are not kept.
     missing : int
-        Rows to keep without a sample.
+        Rows to keep without a sample or file.
     left_out : dict of str to int
         Members and samples that cannot be copied, by `sample_status` of `read_webdataset`: ``duplicate_member`` counts
         samples to keep; the others count members outside of samples.
@@ -66,11 +69,13 @@ def filter_dataset(
     output: str | os.PathLike[str],
     where: str = "keep",
     *,
-    tars: Source,
+    tars: Source | None = None,
+    images: Source | None = None,
+    link: bool = False,
     threads: int | None = None,
     progress: Callable[[FilterMarker], None] | None = None,
     threshold: float | str | Threshold | None = None,
-    scale: str | None = None,
+    scale: Scale | None = None,
     score_column: str = "aesthetic_score",
     samples_per_shard: int | None = None,
     score_in_json: bool = False,
@@ -83,17 +88,27 @@ def filter_dataset(
 ) -> FilterSummary:
     """Copy the samples to keep from tars into new tars, durably; the same call resumes a run that was stopped.
 
+    Image files in folders are copied into another folder, or linked.
+
     Parameters
     ----------
     frame : dask.dataframe.DataFrame, pandas.DataFrame, cudf.DataFrame or pyarrow.Table
         Scored rows: ``key``, the score, `where`, and ``shard`` if the tars share keys, as `read_webdataset` gives it.
-        Of a Dask frame only these columns are computed and held: about 50 bytes a row.
+        For `images`: ``image_path``, as a job over image files writes it, the score and `where`; a path may be relative
+        to the working folder or to `images`. Of a Dask frame only these columns are computed and held: about 50 bytes a
+        row, and the path.
     output : str or path
-        Folder for the tars, or an fsspec URL; created if it is missing.
+        Folder for the tars or image files, or an fsspec URL; created if it is missing.
     where : str
         Column of True and False; null is not kept.
-    tars : str, path, or list of them
+    tars : str, path, or list of them, optional
         As `path` of `read_webdataset`.
+    images : str, path, or list of them, optional
+        Instead of `tars`: image files that were scored, or folders of them, which are searched recursively. Copies have
+        the same names relative to `output`.
+    link : bool
+        With `images`: hard links instead of copies, which take no space; input and output are then on one disk. A file
+        that is changed in one place is changed in the other.
     threshold : float, str or Threshold, optional
         Lowest score to keep, on `scale`; replaces `where`.
     scale : {"raw", "unit"}, optional
@@ -101,20 +116,20 @@ def filter_dataset(
     score_column : str
         Column of the scores.
     samples_per_shard : int, optional
-        Samples per output tar, 00000.tar and so on; by default each tar keeps its name. A tar ends early before a
-        sample whose key it already holds.
+        With `tars`, as the next two: samples per output tar, 00000.tar and so on; by default each tar keeps its name. A
+        tar ends early before a sample whose key it already holds.
     score_in_json : bool
         Add the score to each sample's JSON sidecar, which is rewritten; a sample without one gets one.
     metadata : bool
         Pass through the columns of the Parquet files beside the tars.
     allow_unmatched : bool
-        Allow rows to keep without a sample in the tars, and samples without a row; both are counted.
+        Allow rows to keep without a sample or file, and samples or files without a row; both are counted.
     skip_empty : bool
-        Write no tar where nothing is kept; webdataset's reader stops at a tar without samples.
+        With `tars`: write no tar where nothing is kept; webdataset's reader stops at a tar without samples.
     overwrite : bool
         Replace outputs of other settings, and files in the way.
     storage_options, output_options : mapping, optional
-        fsspec options of `tars` and of `output`; the second defaults to the first.
+        fsspec options of `tars` or `images`, and of `output`; the second defaults to the first.
     threads : int, optional
         Threads of this process that copy; by default one per CPU core.
     progress : callable, optional
@@ -130,11 +145,12 @@ def filter_dataset(
     ColumnError
         A column is missing, or of another type.
     InputError
-        Tars are damaged, keys are ambiguous or do not match, or the output has files that the run would replace.
+        Tars are damaged, keys or paths are ambiguous or do not match, names of images collide, or the output has files
+        that the run would replace.
     ThresholdError, ArgumentError
         An argument is not usable. All of these are found before anything is written.
     JobError
-        A tar has changed meanwhile, or the disk is full. Finished outputs stay.
+        A tar or image has changed meanwhile, the disk is full or takes no hard link. Finished outputs stay.
 
     Notes
     -----
@@ -146,17 +162,24 @@ def filter_dataset(
 
     No name in a tar becomes the name of a file. Members with unsafe names, links and devices are only counted.
 
+    Image files are copied with their times; symbolic links are followed. A Parquet file per folder, in
+    ``output/_scores``, has a row per copy: ``image_path`` relative to `output`, ``source_path``, the score, ``keep``.
+    A run with other scores removes copies that it does not keep.
+
     Examples
     --------
-    >>> from dask_aesthetic import read_webdataset, filter_dataset
+    >>> from dask_aesthetic import filter_dataset, read_scores, read_webdataset
     >>> scored = read_webdataset("cc3m/").aesthetic.embed_and_score()  # doctest: +SKIP
     >>> filter_dataset(scored, "kept/", tars="cc3m/", samples_per_shard=10_000)  # doctest: +SKIP
+    >>> filter_dataset(read_scores("scores/"), "best/", images="photos/", threshold=6.5)  # doctest: +SKIP
     """
     plan = plan_filter(
         frame,
         output,
         where,
         tars=tars,
+        images=images,
+        link=link,
         threshold=threshold,
         scale=scale,
         score_column=score_column,
@@ -174,14 +197,34 @@ def filter_dataset(
     return summary(plan, markers)
 
 
+def find_source(tars: Source | None, images: Source | None, link: bool) -> Source:
+    """What is filtered, tars or images.
+
+    Raises
+    ------
+    ArgumentError
+        Both are given, or neither, or links with tars.
+    """
+    source = tars if images is None else images
+    if source is None or (tars is not None and images is not None):
+        raise ArgumentError(
+            f"expected tars (--tars) or images (--images), got {'neither' if tars is None else 'both'}: what was scored"
+        )
+    if link and images is None:
+        raise ArgumentError("expected link=True (--link) with images (--images), got tars: leave it out")
+    return source
+
+
 def plan_filter(
     frame: Any,
     output: str | os.PathLike[str],
     where: str = "keep",
     *,
-    tars: Source,
+    tars: Source | None = None,
+    images: Source | None = None,
+    link: bool = False,
     threshold: float | str | Threshold | None = None,
-    scale: str | None = None,
+    scale: Scale | None = None,
     score_column: str = "aesthetic_score",
     samples_per_shard: int | None = None,
     score_in_json: bool = False,
@@ -192,7 +235,7 @@ def plan_filter(
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
 ) -> FilterPlan:
-    """Plan of a filter job: the samples of the tars to keep; nothing is written.
+    """Plan of a filter job: the samples or image files to keep; nothing is written.
 
     Parameters
     ----------
@@ -208,18 +251,33 @@ def plan_filter(
     ColumnError, InputError, ThresholdError, ArgumentError
         As in `filter_dataset`.
     """
+    source = find_source(tars, images, link)
+    if images is not None:
+        only_tars = {
+            "samples_per_shard": samples_per_shard is not None,
+            "score_in_json": score_in_json,
+            "metadata": not metadata,
+            "skip_empty": skip_empty,
+        }
+        said = ", ".join(name for name, given in only_tars.items() if given)
+        if said:
+            raise ArgumentError(f"expected {said} with tars (--tars), got images: leave it out")
     if samples_per_shard is not None:
         check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
     lowest = None
     if threshold is not None:
-        lowest = Provenance.of_frame(frame, score_column).on_scores(threshold, scale)
-    computed = _computed(frame, where, score_column, lowest)
-    table = score_table(computed, score_column, where, lowest)
-    found = find_tars(list_files(tars, storage_options), tars, metadata)
+        lowest = find_provenance(frame, score_column).on_scores(threshold, scale)
+    ids = [PATH] if images is not None else [SHARD, KEY] if SHARD in frame_names(frame) else [KEY]
+    table = score_table(_computed(frame, where, score_column, lowest, ids), score_column, where, lowest, ids)
     store = Store.of(output, storage_options if output_options is None else output_options)
-    refuse_overlap(tars, [tar.file for tar in found], store)
+    selection = f"{where} is true" if lowest is None else lowest.condition(score_column)
+    if images is not None:
+        linked = ImageFilterSettings(selection, score_column, link)
+        return plan_images(table, source, store, linked, storage_options, allow_unmatched, overwrite)
+    found = find_tars(list_files(source, storage_options), source, metadata)
+    refuse_overlap(source, [tar.file for tar in found], store)
     settings = FilterSettings(
-        f"{where} is true" if lowest is None else lowest.condition(score_column),
+        selection,
         score_column,
         samples_per_shard,
         score_in_json,
@@ -245,7 +303,7 @@ def summary(plan: FilterPlan, markers: Mapping[str, FilterMarker]) -> FilterSumm
         samples=counts.samples,
         kept=counts.kept,
         members=sum(marker.members for marker in done),
-        bytes=sum(written["bytes"] for marker in done for written in marker.output.values()),
+        bytes=plan.total_bytes(done),
         unscored=counts.unscored,
         missing=counts.missing,
         left_out=counts.left_out,
@@ -253,13 +311,11 @@ def summary(plan: FilterPlan, markers: Mapping[str, FilterMarker]) -> FilterSumm
     )
 
 
-def _computed(frame: Any, where: str, score_column: str, threshold: Threshold | None) -> Any:
+def _computed(frame: Any, where: str, score_column: str, threshold: Threshold | None, ids: Sequence[str]) -> Any:
     """Needed columns of a Dask frame, computed; another frame as it is."""
     if not isinstance(frame, dd.DataFrame):
         return frame
-    names = [
-        name for name in (SHARD, KEY, score_column, *([where] if threshold is None else [])) if name in frame.columns
-    ]
+    names = [name for name in (*ids, score_column, *([where] if threshold is None else [])) if name in frame.columns]
     return frame[names].compute()
 
 

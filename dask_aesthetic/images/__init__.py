@@ -5,6 +5,7 @@ from __future__ import annotations
 from dask_aesthetic.images.decode import image_suffixes, prepare_pillow
 from dask_aesthetic.images.embed import EmbedSpec, embed_column, embed_images, embedding_lists, score_images
 from dask_aesthetic.images.encoder import EncoderSpec
+from dask_aesthetic.images.prompts import prompt_predictor
 from dask_aesthetic.images.sources import check_images, get_backend, holds_images, rows_of
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "holds_images",
     "image_suffixes",
     "prepare_pillow",
+    "prompt_predictor",
     "rows_of",
     "score_images",
 ]

@@ -185,22 +185,9 @@ class Encoder:
 
     def __init__(self, spec: EncoderSpec) -> None:
         open_clip = import_open_clip()
-        path, preprocess = _weights(spec)
         self.device = own_gpu() if device_kind() == "cuda" else torch.device("cpu")
-        try:
-            model = open_clip.create_model(
-                spec.model,
-                str(path),
-                precision=PRECISIONS[spec.precision],
-                device=self.device,
-                force_preprocess_cfg=preprocess,
-            )
-        except Exception as error:  # Weights of another model and truncated files raise errors of any kind.
-            raise EncoderError(
-                f"expected the weights of {spec.model} in {path}, got others, or a file that is damaged or asks to run "
-                f"code: {' '.join(str(error).split())[:200]}"
-            ) from error
-        self._visual = model.visual.eval().requires_grad_(False)
+        model, _ = create_model(spec, self.device)
+        self._visual = model.visual.requires_grad_(False)
         self._dtype: torch.dtype = getattr(torch, spec.precision)
         config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
         # `tensor` does the last two steps, conversion and normalization, for a whole batch on the device.
@@ -293,6 +280,27 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
             _encoders[spec] = Encoder(spec)
             _loads[spec.name] = _loads.get(spec.name, 0) + 1
         return _encoders[spec]
+
+
+def create_model(spec: EncoderSpec, device: torch.device) -> tuple[Any, Path]:
+    """Whole model of open_clip, of the images and of the texts, in evaluation mode, and its weights file.
+
+    Raises
+    ------
+    EncoderError
+        As of `load_encoder`.
+    """
+    path, preprocess = _weights(spec)
+    try:
+        model = import_open_clip().create_model(
+            spec.model, str(path), precision=PRECISIONS[spec.precision], device=device, force_preprocess_cfg=preprocess
+        )
+    except Exception as error:  # Weights of another model and truncated files raise errors of any kind.
+        raise EncoderError(
+            f"expected the weights of {spec.model} in {path}, got others, or a file that is damaged or asks to run "
+            f"code: {' '.join(str(error).split())[:200]}"
+        ) from error
+    return model.eval(), path
 
 
 def _weights(spec: EncoderSpec) -> tuple[Path, dict[str, Any]]:

@@ -32,7 +32,8 @@ def check_type(dtype: pa.DataType, column: str) -> None:
     if not is_read and not is_without_values(dtype):
         raise ColumnError(
             f"expected lists of float32, float64 or integers in column {column!r} for cuDF, which has no float16, got "
-            f"{dtype}: read it under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
+            f"{dtype}: "
+            "read it under dask.config.set({'dataframe.backend': 'pandas'}), which scores on the CPU"
         )
 
 

@@ -38,11 +38,15 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class PairedFiles:
-    """A matrix and the Parquet file with its rows' metadata, if there is one; `name` is without suffix."""
+    """A matrix and the Parquet file with its rows' metadata, if there is one; `name` is without suffix.
+
+    `texts` is the file of the same rows' text embeddings, if there is one.
+    """
 
     name: str
     matrix: File
     metadata: File | None
+    texts: File | None = None
 
 
 def choose_format(found: Iterable[ListedFile], source: Source, requested: str) -> str:
@@ -111,7 +115,8 @@ def clip_retrieval(found: Iterable[ListedFile], source: Source) -> list[PairedFi
     files = list(found)
     matrices = _by_number(files, "img_emb", ".npy")
     tables = _by_number(files, "metadata", ".parquet")
-    return _pair_up(matrices, tables, source, CLIP_RETRIEVAL)
+    texts = _by_number(files, "text_emb", ".npy")
+    return _pair_up(matrices, tables, source, CLIP_RETRIEVAL, texts)
 
 
 def datacomp(found: Iterable[ListedFile], source: Source) -> list[PairedFiles]:
@@ -124,7 +129,7 @@ def datacomp(found: Iterable[ListedFile], source: Source) -> list[PairedFiles]:
     """
     files = sorted((one for one in found if not one.underscored), key=lambda one: one.name)
     matrices, tables = (_by_stem(files, suffix) for suffix in (".npz", ".parquet"))
-    return _pair_up(matrices, tables, source, DATACOMP)
+    return _pair_up(matrices, tables, source, DATACOMP, matrices)
 
 
 def text_matrices(found: Iterable[ListedFile]) -> list[ListedFile]:
@@ -263,9 +268,13 @@ def _by_stem(files: Iterable[ListedFile], suffix: str) -> dict[str, ListedFile]:
 
 
 def _pair_up(
-    matrices: dict[str, ListedFile], tables: dict[str, ListedFile], source: Source, layout: str
+    matrices: dict[str, ListedFile],
+    tables: dict[str, ListedFile],
+    source: Source,
+    layout: str,
+    texts: dict[str, ListedFile],
 ) -> list[PairedFiles]:
-    """Pair files of the same key, in the order of `matrices`."""
+    """Pair files of the same key, in the order of `matrices`; `texts` may lack some."""
     if not matrices and not tables:
         raise InputError(f"expected {layout} in {format_source(source)}, got neither")
     alone = [one for key, one in [*matrices.items(), *tables.items()] if key not in matrices or key not in tables]
@@ -275,5 +284,11 @@ def _pair_up(
         more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
         raise InputError(f"expected {layout} in {format_source(source)}, got {names}{more} without its partner")
     return [
-        PairedFiles(tables[key].name[: -len(".parquet")], one.file, tables[key].file) for key, one in matrices.items()
+        PairedFiles(
+            tables[key].name[: -len(".parquet")],
+            one.file,
+            tables[key].file,
+            texts[key].file if key in texts else None,
+        )
+        for key, one in matrices.items()
     ]

@@ -76,6 +76,11 @@ class Shard(ABC):
         """Arrow type of the embedding or image column."""
 
     @property
+    def embedding_fields(self) -> list[pa.Field]:
+        """Columns of embeddings that `read` gives."""
+        return [pa.field(self.column, self.scored_type)]
+
+    @property
     def width(self) -> int | None:
         """Floats per row of a fixed-size list; None if the type does not have it."""
         return type_width(self.scored_type)
@@ -234,30 +239,43 @@ class ParquetShard(Shard):
 
 @dataclass(frozen=True)
 class MatrixShard(Shard):
-    """Rows of a matrix, and of the Parquet file whose row i describes row i of the matrix, if there is one."""
+    """Rows of a matrix, and of the Parquet file whose row i describes row i of the matrix, if there is one.
+
+    `read` gives the embeddings of the rows' texts as well, a column `text_column`, where there are `texts`.
+    """
 
     digests_in_passing: ClassVar[bool] = True
 
     matrix: Matrix
     metadata: File | None
     matrix_name: str  # Relative to the source, without suffix: the shard's name may be that of a part.
+    texts: Matrix | None = None
+    text_column: str = ""
 
     @property
     def files(self) -> tuple[File, ...]:
-        return (self.matrix.file, *([self.metadata] if self.metadata else []))
+        texts = [self.texts.file] if self.texts and self.texts.file != self.matrix.file else []
+        return (self.matrix.file, *texts, *([self.metadata] if self.metadata else []))
+
+    @property
+    def embedding_fields(self) -> list[pa.Field]:
+        texts = [pa.field(self.text_column, self.texts.type)] if self.texts else []
+        return [*super().embedding_fields, *texts]
 
     @property
     def scored_type(self) -> pa.DataType:
         return self.matrix.type
 
     def read(self, schema: pa.Schema) -> pa.Table:
-        described = pa.schema([field for field in schema if field.name != self.column])
+        matrices = {self.column: self.matrix, **({self.text_column: self.texts} if self.texts else {})}
+        described = pa.schema([field for field in schema if field.name not in matrices])
         if self.metadata is not None and described.names:
             table = parquet.read_rows(self.metadata, described, self.start, self.stop)
         else:
             table = pa.Table.from_batches([self._location(self.start, self.stop).select(described.names)])
-        if self.column in schema.names:
-            table = table.append_column(self.column, self.matrix.read(self.start, self.stop))
+        for name, matrix in matrices.items():
+            if name in schema.names:
+                table = table.append_column(name, matrix.read(self.start, self.stop))
         return table.select(schema.names)
 
     def digest(self, columns: Sequence[str], known: Digests | None = None) -> str:
@@ -306,6 +324,8 @@ def find_shards(
     rows_per_shard: int | None = 1_000_000,
     storage_options: Mapping[str, Any] | None = None,
     found: Sequence[ListedFile] | None = None,
+    text_column: str = "",
+    text_key: str = "",
     embedding_dtype: str | None = None,
 ) -> list[Shard]:
     """Find embeddings of any layout, check every header and footer, and split them into shards.
@@ -327,6 +347,10 @@ def find_shards(
         Options of the fsspec file system.
     found : list of ListedFile, optional
         Result of `list_files(source)`, if it is known already.
+    text_column : str
+        Name that shards of matrices give to the column of their rows' text embeddings; empty for none.
+    text_key : str
+        Matrix of the text embeddings in DataComp's .npz files.
     embedding_dtype : str, optional
         Of packed embeddings, bytes in a column of Parquet files, which are read as lists.
 
@@ -357,7 +381,8 @@ def find_shards(
     elif embedding_dtype is not None:
         raise ArgumentError(f"expected embedding_dtype with a column of Parquet files, got it with {layout}")
     else:
-        shards = _matrix_shards(formats.find_matrices(layout, found, source), embedding_column, key, rows_per_shard)
+        paired = formats.find_matrices(layout, found, source)
+        shards = _matrix_shards(paired, embedding_column, key, rows_per_shard, text_column, text_key)
     split.check_names([shard.name for shard in shards])
     return shards
 
@@ -458,16 +483,45 @@ def _whole(groups: list[int]) -> split.Ranges:
     return split.combine_row_groups(groups, None)
 
 
-def _matrix_shards(files: Sequence[formats.PairedFiles], column: str, key: str, max_rows: int | None) -> list[Shard]:
+def _matrix_shards(
+    files: Sequence[formats.PairedFiles],
+    column: str,
+    key: str,
+    max_rows: int | None,
+    text_column: str,
+    text_key: str,
+) -> list[Shard]:
     opened = formats.inspect_all(files, partial(_open_matrix, key=key))
     check_matrices([matrix for matrix, _ in opened])
+    texts: list[Matrix | None] = [None] * len(files)
+    if text_column:
+        pairs = list(zip(files, (matrix for matrix, _ in opened), strict=True))
+        held = formats.inspect_all(pairs, partial(_open_texts, key=text_key))
+        check_matrices(held)
+        texts = [*held]
     return [
-        MatrixShard(part, stop - start, start, schema, column, matrix, one.metadata, one.name)
-        for one, (matrix, schema) in zip(files, opened, strict=True)
+        MatrixShard(part, stop - start, start, schema, column, matrix, one.metadata, one.name, text, text_column)
+        for one, (matrix, schema), text in zip(files, opened, texts, strict=True)
         for part, start, stop in split.name_parts(
             one.name, split.split_evenly(matrix.rows, max_rows if matrix.has_row_ranges else None)
         )
     ]
+
+
+def _open_texts(pair: tuple[formats.PairedFiles, Matrix], key: str) -> Matrix:
+    """Header of the matrix with the text embeddings of the rows of another matrix."""
+    files, images = pair
+    if files.texts is None:
+        raise InputError(
+            f"expected a matrix of text embeddings beside {images.where}, text_emb/text_emb_N.npy, got none"
+        )
+    texts = open_matrix(files.texts, key if files.texts.name.lower().endswith(".npz") else None)
+    if texts.rows != images.rows:
+        raise InputError(
+            f"expected as many text embeddings as image embeddings, got {texts.rows:,} in {texts.where} and "
+            f"{images.rows:,} in {images.where}"
+        )
+    return texts
 
 
 def _open_matrix(files: formats.PairedFiles, key: str) -> tuple[Matrix, pa.Schema]:

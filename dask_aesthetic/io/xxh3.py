@@ -1,4 +1,4 @@
-"""xxh3_128 by the C functions in the package xxhash, where it shows them, which compiled code can call."""
+"""xxh3_128 and xxh3_64 by the C functions in the package xxhash, where it shows them, which compiled code can call."""
 
 from __future__ import annotations
 
@@ -52,6 +52,19 @@ class Xxh3:
     def __del__(self) -> None:
         if getattr(self, "state", 0):
             self._library.XXH3_freeState(self.state)
+
+
+@cache
+def hash64_function() -> int:
+    """Address of the C function ``uint64(bytes, size)`` that gives xxh3_64; 0 where there is none."""
+    library = _library()
+    try:
+        function = library.XXH3_64bits
+        function.argtypes, function.restype = [ctypes.c_char_p, ctypes.c_size_t], ctypes.c_uint64
+        known = function(text := b"dask_aesthetic" * 100, len(text)) == xxhash.xxh3_64_intdigest(text)
+    except AttributeError:
+        return 0
+    return (ctypes.cast(function, ctypes.c_void_p).value or 0) if known else 0
 
 
 @cache

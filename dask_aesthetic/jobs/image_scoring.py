@@ -181,7 +181,7 @@ def image_batches(shard: Shard, settings: ImageSettings, watch: Watch, digests: 
         at = 0
         for passthrough, rows in taken:
             here = slice(at, at + rows)
-            yield Scored(settings.with_embedding(passthrough, lists[here]), scores[:, here], codes[here])
+            yield Scored(settings.with_embedding(passthrough, lists[here], codes[here]), scores[:, here], codes[here])
             at += rows
 
 

@@ -12,6 +12,7 @@ from dask_aesthetic.io.storage import Digests
 from dask_aesthetic.jobs.state import FAILED, write_marker
 from dask_aesthetic.jobs.store import Store
 from dask_aesthetic.jobs.summary import JobSummary
+from dask_aesthetic.keep_rule import RuleCounts
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class ShardMarker:
         Of the raw scores, as `ScoreDistribution.to_json` writes it.
     others : dict of str to str
         Distributions of the other predictors' raw scores, by column. Not in the file where there is one predictor.
+    rule_counts : dict
+        `RuleCounts` as a dict, empty without a rule and override, and then not in the file.
     in_place : int
         Rows whose Parquet pages were scored where they lie. Not in the file, whose bytes do not depend on the way.
     """
@@ -56,6 +59,7 @@ class ShardMarker:
     failures: dict[str, Any] | None
     distribution: str
     others: dict[str, str] = field(default_factory=dict)
+    rule_counts: dict[str, Any] = field(default_factory=dict)
     in_place: int = 0
 
     def __post_init__(self) -> None:
@@ -69,7 +73,8 @@ class ShardMarker:
         """Summary of the shard alone."""
         first = ScoreDistribution.from_json(self.distribution)
         others = {name: ScoreDistribution.from_json(text) for name, text in self.others.items()}
-        return JobSummary(self.kept, 1, first, self.in_place, others)
+        rule_counts = RuleCounts(**self.rule_counts) if self.rule_counts else None
+        return JobSummary(self.kept, 1, first, self.in_place, others, rule_counts)
 
     def made_from(self, shard: Shard) -> bool:
         """Whether size and version of the shard's files are unchanged."""
@@ -79,8 +84,9 @@ class ShardMarker:
         """Write the marker; the output must be in place."""
         values = asdict(self)
         del values["in_place"]
-        if not self.others:
-            del values["others"]
+        for name in ("others", "rule_counts"):
+            if not values[name]:
+                del values[name]
         write_marker(store, self.shard, values)
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from dask_aesthetic.choices import EmbeddingDtype, Format, OnInvalid, Pooling, Precision, Scale, Style
 from dask_aesthetic.defaults import (
+    HASH_COLUMN,
     IMAGES_PER_SHARD,
     MATRIX_KEY,
     PREDICTOR,
@@ -36,6 +38,7 @@ from dask_aesthetic.jobs.score_shard import embedding_batches
 from dask_aesthetic.jobs.settings import STATUS_COLUMN, ScoreSettings
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.jobs.summary import JobSummary
+from dask_aesthetic.keep_rule import Keep
 from dask_aesthetic.predictors import Predictors
 from dask_aesthetic.scoring import ScoreSpec, refuse_replacing
 from dask_aesthetic.thresholds import Threshold
@@ -57,18 +60,21 @@ def score_dataset(
     threads: int | None = None,
     max_failed: float | None = None,
     progress: Callable[[ShardMarker], None] | None = None,
-    format: str = "auto",  # noqa: A002
+    format: Format = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
     matrix_key: str = MATRIX_KEY,
     predictor: Predictors = PREDICTOR,
     threshold: float | str | Threshold | None = THRESHOLD,
-    scale: str = "raw",
+    keep: Keep | None = None,
+    override_column: str | None = None,
+    scale: Scale = "raw",
     columns: str | Sequence[str] = "ids",
-    style: str = "default",
+    style: Style = "default",
     score_column: str | None = None,
     keep_column: str = "keep",
     keep_only: bool = False,
-    on_invalid: str = "null",
+    embedding_hash: bool = False,
+    on_invalid: OnInvalid = "null",
     batch_size: int | None = None,
     rows_per_shard: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -80,14 +86,14 @@ def score_dataset(
     image_column: str | None = None,
     model: str | None = None,
     pretrained: str | os.PathLike[str] | None = None,
-    precision: str | None = None,
-    pooling: str | None = None,
+    precision: Precision | None = None,
+    pooling: Pooling | None = None,
     exif_orientation: bool = False,
     image_extensions: str | Sequence[str] | None = None,
     worker_timeout: float = WORKER_TIMEOUT,
     replace_columns: bool = False,
     part: tuple[int, int] | None = None,
-    embedding_dtype: str | None = None,
+    embedding_dtype: EmbeddingDtype | None = None,
 ) -> JobSummary:
     """Score a data set on disk into Parquet files, durably; the same call resumes a run that was stopped.
 
@@ -114,8 +120,9 @@ def score_dataset(
         Column of Parquet files with a list of floats per row; with `embed` the name of the embedding.
     matrix_key : str
         Matrix of DataComp's .npz files, as `key` of `read_datacomp`.
-    predictor, threshold, scale, keep_column, on_invalid, batch_size
-        As in ``.aesthetic.score``. With `embed`, `batch_size` counts images encoded together.
+    predictor, threshold, keep, override_column, scale, keep_column, on_invalid, batch_size
+        As in ``.aesthetic.score``. The columns of `keep` and `override_column` are passthrough columns, too. With
+        `embed`, `batch_size` counts images encoded together.
     columns : {"ids", "all"} or list of str
         Passthrough columns: those named key, uid, url, hash, id or image_path in any case; all but the embedding; or
         these names. "ids" of bare matrices are ``shard`` and ``row``; ``shard`` and ``key`` of tars, and ``image_path``
@@ -127,6 +134,9 @@ def score_dataset(
         Another name of the score.
     keep_only : bool
         Write only the rows to keep.
+    embedding_hash : bool
+        Add a column ``embedding_hash`` (uint64) before the score, by which exact duplicates are found: xxh3_64 of the
+        embedding as little-endian float32, in which -0 is 0; null where the status is not ``ok``. Not with `embed`.
     rows_per_shard : int, optional
         Files with more rows are split, Parquet files between row groups, into shards with an output each; by default
         1,000,000, and 10,000 for images. Folders of images are split alike; tars are not.
@@ -232,12 +242,15 @@ def score_dataset(
         matrix_key=matrix_key,
         predictor=predictor,
         threshold=threshold,
+        keep=keep,
+        override_column=override_column,
         scale=scale,
         columns=columns,
         style=style,
         score_column=score_column,
         keep_column=keep_column,
         keep_only=keep_only,
+        embedding_hash=embedding_hash,
         on_invalid=on_invalid,
         batch_size=batch_size,
         rows_per_shard=rows_per_shard,
@@ -269,18 +282,21 @@ def plan_dataset(
     output: str | os.PathLike[str],
     *,
     client: Client | None = None,
-    format: str = "auto",  # noqa: A002
+    format: Format = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
     matrix_key: str = MATRIX_KEY,
     predictor: Predictors = PREDICTOR,
     threshold: float | str | Threshold | None = THRESHOLD,
-    scale: str = "raw",
+    keep: Keep | None = None,
+    override_column: str | None = None,
+    scale: Scale = "raw",
     columns: str | Sequence[str] = "ids",
-    style: str = "default",
+    style: Style = "default",
     score_column: str | None = None,
     keep_column: str = "keep",
     keep_only: bool = False,
-    on_invalid: str = "null",
+    embedding_hash: bool = False,
+    on_invalid: OnInvalid = "null",
     batch_size: int | None = None,
     rows_per_shard: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -292,14 +308,14 @@ def plan_dataset(
     image_column: str | None = None,
     model: str | None = None,
     pretrained: str | os.PathLike[str] | None = None,
-    precision: str | None = None,
-    pooling: str | None = None,
+    precision: Precision | None = None,
+    pooling: Pooling | None = None,
     exif_orientation: bool = False,
     image_extensions: str | Sequence[str] | None = None,
     worker_timeout: float = WORKER_TIMEOUT,
     replace_columns: bool = False,
     part: tuple[int, int] | None = None,
-    embedding_dtype: str | None = None,
+    embedding_dtype: EmbeddingDtype | None = None,
 ) -> ScorePlan:
     """Plan of a scoring job: its shards, and the ones that an earlier run has done; nothing is written.
 
@@ -320,6 +336,11 @@ def plan_dataset(
     check_client(client)
     if isinstance(worker_timeout, bool) or not isinstance(worker_timeout, int | float) or not worker_timeout > 0:
         raise ArgumentError(f"expected worker_timeout to be a number of seconds above 0, got {worker_timeout!r}")
+    if embed and embedding_hash:
+        raise ArgumentError(
+            "expected embedding_hash=True (--embedding-hash) with embeddings that are there, got embed=True: those of "
+            "images differ a little from batch to batch, so that duplicates have other hashes"
+        )
     if style not in STYLE_NAMES:
         raise ArgumentError.choice("style", style, STYLE_NAMES)
     spec = ScoreSpec.of(
@@ -331,6 +352,8 @@ def plan_dataset(
         keep_column,
         on_invalid,
         None if embed else batch_size,
+        keep,
+        override_column,
         embedding_dtype,
     )
     if embed and embedding_dtype is not None:
@@ -385,22 +408,23 @@ def plan_dataset(
     store = Store.of(output, storage_options if output_options is None else output_options, _part_name(part))
     refuse_overlap(source, [file for shard in shards for file in shard.files], store)
     dtype = pa.list_(pa.float32()) if embed_spec else None
-    passthrough = _passthrough_schema(shards, columns, embedding_column, dtype, spec, replace_columns)
+    passthrough = _passthrough_schema(shards, columns, embedding_column, dtype, spec, replace_columns, embedding_hash)
     if embed_spec:
-        weights = embed_spec.encoder.weights()
+        weights, caution = embed_spec.encoder.weights(), None
         settings: ScoreSettings = ImageSettings(
             spec, embedding_column, passthrough, keep_only, rows_per_shard, None, images.column, embed_spec, weights
         )
     else:
         key = shards[0].matrix.key if isinstance(shards[0], MatrixShard) else None
         key = None if key == MATRIX_KEY else key
-        settings = ScoreSettings(spec, embedding_column, passthrough, keep_only, rows_per_shard, key)
+        settings = ScoreSettings(
+            spec, embedding_column, passthrough, keep_only, rows_per_shard, key, embedding_hash=embedding_hash
+        )
         if not allow_unusable:
             refuse_other_widths(shards, spec.predictor, embedding_column)
         caution = check_first_rows(shards, spec.predictor, embedding_column, allow_unusable)
-        notes += [caution] if caution else []
     score = image_batches if embed_spec else embedding_batches
-    return plan_run(shards, settings, store, overwrite, verify, notes, score, allow_unusable, part)
+    return plan_run(shards, settings, store, overwrite, verify, notes, score, allow_unusable, part, caution)
 
 
 def _part_name(part: Any) -> str:
@@ -422,7 +446,7 @@ def run(
     timing: Timing = Timing(),  # noqa: B008
 ) -> JobSummary:
     """Summary of a scoring job after it has run; see `score_dataset`."""
-    for note in plan.notes:
+    for note in plan.cautions:
         log.warning("%s", note)
     markers = run_plan(plan, pool, max_failed=max_failed, progress=progress, stop=stop, timing=timing)
     summary = sum((marker.summary for marker in markers.values()), JobSummary())
@@ -449,8 +473,9 @@ def _passthrough_schema(
     embedding_type: pa.DataType | None,
     spec: ScoreSpec,
     replace_columns: bool,
+    embedding_hash: bool,
 ) -> pa.Schema:
-    """Schema of the passthrough columns of every output; new embeddings replace earlier ones."""
+    """Schema of the passthrough columns of every output, and of the hash; new embeddings replace earlier ones."""
     schemas = [
         pa.schema([field for field in shard.schema if field.name != embedding_column]).append(
             pa.field(embedding_column, embedding_type or shard.scored_type)
@@ -459,14 +484,17 @@ def _passthrough_schema(
     ]
     if columns == "ids" and shards[0].schema.names == LOCATION.names:
         columns = LOCATION.names
-    chosen = parquet.choose_columns(schemas[0], columns, embedding_column)
-    added = {**spec.added, "status_column": STATUS_COLUMN}
+    spec.check_rule(dict(zip(schemas[0].names, schemas[0].types, strict=True)))
+    chosen = [*parquet.choose_columns(schemas[0], columns, embedding_column), *spec.rule_columns]
+    hashes = {"embedding_hash": HASH_COLUMN} if embedding_hash else {}
+    added = {**spec.added, "status_column": STATUS_COLUMN, **hashes}
     # Readers find a row by these columns, and the output's folders repeat the input's.
     folders = {name for shard in shards for name in shard.partitions}
     refuse_replacing([*shards[0].location_columns, *folders], added, replace_columns=False)
     refuse_replacing(chosen, added, replace_columns)
     left_out = [*added.values(), *(shards[0].partitions if columns == "all" else ())]
     names = [name for name in dict.fromkeys([*shards[0].location_columns, *chosen]) if name not in left_out]
-    return parquet.common_schema(
+    passthrough = parquet.common_schema(
         ((shard.files[-1], schema) for shard, schema in zip(shards, schemas, strict=True)), names
     )
+    return passthrough.append(pa.field(HASH_COLUMN, pa.uint64())) if embedding_hash else passthrough

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from dask_aesthetic.jobs.settings import SCHEMA_VERSION, ScoreSettings
 from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store
 from dask_aesthetic.jobs.summary import total_kept
+from dask_aesthetic.keep_rule import RuleCounts, add_rule_counts
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class ScorePlan(JobPlan[ShardMarker]):
     Attributes
     ----------
     notes : list of str
-        Cautions to print first: files that are not read, and doubts about the first rows.
+        Cautions to print first: files and columns that are not read.
+    encoder_caution : str or None
+        Doubts about the first rows; of parts, the first one prints it, and only while there is something to score.
     score : callable
         As of `score_shard`.
     allow_unusable : bool
@@ -33,6 +36,12 @@ class ScorePlan(JobPlan[ShardMarker]):
     notes: Sequence[str] = ()
     score: ScoreBatches = embedding_batches
     allow_unusable: bool = False
+    encoder_caution: str | None = None
+
+    @property
+    def cautions(self) -> list[str]:
+        """Notes, and doubts about the first rows."""
+        return [*self.notes, *([] if self.encoder_caution is None else [self.encoder_caution])]
 
     @property
     def work(self) -> Callable[[Shard, Stopped], ShardMarker]:
@@ -63,12 +72,14 @@ class ScorePlan(JobPlan[ShardMarker]):
         rows = sum(marker.rows for marker in done)
         if rows != self.rows:
             raise AssertionError(f"expected {self.rows:,} rows in the output, got {rows:,}")
+        rule_counts = add_rule_counts(RuleCounts(**marker.rule_counts) for marker in done if marker.rule_counts)
         return {
             "schema_version": SCHEMA_VERSION,
             "settings": self.settings.as_config(),
             "rows": rows,
             "scored": sum(marker.scored for marker in done),
             "kept": total_kept(marker.kept for marker in done),
+            **({"rule_counts": asdict(rule_counts)} if rule_counts is not None else {}),
             "shards": [
                 {
                     "name": output_name(marker.shard),
@@ -88,7 +99,10 @@ class ScorePlan(JobPlan[ShardMarker]):
             f"{len(self.shards):,} shards, {self.rows:,} rows; to score: {len(self.why):,} shards, "
             f"{self.rows - self.rows_done:,} rows"
         )
-        return "\n".join([counted, *(f"caution: {note}" for note in self.notes)])
+        return "\n".join([counted, *(f"caution: {note}" for note in self.cautions)])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "notes": self.cautions}
 
 
 def plan_run(
@@ -101,6 +115,7 @@ def plan_run(
     score: ScoreBatches = embedding_batches,
     allow_unusable: bool = False,
     part: tuple[int, int] | None = None,
+    encoder_caution: str | None = None,
 ) -> ScorePlan:
     """Plan of a scoring job, compared with a previous run.
 
@@ -117,6 +132,8 @@ def plan_run(
         As of `score_shard`.
     part : tuple of int, optional
         Take one of so many parts of the shards, counted from 1.
+    encoder_caution : str, optional
+        Doubts about the first rows.
 
     Raises
     ------
@@ -135,7 +152,8 @@ def plan_run(
         reasons = dict(zip([shard.name for shard in shards], threads.map(find_reason, shards), strict=True))
     why = {name: reason for name, reason in reasons.items() if reason}
     done = {name: left.markers[name] for name in reasons if name not in why}
-    return ScorePlan(settings, store, shards, done, why, leftovers, notes, score, allow_unusable)
+    caution = encoder_caution if why and (part is None or part[0] == 1) else None
+    return ScorePlan(settings, store, shards, done, why, leftovers, notes, score, allow_unusable, caution)
 
 
 def _why(shard: Shard, left: PreviousRun[ShardMarker], settings: ScoreSettings, verify: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dask_aesthetic.jobs.settings import STATUS_COLUMN, ScoreSettings, status_ty
 from dask_aesthetic.jobs.state import Stopped, read_marker
 from dask_aesthetic.jobs.store import Store
 from dask_aesthetic.jobs.summary import JobSummary
+from dask_aesthetic.keep_rule import add_rule_counts
 from dask_aesthetic.scoring import score_array
 from dask_aesthetic.shard_scores import Scored, score_batches
 from dask_aesthetic.thresholds import SCALES
@@ -111,6 +113,7 @@ def score_shard(
         failures=listed,
         distribution=summary.distribution.to_json(),
         others={name: one.to_json() for name, one in summary.others.items()},
+        rule_counts=asdict(summary.rule_counts) if summary.rule_counts is not None else {},
     )
     marker.write(store)
     return marker
@@ -133,7 +136,7 @@ def embedding_batches(shard: Shard, settings: ScoreSettings, watch: Watch, diges
         Under ``on_invalid="raise"``.
     """
     column, spec = settings.embedding_column, settings.spec
-    if column not in settings.passthrough.names:
+    if not settings.needs_embeddings:
         yield from watch(score_batches(shard, settings.read, spec, digests))
         return
     read = 0
@@ -141,7 +144,7 @@ def embedding_batches(shard: Shard, settings: ScoreSettings, watch: Watch, diges
         scores, status = score_array(lists, spec, column, f"shard {shard.name}", read)
         if pa.types.is_null(shard.scored_type):  # Lists of lists of nulls cannot be cast.
             lists = pa.nulls(len(lists))
-        yield Scored(settings.with_embedding(passthrough, lists), scores, status)
+        yield Scored(settings.with_embedding(passthrough, lists, status), scores, status)
         read += len(status)
 
 
@@ -194,17 +197,24 @@ class _Writer:
         scores = dict(zip(spec.score_columns, each, strict=True))
         raw = {name: row * SCALES[spec.scale_of(at)] for at, (name, row) in enumerate(scores.items())}
         scored = np.isfinite(each[0])
-        keep = {name: scored & found for name, found in spec.keep(scores).items()}
+        passthrough = pa.Table.from_batches([one.passthrough for one in group], _like(group, self.settings.passthrough))
+        passthrough = passthrough.cast(self.settings.passthrough)
+        written = {name: pa.array(row, mask=~np.isfinite(row)) for name, row in scores.items()}
+        if spec.keep_spec is not None:
+            columns = {name: written[name] if name in written else passthrough[name] for name in spec.keep_spec.columns}
+            found, counts = spec.keep_spec.evaluate(columns)
+            keep = {spec.keep_column: found}
+            self.summary.rule_counts = add_rule_counts([self.summary.rule_counts, counts])
+        else:
+            keep = {name: scored & found for name, found in spec.keep(scores).items()}
         self.summary.count(raw, keep.get(spec.keep_column), status, self.settings.statuses)
         self.summary.in_place += sum(one.in_place for one in group)
-        passthrough = pa.Table.from_batches([one.passthrough for one in group], _like(group, self.settings.passthrough))
         added = [
-            *(pa.array(row, mask=~np.isfinite(row)) for row in each),
+            *written.values(),
             *map(pa.array, keep.values()),
             pa.DictionaryArray.from_arrays(pa.array(status.astype(np.int8)), pa.array(self.settings.statuses)),
         ]
-        columns = [*passthrough.cast(self.settings.passthrough).columns, *added]
-        table = pa.table(columns, schema=self.schema)
+        table = pa.table([*passthrough.columns, *added], schema=self.schema)
         self._note_failures(table, scored)
         self._file.write_table(table.filter(table[spec.keep_column]) if self.settings.keep_only else table)
         self._rows += len(status)

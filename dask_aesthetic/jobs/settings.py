@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import pyarrow as pa
 
+from dask_aesthetic.defaults import HASH_COLUMN
+from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.scoring import ScoreSpec
 from dask_aesthetic.status import STATUSES
 from dask_aesthetic.version import __version__
@@ -34,6 +37,8 @@ class ScoreSettings:
         Rows after which a file is split into shards; their names hold the number of the part.
     matrix_key : str or None
         Matrix in .npz files, if it is another than DataComp's own.
+    embedding_hash : bool
+        Whether ``embedding_hash``, the last of the passthrough columns, is computed.
     statuses : tuple of str
         By their codes.
     benign_statuses : frozenset of str
@@ -52,6 +57,7 @@ class ScoreSettings:
     keep_only: bool
     rows_per_shard: int
     matrix_key: str | None
+    embedding_hash: bool = field(default=False, kw_only=True)
 
     @property
     def threads(self) -> int | None:
@@ -66,15 +72,22 @@ class ScoreSettings:
     @property
     def read(self) -> list[str]:
         """Names of the columns to read beside the scored one."""
-        return [name for name in self.passthrough.names if name != self.embedding_column]
+        computed = [self.embedding_column, *([HASH_COLUMN] if self.embedding_hash else [])]
+        return [name for name in self.passthrough.names if name not in computed]
 
-    def with_embedding(self, passthrough: pa.RecordBatch, lists: pa.Array) -> pa.RecordBatch:
-        """Passthrough columns, with the embedding in its place if it is among them."""
-        if self.embedding_column not in self.passthrough.names:
+    @property
+    def needs_embeddings(self) -> bool:
+        """Whether a passthrough column is the embedding, or made from it."""
+        return self.embedding_hash or self.embedding_column in self.passthrough.names
+
+    def with_embedding(self, passthrough: pa.RecordBatch, lists: pa.Array, status: np.ndarray) -> pa.RecordBatch:
+        """Passthrough columns, with the embedding and its hash in their places if they are among them."""
+        if not self.needs_embeddings:
             return passthrough
-        columns = [
-            lists if name == self.embedding_column else passthrough.column(name) for name in self.passthrough.names
-        ]
+        computed = {self.embedding_column: lists}
+        if self.embedding_hash:
+            computed[HASH_COLUMN] = hash_embeddings(lists, self.spec.width, status)
+        columns = [computed[name] if name in computed else passthrough.column(name) for name in self.passthrough.names]
         return pa.RecordBatch.from_arrays(columns, self.passthrough.names)
 
     @property
@@ -83,7 +96,7 @@ class ScoreSettings:
         fields = [
             *self.passthrough,
             *(pa.field(name, pa.float32()) for name in self.spec.score_columns),
-            *([pa.field(self.spec.keep_column, pa.bool_())] if self.spec.threshold is not None else []),
+            *([pa.field(self.spec.keep_column, pa.bool_())] if self.spec.has_keep else []),
             pa.field(STATUS_COLUMN, status_type()),
         ]
         return pa.schema(fields, metadata={"dask_aesthetic": json.dumps(self.provenance, sort_keys=True)})
@@ -93,8 +106,9 @@ class ScoreSettings:
         """Provenance of the scores: JSON under the schema metadata key ``dask_aesthetic``.
 
         Keys: ``schema_version``, ``predictor`` (its `PredictorInfo`), ``weights_sha256``, ``scale``, ``threshold`` and
-        ``version`` (of this package). ``threshold`` is left out without one; ``scores`` has the first four of every
-        predictor, with its ``column``, if there are several or no keep column follows.
+        ``version`` (of this package). ``threshold`` is left out without one; ``keep`` is the rule instead of it, and
+        ``override_column`` the column that wins over both. ``scores`` has the first four of every predictor, with its
+        ``column``, if there are several or no keep column follows.
         """
         spec = self.spec
         scores = [
@@ -106,7 +120,8 @@ class ScoreSettings:
             "schema_version": SCHEMA_VERSION,
             **scores[0],
             **({"threshold": spec.threshold.to_dict()} if spec.threshold is not None else {}),
-            **({"scores": columns} if len(columns) > 1 or spec.threshold is None else {}),
+            **self._rule(),
+            **({"scores": columns} if len(columns) > 1 or not spec.has_keep else {}),
             "version": __version__,
         }
 
@@ -122,14 +137,24 @@ class ScoreSettings:
             "scale": spec.scale,
             "threshold": threshold.value if threshold is not None else None,
             "threshold_name": threshold.name if threshold is not None else "",
+            **self._rule(),
             "columns": {field.name: str(field.type) for field in self.passthrough},
             "score_column": spec.score_column,
             "keep_column": spec.keep_column,
             "keep_only": self.keep_only,
+            **({"embedding_hash": True} if self.embedding_hash else {}),
             "rows_per_shard": self.rows_per_shard,
             **({"more_scores": [[name, predictor.token] for name, predictor in others]} if others else {}),
             **({"matrix_key": self.matrix_key} if self.matrix_key is not None else {}),
             **({"embedding_dtype": spec.embedding_dtype} if spec.embedding_dtype is not None else {}),
+        }
+
+    def _rule(self) -> dict[str, Any]:
+        """Rule and override, where there are any, as JSON values."""
+        spec = self.spec
+        return {
+            **({"keep": spec.rule.to_dict()} if spec.rule is not None else {}),
+            **({"override_column": spec.override_column} if spec.override_column is not None else {}),
         }
 
     def spelled_as(self, earlier: Mapping[str, Any] | None) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from dask_aesthetic.errors import AestheticError, InputError, first_line
-from dask_aesthetic.jobs.store import JOB_FOLDER, Store
+from dask_aesthetic.io.job_folders import JOB_FOLDER, SETTINGS, SUCCESS
+from dask_aesthetic.jobs.store import Store
 
-SETTINGS, SUCCESS = f"{JOB_FOLDER}/settings.json", "_SUCCESS"
 # Readers of Parquet folders skip names with an underscore, but Dask goes by the suffix alone, so the files in the
 # folder of failures have another one.
 MARKERS, FAILED = f"{JOB_FOLDER}/markers", "_failed.parquet"
 NEW = "new"
+_DIGEST = re.compile("[0-9a-f]{32}|[0-9a-f]{64}")  # What it is of says its name.
 Done = TypeVar("Done")
 Stopped = Callable[[], bool] | None  # Whether a run ends early; None where nothing can say.
 
@@ -103,6 +105,19 @@ class JobPlan(ABC, Generic[Done]):
         """Whether a previous run has finished the job, or this part of it."""
         return not self.why and (self.is_part or (not self.leftovers and self.store.read(SUCCESS) is not None))
 
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON values: its shards, and the reason to run each that is not done."""
+        return {
+            "output": self.store.url,
+            "rows": self.rows,
+            "rows_done": self.rows_done,
+            "to_run": len(self.why),
+            "shards": [
+                {"name": shard.name, "rows": shard.rows, "reason": self.why.get(shard.name)} for shard in self.shards
+            ],
+            "settings": self.settings.as_config(),
+        }
+
     def listed(self, total: str) -> str:
         """Listing of the shards, a line each, and a last line."""
         lines = [f"{shard.rows:>14,}  {self.why.get(shard.name, 'done')}\t{shard.name}" for shard in self.shards]
@@ -161,6 +176,12 @@ class PreviousRun(Generic[Done]):
                 f"expected an output that can be read and written, got {store.url}: {first_line(error)}. "
                 + ("Check its permissions" if store.folder else "Check its name, and credentials or storage options")
             ) from error
+        inner = next((name for name in sizes if name.endswith(f"/{SETTINGS}")), None)
+        if inner is not None:
+            raise InputError(
+                f"expected an output folder apart from other jobs' outputs, got {store.url}, which holds that in "
+                f"{inner.removesuffix(f'/{SETTINGS}')}: choose a folder beside it"
+            )
         try:
             return cls(store, sizes, None if settings is None else json.loads(settings), markers)
         except ValueError as error:
@@ -247,10 +268,21 @@ def _parsed(content: bytes | None, kind: type[Done]) -> Done | None:
 def _differences(earlier: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     """Differences of two `as_config`, for an error."""
     names = [name for name in {**earlier, **asked} if earlier.get(name) != asked.get(name)]
-    return [f"{name} was {_short(earlier.get(name))} and now is {_short(asked.get(name))}" for name in names]
+    return [
+        f"{name} is another"
+        if _is_digest(earlier.get(name)) and _is_digest(asked.get(name))
+        else f"{name} was {_short(earlier.get(name))} and now is {_short(asked.get(name))}"
+        for name in names
+    ]
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
 def _short(value: Any) -> str:
+    if _is_digest(value):
+        return "given"
     return ", ".join(value) if isinstance(value, dict) else repr(value)
 
 

@@ -17,11 +17,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from dask_aesthetic.atomic import sync_file, sync_folder
 from dask_aesthetic.errors import ArgumentError, InputError, first_line
+from dask_aesthetic.io.job_folders import JOB_FOLDER, JobFolders, parent_folder
 from dask_aesthetic.io.listing import File, Source, source_paths
 from dask_aesthetic.io.storage import escape_undecodable, is_utf8
 from dask_aesthetic.validation import check_options
 
-JOB_FOLDER = "_dask_aesthetic"  # Markers and settings. Readers of Parquet folders skip such names.
 TEMPORARY = ".dask-aesthetic-"
 
 
@@ -105,6 +105,11 @@ class Store:
         with temporary.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             size = os.fstat(stream.fileno()).st_size
+        self.move(temporary, name, durable)
+        return {"bytes": size, "sha256": sha256}
+
+    def move(self, temporary: Path, name: str, durable: bool = True) -> None:
+        """Give a file its name; as `place`, without reading it."""
         if self.folder is not None:
             if durable:
                 sync_file(temporary)
@@ -112,7 +117,6 @@ class Store:
         else:
             fs, root = self._remote()
             fs.put_file(str(temporary), f"{root}/{name}")
-        return {"bytes": size, "sha256": sha256}
 
     def write(self, name: str, content: bytes, durable: bool = True) -> None:
         """Write a small file; as of `place`."""
@@ -241,13 +245,19 @@ def _lock(stream: IO[str], url: str, shared: bool = False) -> None:
 
 
 def refuse_overlap(source: Source, files: Iterable[File], store: Store) -> None:
-    """Refuse an output folder inside the input, and one that holds the input."""
+    """Refuse an output folder inside the input, one that holds the input, and one inside another job's output."""
     for path in source_paths(source):
         if _inside(store.url, path):
             raise InputError(f"expected an output folder outside of the input, got {store.url} in {path}")
     for file in files:
         if _inside(file.path, store.url):
             raise InputError(f"expected an output folder apart from the input, got {store.url}, with {file.path} in it")
+    outer = JobFolders(store.options).enclosing(parent_folder(store.url))
+    if outer is not None:
+        raise InputError(
+            f"expected an output folder outside of other jobs' outputs, got {store.url} in {outer}, to which a job "
+            "writes: choose a folder beside it"
+        )
 
 
 def _inside(path: str, folder: str) -> bool:

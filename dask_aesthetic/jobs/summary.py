@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dask_aesthetic.distribution import ScoreDistribution
+from dask_aesthetic.keep_rule import RuleCounts, add_rule_counts
 from dask_aesthetic.status import STATUSES
 
 
@@ -28,6 +29,9 @@ class JobSummary:
         this yet, a process begins with it after four million rows.
     others : dict of str to ScoreDistribution
         Of the raw scores of the other predictors, by column.
+    rule_counts : RuleCounts or None
+        Rows that each clause of `keep` keeps alone, and all together, and rows that `override_column` alone keeps or
+        drops; None without both.
     """
 
     kept: int | None = 0
@@ -35,6 +39,7 @@ class JobSummary:
     distribution: ScoreDistribution = field(default_factory=ScoreDistribution)
     in_place: int = 0
     others: dict[str, ScoreDistribution] = field(default_factory=dict)
+    rule_counts: RuleCounts | None = None
 
     @property
     def rows(self) -> int:
@@ -75,6 +80,7 @@ class JobSummary:
             self.distribution + other.distribution,
             self.in_place + other.in_place,
             _sum(self.others, other.others),
+            add_rule_counts([self.rule_counts, other.rule_counts]),
         )
 
 

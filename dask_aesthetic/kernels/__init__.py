@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dask_aesthetic.errors import ArgumentError
-from dask_aesthetic.kernels.get_compiled import get_compiled, get_parquet_pages, get_resize
+from dask_aesthetic.kernels.get_compiled import get_compiled, get_parquet_pages, get_resize, get_row_hash
 from dask_aesthetic.kernels.lanes import SAFE_NORM, Heads
 from dask_aesthetic.kernels.lanes import scores_and_norms as numpy_scores_and_norms
 from dask_aesthetic.kernels.memory import back_off
@@ -25,9 +25,11 @@ __all__ = [
     "Vectors",
     "back_off",
     "blocks",
+    "find_ahead",
     "find_rows",
     "get_parquet_pages",
     "get_resize",
+    "get_row_hash",
     "norms",
     "scores_and_norms",
 ]
@@ -109,7 +111,7 @@ class RowScorer:
             self._words = words = np.empty(compiled.CONTEXT_SIZE, np.int64)
             (weights,), (bias,) = heads.operands
             words[compiled.SCORES], words[compiled.NORMS] = self.scores.ctypes.data, self.norms.ctypes.data
-            words[compiled.AHEAD] = _ahead(heads.width, dtype)
+            words[compiled.AHEAD] = find_ahead(heads.width, dtype)
             words[compiled.WIDTH], words[compiled.WEIGHTS] = heads.width, weights
             words.view(np.float64)[compiled.BIAS] = bias
             self.context = words.ctypes.data
@@ -166,7 +168,7 @@ def _score(
     start, stride, addresses = place
     score_stride = 4 * rows if score_stride is None else score_stride
     count, norm_size = len(heads.weights), heads.biases.itemsize
-    ahead = _ahead(heads.width, dtype)
+    ahead = find_ahead(heads.width, dtype)
     stored, working = compiled.STORED[dtype], compiled.STORED[heads.working]
     weights, biases = heads.operands
     step = max(rows, 1) if count <= HEADS else HEADS_ROWS
@@ -181,7 +183,7 @@ def _score(
             )  # fmt: skip
 
 
-def _ahead(width: int, dtype: torch.dtype) -> int:
+def find_ahead(width: int, dtype: torch.dtype) -> int:
     """Rows that are fetched into the cache before their turn."""
     return -(-AHEAD // (width * dtype.itemsize))
 

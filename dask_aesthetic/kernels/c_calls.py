@@ -40,6 +40,17 @@ def call_update(typing: Any, function: Any, state: Any, memory: Any, size: Any) 
 
 
 @intrinsic
+def call_hash(typing: Any, function: Any, memory: Any, size: Any) -> Any:  # noqa: ARG001
+    """Result of the C function ``uint64(memory, size)`` at an address."""
+
+    def generate(_: Any, builder: ir.IRBuilder, __: Any, arguments: Any) -> ir.Value:
+        kind = ir.FunctionType(I64, [I64] * 2)
+        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+
+    return types.uint64(*[types.intp] * 3), generate
+
+
+@intrinsic
 def copy_bytes(typing: Any, to: Any, start: Any, size: Any) -> Any:  # noqa: ARG001
     """Copy bytes from one address to another; numba's own assignment of slices goes byte by byte."""
 

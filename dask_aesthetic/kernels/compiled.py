@@ -129,6 +129,41 @@ def score_rows(  # type: ignore[no-untyped-def]
 
 
 @cached_jit
+def score_pairs(  # type: ignore[no-untyped-def]
+    stored,
+    working,
+    rows,
+    start,
+    stride,
+    addresses,
+    ahead,
+    width,
+    others,
+    others_stride,
+    scores,
+    norms,
+    norm_size,
+):
+    """Dot product of each row with another row, divided by the first one's norm, and that norm.
+
+    Parameters
+    ----------
+    stored, working, rows, start, stride, addresses, ahead, width, scores, norms, norm_size
+        As of `score_rows`.
+    others, others_stride : int
+        Address of the first of the other rows, which are padded as weights, and bytes from one to the next.
+    """
+    for i in range(rows):
+        near = min(i + ahead, rows - 1)
+        if addresses != 0:
+            values, later = _load_word(addresses + 8 * i), _load_word(addresses + 8 * near)
+        else:
+            values, later = start + stride * i, start + stride * near
+        other, score, norm = others + others_stride * i, scores + 4 * i, norms + norm_size * i
+        _score_row(stored, working, values, later, width, (other,), (working,), score, 0, norm)
+
+
+@cached_jit
 def find_arrays(objects, rows, head, array_type, dtypes, width, found, addresses):  # type: ignore[no-untyped-def]
     """Find the objects that are contiguous vectors of one width, by numpy's C structure, which its ABI fixes.
 

@@ -43,3 +43,13 @@ def get_resize() -> Any:
     from dask_aesthetic.kernels import resize
 
     return resize
+
+
+@cache
+def get_row_hash() -> Any:
+    """Module of the compiled hash of rows; None where numba does not run."""
+    if get_compiled() is None:
+        return None
+    from dask_aesthetic.kernels import row_hash
+
+    return row_hash

@@ -13,7 +13,7 @@ from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.distribution._bins import BINS, FIRST, STEPS, on_host
 from dask_aesthetic.errors import ArgumentError, ColumnError, MissingDependencyError
 from dask_aesthetic.learning._columns import as_numbers
-from dask_aesthetic.thresholds import SCALES, Threshold
+from dask_aesthetic.thresholds import SCALES, UNKNOWN, Threshold
 from dask_aesthetic.validation import check_integer
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Calibration(Threshold):
         ax.axvline(self.value, color="black", linestyle="--", linewidth=1, label=f"threshold {self.value:g}")
         if self.interval is not None:
             ax.axvspan(*self.interval, color="black", alpha=0.1)
-        ax.set_xlabel(f"{self.predictor or 'aesthetic'} score ({self.scale})")
+        ax.set_xlabel(f"{self.predictor if self.predictor not in ('', UNKNOWN) else 'aesthetic'} score ({self.scale})")
         ax.legend()
         return ax
 
@@ -155,7 +155,7 @@ def by_labels(counts: LabelCounts, known: Mapping[str, str], resamples: int = RE
         float(scores[at]),
         known["scale"],
         f"best F1, {f1[at]:.3f}, of {rows:,} labeled rows",
-        known.get("predictor", ""),
+        known.get("predictor", UNKNOWN),
         curve,
         rows,
         {reason: count for reason, count in left_out.items() if count},

@@ -10,11 +10,12 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from dask_aesthetic.choices import Activation, OutputActivation
 from dask_aesthetic.defaults import ACTIVATIONS, PREDICTOR
 from dask_aesthetic.errors import ArgumentError, ColumnError, PredictorError
 from dask_aesthetic.predictors.affine import AffinePredictor
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, from_header
-from dask_aesthetic.predictors.catalog import BY_NAME, BY_WEIGHTS, KNOWN, Known
+from dask_aesthetic.predictors.catalog import BY_LAYOUT, BY_NAME, BY_WEIGHTS, KNOWN, Known, Layout
 from dask_aesthetic.predictors.checkpoint import SUFFIXES, read_tensors, sha256_of
 from dask_aesthetic.predictors.hub import FILE, fetch, is_hub_id
 from dask_aesthetic.predictors.layers import Layers, Stack, find_layers
@@ -45,8 +46,9 @@ def load_predictor(
     predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
     *,
     sha256: str | None = None,
-    activation: str | None = None,
+    activation: Activation | None = None,
     input_scale: float | None = None,
+    output_activation: OutputActivation | None = None,
 ) -> Predictor:
     """Load a predictor by catalog name, checkpoint path or Hugging Face id.
 
@@ -62,6 +64,8 @@ def load_predictor(
         Activation between the layers of an unpublished checkpoint; the weights do not contain it.
     input_scale : float, optional
         Factor of the unit vector; 1 unless the checkpoint is known to differ.
+    output_activation : {"none", "sigmoid"}, optional
+        Activation after the last layer of an unpublished checkpoint; "none" by default.
 
     Returns
     -------
@@ -72,19 +76,27 @@ def load_predictor(
     ------
     PredictorError
         Unknown name, missing file, file of another kind, another sha256, layers that may have an activation between
-        them, or an `activation` or `input_scale` other than that of a published head or a saved file.
+        them, or an `activation`, `input_scale` or `output_activation` other than that of a published head or a saved
+        file.
 
     Notes
     -----
     Files are read without running code from them (``torch.load(weights_only=True)``, safetensors). Their layers are
-    recognized by structure, and a published head by its weights, in whatever file it comes.
+    recognized by structure, and a published head by its weights, in whatever file it comes; aesthetic-predictor-v2-5,
+    whose license keeps it out of this package, by the names and shapes of its layers.
+
+    Linear layers may have among them: `BatchNorm1d` in evaluation mode, which is folded; `LayerNorm`, which is run;
+    both with torch's default ``eps``; and a standardization of the input, tensors named ``mean`` and ``variance`` or
+    ``std``, which is folded. By the numbers of an `nn.Sequential`, a normalization directly after a layer comes before
+    the activation, and one directly before a layer after it.
 
     Examples
     --------
     >>> load_predictor("laion-v2").info.encoder
     'ViT-L-14-quickgelu (openai)'
     """
-    arguments = {"sha256": sha256, "activation": activation, "input_scale": input_scale}
+    requested = {"activation": activation, "input_scale": input_scale, "output_activation": output_activation}
+    arguments = {"sha256": sha256, **requested}
     if isinstance(predictor, Predictor):
         _refuse_arguments(arguments, repr(predictor.info.name), "a predictor that has been loaded")
         return predictor
@@ -95,7 +107,7 @@ def load_predictor(
         _refuse_arguments({**arguments, "sha256": None}, repr(name), "a published predictor")
         return _shipped(name, sha256)
     path = Path(name).expanduser()
-    origin = {"name": path.name or path.resolve().name}  # "." gets the name of its folder.
+    origin: dict[str, Any] = {"name": path.name or path.resolve().name}  # "." gets the name of its folder.
     if not path.exists() and not name.endswith(SUFFIXES) and is_hub_id(name):
         path, repo, revision = fetch(name)
         origin = {"name": repo, "source": f"https://huggingface.co/{repo}", "revision": revision}
@@ -105,7 +117,7 @@ def load_predictor(
             f"got {name!r}"
         )
     path = path / FILE if path.is_dir() else path
-    return _from_file(path, origin, sha256, activation, input_scale)
+    return _from_file(path, origin, sha256, requested)
 
 
 def load_predictors(predictor: Any, score_column: str | None = None) -> dict[str, Predictor]:
@@ -173,7 +185,7 @@ def list_predictors() -> dict[str, PredictorInfo]:
     Examples
     --------
     >>> list(list_predictors())
-    ['laion-v2', 'laion-v2-ava', 'laion-v1-l14', 'laion-v1-b32', 'laion-v1-b16', 'simulacra-l14']
+    ['laion-v2', 'laion-v2-ava', 'laion-v1-l14', 'laion-v1-b32', 'laion-v1-b16', 'simulacra-l14', 'nsfw-l14']
     """
     return {known.info.name: known.info for known in KNOWN if known.folded}
 
@@ -182,64 +194,81 @@ def _shipped(name: str, sha256: str | None) -> Predictor:
     known = BY_NAME[name]
     if sha256 is not None and known.info.sha256 != sha256.lower():
         raise PredictorError(f"expected sha256 {sha256} of {known.file}, got {known.info.sha256}")
-    if not known.folded:
+    if known.left_out:
         raise PredictorError(
-            f"expected a checkpoint for {name!r}, whose ReLU layers do not fold and so do not ship with the package: "
+            f"expected a checkpoint for {name!r}, {known.left_out}: "
             f"give the path of {known.file} from {known.info.source}"
         )
     return _read_folded(name)
 
 
 @cache
-def _read_folded(name: str) -> AffinePredictor:
+def _read_folded(name: str) -> Predictor:
     """Predictor of a folded file in the package, which is read once per process."""
     with as_file(files(__package__) / "folded" / f"{name}.safetensors") as path:
-        tensors, _ = read_tensors(path)
-    return AffinePredictor(tensors["weight"][0].numpy(), tensors["bias"].item(), BY_NAME[name].info)
+        tensors, header = read_tensors(path)
+    _, values = from_header(header)
+    stack = _saved_stack(find_layers(tensors), values, {}, name)
+    return _made(stack, BY_NAME[name].info)
 
 
-def _from_file(
-    path: Path, origin: dict[str, Any], sha256: str | None, activation: str | None, input_scale: float | None
-) -> Predictor:
+def _from_file(path: Path, origin: dict[str, Any], sha256: str | None, requested: Mapping[str, Any]) -> Predictor:
     tensors, header = read_tensors(path)
     digest = sha256_of(path)
     if sha256 is not None and digest != sha256.lower():
         raise PredictorError(f"expected sha256 {sha256} of {path}, got {digest}")
+    activation = requested["activation"]
     if activation is not None and activation not in ACTIVATIONS:
         raise PredictorError(f"expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     saved, values = from_header(header)
     layers = find_layers(tensors)
-    requested = {"activation": activation, "input_scale": input_scale}
     if saved is not None:
-        own = {"activation": values.get("activation"), "input_scale": values.get("input_scale", 1.0)}
-        _refuse_contradiction(layers, own, requested, f"{path}, as it says of itself")
-        stack = layers.stack(own["activation"] or activation, own["input_scale"], str(path))
-        info = saved
+        stack, info = _saved_stack(layers, values, requested, str(path)), saved
     elif (published := _published(layers)) is not None:
         known, stack = published
-        info = known.info
-        own = {"activation": stack.activation, "input_scale": stack.input_scale}
-        _refuse_contradiction(layers, own, requested, f"{path}, whose weights are those of {info.name}")
+        info = known.info if known.weights else replace(known.info, sha256=digest)
+        own = {name: getattr(stack, name) for name in requested}
+        what = "whose weights are those" if known.weights else "whose layers are named and shaped as those"
+        _refuse_contradiction(layers, own, requested, f"{path}, {what} of {info.name}")
     else:
-        stack = layers.stack(activation, input_scale, str(path))
+        stack = layers.stack(origin=str(path), **requested)
         info = PredictorInfo(width=stack.width, sha256=digest, **origin)
     if info.width != stack.width:
         raise PredictorError(f"expected {info.width} floats per embedding, as {path} says of itself, got {stack.width}")
-    return AffinePredictor(*stack.fold(), info) if stack.is_affine else NetworkPredictor(stack, info)
+    return _made(stack, info)
+
+
+def _made(stack: Stack, info: PredictorInfo) -> Predictor:
+    if stack.is_affine:
+        return AffinePredictor(*stack.fold(), info, stack.output_activation)
+    return NetworkPredictor(stack, info)
+
+
+def _saved_stack(layers: Layers, values: Mapping[str, Any], requested: Mapping[str, Any], origin: str) -> Stack:
+    """Stack of a file that a predictor's `save` wrote, by the values of its header."""
+    own = {
+        "activation": values.get("activation"),
+        "input_scale": values.get("input_scale", 1.0),
+        "output_activation": values.get("output_activation", "none"),
+    }
+    _refuse_contradiction(layers, own, requested, f"{origin}, as it says of itself")
+    return layers.stack(origin=origin, **{**own, "activation": own["activation"] or requested.get("activation")})
 
 
 def _published(layers: Layers) -> tuple[Known, Stack] | None:
-    """Published head with these weights, whatever the names of its layers, and its stack; None if unknown."""
+    """Published head with these weights, or this layout, and its stack; None if unknown."""
     for activation in ACTIVATIONS:
-        stack = Stack(layers.layers, activation)
+        stack = Stack(layers.layers, activation, norms=layers.norms)
         known = BY_WEIGHTS.get(stack.digest)
         if known is not None:
-            return known, replace(stack, input_scale=known.input_scale)
-    return None
+            return known, replace(stack, input_scale=known.input_scale, output_activation=known.output_activation)
+    widths = (layers.layers[0][0].shape[1], *(len(bias) for _, bias in layers.layers))
+    known = BY_LAYOUT.get(Layout(layers.prefix.rpartition(".")[2], layers.positions, widths))
+    return None if known is None or layers.norms else (known, Stack(layers.layers))
 
 
 def _refuse_contradiction(layers: Layers, own: Mapping[str, Any], requested: Mapping[str, Any], where: str) -> None:
-    """Refuse an activation or input scale other than the file's own; a single layer has no activation."""
+    """Refuse an activation or input scale other than the file's own; a single layer has no activation between."""
     for name, value in requested.items():
         is_fixed = own[name] is not None and (name != "activation" or len(layers.layers) > 1)
         if is_fixed and value is not None and value != own[name]:

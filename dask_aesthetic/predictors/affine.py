@@ -1,4 +1,4 @@
-"""Predictors that are one affine map of the unit vector: ``score = weight . x / |x| + bias``."""
+"""Predictors that are one affine map of the unit vector: ``score = weight . x / |x| + bias``, or its sigmoid."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from dask_aesthetic.kernels import Heads, Vectors, scores_and_norms
+from dask_aesthetic.kernels.sigmoid import sigmoid
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, to_header
 
 # Longer weights take float64 dot products. A float32 dot product errs by up to about |w| * 3e-8: 8e-7 for LAION's
@@ -26,6 +27,8 @@ class AffinePredictor(Predictor):
     weight : numpy.ndarray, shape (width,), float64
     bias : float
     info : PredictorInfo
+    output_activation : {"none", "sigmoid"}
+        Function of the map's value, which is the score.
 
     Attributes
     ----------
@@ -41,12 +44,16 @@ class AffinePredictor(Predictor):
     ([8.0, 9.0], [1.0, 20.0])
     """
 
-    def __init__(self, weight: np.ndarray, bias: float, info: PredictorInfo) -> None:
+    def __init__(self, weight: np.ndarray, bias: float, info: PredictorInfo, output_activation: str = "none") -> None:
         self.weight = np.ascontiguousarray(weight, dtype=np.float64)
         self.weight.setflags(write=False)
         self.bias = float(bias)
         self.info = info
-        self.token = hashlib.sha256(self.weight.tobytes() + np.float64(bias).tobytes()).hexdigest()
+        self.output_activation = output_activation
+        token = hashlib.sha256(self.weight.tobytes() + np.float64(bias).tobytes())
+        if output_activation != "none":
+            token.update(output_activation.encode())
+        self.token = token.hexdigest()
         self._prepare()
 
     def _prepare(self) -> None:
@@ -75,9 +82,11 @@ class AffinePredictor(Predictor):
         return self.finish(scores_and_norms(vectors, self.heads_float64)[0][0])
 
     def finish(self, scores: torch.Tensor) -> torch.Tensor:
-        """Scores from what the weight and the bias give, float32: the same, where nothing follows them."""
-        return scores
+        """Scores from what the weight and the bias give, float32: the same, or their sigmoid."""
+        return sigmoid(scores) if self.output_activation == "sigmoid" else scores
 
     def save(self, path: str | Path, **more: Any) -> None:
         tensors = {"weight": torch.tensor(self.weight)[None], "bias": torch.tensor([self.bias], dtype=torch.float64)}
+        if self.output_activation != "none":
+            more["output_activation"] = self.output_activation
         save_file(tensors, str(path), to_header(self.info, **more))

@@ -1,4 +1,4 @@
-"""Catalog of published predictors, found by name or by weights, in whatever file they come."""
+"""Catalog of published predictors, found by name or by weights or layout, in whatever file they come."""
 
 from __future__ import annotations
 
@@ -24,6 +24,25 @@ VERSION_1: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes of a head's layers, by which it is known where its weights are not.
+
+    Attributes
+    ----------
+    name : str
+        Last part of the names before the layers' numbers.
+    positions : tuple of int
+        The layers' numbers.
+    widths : tuple of int
+        Floats of the embedding, and values of each layer.
+    """
+
+    name: str
+    positions: tuple[int, ...]
+    widths: tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """A published head.
@@ -34,18 +53,28 @@ class Known:
     file : str
         The published checkpoint's file name.
     weights : str
-        sha256 of the layers (`Stack.digest`), equal in every file format.
-    folded : bool
-        Whether its folded weights ship with the package.
+        sha256 of the layers (`Stack.digest`), equal in every file format; empty where a `layout` is known instead.
+    left_out : str
+        Reason why its weights do not ship with the package; empty if they do.
     input_scale : float
         Factor of the unit vector before the first layer.
+    output_activation : {"none", "sigmoid"}
+    layout : Layout or None
+        Of a head without an activation between its layers.
     """
 
     info: PredictorInfo
     file: str
-    weights: str
-    folded: bool = True
+    weights: str = ""
+    left_out: str = ""
     input_scale: float = 1.0
+    output_activation: str = "none"
+    layout: Layout | None = None
+
+    @property
+    def folded(self) -> bool:
+        """Whether its weights ship with the package."""
+        return not self.left_out
 
 
 KNOWN = (
@@ -71,7 +100,7 @@ KNOWN = (
         ),
         file="ava+logos-l14-reluMSE.pth",
         weights="124da61106dfa11641d398a1d3f880634dd00b956c48e479481d5bca16184758",
-        folded=False,
+        left_out="whose ReLU layers do not fold and so do not ship with the package",
     ),
     Known(
         info=PredictorInfo(
@@ -123,10 +152,43 @@ KNOWN = (
         weights="a87aa24b0909b0e69da06b99840d7db382c7732fe77d327abd4578f49015e646",
         input_scale=sqrt(768),
     ),
+    Known(
+        info=PredictorInfo(
+            name="nsfw-l14",
+            encoder=L14,
+            width=768,
+            scale="nsfw-l14",
+            source="https://github.com/LAION-AI/CLIP-based-NSFW-Detector",
+            revision="d6bb8fe31fd4aecbfed7dfb62df4fe5858bfc014",
+            sha256="4002f56ed8ca407c1b6a1ceb435e62043c3c4e3f3a770beaa0c230eb743a7778",
+            license="MIT",
+            score_column="unsafe_probability",
+            higher_is_better=False,
+            is_probability=True,
+            threshold=0.5,
+        ),
+        file="clip_autokeras_binary_nsfw_l14.safetensors",
+        weights="007a19a5b971b7455d8bb484180d300a66846a6ee52b7ed5a198918074644452",
+        output_activation="sigmoid",
+    ),
+    Known(
+        info=PredictorInfo(
+            name="aesthetic-predictor-v2-5",
+            encoder="ViT-SO400M-14-SigLIP-384 (webli)",
+            width=1152,
+            scale="aesthetic-predictor-v2-5",
+            source="https://github.com/discus0434/aesthetic-predictor-v2-5",
+            license="AGPL-3.0",
+        ),
+        file="aesthetic_predictor_v2_5.pth",
+        left_out="whose license, AGPL-3.0, is not this package's",
+        layout=Layout("scoring_head", (0, 2, 4, 6, 8), (1152, 1024, 128, 64, 16, 1)),
+    ),
 )
 
 BY_NAME = {known.info.name: known for known in KNOWN}
-BY_WEIGHTS = {known.weights: known for known in KNOWN}
+BY_WEIGHTS = {known.weights: known for known in KNOWN if known.weights}
+BY_LAYOUT = {known.layout: known for known in KNOWN if known.layout}
 
 # Default revisions of repositories whose weights are known.
 REVISIONS = {"ttj/sac-logos-ava1-l14-linearMSE": "1e77fa05081323d99725fc40a9bf9f88180490e7"}

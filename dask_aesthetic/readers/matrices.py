@@ -28,11 +28,12 @@ def read_clip_retrieval(
     folder: StrPath,
     *,
     embedding_column: str = "image_embedding",
+    text_column: str | None = None,
     columns: str | Sequence[str] | None = None,
     rows_per_partition: int | None = 25_000,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dd.DataFrame:
-    """Read clip-retrieval embeddings (img_emb/*.npy) and metadata (Parquet) as a lazy Dask DataFrame.
+    """Read clip-retrieval embeddings (``img_emb/*.npy``) and metadata (Parquet) as a lazy Dask DataFrame.
 
     Parameters
     ----------
@@ -41,6 +42,9 @@ def read_clip_retrieval(
         number N, with or without leading zeros, pairs them and orders them.
     embedding_column : str
         Name of the embedding column.
+    text_column : str, optional
+        Name of a column with the text embeddings, ``text_emb/text_emb_N.npy``, for `similarity`; without a name they
+        are not read.
     columns : list of str, optional
         Passthrough columns of the metadata; default: all. "ids" takes key, uid, url, hash, id and image_path.
     rows_per_partition : int or None
@@ -86,7 +90,15 @@ def read_clip_retrieval(
     0   a            4.883
     1   b            4.883
     """
-    return _read_matrices(folder, "clip-retrieval", columns, embedding_column, rows_per_partition, storage_options)
+    return _read_matrices(
+        folder,
+        "clip-retrieval",
+        columns,
+        embedding_column,
+        rows_per_partition,
+        storage_options,
+        text_column=text_column,
+    )
 
 
 def read_datacomp(
@@ -94,6 +106,8 @@ def read_datacomp(
     *,
     key: str = "l14_img",
     embedding_column: str = "image_embedding",
+    text_key: str = "l14_txt",
+    text_column: str | None = None,
     columns: str | Sequence[str] | None = None,
     rows_per_partition: int | None = 25_000,
     storage_options: Mapping[str, Any] | None = None,
@@ -108,6 +122,10 @@ def read_datacomp(
     key : str
         Matrix of the .npz files to read: "l14_img" (OpenAI's ViT-L/14, 768 wide) or "b32_img" (ViT-B/32, 512 wide, for
         ``predictor="laion-v1-b32"``). "l14_txt" and "b32_txt" are embeddings of captions, which no predictor scores.
+    text_key : str
+        Matrix of the text embeddings: "l14_txt" or "b32_txt".
+    text_column : str, optional
+        Name of a column with the text embeddings, for `similarity`; without a name they are not read.
     embedding_column, columns
         As in `read_clip_retrieval`.
     rows_per_partition : int or None
@@ -142,7 +160,17 @@ def read_datacomp(
     0   a            4.883
     1   b            4.883
     """
-    return _read_matrices(folder, "datacomp", columns, embedding_column, rows_per_partition, storage_options, key=key)
+    return _read_matrices(
+        folder,
+        "datacomp",
+        columns,
+        embedding_column,
+        rows_per_partition,
+        storage_options,
+        key=key,
+        text_column=text_column,
+        text_key=text_key,
+    )
 
 
 def read_npy(
@@ -213,9 +241,15 @@ def _read_matrices(
     options: Mapping[str, Any] | None,
     found: Sequence[ListedFile] | None = None,
     key: str = "",
+    text_column: str | None = None,
+    text_key: str = "",
 ) -> dd.DataFrame:
-    """Lazy Dask DataFrame of passthrough columns and, last, the embedding column."""
+    """Lazy Dask DataFrame of passthrough columns and, last, the columns of embeddings."""
     check_new_name("embedding_column", embedding_column)
+    if text_column is not None:
+        check_new_name("text_column", text_column)
+        if text_column == embedding_column:
+            raise ColumnError.clash("text_column", text_column, "embedding_column")
     check_rows_per_partition(rows_per_partition)
     found = list_files(source, options) if found is None else found
     shards = find_shards(
@@ -226,17 +260,21 @@ def _read_matrices(
         rows_per_shard=rows_per_partition,
         storage_options=options,
         found=found,
+        text_column=text_column or "",
+        text_key=text_key,
     )
     warn_left_out(found, [file for shard in shards for file in shard.files])
     schema = shards[0].schema
     names = parquet.choose_columns(schema, "all" if columns is None else columns, "")
-    if embedding_column in names:
-        raise ColumnError(
-            f"expected embedding_column={embedding_column!r} to differ from the other columns, which are "
-            f"{', '.join(schema.names)}: choose another name for it, or other columns"
-        )
+    for role, name in (("embedding_column", embedding_column), ("text_column", text_column)):
+        if name in names:
+            raise ColumnError(
+                f"expected {role}={name!r} to differ from the other columns, which are {', '.join(schema.names)}: "
+                "choose another name for it, or other columns"
+            )
     schema = parquet.common_schema(((shard.files[-1], shard.schema) for shard in shards), names)
-    schema = schema.append(pa.field(embedding_column, shards[0].scored_type))
+    for added in shards[0].embedding_fields:
+        schema = schema.append(added)
     return from_shards(_read, with_rows(shards), empty_frame(schema), schema=schema)
 
 

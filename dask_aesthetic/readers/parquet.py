@@ -16,13 +16,16 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from dask_aesthetic.defaults import PREDICTOR, THRESHOLD
+from dask_aesthetic.choices import EmbeddingDtype, OnInvalid, Scale
+from dask_aesthetic.defaults import HASH_COLUMN, PREDICTOR, THRESHOLD
+from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
-from dask_aesthetic.frame_columns import ScoreColumns, empty_scores, scores_of
+from dask_aesthetic.frame_columns import ScoreColumns, add_keep, empty_scores, scores_of
 from dask_aesthetic.io import cudf, parquet, split
 from dask_aesthetic.io.formats import warn_left_out
 from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
 from dask_aesthetic.io.shards import ParquetShard, parquet_shards
+from dask_aesthetic.keep_rule import Keep
 from dask_aesthetic.predictors import Predictors
 from dask_aesthetic.readers.partitions import (
     check_rows_per_partition,
@@ -31,7 +34,7 @@ from dask_aesthetic.readers.partitions import (
     to_pandas,
     with_rows,
 )
-from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_column
+from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_array, score_column
 from dask_aesthetic.shard_scores import row_scores
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.warn_unusable import count_unusable, warn_after_compute
@@ -57,15 +60,18 @@ def read_and_score(
     embedding_column: str = "image_embedding",
     predictor: Predictors = PREDICTOR,
     threshold: float | str | Threshold | None = THRESHOLD,
-    scale: str = "raw",
+    keep: Keep | None = None,
+    override_column: str | None = None,
+    scale: Scale = "raw",
     score_column: str | None = None,
     keep_column: str = "keep",
-    on_invalid: str = "null",
+    on_invalid: OnInvalid = "null",
     batch_size: int | None = None,
     rows_per_partition: int | None = 100_000,
     storage_options: Mapping[str, Any] | None = None,
     replace_columns: bool = False,
-    embedding_dtype: str | None = None,
+    embedding_hash: bool = False,
+    embedding_dtype: EmbeddingDtype | None = None,
 ) -> dd.DataFrame:
     """Read Parquet files and score their embeddings, as a lazy Dask DataFrame of scores without the embedding column.
 
@@ -80,14 +86,16 @@ def read_and_score(
         Passthrough columns; default: id columns (key, uid, url, hash, id, image_path, in any case). "all" takes all but
         the embedding column. Hive folders such as ``lang=en`` make a string column ``lang``, which can be named and
         is among "all".
-    embedding_column, predictor, threshold, scale, score_column, keep_column, on_invalid, batch_size, \
-replace_columns, embedding_dtype
-        As in ``.aesthetic.score``.
+    embedding_column, predictor, threshold, keep, override_column, scale, score_column, keep_column, on_invalid, \
+batch_size, replace_columns, embedding_dtype
+        As in ``.aesthetic.score``. The columns of `keep` and `override_column` are passthrough columns, too.
     rows_per_partition : int or None
         Row groups of a file are combined until a partition has at least this many rows; None for a partition per file
         (with cuDF, whose columns hold at most 2,147,483,647 floats, for as few partitions as possible).
     storage_options : mapping, optional
         Options of the fsspec file system.
+    embedding_hash : bool
+        Add a column ``embedding_hash`` before the score, as of `score_dataset`, of Arrow's uint64; not with cuDF.
 
     Returns
     -------
@@ -131,6 +139,8 @@ replace_columns, embedding_dtype
         keep_column,
         on_invalid,
         batch_size,
+        keep,
+        override_column,
         embedding_dtype,
     )
     check_rows_per_partition(rows_per_partition)
@@ -158,8 +168,13 @@ replace_columns, embedding_dtype
             f"expected passthrough columns, got the embedding column {embedding_column!r}, which is not "
             "kept: leave it out, or use dask.dataframe.read_parquet and .aesthetic.score"
         )
-    refuse_replacing(names, spec.added, replace_columns)
-    names = [name for name in dict.fromkeys(names) if name not in spec.added.values()]
+    if embedding_hash and on_gpu:
+        raise ArgumentError("expected embedding_hash=True with pandas partitions, got the backend 'cudf'")
+    spec.check_rule(dict(zip(schema.names, schema.types, strict=True)))
+    names = [*names, *spec.rule_columns]
+    added = {**spec.added, **({"embedding_hash": HASH_COLUMN} if embedding_hash else {})}
+    refuse_replacing(names, added, replace_columns)
+    names = [name for name in dict.fromkeys(names) if name not in added.values()]
     passthrough = parquet.common_schema(((shard.file, shard.schema) for shard in shards), names)
     shards = with_rows(shards)
     if on_gpu:
@@ -176,23 +191,30 @@ replace_columns, embedding_dtype
     # which this column is.
     meta = empty_frame(passthrough.append(pa.field(spec.score_column, pa.null())))
     frame = from_shards(_read, shards, meta, passthrough=passthrough)
+    if embedding_hash:
+        return _scored(frame, spec.score_column, _score_and_hash, spec, shards)[[*names, HASH_COLUMN, *spec.columns]]
     return _scored(frame, spec.score_column, _score, spec, shards)
 
 
 def _scored(
     frame: dd.DataFrame, column: str, score: Callable[..., Any], spec: ScoreSpec, shards: Sequence[ParquetShard]
 ) -> dd.DataFrame:
-    """Frame of shards with scores of a column and keep added; spec and shards are one key of the graph."""
+    """Frame of shards with scores of a column, hashes perhaps, and keep added; spec and shards are one graph key."""
     scoring = _Scoring(spec, shards, frame.divisions[:-1])
     key = f"read-and-score-{dask.base.tokenize(spec, shards)}"
     warn_after_compute()
+    meta = empty_scores(frame._meta[column], spec)
+    if score is _score_and_hash:
+        meta = _with_hashes(meta, pa.nulls(0, pa.uint64()))
     scores = frame[column].map_partitions(
         score,
         scoring=dask.delayed(scoring, name=key, pure=True),
         call=frame._name,
-        meta=empty_scores(frame._meta[column], spec),
+        meta=meta,
     )
-    return frame.assign(**ScoreColumns(spec).from_scores(scores))
+    hashes = {HASH_COLUMN: scores[HASH_COLUMN]} if score is _score_and_hash else {}
+    scored = frame.assign(**hashes, **ScoreColumns(spec).from_scores(scores))
+    return scored if spec.keep_spec is None else add_keep(scored, spec.keep_column, spec.keep_spec)
 
 
 def _read(shard: ParquetShard, first: int, columns: list[str], passthrough: pa.Schema) -> pd.DataFrame:
@@ -211,6 +233,27 @@ def _score(column: pd.Series, scoring: _Scoring, call: str) -> Any:
             count_unusable(call, lists, spec, shard.column)(torch.from_numpy(status))
             parts.append(scores)
     return scores_of(np.concatenate(parts, axis=1), column.index, spec)
+
+
+def _score_and_hash(column: pd.Series, scoring: _Scoring, call: str) -> pd.DataFrame:
+    """Frame of scores and hashes; the embeddings are read once, and not scored where they lie in pages."""
+    spec = scoring.spec
+    parts, hashes = [np.empty((len(spec.predictors), 0), np.float32)], [pa.nulls(0, pa.uint64())]
+    if len(column):
+        shard = scoring.shard_at(column.index[0])
+        first = shard.start
+        for _, lists in shard.batches([]):
+            scores, status = score_array(lists, spec, shard.column, shard.file.name, first)
+            count_unusable(call, lists, spec, shard.column)(torch.from_numpy(status))
+            parts.append(scores)
+            hashes.append(hash_embeddings(lists, spec.width, status))
+            first += len(status)
+    return _with_hashes(scores_of(np.concatenate(parts, axis=1), column.index, spec), pa.concat_arrays(hashes))
+
+
+def _with_hashes(scores: Any, hashes: pa.Array) -> pd.DataFrame:
+    frame = scores if scores.ndim > 1 else scores.to_frame()
+    return frame.assign(**{HASH_COLUMN: pd.arrays.ArrowExtensionArray(pa.chunked_array([hashes]))})
 
 
 def _read_cudf(shard: ParquetShard, first: int, columns: list[str], schema: pa.Schema) -> Any:

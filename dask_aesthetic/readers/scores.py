@@ -16,7 +16,11 @@ from dask_aesthetic.score_files import ScoreFile, find_scores
 
 
 def read_scores(
-    path: Source, columns: Sequence[str] | None = None, *, storage_options: Mapping[str, Any] | None = None
+    path: Source,
+    columns: Sequence[str] | None = None,
+    *,
+    allow_unfinished: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> dd.DataFrame:
     """Read the scores that a job has written, as a lazy Dask DataFrame that knows where they come from.
 
@@ -29,6 +33,8 @@ def read_scores(
         A folder of a job's output, a file of it or a glob; local, or an fsspec URL.
     columns : list of str, optional
         Columns to read; all if not given. Columns that are not used are not read.
+    allow_unfinished : bool
+        Take the files that are there of a job that is not finished, with a warning; otherwise it is an error.
     storage_options : mapping, optional
         Options of the fsspec file system.
 
@@ -41,7 +47,7 @@ def read_scores(
     Raises
     ------
     InputError
-        There are no such files, or they are of several predictors or scales.
+        There are no such files, they are of several predictors or scales, or the job that writes them is not finished.
     ColumnError
         A column is missing from a file.
 
@@ -52,7 +58,9 @@ def read_scores(
     >>> scores.aesthetic.distribution().predictor  # doctest: +SKIP
     'laion-v2'
     """
-    found = find_scores(path, storage_options, lambda names: names if columns is None else list(columns))
+    found = find_scores(
+        path, storage_options, lambda names: names if columns is None else list(columns), allow_unfinished
+    )
     meta = found.provenance.mark(empty_frame(found.schema))
     return from_shards(_read, found.files, meta, schema=found.schema, provenance=found.provenance)
 

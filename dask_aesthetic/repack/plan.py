@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dask_aesthetic.choices import EmbeddingDtype, Layout
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, LAYOUTS, PACKED
 from dask_aesthetic.embeddings.axes import drop_axes, flat_type
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
@@ -82,8 +83,8 @@ def repack_dataset(
     output: str | os.PathLike[str],
     embedding_column: str = EMBEDDING_COLUMN,
     *,
-    layout: str = PACKED,
-    embedding_dtype: str | None = None,
+    layout: Layout = PACKED,
+    embedding_dtype: EmbeddingDtype | None = None,
     client: Client | None = None,
     threads: int | None = None,
     progress: Callable[[RepackMarker], None] | None = None,
@@ -167,8 +168,8 @@ def plan_repack(
     output: str | os.PathLike[str],
     embedding_column: str = EMBEDDING_COLUMN,
     *,
-    layout: str = PACKED,
-    embedding_dtype: str | None = None,
+    layout: Layout = PACKED,
+    embedding_dtype: EmbeddingDtype | None = None,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,

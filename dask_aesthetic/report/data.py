@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,8 @@ from dask_aesthetic.distribution import ScoreDistribution, add_groups, count_gro
 from dask_aesthetic.distribution._bins import on_host
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.images import get_backend, rows_of
+from dask_aesthetic.keep_rule import RuleCounts, add_rule_counts
+from dask_aesthetic.report.pairs import PairCounts
 from dask_aesthetic.report.sampling import choose, top_rows
 from dask_aesthetic.report.spec import ReportSpec
 from dask_aesthetic.report.thumbnails import MAX_BYTES, MAX_PAGE_BYTES, Thumbnail, make_thumbnails
@@ -33,11 +35,17 @@ class FirstPass:
         Of all rows, and of the rows at or above the threshold; one group None without groups.
     chosen : pandas.DataFrame
         Sampled rows, as `choose` gives them.
+    pairs : dict of str to PairCounts
+        Of the scores and other scores, by the others' columns.
+    rule_counts : RuleCounts or None
+        What the clauses of the rule keep; None without a rule.
     """
 
     groups: Groups
     kept: Groups
     chosen: pd.DataFrame
+    pairs: dict[str, PairCounts] = field(default_factory=dict)
+    rule_counts: RuleCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -65,12 +73,18 @@ class ReportData:
         The largest first; empty without groups.
     samples : list of ReportSample
         By place, and there in random order.
+    pairs : dict of str to PairCounts
+        Of the scores and other scores, by the others' columns.
+    rule_counts : RuleCounts or None
+        What the clauses of the rule keep; None without a rule.
     """
 
     distribution: ScoreDistribution
     kept: int
     groups: list[tuple[Any, ScoreDistribution, int]]
     samples: list[ReportSample]
+    pairs: dict[str, PairCounts] = field(default_factory=dict)
+    rule_counts: RuleCounts | None = None
 
 
 def compute_data(frame: Any, spec: ReportSpec) -> ReportData:
@@ -101,27 +115,38 @@ def compute_data(frame: Any, spec: ReportSpec) -> ReportData:
     names = ("place", "score", "key")
     rows = zip(*(chosen[name].tolist() for name in names), shown, strict=True)
     samples = [ReportSample(place, score, key, **more) for place, score, key, more in rows]
-    return ReportData(total, sum(kept for _, _, kept in counted), counted if by else [], samples)
+    kept = sum(kept for _, _, kept in counted)
+    return ReportData(total, kept, counted if by else [], samples, first.pairs, first.rule_counts)
 
 
 def first_pass(part: Any, number: int, spec: ReportSpec) -> FirstPass:
     """Distributions and sampled rows of one partition."""
-    at_least = on_host(part[spec.columns["score_column"]]) >= np.float32(spec.threshold.cut)
+    score_column = spec.columns["score_column"]
+    scores = on_host(part[score_column])
+    at_least = scores >= np.float32(spec.threshold.cut)
     groups = count_groups(part, spec.counted, spec.known)
     kept = count_groups(part[at_least], spec.counted, spec.known)
-    return FirstPass(groups, kept, choose(part, spec, number))
+    pairs = {
+        name: PairCounts.of(scores, on_host(part[name]), (spec.cells[score_column], spec.cells[name]))
+        for name in spec.others
+    }
+    rule_counts = None if spec.keep is None else spec.keep.evaluate(part)[1]
+    return FirstPass(groups, kept, choose(part, spec, number), pairs, rule_counts)
 
 
 def add_first_passes(parts: list[FirstPass], spec: ReportSpec) -> FirstPass:
     """Distributions and sampled rows of two or more partitions together."""
     by = spec.columns.get("by")
     groups, kept = (add_groups([getattr(part, name) for part in parts], by) for name in ("groups", "kept"))
-    return FirstPass(groups, kept, top_rows([part.chosen for part in parts], spec.samples))
+    first, *rest = (part.pairs for part in parts)
+    pairs = {name: sum((other[name] for other in rest), counts) for name, counts in first.items()}
+    rule_counts = add_rule_counts(part.rule_counts for part in parts)
+    return FirstPass(groups, kept, top_rows([part.chosen for part in parts], spec.samples), pairs, rule_counts)
 
 
 def _compute_first_pass(frame: Any, spec: ReportSpec) -> FirstPass:
     names = [name for role, name in spec.columns.items() if role in spec.counted or role == "key_column"]
-    frame = frame[list(dict.fromkeys(names))]
+    frame = frame[list(dict.fromkeys([*names, *spec.others, *(spec.keep.columns if spec.keep is not None else [])]))]
     if not isinstance(frame, dd.DataFrame):
         return first_pass(frame, 0, spec)
     parts = [dask.delayed(first_pass)(part, number, spec) for number, part in enumerate(_partitions(frame))]

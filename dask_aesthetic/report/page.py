@@ -17,9 +17,11 @@ from dask_aesthetic.distribution import LAION_PAIRS, LAION_SHARES, ScoreDistribu
 from dask_aesthetic.distribution._bins import STEPS
 from dask_aesthetic.distribution.distribution import QUANTILES
 from dask_aesthetic.errors import ArgumentError, InputError
+from dask_aesthetic.keep_rule import RuleCounts
 from dask_aesthetic.report import plots
 from dask_aesthetic.report.data import ReportData, ReportSample, compute_data
 from dask_aesthetic.report.escape import escape_text, link
+from dask_aesthetic.report.pairs import heat_map
 from dask_aesthetic.report.sampling import ABOVE, BELOW, bucket_ends
 from dask_aesthetic.report.spec import ReportSpec
 from dask_aesthetic.status import MEANINGS
@@ -110,6 +112,10 @@ def render(data: ReportData, spec: ReportSpec) -> str:
         groups=[_group(*group) for group in data.groups[:MAX_GROUPS]],
         more_groups=len(data.groups[MAX_GROUPS:]),
         samples=list(_samples(data, spec)),
+        pairs=[
+            (escape_text(name), found) for name, pair in data.pairs.items() if (found := heat_map(pair)) is not None
+        ],
+        rule=_rule(data.rule_counts),
         provenance=list(_flatten(spec.provenance))[:MAX_PROVENANCE],
         arguments=list(_flatten(spec.as_config)),
         version=__version__,
@@ -259,6 +265,22 @@ def _card(sample: ReportSample, spec: ReportSpec) -> dict[str, Any]:
         "link": link(sample.url) if sample.url is not None else None,
         "group": escape_text(sample.group) if sample.group is not None else "",
     }
+
+
+def _rule(counts: RuleCounts | None) -> list[tuple[str, int, float | None]]:
+    """Rows of the table of the rule: text, rows and their share."""
+    if counts is None:
+        return []
+    total = "by any alternative" if counts.alternatives else "all together"
+    kept = {**counts.clauses, **counts.alternatives, total: counts.kept}
+    nulls = {f"without {name}": rows for name, rows in counts.nulls.items() if rows}
+    override = {
+        "kept by the override alone": counts.override_kept,
+        "dropped by the override alone": counts.override_dropped,
+    }
+    changed = override if any(override.values()) else {}
+    rows = {**kept, **nulls, **changed}
+    return [(escape_text(text, MAX_LENGTH), count, rate(count, counts.rows)) for text, count in rows.items()]
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

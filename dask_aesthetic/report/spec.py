@@ -9,6 +9,8 @@ from typing import Any
 
 from dask_aesthetic.errors import MissingDependencyError
 from dask_aesthetic.id_columns import LABEL_COLUMNS, find_id_column
+from dask_aesthetic.keep_rule import KeepRule, KeepSpec
+from dask_aesthetic.report.pairs import SHOWN_PAIRS, cells_of
 from dask_aesthetic.thresholds import Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
 
@@ -33,6 +35,10 @@ class ReportSpec:
     title : str
     provenance : dict
         Origin of the scores, for people to read; values may be nested dicts.
+    cells : dict of str to float
+        Width of the cells of the heat maps, by column, of frames that are known to hold several scores.
+    keep : KeepSpec or None
+        Rule and override of the run, if the frame has their columns.
     """
 
     columns: dict[str, str]
@@ -42,6 +48,8 @@ class ReportSpec:
     seed: int = 0
     title: str = "Aesthetic scores"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    cells: Mapping[str, float] = field(default_factory=dict)
+    keep: KeepSpec | None = None
 
     @classmethod
     def of(
@@ -66,7 +74,24 @@ class ReportSpec:
             asked["key_column"] = key
         family, predictor = known.get("predictor_scale", "unknown"), known.get("predictor", "")
         found = find_threshold(threshold, known["scale"], family, predictor)
-        return cls(asked, found, known, samples, seed, title, provenance)
+        cells = cells_of(provenance, frame_columns)
+        shown = dict(provenance)
+        if cells:
+            shown["scores"] = {one["column"]: one["predictor"]["name"] for one in provenance.get("scores", [])}
+        keep = None
+        if "keep" in provenance:
+            rule = KeepRule.from_dict(provenance["keep"])
+            shown["keep"] = str(rule)
+            keep = KeepSpec(rule, provenance.get("override_column"))
+            keep = keep if set(keep.columns) <= set(frame_columns) else None
+        return cls(asked, found, known, samples, seed, title, shown, cells, keep)
+
+    @property
+    def others(self) -> list[str]:
+        """Columns of other scores that are counted together with the first."""
+        if self.columns["score_column"] not in self.cells:
+            return []
+        return [name for name in self.cells if name != self.columns["score_column"]][:SHOWN_PAIRS]
 
     @property
     def counted(self) -> dict[str, str]:

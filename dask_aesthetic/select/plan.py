@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from dask_aesthetic.jobs.markers import output_name
 from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store
+from dask_aesthetic.keep_rule import RuleCounts
 from dask_aesthetic.select.settings import SCHEMA_VERSION, SelectSettings
-from dask_aesthetic.select.shard import SelectMarker, SelectShard, select_shard
-
-COUNTS = ("rows", "scored", "kept", "excluded", "included")
+from dask_aesthetic.select.shard import COUNTS, SelectMarker, SelectShard, select_shard
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,9 @@ class SelectPlan(JobPlan[SelectMarker]):
         return {
             "schema_version": SCHEMA_VERSION,
             "settings": self.settings.as_config(),
+            **({"cut": self.settings.rule.cuts()} if self.settings.rule.top is not None else {}),
             **{name: sum(getattr(marker, name) for marker in done) for name in COUNTS},
+            **({"rule_counts": asdict(sum_rule_counts(done))} if self.settings.rule.is_counted else {}),
             "shards": [
                 {
                     "name": output_name(marker.shard),
@@ -46,6 +47,11 @@ class SelectPlan(JobPlan[SelectMarker]):
     def table(self) -> str:
         files = f"{len(self.shards):,} files, {self.rows:,} rows; to write: {len(self.why):,} files"
         return self.listed(f"{files}; to keep: {self.settings.rule}")
+
+
+def sum_rule_counts(done: Iterable[SelectMarker]) -> RuleCounts:
+    """Counts of what a rule keeps, over all files."""
+    return sum((RuleCounts(**marker.rule_counts) for marker in done), RuleCounts())
 
 
 def plan_outputs(shards: Sequence[SelectShard], settings: SelectSettings, store: Store, overwrite: bool) -> SelectPlan:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from dask_aesthetic.distribution import rows_by_group
 from dask_aesthetic.io import parquet
+from dask_aesthetic.keep_rule import KeepRule, Override, RuleCounts
 from dask_aesthetic.ranking import (
     Candidates,
     Counts,
@@ -27,28 +30,37 @@ from dask_aesthetic.ranking import (
     score_keys,
 )
 from dask_aesthetic.score_files import ScoreFile
+from dask_aesthetic.select.duplicates import Duplicates, find_duplicates
 from dask_aesthetic.select.ids import Ids
 from dask_aesthetic.thresholds import Threshold
 
 
 @dataclass(frozen=True)
 class Selected:
-    """Rows that a batch keeps, and the numbers of scored, excluded and included ones."""
+    """Rows that a batch keeps, the numbers of scored, excluded and included ones, and what rule and override keep."""
 
     keep: np.ndarray
     scored: int
     excluded: int
     included: int
+    include_matches: int
+    duplicates: int
+    rule_counts: RuleCounts
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What is kept: rows at or above the threshold, or the best of them; without the excluded, with the included ones.
+    """What is kept: rows that satisfy rule or threshold, or the best of them, but for overrides and ids.
 
     Attributes
     ----------
     score_column : str
     threshold : Threshold or None
+    keep : KeepRule or None
+        Instead of a threshold.
+    override_column : str or None
+        Column of bool or null: true rows are kept beside the best, and false ones neither compete nor are kept, unless
+        they are excluded or included by id.
     wanted : Wanted or None
         Number of best rows to keep.
     id_column : str or None
@@ -56,42 +68,87 @@ class Rule:
     exclude, include : Ids or None
         Excluded rows do not compete for the best, and are not kept if they are included too. Included rows are kept
         beside the best.
+    drop_duplicates : bool
+        Of rows with the same hash only the first by id competes, of those that satisfy the rule and are not excluded.
     top : Top or None
         The best rows, once they are found.
+    duplicates : Duplicates or None
+        The rows to drop, once they are found.
     """
 
     score_column: str
     threshold: Threshold | None = None
+    keep: KeepRule | None = None
+    override_column: str | None = None
     wanted: Wanted | None = None
     id_column: str | None = None
     exclude: Ids | None = None
     include: Ids | None = None
+    drop_duplicates: bool = False
     top: Top | None = None
+    duplicates: Duplicates | None = None
 
-    def with_top(self, files: Sequence[ScoreFile], threads: int) -> Rule:
+    def prepared(self, files: Sequence[ScoreFile], threads: int) -> Rule:
+        """Rule with what all files decide together: the duplicates, and the best rows."""
+        return self._with_duplicates(files, threads)._with_top(files, threads)
+
+    def _with_duplicates(self, files: Sequence[ScoreFile], threads: int) -> Rule:
+        if not self.drop_duplicates:
+            return self
+        found = find_duplicates(files, self.id_column, self._eligible, self.columns, threads)
+        return replace(self, duplicates=found)
+
+    def _with_top(self, files: Sequence[ScoreFile], threads: int) -> Rule:
         """Rule with the best rows of the files, found in two passes over scores, groups and ids."""
         if self.wanted is None:
             return self
         with ThreadPoolExecutor(threads) as pool:
-            counts = add_counts(pool.map(self._count, files), self._by)
+            counts = add_counts(pool.map(self._count, files, range(len(files))), self._by)
             bins = self.wanted.bins(counts)
             parts = pool.map(lambda at: self._candidates(files[at], at, bins), range(len(files)))
             return replace(self, top=Top.of(bins, merge_candidates(parts)))
 
     def select(self, batch: Any, number: int, first: int) -> Selected:
         """Selected rows of a batch of the file with that number, whose first row has that position."""
-        excluded = _match(self.exclude, batch)
-        keys, groups = self._keys(batch, ~excluded)
-        keep = keys > 0 if self.top is None else self.top.takes(keys, groups, number, first)
-        included = _match(self.include, batch) & ~excluded & ~keep
-        scored = int(np.isfinite(self._scores(batch)).sum())
-        return Selected(keep | included, scored, int(excluded.sum()), int(included.sum()))
+        excluded, override = _match(self.exclude, batch), self._override(batch)
+        dropped = self._drops(batch, number, first)
+        satisfied, rule_counts = self._satisfied(batch)
+        satisfied = satisfied & ~excluded & ~dropped
+        keys, groups = self._keys(batch, satisfied)
+        eligible = satisfied if self.keep is not None and self.top is None else keys > 0
+        keep = eligible & ~override.drop
+        if self.top is not None:
+            keep = self.top.takes(np.where(keep, keys, np.uint32(0)), groups, number, first)
+        overridden = override.keep & ~excluded & ~keep
+        keep |= overridden
+        named = _match(self.include, batch)
+        included = named & ~excluded & ~keep
+        keep |= included
+        return Selected(
+            keep,
+            scored=int(np.isfinite(self._scores(batch)).sum()),
+            excluded=int(excluded.sum()),
+            included=int(included.sum()),
+            include_matches=int(named.sum()),
+            duplicates=int(dropped.sum()),
+            rule_counts=replace(
+                rule_counts,
+                override_kept=int(overridden.sum()),
+                override_dropped=int((eligible & override.drop & ~keep).sum()),
+            ),
+        )
 
     @property
     def columns(self) -> list[str]:
         """Columns that decide."""
         ids = [name for one in (self.exclude, self.include) if one is not None for name in one.columns]
-        return list(dict.fromkeys([self.score_column, *([self._by] if self._by is not None else []), *ids]))
+        single = [name for name in (self._by, self.override_column) if name is not None]
+        return list(dict.fromkeys([self.score_column, *(self.keep.columns if self.keep else []), *single, *ids]))
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether rule or override have counts of their own."""
+        return self.keep is not None or self.override_column is not None
 
     @property
     def _by(self) -> str | None:
@@ -107,23 +164,40 @@ class Rule:
             "top": None if wanted is None else wanted.n,
             "keep_fraction": None if wanted is None else wanted.keep_fraction,
             "by": self._by,
-            "best": None if self.top is None else _digest(self.top),
+            **({} if self.keep is None else {"keep": self.keep.to_dict()}),
+            **({} if self.override_column is None else {"override_column": self.override_column}),
+            "best_rows": None if self.top is None else _digest(self.top),
             "exclude": None if self.exclude is None else self.exclude.digest,
             "include": None if self.include is None else self.include.digest,
+            **({"duplicates": self.duplicates.digest} if self.duplicates is not None else {}),
         }
+
+    def cuts(self) -> Any:
+        """Score of the last one of the best rows, None where all are kept; by group in pairs, the best cut first."""
+        if self.top is None or self._by is None:
+            return None if self.top is None else self.top.lowest()
+        pairs = [[None if pd.isna(group) else str(group), self.top.lowest(group)] for group in self.top.keys]
+        return sorted(pairs, key=lambda pair: (-math.inf if pair[1] is None else -pair[1], str(pair[0])))
 
     def __str__(self) -> str:
         threshold = self.threshold
         lowest = "" if threshold is None else f"{threshold.scale} {self.score_column} >= {threshold.value:g}"
+        lowest = str(self.keep) if self.keep is not None else lowest
+        once = ", without duplicates" if self.drop_duplicates else ""
         if self.wanted is None:
-            return lowest
+            return lowest + once
         count = f"{self.wanted.n:,}" if self.wanted.n is not None else f"{self.wanted.keep_fraction:g}"
         each = f" of each {self.wanted.by}" if self.wanted.by is not None else ""
-        return f"the best {count}{each} by {self.score_column}" + (f", of {lowest}" if lowest else "")
+        return f"the best {count}{each} by {self.score_column}" + (f", of {lowest}" if lowest else "") + once
 
     def _scores(self, batch: Any) -> np.ndarray:
         column = batch.column(self.score_column).cast(pa.float32(), safe=False)
         return np.asarray(column.to_numpy(zero_copy_only=False))
+
+    def _drops(self, batch: Any, number: int, first: int) -> np.ndarray:
+        if self.duplicates is None:
+            return np.zeros(len(batch), bool)
+        return self.duplicates.drops(number, first, len(batch))
 
     def _keys(self, batch: Any, competing: np.ndarray) -> tuple[np.ndarray, Groups]:
         cut = None if self.threshold is None else self.threshold.cut
@@ -132,14 +206,33 @@ class Rule:
             return keys, [(None, np.arange(len(keys)))]
         return keys, rows_by_group(batch.column(self._by).to_pandas(), self._by)
 
+    def _satisfied(self, batch: Any) -> tuple[np.ndarray, RuleCounts]:
+        if self.keep is None:
+            return np.ones(len(batch), bool), RuleCounts()
+        return self.keep.evaluate({name: batch.column(name) for name in self.keep.columns})
+
+    def _override(self, batch: Any) -> Override:
+        if self.override_column is None:
+            return Override.nowhere(len(batch))
+        return Override.of(batch.column(self.override_column), self.override_column)
+
+    def _eligible(self, batch: Any) -> np.ndarray:
+        """Whether each row may be kept as the only one with its hash."""
+        satisfied, _ = self._satisfied(batch)
+        eligible: np.ndarray = satisfied & ~_match(self.exclude, batch) & ~self._override(batch).drop
+        return eligible
+
+    def _competing(self, batch: Any, number: int, first: int) -> tuple[np.ndarray, Groups]:
+        return self._keys(batch, self._eligible(batch) & ~self._drops(batch, number, first))
+
     def _batches(self, file: ScoreFile, more: Sequence[str]) -> Iterator[tuple[int, Any]]:
         first = 0
         for batch in parquet.batches(file.file, [*self.columns, *more], batch_rows=parquet.TABLE_BATCH_ROWS):
             yield first, batch
             first += len(batch)
 
-    def _count(self, file: ScoreFile) -> Counts:
-        counted = (count_keys(*self._keys(batch, ~_match(self.exclude, batch))) for _, batch in self._batches(file, ()))
+    def _count(self, file: ScoreFile, number: int) -> Counts:
+        counted = (count_keys(*self._competing(batch, number, first)) for first, batch in self._batches(file, ()))
         return add_counts(counted, self._by)
 
     def _candidates(self, file: ScoreFile, number: int, bins: dict[Any, tuple[int, int]]) -> Candidates:
@@ -147,7 +240,7 @@ class Rule:
         parts = []
         for first, batch in self._batches(file, more):
             ids = None if self.id_column is None else batch.column(self.id_column).to_pandas()
-            keys, groups = self._keys(batch, ~_match(self.exclude, batch))
+            keys, groups = self._competing(batch, number, first)
             parts.append(find_candidates(keys, groups, ids, number, bins, first))
         return merge_candidates(parts)
 

@@ -15,6 +15,7 @@ from dask_aesthetic.select.rule import Rule
 from dask_aesthetic.version import __version__
 
 SCHEMA_VERSION = 1  # Of settings and manifest; a job of another version is not resumed.
+GROUPS = 100  # Whose cuts are in every file; the manifest has those of all groups.
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,23 @@ class SelectSettings:
     def record(self) -> dict[str, Any]:
         """Provenance of the output: that of the scores, with another threshold and the rule."""
         rule, record = self.rule, dict(self.provenance.record)
-        record.pop("threshold", None)
+        for name in ("threshold", "keep", "override_column"):
+            record.pop(name, None)
         if rule.wanted is None and rule.threshold is not None:
             record["threshold"] = rule.threshold.to_dict()
+        cuts = rule.cuts()
+        listed = not isinstance(cuts, list) or len(cuts) <= GROUPS
+        cut = {"cut": cuts} if rule.top is not None and listed else {}
+        if rule.wanted is None and rule.keep is not None:
+            record["keep"] = rule.keep.to_dict()
+        if rule.wanted is None and rule.override_column is not None:
+            record["override_column"] = rule.override_column
         return {
             "schema_version": SCHEMA_VERSION,
             **record,
             "scale": self.scale,
             "version": __version__,
-            "selected": {"kept": str(rule), **rule.as_config()},
+            "selected": {"kept": str(rule), **rule.as_config(), **cut},
         }
 
     def as_config(self) -> dict[str, Any]:

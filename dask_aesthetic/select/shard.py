@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from dask_aesthetic.io.storage import changed_error
 from dask_aesthetic.jobs.markers import output_name
 from dask_aesthetic.jobs.state import Stopped, read_marker, write_marker
 from dask_aesthetic.jobs.store import Store
+from dask_aesthetic.keep_rule import RuleCounts
 from dask_aesthetic.score_files import ScoreFile
 from dask_aesthetic.select.settings import SelectSettings
+
+COUNTS = ("rows", "scored", "kept", "excluded", "included", "include_matches", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,12 @@ class SelectMarker:
         Size and version of the file of scores.
     rows, scored, kept, excluded, included : int
         Rows of the file, and of these with a score, kept, excluded by id, and kept by id alone.
+    include_matches, duplicates : int
+        Rows to include by id, and rows with the hash of another one that stays.
     output : dict
         ``bytes`` and ``sha256`` of the output.
+    rule_counts : dict
+        `RuleCounts` as a dict; empty without a rule and override.
     """
 
     shard: str
@@ -61,7 +68,10 @@ class SelectMarker:
     kept: int
     excluded: int
     included: int
+    include_matches: int
+    duplicates: int
     output: dict[str, Any]
+    rule_counts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> dict[str, int]:
@@ -106,10 +116,10 @@ def _done(shard: SelectShard, settings: SelectSettings, store: Store) -> SelectM
     return marker if marker is not None and marker.made_from(shard, settings) else None
 
 
-def _write(path: Path, shard: SelectShard, settings: SelectSettings, stopped: Stopped) -> dict[str, int]:
+def _write(path: Path, shard: SelectShard, settings: SelectSettings, stopped: Stopped) -> dict[str, Any]:
     """Counts of the rows that were written."""
     file, source, schema = shard.source.file, settings.source, settings.schema
-    counts = dict.fromkeys(("rows", "scored", "kept", "excluded", "included"), 0)
+    counts, rule_counts = dict.fromkeys(COUNTS, 0), RuleCounts()
     repeating = repeating_columns(schema.names, [settings.rule.score_column, *settings.provenance.score_columns])
     with pq.ParquetWriter(path, schema, use_dictionary=repeating) as output:
         for batch in parquet.batches(file, source.names, batch_rows=parquet.TABLE_BATCH_ROWS):
@@ -122,8 +132,9 @@ def _write(path: Path, shard: SelectShard, settings: SelectSettings, stopped: St
                 raise changed_error([file], 0, shard.rows, "other columns")
             table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
             output.write_table(table.filter(columns[settings.keep_column]) if settings.keep_only else table)
-            found = (len(batch), selected.scored, int(selected.keep.sum()), selected.excluded, selected.included)
-            counts = {name: count + more for (name, count), more in zip(counts.items(), found, strict=True)}
+            found = vars(selected) | {"rows": len(batch), "kept": int(selected.keep.sum())}
+            counts = {name: count + found[name] for name, count in counts.items()}
+            rule_counts += selected.rule_counts
     if counts["rows"] != shard.rows:
         raise changed_error([file], 0, shard.rows, f"{counts['rows']:,}")
-    return counts
+    return {**counts, "rule_counts": asdict(rule_counts) if settings.rule.is_counted else {}}

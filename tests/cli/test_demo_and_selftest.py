@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -21,6 +24,20 @@ def test_demo_says_that_it_is_synthetic_and_spreads_like_laion(tmp_path):
     assert (scores >= 5).mean() == pytest.approx(0.253, abs=0.03)
 
 
+def test_demo_ends_with_a_report_and_commands_that_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    printed = commands.printed("demo", "--rows", "2000")
+    page = re.search(r"^Report, to open in a browser: file://(.+)$", printed, re.MULTILINE)
+    assert Path(page[1]) == tmp_path / "dask-aesthetic-demo/report.html"
+    assert "</html>" in Path(page[1]).read_text()
+    lines = printed.partition("\nNext:\n")[2].splitlines()
+    arguments = [re.split(r"dask[-_]aesthetic ", line, maxsplit=1)[1].split() for line in lines]
+    assert [words[0] for words in arguments] == ["check", "select", "export", "score"]
+    for words in arguments[:3]:
+        commands.printed(*words)
+    assert len(pq.read_table("dask-aesthetic-demo/urls.parquet")) == 199  # A tenth of the 1,984 scored, rounded up.
+
+
 def test_synthetic_data_are_the_same_on_every_run(tmp_path):
     write_demo(tmp_path / "a", rows=64)
     write_demo(tmp_path / "b", rows=64)
@@ -30,7 +47,8 @@ def test_synthetic_data_are_the_same_on_every_run(tmp_path):
 
 def test_selftest_prints_expected_and_got_for_every_predictor():
     printed = commands.printed("selftest")
-    for name in ("laion-v2", "laion-v2-ava", "laion-v1-l14", "laion-v1-b32", "laion-v1-b16", "simulacra-l14"):
+    laion = ("laion-v2", "laion-v2-ava", "laion-v1-l14", "laion-v1-b32", "laion-v1-b16")
+    for name in (*laion, "simulacra-l14", "nsfw-l14"):
         assert f"ok  {name} on cpu" in printed
-    assert printed.count("expected  ") == printed.count("got  ") == 8  # Predictors of one width score together, too.
-    assert "8 of 8 checks passed" in printed
+    assert printed.count("expected  ") == printed.count("got  ") == 9  # Predictors of one width score together, too.
+    assert "9 of 9 checks passed" in printed

@@ -279,7 +279,7 @@ def test_incompatible_distributions_are_not_added():
         (lambda d: d.threshold_for(), "either keep_fraction or n"),
         (lambda d: d.threshold_for(0.5, n=3), "either keep_fraction or n"),
         (lambda d: d.threshold_for(20), "did you mean 0.2"),
-        (lambda d: d.threshold_for(0), "keep_fraction to be a number from 0 to 1"),
+        (lambda d: d.threshold_for(0), "keep_fraction to be a number above 0, up to 1, got 0"),
         (lambda d: d.threshold_for(n=5), "from 1 to 4, got 5"),
         (lambda d: d.threshold_for(n=0), "from 1 to 4, got 0"),
         (lambda d: d.threshold_for(n=2.5), "whole number"),
@@ -349,7 +349,7 @@ def test_job_summary_holds_the_distribution_of_its_scores(tmp_path, synthetic):
     pq.write_table(pa.table({"image_embedding": columns.array(vectors, "list")}), tmp_path / "a.parquet")
     summary = score_dataset(tmp_path / "a.parquet", tmp_path / "out")
     scored = dd.read_parquet(tmp_path / "out")
-    assert summary.distribution == scored.aesthetic.distribution(status_column="status")
+    assert summary.distribution == scored.compute().aesthetic.distribution(status_column="status")
     assert summary.failed == {"missing": 1, "zero": 1}
 
 

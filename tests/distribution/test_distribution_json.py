@@ -36,7 +36,7 @@ def test_foreign_or_damaged_json_is_refused(tmp_path, synthetic):
         (json.dumps({**values, "rows": values["rows"] + 1}), "truncated or changed"),
         (json.dumps({**values, "bins": values["bins"][1:]}), "truncated or changed"),
         (json.dumps({name: value for name, value in values.items() if name != "min"}), "truncated or changed"),
-        (text.replace('"min": 2', '"min": NaN, "was": 2'), "expected a distribution"),
+        (text.replace('"min": ', '"min": NaN, "was": '), "expected a distribution"),
         ("[" * 100_000, "expected a distribution"),
     ):
         with pytest.raises(InputError, match=message):

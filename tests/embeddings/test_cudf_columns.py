@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
@@ -53,6 +54,18 @@ def test_rows_that_are_all_good_are_scored_without_libcudf(rows, part):
     for name in ("aesthetic_score", "keep"):
         np.testing.assert_array_equal(host_cudf.array_of(scored[name]), expected[name].to_numpy())
     np.testing.assert_array_equal(host_cudf.array_of(scored.index.to_series()), np.arange(count) // 2)
+
+
+@pytest.mark.parametrize("part", SLICES, ids=str)
+def test_similarity_of_two_columns_has_the_bits_of_a_cpu(vectors, part):
+    sides = {"image_embedding": vectors[:40], "text_embedding": vectors[100:140]}
+    frame = cudf.DataFrame({name: series_of(host_cudf.lists(rows, WIDTHS, part)) for name, rows in sides.items()})
+    frame.index = cudf.Index(series_of(host_cudf.column(np.arange(len(frame)) // 2)))
+    found = frame.aesthetic.similarity()
+    assert list(found.columns) == [*sides, "similarity"]
+    expected = pd.DataFrame({name: columns.make(rows[part], "list") for name, rows in sides.items()})
+    expected = expected.aesthetic.similarity()["similarity"].to_numpy()
+    np.testing.assert_array_equal(host_cudf.array_of(found["similarity"]), expected)
 
 
 def test_a_column_without_rows_needs_no_offsets(rows):

@@ -102,6 +102,11 @@ def test_metadata_elsewhere_is_joined_by_id(table, scores, tmp_path):
     assert read.column("url").to_pylist() == [URLS[at] for at in (2, 0, 1)]
     assert read.column("aesthetic_score").to_pylist() == [6.0, 6.5, 6.25]
     assert done.left_out == {"no_url": 1, "no_metadata": 2}
+    for rows in ([3, 3], [2, 4]):  # In one file, and in two.
+        pq.write_table(shuffled.take(pa.array(rows)), tmp_path / "metadata/1.parquet")
+        with pytest.raises(InputError, match=r"expected one row of metadata for each id, got several of '0000[02]'"):
+            export_dataset(tmp_path / "ids.parquet", tmp_path / "twice.parquet", metadata=tmp_path / "metadata")
+    assert not (tmp_path / "twice.parquet").exists()
     pq.write_table(pa.concat_tables([ids, ids]), tmp_path / "ids.parquet")
     with pytest.raises(InputError, match="expected ids of one row each to join metadata by, got several rows of '0000"):
         export_dataset(tmp_path / "ids.parquet", tmp_path / "urls.parquet", metadata=tmp_path / "metadata")

@@ -501,6 +501,8 @@ def test_a_dry_run_lists_what_would_be_kept_and_writes_nothing(tars, scored, tmp
     lines = command(*arguments, "--dry-run").splitlines()
     assert [line.split() for line in lines[:3]] == [["3", "new", "00000"], ["3", "new", "00001"], ["0", "new", "00002"]]
     assert lines[-1] == "6 of 15 samples kept in 3 shards; to write: 3 shards"
+    plan = json.loads(command(*arguments, "--dry-run", "--json"))
+    assert (plan["kept"], plan["samples"], [shard["rows"] for shard in plan["shards"]]) == (6, 15, [3, 3, 0])
     assert not (tmp_path / "out").exists()
     table = command(*arguments)
     assert "6 (40.0%), 18 members" in table

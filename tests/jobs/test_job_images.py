@@ -422,7 +422,7 @@ def test_the_command_plans_for_the_workers_of_its_scheduler(tars, weights, tmp_p
     claim(2)
     for more in ((), ("--dry-run",)):
         assert "precision was 'float32' and now is 'bfloat16'" in command(*arguments, *more, code=2)
-    assert "to score: 0 shards" in command(*arguments, "--dry-run", "--precision", "float32")
+    assert '"to_run": 0' in command(*arguments, "--dry-run", "--precision", "float32")
 
 
 def test_a_worker_that_would_compute_otherwise_ends_the_run(tars, options, tmp_path, claims):

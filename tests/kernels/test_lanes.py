@@ -158,7 +158,7 @@ def test_nan_and_infinity_disturb_no_other_row():
     expect(x, of, lanes.scores_and_norms(x, of))
 
 
-@pytest.mark.parametrize("name", list_predictors())
+@pytest.mark.parametrize("name", [name for name in list_predictors() if name != "nsfw-l14"])
 def test_real_embeddings_have_the_bits_of_the_reference(verite, name):
     predictor = load_predictor(name)
     real = torch.from_numpy(verite[:, : predictor.width].copy())

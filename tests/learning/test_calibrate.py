@@ -274,8 +274,10 @@ def test_a_threshold_is_refused_for_scores_of_another_predictor(verite):
     assert len(frame.aesthetic.filter(threshold=threshold, scale="unit")) == 102
     assert threshold.on("unit").predictor == "laion-v2"
     anonymous = frame.aesthetic.score().aesthetic.calibrate(keep_fraction=0.2)
-    assert anonymous.predictor == ""
-    assert frame.aesthetic.score(predictor="laion-v1-l14", threshold=anonymous)["keep"].any()
+    assert anonymous.predictor == "unknown"
+    assert frame.aesthetic.score(threshold=anonymous)["keep"].any()
+    with pytest.raises(ThresholdError, match=r"of which nothing says the predictor .* with predictor='laion-v1-l14'"):
+        frame.aesthetic.score(predictor="laion-v1-l14", threshold=anonymous)
 
 
 def test_plot_draws_the_curve():

@@ -39,6 +39,7 @@ PUBLISHED = {
     "sac_public_2022_06_29_vit_l_14_linear.pth": (("linear.",), "simulacra-l14"),
     "chadscorer.pth": (FIVE, ""),
 }
+NETWORKS = ("nsfw-l14",)
 RECOGNIZED = [file for file, (_, name) in PUBLISHED.items() if name]
 REFERENCES = {
     "sac+logos+ava1-l14-linearMSE.pth": "sac+logos+ava1-l14-linearMSE",
@@ -159,15 +160,18 @@ def test_shipped_predictors_equal_the_folded_checkpoints(shared, tmp_path):
             safe_open(str(folded / f"{name}.safetensors"), "np") as shipped,
         ):
             assert made.metadata() == shipped.metadata()
-            for key in ("weight", "bias"):
+            assert set(made.keys()) == set(shipped.keys())
+            for key in made.keys():  # noqa: SIM118
                 ours, theirs = made.get_tensor(key), shipped.get_tensor(key)
-                assert ours.dtype == theirs.dtype == np.float64
+                assert ours.dtype == theirs.dtype == (np.float32 if name in NETWORKS else np.float64)
                 assert ours.tobytes() == theirs.tobytes()  # Whatever the processor of the one or the other.
     made = json.loads((tmp_path / "golden.json").read_text())
-    assert made == {name: golden_scores(name) for name in names}
+    for name in NETWORKS:  # By a BLAS, whose last bits differ between processors.
+        assert made.pop(name) == pytest.approx(golden_scores(name), rel=1e-6)
+    assert made == {name: golden_scores(name) for name in names if name not in NETWORKS}
 
 
-@pytest.mark.parametrize("name", list_predictors())
+@pytest.mark.parametrize("name", [name for name in list_predictors() if name not in NETWORKS])
 def test_a_shipped_head_gives_its_golden_scores(name):
     predictor = load_predictor(name)
     vectors = golden_vectors(predictor.width)
@@ -335,7 +339,8 @@ NAN = torch.full((1, 8), float("nan"))
     ("state", "message"),
     [
         ({"conv1.weight": torch.ones(4, 3, 7, 7), "conv1.bias": torch.ones(4)}, r"follow each other.*\(4, 3, 7, 7\)"),
-        ({"bn.running_mean": torch.ones(4)}, "of Linear layers alone, got 'bn.running_mean' among bn.running_mean"),
+        ({"bn.running_mean": torch.ones(4)}, "expected one stack of Linear layers.*got bn.running_mean"),
+        ({"kernel": torch.ones(1, 4)}, "of Linear layers alone, got 'kernel' among kernel"),
         ({"weight": torch.ones(1, 8, dtype=torch.int8), "bias": torch.ones(1)}, "alone, got 'weight'"),
         ({"weight": torch.ones(1, 8), "bias": torch.ones(1), "epoch": 3}, "got 'epoch' among bias, epoch, weight"),
         ({0: torch.ones(1, 8)}, "got 0 among 0"),
@@ -506,7 +511,7 @@ def test_a_head_in_the_working_folder_has_a_name(tmp_path, monkeypatch):
     assert load_predictor(".").info.name == "mine"
 
 
-@pytest.mark.parametrize("norm", [torch.nn.BatchNorm1d, torch.nn.LayerNorm, torch.nn.RMSNorm, torch.nn.PReLU])
+@pytest.mark.parametrize("norm", [torch.nn.RMSNorm, torch.nn.PReLU])
 def test_a_norm_between_the_layers_is_not_left_out(tmp_path, norm):
     torch.save(
         torch.nn.Sequential(torch.nn.Linear(8, 6), norm(6), torch.nn.Linear(6, 1)).state_dict(), tmp_path / "n.pth"
@@ -519,9 +524,9 @@ def test_a_norm_between_the_layers_is_not_left_out(tmp_path, norm):
 def test_a_preset_is_refused_for_a_head_of_an_unknown_scale(shared, verite, tmp_path):
     frame = pd.DataFrame({"image_embedding": list(verite[:200])})
     head = shared / "weights/chadscorer.pth"
-    for threshold in ({}, {"threshold": "high"}):
-        with pytest.raises(ThresholdError, match=r"nothing says on what scale chadscorer\.pth scores"):
-            frame.aesthetic.score(predictor=head, **threshold)
+    assert "keep" not in frame.aesthetic.score(predictor=head)
+    with pytest.raises(ThresholdError, match=r"nothing says on what scale chadscorer\.pth scores"):
+        frame.aesthetic.score(predictor=head, threshold="high")
     scored = frame.aesthetic.score(predictor=head, threshold=5.0)
     found = scored.aesthetic.distribution(predictor=head)
     page = partial(scored.aesthetic.report, tmp_path / "page.html", predictor=head)
@@ -572,9 +577,7 @@ def test_a_path_without_a_checkpoint_is_refused(tmp_path, name, message):
 
 
 def test_an_unknown_name_is_refused_with_those_that_are_known():
-    with pytest.raises(
-        PredictorError, match=r"laion-v2, laion-v2-ava, .*simulacra-l14, a checkpoint's path.*got 'foo'"
-    ):
+    with pytest.raises(PredictorError, match=r"laion-v2, laion-v2-ava, .*nsfw-l14, a checkpoint's path.*got 'foo'"):
         load_predictor("foo")
 
 

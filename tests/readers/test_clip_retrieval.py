@@ -210,3 +210,42 @@ def test_a_cluster_scores_memory_mapped_embeddings(clip, shards, cluster):
         read_clip_retrieval(clip, rows_per_partition=10).aesthetic.score().compute(scheduler=cluster),
         expected_scores(shards),
     )
+
+
+def test_real_text_embeddings_give_the_similarity_of_the_formula(shared):
+    folder = shared / "data/clip_retrieval_b32"
+    read = read_clip_retrieval(folder, text_column="text_embedding", rows_per_partition=4)
+    images, texts = (np.load(folder / f"{kind}_emb/{kind}_emb_0.npy").astype(np.float64) for kind in ("img", "text"))
+    exact = (images * texts).sum(axis=1) / np.linalg.norm(images, axis=1) / np.linalg.norm(texts, axis=1)
+    with no_compute():
+        similar = read.aesthetic.similarity()
+    assert np.abs(similar["similarity"].compute() - exact).max() < 2e-7
+    both = similar.aesthetic.score(predictor="laion-v1-b32", threshold=5).compute()
+    assert both["similarity"].notna().all()
+    assert both["aesthetic_score"].notna().all()
+
+
+def test_text_embeddings_are_read_only_where_they_are_used(clip, shards):
+    (clip / "text_emb").mkdir()
+    for number, part in enumerate(shards):
+        np.save(clip / f"text_emb/text_emb_{number:02d}.npy", -part)
+    read = read_clip_retrieval(clip, text_column="t", columns=["key"], rows_per_partition=10)
+    assert list(read.columns) == ["key", "image_embedding", "t"]
+    found = read[["key", "t"]].compute()
+    assert np.stack(found["t"].to_numpy()).tolist() == (-np.concatenate(shards)).tolist()
+    assert (read.aesthetic.similarity("t")["similarity"].compute() == -1).all()
+    assert "t" not in read_clip_retrieval(clip).columns
+
+
+def test_text_embeddings_that_do_not_fit_are_refused(clip, shards):
+    with pytest.raises(InputError, match=r"expected a matrix of text embeddings beside .*img_emb_0\.npy"):
+        read_clip_retrieval(clip, text_column="t")
+    (clip / "text_emb").mkdir()
+    for number, part in enumerate(shards):
+        np.save(clip / f"text_emb/text_emb_{number}.npy", part[: -1 if number == 3 else None])
+    with pytest.raises(InputError, match=r"got 24 in .*text_emb_3\.npy and 25 in .*img_emb_3\.npy"):
+        read_clip_retrieval(clip, text_column="t")
+    for column, message in (("image_embedding", "text_column='image_embedding'"), ("key", "text_column='key' to diff")):
+        np.save(clip / "text_emb/text_emb_3.npy", shards[3])
+        with pytest.raises(ColumnError, match=message):
+            read_clip_retrieval(clip, text_column=column)

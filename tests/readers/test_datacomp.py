@@ -29,6 +29,15 @@ def test_key_chooses_the_matrix(datacomp, shards):
         read_datacomp(datacomp, key="l14_txt")
 
 
+def test_text_embeddings_are_another_matrix_of_the_same_file(datacomp, shards):
+    read = read_datacomp(datacomp, key="b32_img", text_key="b32_img", text_column="t", columns=["key"])
+    found = read.aesthetic.similarity("t").compute()
+    assert list(found.columns) == ["key", "image_embedding", "t", "similarity"]
+    assert found["similarity"].min() > 1 - 1e-6
+    with pytest.raises(InputError, match=r"expected a matrix 'l14_txt' in .*0f\.npz, got b32_img, l14_img"):
+        read_datacomp(datacomp, text_column="t")
+
+
 def test_metadata_alone_reads_no_npz_file(datacomp):
     ddf = read_datacomp(datacomp)
     for file in datacomp.glob("*.npz"):

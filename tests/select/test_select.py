@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dask_aesthetic import ArgumentError, ColumnError, InputError, ThresholdError, read_scores, select_dataset
-from dask_aesthetic.errors import JobError
+from dask_aesthetic.errors import AestheticWarning, JobError
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.select import plan_select
@@ -139,15 +139,73 @@ def test_excluded_rows_do_not_count_and_included_ones_are_kept_beside(scores, tm
 
 
 def test_ids_without_a_shard_match_in_all_of_them_and_the_threshold_of_the_run_holds(scores, tmp_path):
-    exclude = write_ids(tmp_path / "gone.parquet", anything=["0005", None, "0007", "0007"])
+    exclude = write_ids(tmp_path / "gone.parquet", key=["0005", None, "0007", "0007"])
     done = select_dataset(scores, tmp_path / "out", exclude=exclude)
     before = rows(scores)
     expected = (before["aesthetic_score"] >= 5).fillna(False) & ~before["key"].isin(["0005", "0007"])
     assert rows(tmp_path / "out")["keep"].tolist() == expected.tolist()
     assert done.excluded == 2 * FILES
-    numbers = write_ids(tmp_path / "numbers.parquet", key=[5, 7])
-    with pytest.raises(InputError, match="got others: exclude was"):
-        select_dataset(scores, tmp_path / "out", exclude=numbers)
+    others = write_ids(tmp_path / "others.parquet", key=["0005"])
+    with pytest.raises(InputError, match=r"got others: exclude is another. Give"):
+        select_dataset(scores, tmp_path / "out", exclude=others)
+
+
+@pytest.mark.parametrize(
+    ("keys", "ids", "expected"),
+    [
+        (["7", "10", None, "-3"], pa.array([7, -3]), ["7", "-3"]),
+        (["7", "10", None, "-3"], pa.array([7.0, None, 10.0]), ["7", "10"]),
+        ([7, 10, None, -3], pa.array(["7", "-3"]), [7, -3]),
+        ([7, 10, None, -3], pa.array([7.0, None, 12.0]), [7]),
+        ([7, 10, None, -3], pa.array([7], pa.uint8()), [7]),
+        (["a", "é"], pa.array(["é".encode()], pa.binary()), ["é"]),
+        (["a", "b"], pa.array(["b", None]).dictionary_encode(), ["b"]),
+        (pa.array(["a", "b"]).dictionary_encode(), pa.array(["b"], pa.large_string()), ["b"]),
+    ],
+)
+def test_ids_of_another_type_match_where_they_are_written_alike(tmp_path, keys, ids, expected):
+    scores = pa.array([6.0] * len(keys), pa.float32())
+    pq.write_table(pa.table({"key": keys, "aesthetic_score": scores}), tmp_path / "scores.parquet")
+    exclude = write_ids(tmp_path / "gone.parquet", key=ids)
+    done = select_dataset(tmp_path / "scores.parquet", tmp_path / "out", threshold=5, exclude=exclude)
+    after = pq.read_table(tmp_path / "out/scores.parquet").to_pylist()
+    assert [row["key"] for row in after if not row["keep"]] == expected
+    assert done.excluded == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("keys", "ids", "message"),
+    [
+        (
+            ["007", "010"],
+            pa.array([7]),
+            "got int64, which cannot be matched one to one: one side has texts such as '007'",
+        ),
+        ([7, 10], pa.array(["7", "07"]), "type, int64, in column 'key' of .*such as '07': write the ids as"),
+        (["7"], pa.array([7.5]), "got double, which cannot"),
+        ([7], pa.array([True]), "got bool, which cannot"),
+    ],
+)
+def test_ids_that_may_be_written_otherwise_are_refused(tmp_path, keys, ids, message):
+    scores = pa.array([6.0] * len(keys), pa.float32())
+    pq.write_table(pa.table({"key": keys, "aesthetic_score": scores}), tmp_path / "scores.parquet")
+    write_ids(tmp_path / "gone.parquet", key=ids)
+    with pytest.raises(ColumnError, match=message):
+        select_dataset(tmp_path / "scores.parquet", tmp_path / "out", threshold=5, exclude=tmp_path / "gone.parquet")
+
+
+@pytest.mark.parametrize("role", ["exclude", "include"])
+def test_ids_of_which_no_row_has_any_are_a_warning(scores, tmp_path, role):
+    nowhere = write_ids(tmp_path / "nowhere.parquet", key=["x-1", "x-2"])
+    with pytest.warns(AestheticWarning, match=f"none of the 2 ids of {role}, such as 'x-1', is in column 'key'"):
+        done = select_dataset(scores, tmp_path / "out", **{role: nowhere})
+    assert done.kept == select_dataset(scores, tmp_path / "plain").kept
+    ended = commands.run("select", scores, tmp_path / "out", f"--{role}", nowhere, "--quiet")
+    assert (ended.status, ended.err.startswith("caution: none of the 2 ids")) == (0, True)
+    low = rows(scores).query("aesthetic_score >= 5").iloc[:1]
+    kept = write_ids(tmp_path / "kept.parquet", shard=low["shard"].tolist(), key=low["key"].tolist())
+    done = select_dataset(scores, tmp_path / "kept", include=kept)
+    assert (done.included, done.include_matches) == (0, 1)
 
 
 # Runs that are stopped, changed and repeated
@@ -196,6 +254,35 @@ def test_only_what_changed_is_written_again(scores, tmp_path):
     assert select_dataset(scores, tmp_path / "out", threshold=6, overwrite=True).kept < done.kept
 
 
+def test_the_best_of_a_data_set_that_has_grown_are_others(scores, tmp_path):
+    select_dataset(scores, tmp_path / "out", top=50)
+    write_scores(tmp_path / "more", files=FILES + 1)
+    (tmp_path / "more/00004.parquet").rename(scores / "00004.parquet")
+    with pytest.raises(InputError, match=r"got others: best_rows is another. Give the earlier ones; .* overwrite"):
+        select_dataset(scores, tmp_path / "out", top=50)
+    done = select_dataset(scores, tmp_path / "out", top=50, overwrite=True)
+    select_dataset(scores, tmp_path / "once", top=50)
+    assert chaos.content(tmp_path / "out") == chaos.content(tmp_path / "once")
+    assert (done.kept, done.files) == (50, FILES + 1)
+
+
+def test_the_cut_is_in_the_provenance(scores, tmp_path):
+    select_dataset(scores, tmp_path / "all", top=50)
+    select_dataset(scores, tmp_path / "each", top=50, by="source")
+    before = rows(scores)
+    lowest = best(before, 50)["aesthetic_score"].min()
+    each = before.groupby(before["source"].fillna("none"))["aesthetic_score"].nlargest(50).groupby(level=0).min()
+    for folder, expected in (("all", lowest), ("each", each)):
+        record = json.loads(pq.read_schema(tmp_path / folder / "00000.parquet").metadata[b"dask_aesthetic"])
+        cut = record["selected"]["cut"]
+        assert json.loads((tmp_path / folder / "_SUCCESS").read_text())["cut"] == cut
+        if folder == "all":
+            assert np.float32(cut) == np.float32(expected)
+        else:
+            assert {group or "none": np.float32(score) for group, score in cut} == each.astype("float32").to_dict()
+            assert [score for _, score in cut] == sorted((score for _, score in cut), reverse=True)
+
+
 def test_a_file_that_changes_after_the_plan_is_an_error(scores, tmp_path):
     plan = plan_select(scores, tmp_path / "out", threshold=4)
     write_ids(scores / "00001.parquet", other=[1])
@@ -213,6 +300,8 @@ def test_a_file_that_changes_after_the_plan_is_an_error(scores, tmp_path):
         ({"by": "source"}, ArgumentError, "a threshold has no groups"),
         ({"top": 0}, ArgumentError, "expected top"),
         ({"keep_fraction": 2.0}, ArgumentError, "expected keep_fraction"),
+        ({"keep_fraction": 0}, ArgumentError, "expected keep_fraction to be a number above 0, up to 1, got 0"),
+        ({"drop_duplicates": True, "top": 5}, ColumnError, r"expected a column 'embedding_hash' .*--embedding-hash"),
         ({"top": 5, "by": "where"}, ColumnError, "expected by 'where' in the files of scores"),
         ({"top": 5, "id_column": "uid"}, ColumnError, "expected id_column 'uid'"),
         ({"threshold": 0.5}, ThresholdError, "did you mean 5"),

@@ -1,0 +1,72 @@
+"""Rule from the text of a command line: ``--keep-if "unsafe<0.1"``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from dask_aesthetic.errors import ArgumentError
+from dask_aesthetic.keep_rule.clause import Clause
+from dask_aesthetic.keep_rule.rule import KeepRule
+
+CLAUSE = re.compile(
+    r"\s*(?P<column>\"(?:[^\"\\]|\\.)*\"|.+?)\s*(?P<operator>==|!=|<=|>=|=|<|>|(?<=\s)(?:not\s+in|in)(?=[\s\[]))"
+    r"(?P<value>.*)",
+    re.DOTALL,
+)
+
+
+def parse_rule(texts: Sequence[str]) -> KeepRule:
+    """Rule from texts of a clause each, which a row must satisfy together; or from JSON as Python spells a rule.
+
+    Parameters
+    ----------
+    texts : list of str
+        A column, an operator and a value: a number, true, false, or a text, with or without double quotes; for in and
+        not in a JSON list. Column names that hold an operator stand in double quotes. Or just one text that begins with
+        "[": a JSON list of clauses, or of lists of them, for alternatives.
+
+    Raises
+    ------
+    ArgumentError
+
+    Examples
+    --------
+    >>> print(parse_rule(["unsafe<0.1", 'license in ["cc0", "cc-by"]', "domain != a.com"]))
+    unsafe < 0.1 and license in ["cc0", "cc-by"] and domain != "a.com"
+    >>> print(parse_rule(['[[["similarity", ">", 0.3]], [["source", "==", "hand"]]]']))
+    similarity > 0.3 or source == "hand"
+    """
+    if len(texts) == 1 and texts[0].lstrip().startswith("["):
+        try:
+            return KeepRule.of(json.loads(texts[0]))
+        except ValueError as error:
+            if isinstance(error, ArgumentError):
+                raise
+            raise ArgumentError(f"expected a rule as JSON, got {texts[0]!r}: {error}") from error
+    return KeepRule.of([_parse(text) for text in texts])
+
+
+def _parse(text: str) -> Clause:
+    found = CLAUSE.fullmatch(text)
+    if found is None or not found["value"].strip():
+        raise ArgumentError(
+            f"expected a column, an operator (==, !=, <, >, <=, >=, in, not in) and a value, got {text!r}"
+        )
+    column = json.loads(found["column"]) if found["column"].startswith('"') else found["column"]
+    return Clause(column, re.sub(r"\s+", " ", found["operator"]), _value(found["value"].strip()))
+
+
+def _value(text: str) -> Any:
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)  # ".5", "+3"
+    except ValueError:
+        return text
