@@ -64,7 +64,7 @@ def command(
         raise click.UsageError(str(error)) from error
     click.echo(found.to_json() if as_json else repr(found))
     if not as_json:
-        for line in _describe_layout(source, embedding_column, found.width):
+        for line in _describe_layout(source, embedding_column, found.width) if embedding_dtype is None else ():
             click.echo(line)
         for line in _describe_gain(source, embedding_column, embedding_dtype, loaded) if found.usable else ():
             click.echo(line)
@@ -101,7 +101,7 @@ def _describe_layout(source: str, column: str, width: int) -> Iterator[str]:
 
 def _describe_gain(source: str, column: str, embedding_dtype: str | None, predictor: Any) -> Iterator[str]:
     """Lines on what repacking would gain, measured on the first rows; none where it gains little."""
-    from dask_aesthetic.defaults import LAYOUTS
+    from dask_aesthetic.defaults import LAYOUTS, SMALL
     from dask_aesthetic.errors import AestheticError
     from dask_aesthetic.io.listing import find_files
     from dask_aesthetic.predictors import load_predictors
@@ -110,7 +110,8 @@ def _describe_gain(source: str, column: str, embedding_dtype: str | None, predic
     try:
         file, _ = find_files(source, ".parquet")[0]
         first = next(iter(load_predictors(predictor).values()))
-        gains = measure_gain(file, column, LAYOUTS, first, embedding_dtype) if file.is_local else []
+        layouts = LAYOUTS if embedding_dtype is None else (SMALL,)
+        gains = measure_gain(file, column, layouts, first, embedding_dtype) if file.is_local else []
     except AestheticError:
         return
     better = [gain for gain in gains if gain.rate > GAIN * gain.rate_before or gain.bytes * GAIN < gain.bytes_before]
