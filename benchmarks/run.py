@@ -1,10 +1,11 @@
 """The benchmark suite.
 
-    python benchmarks/run.py [kernel columns pipeline scale store disk gil cores import peers gpu several verdicts]
-                             [--rounds N] [--only PATTERN] [--results FILE] [--write]
+    python benchmarks/run.py [kernel columns pipeline scale store disk gil cores import peers gpu several verdicts
+                             packed] [--rounds N] [--only PATTERN] [--results FILE] [--write]
 
-Runs the suites (default: all but peers, which need environments of their own, disk, gil, cores, gpu, several and
-verdicts), saves every time to `--results` (JSON, a row per way and round), and prints each case as a table. `--write`
+Runs the suites (default: all but peers, which need environments of their own, disk, gil, cores, gpu, several,
+verdicts and packed), saves every time to `--results` (JSON, a row per way and round), and prints each case as a table.
+`--write`
 also writes the tables to RESULTS.md, and draws results.png. The data (10 GB, made once) is in the folder
 DASK_AESTHETIC_BENCH, by default under the system's temporary folder.
 """
@@ -25,7 +26,7 @@ from harness import Case, load, measure, medians, peak, peaks, save
 from machine import machine
 from tables import report, table
 
-PLAIN = ("kernel", "columns", "pipeline", "scale", "cores", "peers", "gpu", "several", "verdicts")
+PLAIN = ("kernel", "columns", "pipeline", "scale", "cores", "peers", "gpu", "several", "verdicts", "packed")
 SUITES = {name: name for name in PLAIN} | {
     "import": "imports",
     "store": "object_store",

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         read_scores,
         read_webdataset,
     )
+    from dask_aesthetic.repack import RepackSummary, repack_dataset
     from dask_aesthetic.select import SelectSummary, select_dataset
     from dask_aesthetic.thresholds import PRESETS, Threshold
 
@@ -78,6 +79,7 @@ __all__ = [
     "Predictor",
     "PredictorError",
     "PredictorInfo",
+    "RepackSummary",
     "ScoreDistribution",
     "SelectSummary",
     "Threshold",
@@ -96,6 +98,7 @@ __all__ = [
     "read_npy",
     "read_scores",
     "read_webdataset",
+    "repack_dataset",
     "score_dataset",
     "score_embeddings",
     "select_dataset",
@@ -127,6 +130,7 @@ _MODULES = {
     "jobs": ("JobSummary", "score_dataset"),
     "learning": ("Calibration", "FittedPredictor"),
     "predictors": ("Predictor", "PredictorInfo", "list_predictors", "load_predictor"),
+    "repack": ("RepackSummary", "repack_dataset"),
     "select": ("SelectSummary", "select_dataset"),
     "thresholds": ("PRESETS", "Threshold"),
 }

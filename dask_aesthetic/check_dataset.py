@@ -23,6 +23,7 @@ from dask_aesthetic.check import (
     rows_per_partition,
     sum_statistics,
 )
+from dask_aesthetic.choices import EmbeddingDtype
 from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io import formats, parquet, split
@@ -44,6 +45,7 @@ def check_dataset(
     predictor: Predictors = PREDICTOR,
     format: str = "auto",  # noqa: A002
     storage_options: Mapping[str, Any] | None = None,
+    embedding_dtype: EmbeddingDtype | None = None,
 ) -> Check:
     """Check whether the embeddings in files can be scored, in one pass over them or over a sample.
 
@@ -51,7 +53,7 @@ def check_dataset(
     ----------
     source, format, storage_options
         As of `find_shards`.
-    embedding_column, sample, predictor
+    embedding_column, sample, predictor, embedding_dtype
         As of ``frame.aesthetic.check()``.
 
     Returns
@@ -74,11 +76,19 @@ def check_dataset(
     if layout == "parquet":
         files = files_with_suffix(found, ".parquet", source)
         into = partial(split.combine_row_groups, min_rows=ROWS)
-        shards: list[Shard] = [*parquet_shards(files, embedding_column, into, _check_column)]
+        dtype = embeddings.check_embedding_dtype(embedding_dtype)
+        shards: list[Shard] = [*parquet_shards(files, embedding_column, into, _check_column, embedding_dtype=dtype)]
     else:
         if layout == "npy":
             formats.warn_text_matrices(found)
-        shards = find_shards(source, format=layout, embedding_column=embedding_column, rows_per_shard=ROWS, found=found)
+        shards = find_shards(
+            source,
+            format=layout,
+            embedding_column=embedding_column,
+            rows_per_shard=ROWS,
+            found=found,
+            embedding_dtype=embedding_dtype,
+        )
     formats.warn_left_out(found, [file for shard in shards for file in shard.files])
     empty = _empty(shards)
     refusal = find_refusal(empty, embedding_column) or _other_width(shards, loaded)

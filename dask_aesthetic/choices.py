@@ -12,6 +12,8 @@ Activation = Literal["none", "relu"]
 OutputActivation = Literal["none", "sigmoid"]
 
 Dtype = Literal["float32", "float16"]
+EmbeddingDtype = Literal["float32", "float16", "float64", "bfloat16"]  # Of packed embeddings.
+Layout = Literal["packed", "lists", "small"]  # Of repacked embeddings.
 Pooling = Literal["first", "mean", "max"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 

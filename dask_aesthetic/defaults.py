@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 EMBEDDING_COLUMN, SCORE_COLUMN, KEEP_COLUMN = "image_embedding", "aesthetic_score", "keep"
 HASH_COLUMN = "embedding_hash"
 TEXT_COLUMN, SIMILARITY_COLUMN, SIMILARITY_WIDTH = "text_embedding", "similarity", 768
@@ -17,6 +19,10 @@ MODEL, PRETRAINED = "ViT-L-14-quickgelu", "openai"  # The encoder, as open_clip 
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}  # To open_clip's names.
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # Of images in tars.
+PACKED: Final = "packed"
+SMALL: Final = "small"
+LAYOUTS = (PACKED, "lists", SMALL)  # Of repacked embeddings.
+EMBEDDING_DTYPES = ("float32", "float16", "float64", "bfloat16")  # Of packed embeddings.
 POOLING = ("first", "mean", "max")
 
 FORMATS = ("auto", "parquet", "clip-retrieval", "datacomp", "npy")  # Inputs that hold embeddings.

@@ -38,9 +38,8 @@ class ColumnError(AestheticError, ValueError):
     def packed(cls, column: object, dtype: object, candidates: Iterable[str] = ()) -> ColumnError:
         return cls(
             f"expected a list of floats per row in column {column!r}, got bytes ({dtype}). If they are packed floats, "
-            f"unpack them: frame[{column!r}].map(lambda row: np.frombuffer(row, 'float32'), na_action='ignore'), on a "
-            f"Dask frame with meta=({column!r}, object) too. The bytes do not say whether they are float32, float16 "
-            "or int8: whoever packed them knows. " + _hint(candidates)
+            "say of which dtype: embedding_dtype='float32' (--embedding-dtype), float16, float64 or bfloat16. The "
+            "bytes do not say it: whoever packed them knows. " + _hint(candidates)
         )
 
     @classmethod

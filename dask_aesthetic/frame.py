@@ -52,9 +52,9 @@ FAN_IN_LARGE = 4  # Normal equations, which are a thousand times larger.
 
 def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: bool) -> Any:
     """Frame with score and keep columns added; lazy on Dask frames."""
-    column = _column(frame, embedding_column)
+    column, width = _column(frame, embedding_column, spec.embedding_dtype)
     refuse_replacing(frame.columns, spec.added, replace_columns)
-    refuse_width(embeddings.width(column), spec.predictor, embedding_column)
+    refuse_width(width, spec.predictor, embedding_column)
     keep = spec.keep_spec
     if keep is not None:
         check_rule(frame, spec)
@@ -68,7 +68,7 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: b
 
 def similarity(frame: Any, spec: SimilaritySpec, replace_columns: bool) -> Any:
     """Frame with a column of the similarity of its image and text embeddings added; lazy on Dask frames."""
-    images, texts = (_column(frame, name) for name in spec.columns)
+    images, texts = (_column(frame, name)[0] for name in spec.columns)
     refuse_replacing(frame.columns, {"similarity_column": spec.similarity_column}, replace_columns)
     width = spec.find_width(images, texts)
     if not isinstance(frame, dd.DataFrame):
@@ -138,13 +138,14 @@ def _embedded(
     return frame[image_column].map_partitions(_embed_partition, spec, score_ready, keep_embedding, meta=empty)
 
 
-def status(frame: Any, embedding_column: str, width: int) -> Any:
+def status(frame: Any, embedding_column: str, width: int, embedding_dtype: str | None = None) -> Any:
     """Status of every row as a Series named "status"; lazy on Dask frames."""
-    column = _column(frame, embedding_column)
+    embedding_dtype = embeddings.check_embedding_dtype(embedding_dtype)
+    column, _ = _column(frame, embedding_column, embedding_dtype)
     if isinstance(frame, dd.DataFrame):
-        status = StatusColumn(width)
+        status = StatusColumn(width, embedding_dtype)
         return add_columns(frame, embedding_column, status)[status.name]
-    return status_column(column, width)
+    return status_column(column, width, embedding_dtype)
 
 
 def distribution(
@@ -232,13 +233,15 @@ def _reduce(
     return tree_reduce([dask.delayed(map_part)(part) for part in frame.to_delayed()], combine, fan_in).compute()
 
 
-def check(frame: Any, embedding_column: str, sample: int | None, predictor: Predictor) -> Check:
+def check(
+    frame: Any, embedding_column: str, sample: int | None, predictor: Predictor, embedding_dtype: str | None = None
+) -> Check:
     """Check of a frame's embeddings; computed at once, in one pass over the column or a sample of it."""
-    sample, spec = check_sample(sample), check_spec(predictor)
+    sample, spec = check_sample(sample), check_spec(predictor, embedding_dtype)
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
     _check_column(meta, embedding_column)
     candidates = tuple(name for name in embeddings.candidates(meta) if name != embedding_column)
-    refusal = find_refusal(meta, embedding_column)
+    refusal = find_refusal(meta, embedding_column, embedding_dtype)
     column, whole = frame[embedding_column], None
     if isinstance(frame, dd.DataFrame):
         statistics, whole = _check_partitions(column.to_delayed(), sample, graph_ready(spec))
@@ -306,12 +309,14 @@ def _embed_partition(
     return embed_column(column, spec, score_spec, keep_embedding, partition_info["number"] if partition_info else None)
 
 
-def _column(frame: Any, name: str) -> Any:
+def _column(frame: Any, name: str, embedding_dtype: str | None = None) -> tuple[Any, int | None]:
+    """Embedding column, and its width by its type."""
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
     _check_column(meta, name)
     column = meta[name]
-    embeddings.check(column, meta)
-    return column if meta is frame else frame[name]
+    lists = embeddings.unpack(column[:0] if embedding_dtype else column, embedding_dtype)
+    embeddings.check(lists, meta)
+    return (column if meta is frame else frame[name]), embeddings.width(lists)
 
 
 def _check_column(meta: Any, name: str) -> None:

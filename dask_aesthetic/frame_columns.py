@@ -120,6 +120,7 @@ class StatusColumn(EmbeddingColumns):
     """Status of each row, by the width that it should have."""
 
     width: int
+    embedding_dtype: str | None = None
     name: str = "status"
 
     @property
@@ -129,12 +130,12 @@ class StatusColumn(EmbeddingColumns):
     @cached_property
     def read_spec(self) -> ScoreSpec:
         nothing = AffinePredictor(np.zeros(self.width), 0.0, PredictorInfo(name="status", width=self.width))
-        return ScoreSpec((nothing,), ("score",))
+        return ScoreSpec((nothing,), ("score",), embedding_dtype=self.embedding_dtype)
 
     def from_partitions(self, frame: Any, embedding_column: str) -> dict[str, Any]:
         column = frame[embedding_column]
         meta = empty_series(column._meta, self.name, STATUS_DTYPE)
-        return self.from_values(column.map_partitions(status_column, self.width, meta=meta))
+        return self.from_values(column.map_partitions(status_column, self.width, self.embedding_dtype, meta=meta))
 
     def from_values(self, values: Any) -> dict[str, Any]:
         return {self.name: values}

@@ -63,6 +63,8 @@ class ScoreSpec:
         Instead of a threshold; without both there is no keep column.
     override_column : str or None
         Column whose values win over rule or threshold.
+    embedding_dtype : str or None
+        Of packed embeddings; None where rows are lists.
     """
 
     predictors: tuple[Predictor, ...]
@@ -74,6 +76,7 @@ class ScoreSpec:
     batch_size: int | None = None
     rule: KeepRule | None = None
     override_column: str | None = None
+    embedding_dtype: str | None = None
 
     @property
     def predictor(self) -> Predictor:
@@ -192,6 +195,7 @@ class ScoreSpec:
         batch_size: int | None,
         keep: Keep | None = None,
         override_column: str | None = None,
+        embedding_dtype: str | None = None,
     ) -> ScoreSpec:
         """Check the arguments of ``.aesthetic.score`` and load the predictors."""
         check_column_name("embedding_column", embedding_column)
@@ -212,6 +216,7 @@ class ScoreSpec:
             check_batch_size(batch_size),
             rule,
             override_column,
+            embeddings.check_embedding_dtype(embedding_dtype),
         )
         if override_column is not None:
             check_column_name("override_column", override_column)
@@ -306,6 +311,7 @@ def score_column(
             return embeddings.to_series(scores[0], column, spec.score_column)
         return embeddings.add_columns(column.to_frame()[[]], column, _named(scores, spec))
 
+    column = embeddings.unpack(column, spec.embedding_dtype)
     with embeddings.stream(column):
         return _score(column, spec, partition, seen, build)
 
@@ -322,6 +328,7 @@ def score_frame(frame: Any, column: Any, spec: ScoreSpec, seen: Callable[[torch.
         added.update((name, torch.from_numpy(values)) for name, values in keep.items())
         return embeddings.add_columns(frame, column, added)
 
+    column = embeddings.unpack(column, spec.embedding_dtype)
     with embeddings.stream(column):
         return _score(column, spec, None, seen, build)
 
@@ -424,8 +431,9 @@ def first_invalid(status: torch.Tensor) -> int | None:
     return int(invalid[0, 0]) if len(invalid) else None
 
 
-def status_column(column: Any, width: int) -> Any:
+def status_column(column: Any, width: int, embedding_dtype: str | None = None) -> Any:
     """Categorical Series of the status of every row, with the column's index; it uses norms and no predictor."""
+    column = embeddings.unpack(column, embedding_dtype)
     codes = [torch.from_numpy(np.empty(0, np.uint8))]
     with embeddings.stream(column):
         for run in embeddings.runs(column, width):

@@ -67,7 +67,7 @@ def row_scores(
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
     heads = [one.heads for one in passes(spec.predictors) if one.heads is not None]
-    if isinstance(shard, ParquetShard) and len(heads) == len(passes(spec.predictors)):
+    if isinstance(shard, ParquetShard) and shard.embedding_dtype is None and len(heads) == len(passes(spec.predictors)):
         yield from _parquet_scores(shard, spec, heads, place, first, digests)
         return
     for _, lists in shard.batches([], digests=digests):
@@ -86,7 +86,7 @@ def score_batches(
         As of `row_scores`.
     """
     place, read = f"shard {shard.name}", 0
-    if not isinstance(shard, ParquetShard):
+    if not isinstance(shard, ParquetShard) or shard.embedding_dtype is not None:  # No lists in pages.
         for passthrough, lists in shard.batches(columns, digests=digests):
             yield Scored(passthrough, *score_array(lists, spec, shard.column, place, read))
             read += len(lists)

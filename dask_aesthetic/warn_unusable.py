@@ -17,6 +17,7 @@ import torch
 from dask.callbacks import Callback
 
 from dask_aesthetic.check import StorageStats
+from dask_aesthetic.embeddings import unpack
 from dask_aesthetic.errors import AestheticWarning
 from dask_aesthetic.scoring import ScoreSpec, width_hint
 from dask_aesthetic.status import STATUSES, Status
@@ -58,7 +59,7 @@ class UnusableCounts:
             self.rows.update({name: count for name, count in zip(STATUSES, counts, strict=True) if count})
             if isinstance(values, pa.Array):
                 values = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([values])))
-            self.widths.update(StorageStats.of(values).widths)
+            self.widths.update(StorageStats.of(unpack(values, self.spec.embedding_dtype)).widths)
 
     @property
     def all_unusable(self) -> bool:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
-from dask_aesthetic.choices import Scale
+from dask_aesthetic.choices import EmbeddingDtype, Scale
 from dask_aesthetic.defaults import CAPTION_COLUMN, EMBEDDING_COLUMN, PREDICTOR
 from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.proxies import through_proxies
@@ -31,6 +31,7 @@ class AnalyzeMethods:
         *,
         sample: int | None = None,
         predictor: Predictors = PREDICTOR,
+        embedding_dtype: EmbeddingDtype | None = None,
     ) -> Check:
         """Check whether the embeddings can be scored, and list problems with their fixes.
 
@@ -48,6 +49,8 @@ class AnalyzeMethods:
             sample.
         predictor : str, path, Predictor, or mapping of str to one of them
             Predictor to check against, as in `score`; of several, which have to take the same embeddings, the first.
+        embedding_dtype : str, optional
+            As in `score`.
 
         Returns
         -------
@@ -83,7 +86,7 @@ class AnalyzeMethods:
         from dask_aesthetic.predictors import load_predictors
 
         first = next(iter(load_predictors(predictor).values()))
-        return through_proxies(frames.check, self._frame, embedding_column, sample, first)
+        return through_proxies(frames.check, self._frame, embedding_column, sample, first, embedding_dtype)
 
     @overload
     def distribution(

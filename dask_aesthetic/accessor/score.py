@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Generic
 
-from dask_aesthetic.choices import Frame, OnInvalid, Scale
+from dask_aesthetic.choices import EmbeddingDtype, Frame, OnInvalid, Scale
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, THRESHOLD
 from dask_aesthetic.proxies import through_proxies
 
@@ -34,6 +34,7 @@ class ScoreMethods(Generic[Frame]):
         on_invalid: OnInvalid = "null",
         batch_size: int | None = None,
         replace_columns: bool = False,
+        embedding_dtype: EmbeddingDtype | None = None,
     ) -> Frame:
         """Add columns with each row's aesthetic score and whether to keep it.
 
@@ -72,6 +73,9 @@ class ScoreMethods(Generic[Frame]):
             The most rows scored at a time. It changes memory and speed, never a score.
         replace_columns : bool
             Let the added columns replace those of the frame that have their names, which is refused otherwise.
+        embedding_dtype : {"float32", "float16", "float64", "bfloat16"}, optional
+            The column holds packed floats of this dtype: Arrow (fixed-size) binary, or objects of bytes. A row of
+            another length has the wrong width.
 
         Returns
         -------
@@ -125,6 +129,7 @@ class ScoreMethods(Generic[Frame]):
             batch_size,
             keep,
             override_column,
+            embedding_dtype,
         )
         return through_proxies(frames.score, self._frame, embedding_column, spec, replace_columns)
 
@@ -142,13 +147,14 @@ class ScoreMethods(Generic[Frame]):
         on_invalid: OnInvalid = "null",
         batch_size: int | None = None,
         replace_columns: bool = False,
+        embedding_dtype: EmbeddingDtype | None = None,
     ) -> Frame:
         """Rows that the threshold keeps, with their scores: `score`, then the rows whose ``keep`` is True.
 
         Parameters
         ----------
         embedding_column, predictor, threshold, keep, override_column, scale, score_column, keep_column, on_invalid, \
-batch_size, replace_columns
+batch_size, replace_columns, embedding_dtype
             As in `score`.
 
         Returns
@@ -183,6 +189,7 @@ batch_size, replace_columns
             batch_size,
             keep,
             override_column,
+            embedding_dtype,
         )
         spec.require_keep("filter")
         scored = through_proxies(frames.score, self._frame, embedding_column, spec, replace_columns)
@@ -246,6 +253,7 @@ batch_size, replace_columns
         embedding_column: str = EMBEDDING_COLUMN,
         *,
         predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
+        embedding_dtype: EmbeddingDtype | None = None,
     ) -> Any:
         """Status of each row's embedding: usable, or the reason why not.
 
@@ -255,6 +263,8 @@ batch_size, replace_columns
             As in `score`.
         predictor : str, path or Predictor
             Its width is the number of floats that a row should have.
+        embedding_dtype : str, optional
+            As in `score`.
 
         Returns
         -------
@@ -278,4 +288,5 @@ batch_size, replace_columns
         from dask_aesthetic import frame as frames
         from dask_aesthetic.predictors import load_predictor
 
-        return through_proxies(frames.status, self._frame, embedding_column, load_predictor(predictor).width)
+        width = load_predictor(predictor).width
+        return through_proxies(frames.status, self._frame, embedding_column, width, embedding_dtype)

@@ -76,15 +76,17 @@ def slice_column(column: Any, sample: int | None) -> list[Any]:
     ]
 
 
-def check_spec(predictor: Predictor) -> ScoreSpec:
+def check_spec(predictor: Predictor, embedding_dtype: str | None = None) -> ScoreSpec:
     """Spec of raw scores, as a check computes them."""
-    return ScoreSpec((predictor,), ("score",))
+    dtype = embeddings.check_embedding_dtype(embedding_dtype)
+    return ScoreSpec((predictor,), ("score",), embedding_dtype=dtype)
 
 
-def find_refusal(meta: Any, embedding_column: str) -> str | None:
+def find_refusal(meta: Any, embedding_column: str, embedding_dtype: str | None = None) -> str | None:
     """Message of the error that `score` raises for a column of an empty frame; None if it raises none."""
     try:
-        embeddings.check(meta[embedding_column], meta)
+        column = meta[embedding_column]
+        embeddings.check(embeddings.unpack(column[:0] if embedding_dtype else column, embedding_dtype), meta)
     except ColumnError as error:
         return str(error)
     return None
@@ -121,6 +123,7 @@ def _known(spec: ScoreSpec) -> dict[str, Any]:
 def _measure_slice(column: Any, spec: ScoreSpec, timed: bool) -> Statistics:
     rows, zero = len(column), _zero(spec)
     try:
+        column = embeddings.unpack(column, spec.embedding_dtype)
         embeddings.runs(column, spec.predictor.width)
     except ColumnError as error:
         return replace(zero, rows=rows, refused=Counter({str(error): rows}))

@@ -12,7 +12,7 @@ from dask_aesthetic.version import __version__
 __all__ = ["main"]
 
 # The modules that define them.
-_COMMANDS = ("check", "demo", "export", "filter", "report", "score", "select", "selftest")
+_COMMANDS = ("check", "demo", "export", "filter", "repack", "report", "score", "select", "selftest")
 
 
 class _LazyGroup(click.Group):

@@ -10,10 +10,16 @@ from typing import Any
 import click
 
 from dask_aesthetic.choices import Activation
-from dask_aesthetic.defaults import ACTIVATIONS, EMBEDDING_COLUMN, PREDICTOR, SCORE_COLUMN
+from dask_aesthetic.defaults import ACTIVATIONS, EMBEDDING_COLUMN, EMBEDDING_DTYPES, PREDICTOR, SCORE_COLUMN
 
 embedding_column = click.option(
     "--embedding-column", default=EMBEDDING_COLUMN, metavar="NAME", help="Column with a list of floats per row."
+)
+embedding_dtype = click.option(
+    "--embedding-dtype",
+    type=click.Choice(EMBEDDING_DTYPES),
+    default=None,
+    help="The column holds packed floats of this dtype: bytes, which do not say it.",
 )
 predictor = click.option(
     "--predictor",

@@ -33,6 +33,7 @@ from dask_aesthetic.defaults import (
     help="Format of INPUT; auto detects it.",
 )
 @options.embedding_column
+@options.embedding_dtype
 @click.option(
     "--embed", is_flag=True, help="INPUT holds images: tars, Parquet files or image files; embed them by open_clip."
 )

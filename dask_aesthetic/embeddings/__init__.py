@@ -12,6 +12,7 @@ import torch
 
 from dask_aesthetic.embeddings import arrow, objects
 from dask_aesthetic.embeddings.objects import describe
+from dask_aesthetic.embeddings.packed import check_embedding_dtype, unpack
 from dask_aesthetic.embeddings.rows import Guess, Run, scale_rows, suspicious, unit_vectors
 from dask_aesthetic.errors import ColumnError
 
@@ -21,6 +22,7 @@ __all__ = [
     "add_columns",
     "candidates",
     "check",
+    "check_embedding_dtype",
     "describe",
     "get_backend",
     "guess",
@@ -31,6 +33,7 @@ __all__ = [
     "to_categories",
     "to_series",
     "unit_vectors",
+    "unpack",
     "width",
 ]
 

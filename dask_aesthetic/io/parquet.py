@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dask_aesthetic.embeddings.arrow import is_float_list, may_hold_embeddings
+from dask_aesthetic.embeddings.packed import list_type
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.id_columns import ID_COLUMNS
 from dask_aesthetic.io.column_chunks import check_column_chunks
@@ -119,13 +120,13 @@ def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str
     return common
 
 
-def check_embedding(schema: pa.Schema, column: str) -> None:
-    """Raise ColumnError unless the embedding column exists and holds lists of floats."""
+def check_embedding(schema: pa.Schema, column: str, embedding_dtype: str | None = None) -> None:
+    """Raise ColumnError unless the embedding column exists and holds lists of floats, packed ones with a dtype."""
     candidates = [field.name for field in schema if is_float_list(field.type)]
     if column not in schema.names:
         raise ColumnError.missing(column, schema.names, candidates)
     refuse_repeated_name(schema, column)
-    if not may_hold_embeddings(schema.field(column).type):
+    if not may_hold_embeddings(list_type(schema.field(column).type, embedding_dtype, column)):
         raise ColumnError.not_lists(column, schema.field(column).type, candidates)
 
 

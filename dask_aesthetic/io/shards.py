@@ -14,7 +14,8 @@ import pyarrow as pa
 import xxhash
 
 from dask_aesthetic.embeddings.arrow import is_without_values, type_width
-from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.embeddings.packed import check_embedding_dtype, list_type, unpack_array
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.io import formats, hive, parquet, split
 from dask_aesthetic.io.listing import ListedFile, Source, files_with_suffix, list_files
 from dask_aesthetic.io.npy import Matrix, check_matrices, open_matrix
@@ -168,7 +169,10 @@ class Shard(ABC):
 
 @dataclass(frozen=True)
 class ParquetShard(Shard):
-    """Row groups of a Parquet file with a column of embeddings or images."""
+    """Row groups of a Parquet file with a column of embeddings or images.
+
+    Packed embeddings, of an `embedding_dtype`, are read as lists, and `type` is that of the lists.
+    """
 
     digests_in_passing: ClassVar[bool] = True
 
@@ -176,6 +180,10 @@ class ParquetShard(Shard):
     type: pa.DataType = field(repr=False)
     folders: hive.Partitions = ()
     batch_rows: int = parquet.BATCH_ROWS
+    embedding_dtype: str | None = None
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return (*super().__dask_tokenize__(), self.embedding_dtype)
 
     @property
     def files(self) -> tuple[File, ...]:
@@ -219,7 +227,8 @@ class ParquetShard(Shard):
     def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches:  # noqa: ARG002
         own = [*(name for name in columns if name not in self.partitions), self.column]
         for batch in self._record_batches(own, self.batch_rows, paged):
-            yield hive.select(batch, columns, self.folders), batch.column(self.column)
+            values = unpack_array(batch.column(self.column), self.embedding_dtype, self.column)
+            yield hive.select(batch, columns, self.folders), values
 
     def _record_batches(self, columns: list[str], batch_rows: int, paged: bool = False) -> Iterator[pa.RecordBatch]:
         for batch in parquet.batches(self.file, columns, self.start, self.stop, batch_rows, paged):
@@ -317,6 +326,7 @@ def find_shards(
     found: Sequence[ListedFile] | None = None,
     text_column: str = "",
     text_key: str = "",
+    embedding_dtype: str | None = None,
 ) -> list[Shard]:
     """Find embeddings of any layout, check every header and footer, and split them into shards.
 
@@ -341,6 +351,8 @@ def find_shards(
         Name that shards of matrices give to the column of their rows' text embeddings; empty for none.
     text_key : str
         Matrix of the text embeddings in DataComp's .npz files.
+    embedding_dtype : str, optional
+        Of packed embeddings, bytes in a column of Parquet files, which are read as lists.
 
     Returns
     -------
@@ -363,7 +375,11 @@ def find_shards(
     if layout == "parquet":
         files = files_with_suffix(found, ".parquet", source)
         into = partial(split.split_row_groups, max_rows=rows_per_shard) if rows_per_shard else _whole
-        shards: list[Shard] = [*parquet_shards(files, embedding_column, into, parquet.check_embedding)]
+        packed = check_embedding_dtype(embedding_dtype)
+        check = partial(parquet.check_embedding, embedding_dtype=packed)
+        shards: list[Shard] = [*parquet_shards(files, embedding_column, into, check, embedding_dtype=packed)]
+    elif embedding_dtype is not None:
+        raise ArgumentError(f"expected embedding_dtype with a column of Parquet files, got it with {layout}")
     else:
         paired = formats.find_matrices(layout, found, source)
         shards = _matrix_shards(paired, embedding_column, key, rows_per_shard, text_column, text_key)
@@ -378,6 +394,7 @@ def parquet_shards(
     check: Callable[[pa.Schema, str], None],
     batch_rows: int = parquet.BATCH_ROWS,
     partition_type: pa.DataType = hive.PARTITION_TYPE,
+    embedding_dtype: str | None = None,
 ) -> list[ParquetShard]:
     """Shards of Parquet files.
 
@@ -394,6 +411,8 @@ def parquet_shards(
     batch_rows : int
     partition_type : pyarrow.DataType
         Of hive partition columns.
+    embedding_dtype : str, optional
+        As of `find_shards`.
     """
     # Most files have the same columns. Shards that share what describes these are pickled many times as fast.
     schemas: dict[bytes, pa.Schema] = {}
@@ -404,16 +423,16 @@ def parquet_shards(
         footer = parquet.read_footer(file)
         try:
             check(footer.schema, column)
+            dtype = list_type(footer.schema.field(column).type, embedding_dtype, column)
         except ColumnError as error:
             raise ColumnError(f"{error} (in {file.path})") from None
         folders = hive.partitions_of_file(named_file, footer.schema)
-        dtype = footer.schema.field(column).type
         dtype = types.setdefault(dtype, pa.null() if is_without_values(dtype) else dtype)
         own = pa.schema([field for field in footer.schema if field.name != column])
         schema = hive.add_partition_fields(own, folders, partition_type)
         schema = schemas.setdefault(schema.serialize().to_pybytes(), schema)
         return [
-            ParquetShard(part, stop - start, start, schema, column, file, dtype, folders, batch_rows)
+            ParquetShard(part, stop - start, start, schema, column, file, dtype, folders, batch_rows, embedding_dtype)
             for part, start, stop in split.name_parts(name, into(footer.groups))
         ]
 

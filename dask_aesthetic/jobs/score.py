@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dask_aesthetic.choices import Format, OnInvalid, Pooling, Precision, Scale, Style
+from dask_aesthetic.choices import EmbeddingDtype, Format, OnInvalid, Pooling, Precision, Scale, Style
 from dask_aesthetic.defaults import (
     HASH_COLUMN,
     IMAGES_PER_SHARD,
@@ -93,6 +93,7 @@ def score_dataset(
     worker_timeout: float = WORKER_TIMEOUT,
     replace_columns: bool = False,
     part: tuple[int, int] | None = None,
+    embedding_dtype: EmbeddingDtype | None = None,
 ) -> JobSummary:
     """Score a data set on disk into Parquet files, durably; the same call resumes a run that was stopped.
 
@@ -164,6 +165,9 @@ def score_dataset(
         ``(3, 64)`` scores the third of 64 parts of the shards, so that 64 processes or machines share one output
         folder without a scheduler. All take the same number of parts. The same call without `part` then checks that
         all parts are there, scores what is not, and writes the manifest.
+    embedding_dtype : str, optional
+        As in ``.aesthetic.score``, for a column of bytes in Parquet files; where the embedding is kept, it is kept as
+        lists of floats.
 
     Returns
     -------
@@ -266,6 +270,7 @@ def score_dataset(
         worker_timeout=worker_timeout,
         replace_columns=replace_columns,
         part=part,
+        embedding_dtype=embedding_dtype,
     )
     with Pool(client, threads or plan.settings.threads) as pool:
         timing = Timing(worker_timeout=worker_timeout)
@@ -310,6 +315,7 @@ def plan_dataset(
     worker_timeout: float = WORKER_TIMEOUT,
     replace_columns: bool = False,
     part: tuple[int, int] | None = None,
+    embedding_dtype: EmbeddingDtype | None = None,
 ) -> ScorePlan:
     """Plan of a scoring job: its shards, and the ones that an earlier run has done; nothing is written.
 
@@ -348,7 +354,10 @@ def plan_dataset(
         None if embed else batch_size,
         keep,
         override_column,
+        embedding_dtype,
     )
+    if embed and embedding_dtype is not None:
+        raise ArgumentError(f"expected embedding_dtype without embed, got {embedding_dtype!r} and embed=True")
     if keep_only:
         spec.require_keep("keep_only=True (--keep-only)")
     extensions = (image_extensions,) if isinstance(image_extensions, str) else image_extensions
@@ -391,6 +400,7 @@ def plan_dataset(
             rows_per_shard=rows_per_shard,
             storage_options=storage_options,
             found=found,
+            embedding_dtype=spec.embedding_dtype,
         )
     notes = describe_left_out(found, [file for shard in shards for file in shard.files])
     if isinstance(columns, str):

@@ -146,6 +146,7 @@ class ScoreSettings:
             "rows_per_shard": self.rows_per_shard,
             **({"more_scores": [[name, predictor.token] for name, predictor in others]} if others else {}),
             **({"matrix_key": self.matrix_key} if self.matrix_key is not None else {}),
+            **({"embedding_dtype": spec.embedding_dtype} if spec.embedding_dtype is not None else {}),
         }
 
     def _rule(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from dask_aesthetic.choices import OnInvalid, Scale
+from dask_aesthetic.choices import EmbeddingDtype, OnInvalid, Scale
 from dask_aesthetic.defaults import HASH_COLUMN, PREDICTOR, THRESHOLD
 from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
@@ -71,6 +71,7 @@ def read_and_score(
     storage_options: Mapping[str, Any] | None = None,
     replace_columns: bool = False,
     embedding_hash: bool = False,
+    embedding_dtype: EmbeddingDtype | None = None,
 ) -> dd.DataFrame:
     """Read Parquet files and score their embeddings, as a lazy Dask DataFrame of scores without the embedding column.
 
@@ -86,7 +87,7 @@ def read_and_score(
         the embedding column. Hive folders such as ``lang=en`` make a string column ``lang``, which can be named and
         is among "all".
     embedding_column, predictor, threshold, keep, override_column, scale, score_column, keep_column, on_invalid, \
-batch_size, replace_columns
+batch_size, replace_columns, embedding_dtype
         As in ``.aesthetic.score``. The columns of `keep` and `override_column` are passthrough columns, too.
     rows_per_partition : int or None
         Row groups of a file are combined until a partition has at least this many rows; None for a partition per file
@@ -140,9 +141,12 @@ batch_size, replace_columns
         batch_size,
         keep,
         override_column,
+        embedding_dtype,
     )
     check_rows_per_partition(rows_per_partition)
     on_gpu = dask.config.get("dataframe.backend") == "cudf"
+    if on_gpu and embedding_dtype is not None:
+        raise ArgumentError("expected embedding_dtype with dataframe.backend 'pandas', got 'cudf', which has no bytes")
     max_rows = cudf.max_rows(spec.width) if on_gpu else None
     found = list_files(path, storage_options)
     files = files_with_suffix(found, ".parquet", path)
@@ -151,8 +155,9 @@ batch_size, replace_columns
         files,
         embedding_column,
         partial(split.combine_row_groups, min_rows=rows_per_partition, max_rows=max_rows),
-        parquet.check_embedding,
+        partial(parquet.check_embedding, embedding_dtype=spec.embedding_dtype),
         partition_type=pa.string(),
+        embedding_dtype=spec.embedding_dtype,
     )
     for one in shards:
         refuse_width(one.width, spec.predictor, embedding_column)
