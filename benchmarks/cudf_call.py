@@ -30,7 +30,8 @@ from torch import nn
 import dask_aesthetic
 from dask_aesthetic import embeddings
 from dask_aesthetic.kernels import gpu
-from dask_aesthetic.scoring import ScoreSpec, score_runs
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import score_runs
 
 ROWS = (1_000_000, 250_000, 25_000)
 SMALL = 25_000

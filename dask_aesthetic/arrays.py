@@ -25,7 +25,8 @@ from dask_aesthetic.embeddings.rows import mark_nulls
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, first_line
 from dask_aesthetic.kernels import FLOATS
 from dask_aesthetic.predictors import Predictor, Predictors
-from dask_aesthetic.scoring import ScoreSpec, first_invalid, refuse_width, score_runs
+from dask_aesthetic.score_spec import ScoreSpec, refuse_width
+from dask_aesthetic.scoring import first_invalid, score_runs
 from dask_aesthetic.status import STATUSES, Status
 
 NAME = "embeddings"  # Of the argument, for errors.

@@ -30,7 +30,7 @@ from dask_aesthetic.io import formats, parquet, split
 from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
 from dask_aesthetic.io.shards import Shard, find_shards, parquet_shards
 from dask_aesthetic.predictors import Predictor, Predictors, load_predictors
-from dask_aesthetic.scoring import ScoreSpec, refuse_width
+from dask_aesthetic.score_spec import ScoreSpec, refuse_width
 from dask_aesthetic.validation import check_column_name
 
 ROWS = 100_000  # Rows of a shard: a sample takes the first rows of each.

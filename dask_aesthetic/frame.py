@@ -40,7 +40,8 @@ from dask_aesthetic.learning import (
     sum_rows,
 )
 from dask_aesthetic.predictors import Predictor
-from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_frame, status_column
+from dask_aesthetic.score_spec import ScoreSpec, refuse_replacing, refuse_width
+from dask_aesthetic.scoring import score_frame, status_column
 from dask_aesthetic.similarity import SimilaritySpec, similarity_column, similarity_frame
 from dask_aesthetic.thresholds import check_scale
 from dask_aesthetic.validation import check_column_name

@@ -18,7 +18,8 @@ from dask_aesthetic import embeddings
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.keep_rule import KeepSpec, type_of
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
-from dask_aesthetic.scoring import ScoreSpec, score_column, status_column
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import score_column, status_column
 from dask_aesthetic.status import STATUS_DTYPE, STATUSES
 from dask_aesthetic.warn_unusable import count_unusable
 

@@ -18,7 +18,8 @@ from dask_aesthetic.io.shards import ParquetShard, Shard
 from dask_aesthetic.io.storage import Digests
 from dask_aesthetic.kernels import Heads, RowScorer
 from dask_aesthetic.predictors import passes
-from dask_aesthetic.scoring import ScoreSpec, finish_scores, score_array
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import finish_scores, score_array
 
 log = logging.getLogger(__name__)
 RowScores = tuple[np.ndarray, np.ndarray, pa.Array | None]

@@ -19,7 +19,8 @@ from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingEr
 from dask_aesthetic.kernels import Vectors
 from dask_aesthetic.kernels.pairs import cosines
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
-from dask_aesthetic.scoring import ON_INVALID, ScoreSpec, first_invalid
+from dask_aesthetic.score_spec import ON_INVALID, ScoreSpec
+from dask_aesthetic.scoring import first_invalid
 from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.validation import check_column_name, check_new_name
 

@@ -18,12 +18,12 @@ SCALES = {"raw": 1.0, "unit": 10.0}
 
 PRESETS = {"permissive": 3.0, "standard": 5.0, "high": 6.0, "premium": 7.0}
 PRESET_SCALE, DEFAULT_PRESET = "laion-v2", "standard"
-UNKNOWN = "unknown"  # Predictor of a threshold that was chosen by scores of which nothing says it.
+UNKNOWN = "unknown"  # Predictor of a threshold that was chosen by scores without provenance.
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Lowest score to keep (or the highest, of scores of which lower is better), with its scale and how it was chosen.
+    """Lowest score to keep (or the highest, where lower scores are better), with its scale and how it was chosen.
 
     Parameters
     ----------
@@ -176,8 +176,8 @@ def _find(
         _check_predictor(threshold, predictor)
         if threshold.predictor and higher_is_better is False and threshold.higher_is_better:
             raise ThresholdError(
-                f"expected a threshold that keeps low scores, of which {predictor} has the better ones, got one that "
-                f"keeps high ones ({threshold}): threshold={threshold.value:g} keeps those below"
+                f"expected a threshold that keeps low scores, as they are better for {predictor}, got one that keeps "
+                f"high ones ({threshold}): threshold={threshold.value:g} keeps those below"
             )
         return threshold._at(threshold.value, scale) if is_probability else threshold.on(scale)
     if isinstance(threshold, str):
@@ -216,8 +216,8 @@ def check_scale(scale: Any) -> None:
 def _check_predictor(threshold: Threshold, predictor: str) -> None:
     if threshold.predictor == UNKNOWN and predictor not in ("", PREDICTOR):
         raise ThresholdError(
-            f"expected a threshold for scores of {predictor}, got one that was chosen by scores of which nothing says "
-            f"the predictor ({threshold}): choose it with predictor={predictor!r}. "
+            f"expected a threshold for scores of {predictor}, got one that was chosen by scores of an unknown "
+            f"predictor ({threshold}): choose it with predictor={predictor!r}. "
             f"Threshold({threshold.value:g}, {threshold.scale!r}) is taken as it stands"
         )
     if threshold.predictor not in ("", UNKNOWN) and predictor and threshold.predictor != predictor:

@@ -19,7 +19,7 @@ from dask.callbacks import Callback
 from dask_aesthetic.check import StorageStats
 from dask_aesthetic.embeddings import unpack
 from dask_aesthetic.errors import AestheticWarning
-from dask_aesthetic.scoring import ScoreSpec, width_hint
+from dask_aesthetic.score_spec import ScoreSpec, width_hint
 from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.warn_two_pools import warn_of_two_pools
 

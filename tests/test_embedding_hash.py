@@ -17,7 +17,7 @@ from helpers import commands
 
 @pytest.fixture
 def rows(vectors) -> np.ndarray:
-    """Rows that float16 can hold, of which the last two repeat the first; one of these with -0 instead of 0."""
+    """Rows that float16 can hold; the last two repeat the first, one of these with -0 instead of 0."""
     found = np.asarray(vectors[:40], np.float16).astype(np.float32)
     found[0, 5] = 0
     found[-2:] = found[0]

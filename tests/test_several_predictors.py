@@ -27,7 +27,7 @@ from dask_aesthetic import (
 )
 from dask_aesthetic.errors import InvalidEmbeddingError
 from dask_aesthetic.predictors import passes
-from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.score_spec import ScoreSpec
 from helpers import columns, several
 from helpers.laziness import no_compute
 from helpers.predictors import HEADS, head

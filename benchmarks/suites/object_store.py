@@ -23,7 +23,8 @@ from harness import Case, Way
 from dask_aesthetic import read_and_score
 from dask_aesthetic.io.listing import find_files
 from dask_aesthetic.io.storage import File, RemoteStream
-from dask_aesthetic.scoring import ScoreSpec, score_array
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import score_array
 
 SECONDS = "0.05"
 FILES, ROWS = 8, data.ROWS

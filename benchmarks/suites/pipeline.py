@@ -23,7 +23,8 @@ from dask_aesthetic import load_predictor, read_and_score, score_dataset
 from dask_aesthetic.cluster import local_cluster
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.storage import local_file
-from dask_aesthetic.scoring import ScoreSpec, score_array
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import score_array
 
 ROWS = data.FILES * data.ROWS
 

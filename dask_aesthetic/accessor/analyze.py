@@ -278,8 +278,8 @@ class AnalyzeMethods:
         said = find_provenance(self._frame, score_column)
         if not (said.higher_is_better if info is None else info.higher_is_better):
             raise ArgumentError(
-                f"expected scores of which higher ones are better, as the page orders rows, got {score_column!r}: see "
-                "their distribution instead"
+                f"expected scores that are better the higher they are, as the page orders rows, got "
+                f"{score_column!r}: see their distribution instead"
             )
         columns = {
             "score_column": score_column,

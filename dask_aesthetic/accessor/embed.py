@@ -210,7 +210,7 @@ on_invalid, storage_options, replace_columns
         """
         from dask_aesthetic import frame as frames
         from dask_aesthetic.images import EmbedSpec
-        from dask_aesthetic.scoring import ScoreSpec
+        from dask_aesthetic.score_spec import ScoreSpec
 
         spec = EmbedSpec.of(
             image_column,

@@ -116,7 +116,7 @@ class ScoreMethods(Generic[Frame]):
         2   c            4.883   True
         """
         from dask_aesthetic import frame as frames
-        from dask_aesthetic.scoring import ScoreSpec
+        from dask_aesthetic.score_spec import ScoreSpec
 
         spec = ScoreSpec.of(
             embedding_column,
@@ -176,7 +176,7 @@ batch_size, replace_columns, embedding_dtype
         ['a']
         """
         from dask_aesthetic import frame as frames
-        from dask_aesthetic.scoring import ScoreSpec
+        from dask_aesthetic.score_spec import ScoreSpec
 
         spec = ScoreSpec.of(
             embedding_column,

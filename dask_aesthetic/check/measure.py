@@ -25,7 +25,8 @@ from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.kernels import Heads, Vectors, norms, scores_and_norms
 from dask_aesthetic.predictors import Predictor, list_predictors
-from dask_aesthetic.scoring import ScoreSpec, score_runs
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import score_runs
 from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.validation import check_integer
 

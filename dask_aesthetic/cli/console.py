@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from types import FrameType
 from typing import Any
@@ -136,6 +138,38 @@ class Progress(logging.Handler):
             f"{time.strftime('%H:%M:%S')} {self._shards:,} of {len(self._plan.shards):,} shards, {self._rows:,} of "
             f"{self._plan.rows:,} rows ({self._rows / max(self._plan.rows, 1):.0%}), {rate:,.0f} rows/s, {left} left"
         )
+
+
+def run_or_list(
+    plan: JobPlan[Any],
+    summarize: Callable[[Any, Mapping[str, Any]], Any],
+    table: Callable[[Any], str],
+    *,
+    threads: int | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run a plan in threads and print its summary; or print the plan alone."""
+    from dask_aesthetic.jobs.pool import Pool
+    from dask_aesthetic.jobs.runner import run_plan
+
+    if dry_run:
+        click.echo(json.dumps(plan.to_dict()) if as_json else plan.table())
+        return
+    with (
+        run_errors(),
+        Pool(threads=threads) as pool,
+        Progress(plan, quiet) as progress,
+        stop_on_signal(progress) as signals,
+    ):
+        markers = run_plan(plan, pool, progress=progress.done, stop=lambda: bool(signals))
+    with cautions():
+        done = summarize(plan, markers)
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+    elif not quiet:
+        click.echo(table(done))
 
 
 @contextmanager

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,28 +65,13 @@ def command(
     tars share keys; image_path for image files. The same command resumes a stopped run. Exit status: 0 done, 1 the run
     failed, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
     """
-    from dask_aesthetic.cli.console import Progress, cautions, run_errors, stop_on_signal, usage_errors
+    from dask_aesthetic.cli.console import cautions, run_or_list, usage_errors
     from dask_aesthetic.filter import summary
-    from dask_aesthetic.jobs.pool import Pool
-    from dask_aesthetic.jobs.runner import run_plan
 
     with usage_errors(), cautions():
         plan = _plan(scores, output, **settings)
-    if dry_run:
-        click.echo(json.dumps(plan.to_dict()) if as_json else plan.table())
-        return
-    with (
-        run_errors(),
-        Pool(threads=threads) as pool,
-        Progress(plan, quiet) as progress,
-        stop_on_signal(progress) as signals,
-    ):
-        markers = run_plan(plan, pool, progress=progress.done, stop=lambda: bool(signals))
-    done = summary(plan, markers)
-    if as_json:
-        click.echo(json.dumps(asdict(done)))
-    elif not quiet:
-        click.echo(_table(done, plan.unit))
+    table = partial(_table, unit=plan.unit)
+    run_or_list(plan, summary, table, threads=threads, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 
 def _plan(

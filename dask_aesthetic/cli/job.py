@@ -32,7 +32,7 @@ from dask_aesthetic.jobs.image_scoring import ImageSettings
 from dask_aesthetic.jobs.runner import Timing, failures_allowed
 from dask_aesthetic.jobs.settings import ScoreSettings
 from dask_aesthetic.jobs.state import FAILED
-from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.score_spec import ScoreSpec
 
 if TYPE_CHECKING:
     from distributed import Client

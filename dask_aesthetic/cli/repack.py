@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,28 +40,12 @@ def command(
     The same command resumes a stopped run. Exit status: 0 done, 1 the run failed, 2 bad usage, 130 and 143 stopped by
     Ctrl-C and SIGTERM.
     """
-    from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
-    from dask_aesthetic.jobs.pool import Pool
-    from dask_aesthetic.jobs.runner import run_plan
+    from dask_aesthetic.cli.console import run_or_list, usage_errors
     from dask_aesthetic.repack import plan_repack, summary
 
     with usage_errors():
         plan = plan_repack(source, output, **settings)
-    if dry_run:
-        click.echo(plan.table())
-        return
-    with (
-        run_errors(),
-        Pool(threads=threads) as pool,
-        Progress(plan, quiet) as progress,
-        stop_on_signal(progress) as signals,
-    ):
-        markers = run_plan(plan, pool, progress=progress.done, stop=lambda: bool(signals))
-    done = summary(plan, markers)
-    if as_json:
-        click.echo(json.dumps(asdict(done)))
-    elif not quiet:
-        click.echo(_table(done))
+    run_or_list(plan, summary, _table, threads=threads, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 
 def _table(done: RepackSummary) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,30 +61,13 @@ def command(
     Nothing is scored again. Of equal scores --top keeps the lower id. The same command resumes a stopped run. Exit
     status: 0 done, 1 the run failed, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
     """
-    from dask_aesthetic.cli.console import Progress, cautions, run_errors, stop_on_signal, usage_errors
-    from dask_aesthetic.jobs.pool import Pool
-    from dask_aesthetic.jobs.runner import run_plan
+    from dask_aesthetic.cli.console import cautions, run_or_list, usage_errors
     from dask_aesthetic.select import plan_select, summary
 
     lowest = None if threshold is None else options.parse_threshold(threshold)
     with usage_errors(), cautions():
         plan = plan_select(scores, output, threshold=lowest, threads=threads, **settings)
-    if dry_run:
-        click.echo(json.dumps(plan.to_dict()) if as_json else plan.table())
-        return
-    with (
-        run_errors(),
-        Pool(threads=threads) as pool,
-        Progress(plan, quiet) as progress,
-        stop_on_signal(progress) as signals,
-    ):
-        markers = run_plan(plan, pool, progress=progress.done, stop=lambda: bool(signals))
-    with cautions():
-        done = summary(plan, markers)
-    if as_json:
-        click.echo(json.dumps(asdict(done)))
-    elif not quiet:
-        click.echo(_table(done))
+    run_or_list(plan, summary, _table, threads=threads, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 
 def _table(done: SelectSummary) -> str:

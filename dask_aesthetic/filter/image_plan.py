@@ -16,7 +16,7 @@ from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.filter.copy_images import copy_images, list_name
 from dask_aesthetic.filter.images import SCORES, KeptImages, is_reserved, join_images, refuse_names
 from dask_aesthetic.filter.output import FilterMarker
-from dask_aesthetic.filter.plan import FilterPlan, why_write
+from dask_aesthetic.filter.plan import FilterPlan
 from dask_aesthetic.filter.settings import ImageFilterSettings
 from dask_aesthetic.io.image_shards import PATH
 from dask_aesthetic.io.job_folders import SUCCESS
@@ -77,7 +77,7 @@ def plan_images(
         raise InputError(
             f"expected an image file for each row to keep, got none for {counts.missing:,} rows, such as {missing!r} "
             "in image_path: name all folders that were scored, where they were scored; or allow_unmatched=True "
-            "(--allow-unmatched), which copies those that are there"
+            "(--allow-unmatched), which copies the files that are there"
         )
     if counts.unscored and not allow_unmatched:
         raise InputError(
@@ -91,17 +91,15 @@ def plan_images(
     if not overwrite:
         outputs = {shard.name: (list_name(shard.name), *shard.names) for shard in shards}
         left.refuse(settings, shards, outputs.__getitem__)
-    why = {shard.name: reason for shard in shards if (reason := _why(shard, left, settings))}
-    done = {shard.name: left.markers[shard.name] for shard in shards if shard.name not in why}
+
+    def why_write(shard: KeptImages, marker: FilterMarker) -> str:
+        files = {name: {"bytes": file.size} for name, file in zip(shard.names, shard.files, strict=True)}
+        return left.why_write({**marker.output, **files})
+
+    why, done = left.compare(shards, settings, why_write)
     return ImageFilterPlan(
         settings, store, shards, done, why, left.beside(shards), counts, _find_stale(left, shards, done)
     )
-
-
-def _why(shard: KeptImages, left: PreviousRun[FilterMarker], settings: ImageFilterSettings) -> str:
-    """Reason to copy a shard's files; empty if they are there."""
-    files = zip(shard.names, shard.files, strict=True)
-    return why_write(shard, left, settings) or left.why_write({name: {"bytes": file.size} for name, file in files})
 
 
 def _find_stale(left: PreviousRun[FilterMarker], shards: Sequence[KeptImages], done: Mapping[str, Any]) -> list[str]:

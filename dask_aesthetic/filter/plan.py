@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 from dask_aesthetic.filter.copying import copy_output
-from dask_aesthetic.filter.output import FilterMarker, Output, OutputShard, output_names
+from dask_aesthetic.filter.output import FilterMarker, OutputShard, output_names
 from dask_aesthetic.filter.scores import Counts, KeptSamples
 from dask_aesthetic.filter.settings import SCHEMA_VERSION, FilterSettings
-from dask_aesthetic.jobs.state import NEW, Asked, JobPlan, PreviousRun, Stopped
+from dask_aesthetic.jobs.state import JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store
 
 
@@ -77,8 +77,7 @@ def plan_outputs(
     left = PreviousRun.of(store, FilterMarker)
     if not overwrite:
         left.refuse(settings, shards, FilterPlan.outputs)
-    why = {shard.name: reason for shard in shards if (reason := why_write(shard, left, settings))}
-    done = {shard.name: left.markers[shard.name] for shard in shards if shard.name not in why}
+    why, done = left.compare(shards, settings, lambda _, marker: left.why_write(marker.output))
     return FilterPlan(settings, store, shards, done, why, left.beside(shards), counts)
 
 
@@ -107,13 +106,3 @@ def split_outputs(kept_samples: Sequence[KeptSamples], samples_per_shard: int | 
 
 def _slice(kept: KeptSamples, begin: int, end: int) -> KeptSamples:
     return KeptSamples(kept.tar, kept.keys.slice(begin, end - begin), kept.scores[begin:end])
-
-
-def why_write(shard: Output, left: PreviousRun[FilterMarker], settings: Asked) -> str:
-    """Reason to write an output; empty if it is done."""
-    marker = left.markers.get(shard.name)
-    if marker is None:
-        return NEW
-    if marker.settings != settings.fingerprint:
-        return "settings changed"
-    return left.why_write(marker.output) if marker.made_from(shard, settings) else "input changed"

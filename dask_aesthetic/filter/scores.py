@@ -89,7 +89,7 @@ class Scored:
 
     @classmethod
     def of(cls, table: pa.Table, several: str = _SEVERAL) -> Scored:
-        """Scored rows of a table, without those that have no key; `several` is the error about repeated keys."""
+        """Scored rows of a table, without rows that have no key; `several` is the error about repeated keys."""
         table = table.filter(pc.is_valid(table.column(KEY)))
         keys = pd.Index(table.column(KEY).to_numpy(), dtype=object)
         if not keys.is_unique:

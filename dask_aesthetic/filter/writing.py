@@ -37,7 +37,7 @@ class FilterSummary:
     shards : int
         Tars, or folders of images and parts of large ones, each with a Parquet file.
     samples, kept : int
-        Samples in the tars that were read, and in those that were written; or image files.
+        Samples in the tars that were read, and in the written ones; or image files.
     members, bytes : int
         Members of tars, or image files, that were written, and bytes of the tars, image files and Parquet files.
     unscored : int

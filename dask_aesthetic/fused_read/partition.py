@@ -22,7 +22,8 @@ from dask_aesthetic.fused_read.private import FusedParquetIO, ReadParquetPyarrow
 from dask_aesthetic.io import cudf, parquet
 from dask_aesthetic.io.shards import ParquetShard, row_group_shards
 from dask_aesthetic.io.storage import File, local_file, remote_file
-from dask_aesthetic.scoring import ScoreSpec, first_invalid, score_array, score_runs
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import first_invalid, score_array, score_runs
 from dask_aesthetic.shard_scores import RowScores, row_scores
 
 Scored = tuple[torch.Tensor, torch.Tensor]  # Scores and statuses of a partition's rows.

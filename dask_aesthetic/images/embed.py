@@ -24,7 +24,8 @@ from dask_aesthetic.images.decode import decode_image
 from dask_aesthetic.images.encoder import EncoderSpec, load_encoder
 from dask_aesthetic.images.feed import decode_ahead
 from dask_aesthetic.images.sources import check_images, get_backend, images_of, read_image, rows_of
-from dask_aesthetic.scoring import ScoreSpec, score_runs
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import score_runs
 from dask_aesthetic.status import IMAGE_STATUSES, ImageStatus, Status
 from dask_aesthetic.validation import check_integer
 

@@ -93,7 +93,7 @@ def parent_folder(path: str) -> str:
 
 
 def _upwards(folder: str) -> Sequence[str]:
-    """A folder and those that it lies in; of URLs without the store's name, and none in archives."""
+    """A folder and its parents; of URLs without the store's name, and none in archives."""
     if not is_url(folder):
         found = [os.path.abspath(folder)]
         while (parent := os.path.dirname(found[-1])) != found[-1]:

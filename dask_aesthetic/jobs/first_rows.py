@@ -11,7 +11,7 @@ from dask_aesthetic.check import find_encoder_caution
 from dask_aesthetic.embeddings.axes import drop_axes
 from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.predictors import Predictor
-from dask_aesthetic.scoring import refuse_width, width_error
+from dask_aesthetic.score_spec import refuse_width, width_error
 
 
 def refuse_other_widths(shards: Sequence[Shard], predictor: Predictor, embedding_column: str) -> None:

@@ -28,7 +28,7 @@ from dask_aesthetic.io.shards import Batches, Shard
 from dask_aesthetic.io.storage import Digests
 from dask_aesthetic.jobs.score_shard import Watch
 from dask_aesthetic.jobs.settings import STATUS_COLUMN, ScoreSettings
-from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.score_spec import ScoreSpec
 from dask_aesthetic.shard_scores import Scored
 from dask_aesthetic.status import IMAGE_STATUSES, SAMPLE_FAULTS, ImageStatus
 

@@ -40,7 +40,7 @@ from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.jobs.summary import JobSummary
 from dask_aesthetic.keep_rule import Keep
 from dask_aesthetic.predictors import Predictors
-from dask_aesthetic.scoring import ScoreSpec, refuse_replacing
+from dask_aesthetic.score_spec import ScoreSpec, refuse_replacing
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dask_aesthetic.defaults import HASH_COLUMN
 from dask_aesthetic.embedding_hash import hash_embeddings
-from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.score_spec import ScoreSpec
 from dask_aesthetic.status import STATUSES
 from dask_aesthetic.version import __version__
 

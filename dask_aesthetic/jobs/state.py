@@ -223,6 +223,36 @@ class PreviousRun(Generic[Done]):
                 f"{', '.join(leftovers[:3])}. Write to another folder; or overwrite, which removes them"
             )
 
+    def compare(
+        self, shards: Iterable[Any], settings: Asked, why_write: Callable[[Any, Done], str]
+    ) -> tuple[dict[str, str], dict[str, Done]]:
+        """Reasons to run shards, and the markers of the others, by name.
+
+        Parameters
+        ----------
+        shards : list of shard
+            Their markers' `made_from` takes a shard and the settings.
+        settings : Asked
+        why_write : callable
+            Reason to write the files of a shard and its marker again, empty if they are there.
+        """
+        why, done = {}, {}
+        for shard in shards:
+            marker: Any = self.markers.get(shard.name)
+            if marker is None:
+                reason = NEW
+            elif marker.settings != settings.fingerprint:
+                reason = "settings changed"
+            elif not marker.made_from(shard, settings):
+                reason = "input changed"
+            else:
+                reason = why_write(shard, marker)
+            if reason:
+                why[shard.name] = reason
+            else:
+                done[shard.name] = marker
+        return why, done
+
     def why_write(self, written: Mapping[str, Mapping[str, Any]]) -> str:
         """Reason to write files again, by name; empty if they are there."""
         for name, file in written.items():

@@ -1,7 +1,7 @@
 """The sigmoid of scores, the same 32 bits on every processor and GPU.
 
-Libraries compute ``exp`` in several ways, with other last bits. Here it is a sum of products in float64, each of which
-is rounded on its own (IEEE 754), so that no machine computes another one; its error is below 1e-15, and the result is
+Libraries compute ``exp`` in several ways, with other last bits. Here it is a sum of products in float64; each is
+rounded on its own (IEEE 754), so that no machine computes another one; its error is below 1e-15, and the result is
 rounded to float32 last:
 
     e = exp(-|x|) = 2**k * (1 + r + r**2 / 2! + ... + r**13 / 13!),   k = round(-|x| / ln 2),   r = -|x| - k ln 2

@@ -34,7 +34,8 @@ from dask_aesthetic.readers.partitions import (
     to_pandas,
     with_rows,
 )
-from dask_aesthetic.scoring import ScoreSpec, refuse_replacing, refuse_width, score_array, score_column
+from dask_aesthetic.score_spec import ScoreSpec, refuse_replacing, refuse_width
+from dask_aesthetic.scoring import score_array, score_column
 from dask_aesthetic.shard_scores import row_scores
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.warn_unusable import count_unusable, warn_after_compute

@@ -17,7 +17,7 @@ from dask_aesthetic.io.storage import File, local_file
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.repack.plan import repack_settings
 from dask_aesthetic.repack.writing import write_rows
-from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.score_spec import ScoreSpec
 from dask_aesthetic.shard_scores import row_scores
 
 ROWS = 1 << 14

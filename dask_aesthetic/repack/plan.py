@@ -20,7 +20,7 @@ from dask_aesthetic.io.shards import ParquetShard, find_shards
 from dask_aesthetic.jobs.markers import output_name
 from dask_aesthetic.jobs.pool import Pool, check_client
 from dask_aesthetic.jobs.runner import run_plan
-from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
+from dask_aesthetic.jobs.state import JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.repack.settings import SCHEMA_VERSION, RepackSettings
 from dask_aesthetic.repack.writing import RepackMarker, repack_shard
@@ -40,7 +40,7 @@ class RepackSummary:
     layout : str
     files, rows : int
     bytes_before, bytes : int
-        Of the files that were read, and of those that were written.
+        Of the files that were read, and of the written ones.
     how_to_read : str
         Argument and option that readers of the output need; empty for lists.
     """
@@ -191,8 +191,9 @@ def plan_repack(
     left = PreviousRun.of(store, RepackMarker)
     if not overwrite:
         left.refuse(settings, shards, RepackPlan.outputs)
-    why = {shard.name: reason for shard in shards if (reason := _why(shard, left, settings))}
-    done = {shard.name: left.markers[shard.name] for shard in shards if shard.name not in why}
+    why, done = left.compare(
+        shards, settings, lambda _, marker: left.why_write({output_name(marker.shard): marker.output})
+    )
     return RepackPlan(settings, store, shards, done, why, left.beside(shards))
 
 
@@ -255,15 +256,3 @@ def summary(plan: RepackPlan, markers: Mapping[str, RepackMarker]) -> RepackSumm
         bytes=sum(marker.output["bytes"] for marker in done),
         how_to_read=plan.settings.how_to_read,
     )
-
-
-def _why(shard: ParquetShard, left: PreviousRun[RepackMarker], settings: RepackSettings) -> str:
-    """Reason to write a file; empty if it is done."""
-    marker = left.markers.get(shard.name)
-    if marker is None:
-        return NEW
-    if marker.settings != settings.fingerprint:
-        return "settings changed"
-    if not marker.made_from(shard, settings):
-        return "input changed"
-    return left.why_write({output_name(shard.name): marker.output})

@@ -104,7 +104,7 @@ def heat_map(pair: PairCounts) -> HeatMap | None:
 
 @dataclass(frozen=True)
 class _Axis:
-    """Cells from `low` on, `together` of which are drawn as one."""
+    """Cells from `low` on; `together` neighbours are drawn as one."""
 
     low: int
     groups: int

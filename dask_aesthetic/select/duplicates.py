@@ -81,7 +81,7 @@ def find_duplicates(
     """Rows whose hash a row with a lower id has, or with the same or no id a row that comes first.
 
     Rows without an id come last, and rows without a hash stay. Each pass takes a share of the hashes: a first reading
-    finds those that repeat, a second one ranks the rows that have them.
+    finds the repeated ones, a second one ranks the rows that have them.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from dask_aesthetic.jobs.markers import output_name
-from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
+from dask_aesthetic.jobs.state import JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store
 from dask_aesthetic.keep_rule import RuleCounts
 from dask_aesthetic.select.settings import SCHEMA_VERSION, SelectSettings
@@ -66,17 +66,7 @@ def plan_outputs(shards: Sequence[SelectShard], settings: SelectSettings, store:
     settings = settings.spelled_as(left.settings)
     if not overwrite:
         left.refuse(settings, shards, SelectPlan.outputs)
-    why = {shard.name: reason for shard in shards if (reason := _why(shard, left, settings))}
-    done = {shard.name: left.markers[shard.name] for shard in shards if shard.name not in why}
+    why, done = left.compare(
+        shards, settings, lambda _, marker: left.why_write({output_name(marker.shard): marker.output})
+    )
     return SelectPlan(settings, store, shards, done, why, left.beside(shards))
-
-
-def _why(shard: SelectShard, left: PreviousRun[SelectMarker], settings: SelectSettings) -> str:
-    """Reason to write an output; empty if it is done."""
-    marker = left.markers.get(shard.name)
-    if marker is None:
-        return NEW
-    if marker.settings != settings.fingerprint:
-        return "settings changed"
-    changed = not marker.made_from(shard, settings)
-    return "input changed" if changed else left.why_write({output_name(shard.name): marker.output})

@@ -69,7 +69,7 @@ class Rule:
         Excluded rows do not compete for the best, and are not kept if they are included too. Included rows are kept
         beside the best.
     drop_duplicates : bool
-        Of rows with the same hash only the first by id competes, of those that satisfy the rule and are not excluded.
+        Among rows that satisfy the rule and are not excluded, only the first by id of each hash competes.
     top : Top or None
         The best rows, once they are found.
     duplicates : Duplicates or None

@@ -43,7 +43,7 @@ class SelectSummary:
     rule : str
         What is kept, for people.
     files, rows, scored, kept : int
-        Files of scores; their rows, those with a score, and those that are kept.
+        Files of scores; their rows, scored rows, and kept rows.
     excluded, included : int
         Rows that `exclude` names, and rows that are kept for `include` alone.
     include_matches : int
@@ -118,8 +118,8 @@ def select_dataset(
         Column of bool or null: true rows are kept and false ones are not, whatever `keep`, `threshold` or `top` say.
         `exclude` and `include` win over it.
     top : int, optional
-        Keep just the so many best rows, of those that satisfy `keep` or `threshold` where one is given. Of equal scores
-        the lower id is kept, rows without an id last, and of equal ids the row that comes first.
+        Keep just the so many best rows, among rows that satisfy `keep` or `threshold` where one is given. Of equal
+        scores the lower id is kept, rows without an id last, and of equal ids the row that comes first.
     keep_fraction : float, optional
         Keep this share of the scored rows, rounded up; instead of `top`.
     by : str, optional
@@ -265,7 +265,7 @@ def plan_select(
         override_column = record.get("override_column") if override_column is None else override_column
     if not found.provenance.higher_is_better and (keep is None or wanted is not None):
         raise ArgumentError(
-            f"expected scores of which higher ones are better, got {found.score_column!r} of "
+            f"expected scores that are better the higher they are, got {found.score_column!r} of "
             f"{found.provenance.known['predictor']}: keep=[({found.score_column!r}, '<=', ...)] keeps the lower ones"
         )
     store = Store.of(output, storage_options if output_options is None else output_options)
@@ -303,7 +303,7 @@ def plan_select(
 
 
 def summary(plan: SelectPlan, markers: Mapping[str, SelectMarker]) -> SelectSummary:
-    """Summary of all outputs of a plan; it warns of ids of which no row has any."""
+    """Summary of all outputs of a plan; it warns of lists whose ids no row has."""
     done = [markers[shard.name] for shard in plan.shards]
     counts = {name: sum(getattr(marker, name) for marker in done) for name in COUNTS}
     rule = plan.settings.rule

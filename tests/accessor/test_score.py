@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from dask_aesthetic import Threshold, load_predictor
-from dask_aesthetic.scoring import ScoreSpec, score_array, score_column
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import score_array, score_column
 from helpers import columns
 from helpers.predictors import HEADS, head
 

@@ -161,7 +161,7 @@ def test_what_is_no_packed_column_is_refused(tmp_path, vectors):
         with pytest.raises(ColumnError, match=r"expected bytes per row .* leave embedding_dtype out"):
             frame.aesthetic.score(embedding_dtype="float32")
     frame = pd.DataFrame({"image_embedding": packed(list(vectors[:2]), FIXED)})
-    with pytest.raises(ColumnError, match=r"say of which dtype: embedding_dtype='float32' \(--embedding-dtype\)"):
+    with pytest.raises(ColumnError, match=r"say their dtype: embedding_dtype='float32' \(--embedding-dtype\)"):
         frame.aesthetic.score()
     with pytest.raises(ColumnError, match=r"expected 768 floats per row .* got 1536"):
         frame.aesthetic.score(embedding_dtype="float16")

@@ -32,7 +32,7 @@ def with_network(folder: Path) -> dict:
 
 
 def unsafe(width: int = 768, **more) -> AffinePredictor:
-    """A predictor of which lower scores are better, as of a probability to be unsafe."""
+    """A predictor whose lower scores are better, as of a probability to be unsafe."""
     defaults = {"score_column": "unsafe_probability", "higher_is_better": False, "is_probability": True}
     info = PredictorInfo(name="unsafe", width=width, **{**defaults, "threshold": 0.5, **more})
     weight = np.random.default_rng(2).standard_normal(width)

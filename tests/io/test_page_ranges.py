@@ -15,7 +15,8 @@ import pytest
 from dask_aesthetic.io.shards import find_shards
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
 from dask_aesthetic.readers import read_and_score
-from dask_aesthetic.scoring import ScoreSpec, score_array
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import score_array
 from dask_aesthetic.shard_scores import score_batches
 from helpers.page_files import COLUMN, random_rows, table
 

@@ -26,7 +26,8 @@ from dask_aesthetic.io.storage import local_file
 from dask_aesthetic.kernels import RowScorer
 from dask_aesthetic.predictors import passes
 from dask_aesthetic.readers import read_and_score
-from dask_aesthetic.scoring import ScoreSpec, score_array
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import score_array
 from dask_aesthetic.shard_scores import row_scores, score_batches
 from helpers import page_files
 from helpers.commands import printed, run

@@ -23,7 +23,7 @@ from dask_aesthetic.io.retries import Backoff
 from dask_aesthetic.io.shards import ParquetShard, find_shards
 from dask_aesthetic.io.storage import File, local_file
 from dask_aesthetic.readers import read_and_score
-from dask_aesthetic.scoring import ScoreSpec
+from dask_aesthetic.score_spec import ScoreSpec
 from dask_aesthetic.shard_scores import row_scores, score_batches
 from helpers import range_server
 from helpers.page_files import COLUMN, table, written

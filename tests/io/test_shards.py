@@ -16,7 +16,8 @@ from dask_aesthetic import ArgumentError, ColumnError, InputError
 from dask_aesthetic.io.shards import find_shards
 from dask_aesthetic.io.storage import File
 from dask_aesthetic.readers import read_and_score, read_clip_retrieval, read_datacomp, read_npy
-from dask_aesthetic.scoring import ScoreSpec, score_array
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.scoring import score_array
 from helpers import columns
 from helpers.laziness import no_compute
 from helpers.parquet_files import spoil

@@ -160,9 +160,9 @@ def test_scores_of_which_lower_ones_are_better(source, tmp_path):
     assert summary.kept == found["keep"].sum() > 0
     frame = read_scores(tmp_path / "out")
     assert frame.aesthetic.distribution().predictor == "unsafe"
-    with pytest.raises(ArgumentError, match="scores of which higher ones are better, got 'unsafe_probability'"):
+    with pytest.raises(ArgumentError, match="scores that are better the higher they are, got 'unsafe_probability'"):
         select_dataset(tmp_path / "out", tmp_path / "kept", top=10)
-    with pytest.raises(ArgumentError, match="scores of which higher ones are better"):
+    with pytest.raises(ArgumentError, match="scores that are better the higher they are"):
         frame.aesthetic.report(tmp_path / "page.html")
     text = printed("score", source, tmp_path / "out", "--predictor", tmp_path / "unsafe.safetensors")
     assert "raw score <= 0.5)" in text

@@ -276,7 +276,7 @@ def test_a_threshold_is_refused_for_scores_of_another_predictor(verite):
     anonymous = frame.aesthetic.score().aesthetic.calibrate(keep_fraction=0.2)
     assert anonymous.predictor == "unknown"
     assert frame.aesthetic.score(threshold=anonymous)["keep"].any()
-    with pytest.raises(ThresholdError, match=r"of which nothing says the predictor .* with predictor='laion-v1-l14'"):
+    with pytest.raises(ThresholdError, match=r"of an unknown predictor .* with predictor='laion-v1-l14'"):
         frame.aesthetic.score(predictor="laion-v1-l14", threshold=anonymous)
 
 

@@ -52,7 +52,7 @@ def test_a_threshold_of_unknown_scores_is_refused_for_another_predictor_than_the
     for threshold in (distribution.threshold_for(0.5), frame.aesthetic.calibrate(keep_fraction=0.5)):
         assert "for " not in str(threshold).partition(":")[0]
         embeddings.aesthetic.score(threshold=threshold)
-        with pytest.raises(ThresholdError, match=r"which nothing says the predictor .* with predictor='laion-v2-ava'"):
+        with pytest.raises(ThresholdError, match=r"of an unknown predictor .* with predictor='laion-v2-ava'"):
             embeddings.aesthetic.score(threshold=threshold, predictor="laion-v2-ava")
         embeddings.aesthetic.score(threshold=Threshold(threshold.value), predictor="laion-v2-ava")
     known = frame.aesthetic.distribution(predictor="laion-v2-ava").threshold_for(0.5)
