@@ -21,6 +21,7 @@ SOURCES = hashlib.sha256(
         )
     )
 ).hexdigest()
+inner = njit(**OPTIONS)  # Of functions that compiled code calls.
 
 
 class cached_jit:  # noqa: N801 (a decorator)

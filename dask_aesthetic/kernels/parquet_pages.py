@@ -10,21 +10,29 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from dask_aesthetic.kernels.c_calls import HAS_PREAD, call_row_kernel, call_update, copy_bytes, pread
-from dask_aesthetic.kernels.cached_jit import OPTIONS, cached_jit
+from dask_aesthetic.kernels.block_codecs import lz4_size as lz4_size
+from dask_aesthetic.kernels.block_codecs import snappy
+from dask_aesthetic.kernels.c_calls import HAS_PREAD, call_row_kernel, call_update, pread
+from dask_aesthetic.kernels.cached_jit import cached_jit, inner
+from dask_aesthetic.kernels.page_headers import (
+    ABSENT,
+    CRC,
+    ENDED,
+    KIND,
+    PACKED,
+    UNPACKED,
+    V1,
+    V2,
+    V2_COMPRESSED,
+    WORDS,
+    read_header,
+)
+from dask_aesthetic.kernels.page_headers import HEADER_SIZE as HEADER_SIZE
+from dask_aesthetic.kernels.page_levels import MOST_BITS, all_present, read_run, rows_begin_evenly
 
 # Answers of `_walk` and `run`.
 DONE, DECLINED, MORE, OPEN, DICTIONARY, SCORE, GROW, GROW_DATA, GROW_OPENED, HASH = range(10)
-
-# Numbers of a page's header (Thrift's compact protocol): field f at f, field g of the struct in field f at 16 f + g.
-KIND, UNPACKED, PACKED, CRC = 1, 2, 3, 4
-V1, WORDS, V2 = 5 << 4, 7 << 4, 8 << 4
-V2_COMPRESSED = V2 + 7
-OUTER = 1 << 8  # Number of the last field, of three structs one in another.
-HEADER_SIZE = OUTER + 3
-ABSENT = -(1 << 40)
 
 # What `walk` keeps from call to call.
 STATE_SIZE = 30
@@ -65,173 +73,10 @@ HEADER_ROOM = 1 << 8  # Bytes that hold most page headers.
 
 DATA_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = 0, 2, 3
 PLAIN, PLAIN_DICTIONARY, RLE, RLE_DICTIONARY, BYTE_STREAM_SPLIT = 0, 2, 3, 8, 9
-ENDED, WRONG = -1, -2  # Positions: the bytes end, or mean nothing.
-MOST_RUN, MOST_BITS = 1 << 28, 24
 SPLIT_VALUES = 4096  # Values put together at a time, which stay in cache.
 
-_inner = njit(**OPTIONS)
 
-
-@_inner
-def _varint(data: Any, at: Any, end: Any) -> Any:
-    """A variable-length integer, and the position behind it."""
-    value, shift = np.int64(0), np.int64(0)
-    while at < end:
-        byte = np.int64(data[at])
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-        if shift > 35:
-            return np.int64(0), WRONG
-    return np.int64(0), ENDED
-
-
-@_inner
-def _header(data: Any, at: Any, end: Any, header: Any) -> Any:
-    """Read a page's header; returns the position behind it.
-
-    Fields are taken where they have the type that they must have; types that no page header has are not read.
-    """
-    header[:] = ABSENT
-    depth = 0
-    header[OUTER] = 0
-    while at < end:
-        byte = np.int64(data[at])
-        at += 1
-        if byte == 0:
-            if depth == 0:
-                return at
-            depth -= 1
-            continue
-        kind, field = byte & 15, header[OUTER + depth] + (byte >> 4)
-        if byte < 16:
-            value, at = _varint(data, at, end)
-            if at < 0:
-                return at
-            field = (value >> 1) ^ -(value & 1)
-        if field < 1 or field > 15:
-            return WRONG
-        header[OUTER + depth] = field
-        place = field if depth == 0 else (header[OUTER] << 4) + field if depth == 1 else 0
-        if kind == 1 or kind == 2:
-            if place == V2_COMPRESSED:
-                header[place] = 2 - kind
-        elif kind == 5:
-            value, at = _varint(data, at, end)
-            if at < 0:
-                return at
-            if value > 0xFFFFFFFF:
-                return WRONG
-            if place != V2_COMPRESSED:
-                header[place] = (value >> 1) ^ -(value & 1)
-        elif kind == 6:  # 64 bits, in statistics.
-            count = 0
-            while at < end and data[at] > 127:
-                at += 1
-                count += 1
-                if count > 9:
-                    return WRONG
-            at += 1
-        elif kind == 8:
-            value, at = _varint(data, at, end)
-            if at < 0:
-                return at
-            if value > end - at:
-                return ENDED
-            at += value
-        elif kind == 12 and depth < 2:
-            depth += 1
-            header[OUTER + depth] = 0
-        else:
-            return WRONG
-    return ENDED
-
-
-@_inner
-def _run(data: Any, at: Any, end: Any, bits: Any) -> Any:
-    """A run of levels or indexes: count (0: none), whether it is packed, its position or value, the position behind."""
-    value, at = _varint(data, at, end)
-    if at < 0:
-        return np.int64(0), False, np.int64(0), at
-    count = value >> 1
-    is_packed = value & 1 == 1
-    size = count * bits if is_packed else (bits + 7) >> 3
-    if count < 1 or count > MOST_RUN or size > end - at:
-        return np.int64(0), False, np.int64(0), at
-    if is_packed:
-        return count * 8, True, at, at + size
-    value = np.int64(0)
-    for k in range(size):
-        value |= np.int64(data[at + k]) << (8 * k)
-    return count, False, value, at + size
-
-
-@_inner
-def _rows_begin_evenly(data: Any, at: Any, end: Any, count: Any, place: Any, width: Any) -> Any:
-    """Whether repetition levels begin a row every `width` values; the place in a row behind them, -1 if not."""
-    while count > 0:
-        run, is_packed, x, at = _run(data, at, end, 1)
-        run = min(run, count)
-        if run == 0:
-            return -1
-        if is_packed:
-            i = 0
-            while i < run:
-                byte = np.int64(data[x + (i >> 3)])
-                if i & 7 == 0 and place > 0 and width - place >= 8 and run - i >= 8:
-                    if byte != 255:
-                        return -1
-                    step = 8
-                else:
-                    if (byte >> (i & 7)) & 1 != (1 if place > 0 else 0):
-                        return -1
-                    step = 1
-                i += step
-                place += step
-                if place == width:
-                    place = 0
-        elif x == 1:
-            if place == 0 or run > width - place:
-                return -1
-            place += run
-            if place == width:
-                place = 0
-        elif x == 0:
-            if place != 0 or (run > 1 and width > 1):
-                return -1
-            place = 1 if width > 1 else 0
-        else:
-            return -1
-        count -= run
-    return place
-
-
-@_inner
-def _all_present(data: Any, at: Any, end: Any, count: Any, level: Any) -> Any:
-    """Whether all definition levels are `level`: 1, 2 or 3, the highest."""
-    bits = 1 if level == 1 else 2
-    pattern = 0xAA if level == 2 else 0xFF
-    while count > 0:
-        run, is_packed, x, at = _run(data, at, end, bits)
-        run = min(run, count)
-        if run == 0:
-            return False
-        if is_packed:
-            whole, rest = (run * bits) >> 3, (run * bits) & 7
-            for k in range(whole):
-                if data[x + k] != pattern:
-                    return False
-            if rest and (np.int64(data[x + whole]) ^ pattern) & ((1 << rest) - 1):
-                return False
-        elif x != level:
-            return False
-        count -= run
-    return True
-
-
-@_inner
+@inner
 def _look_up(data: Any, at: Any, end: Any, count: Any, words: Any, out: Any, first: Any) -> Any:
     """Put `count` words of the dictionary, by their indexes in the data, into `out`, from `first` on."""
     if at >= end or first < 0 or count > len(out) - first:
@@ -244,7 +89,7 @@ def _look_up(data: Any, at: Any, end: Any, count: Any, words: Any, out: Any, fir
     if most < 1:
         return False
     while count > 0:
-        run, is_packed, x, at = _run(data, at, end, bits)
+        run, is_packed, x, at = read_run(data, at, end, bits)
         run = min(run, count)
         if run == 0:
             return False
@@ -286,7 +131,7 @@ def _look_up(data: Any, at: Any, end: Any, count: Any, words: Any, out: Any, fir
     return True
 
 
-@_inner
+@inner
 def _put_together(data: Any, at: Any, count: Any, out: Any, first: Any, size: Any) -> Any:
     """Put values, whose first bytes come first, then their second ones, and so on, into `out`, from `first` on."""
     if at < 0 or first < 0 or count * size > len(data) - at or count > len(out) - first:
@@ -302,7 +147,7 @@ def _put_together(data: Any, at: Any, count: Any, out: Any, first: Any, size: An
     return True
 
 
-@_inner
+@inner
 def _decode(
     data: Any, at: Any, end: Any, count: Any, is_split: Any, words: Any, out: Any, first: Any, size: Any
 ) -> Any:
@@ -312,7 +157,7 @@ def _decode(
     return _look_up(data, at, end, count, words, out, first)
 
 
-@_inner
+@inner
 def _copy(to: Any, at: Any, data: Any, begin: Any, count: Any) -> Any:
     if at < 0 or begin < 0 or count < 0 or count > len(to) - at or count > len(data) - begin:
         return False
@@ -321,7 +166,7 @@ def _copy(to: Any, at: Any, data: Any, begin: Any, count: Any) -> Any:
     return True
 
 
-@_inner
+@inner
 def _note_rows(data: Any, at: Any, count: Any, addresses: Any, state: Any) -> Any:
     """Note the addresses of rows that lie one after another, all of them inside `data`."""
     row = state[WIDTH] * state[SIZE]
@@ -335,7 +180,7 @@ def _note_rows(data: Any, at: Any, count: Any, addresses: Any, state: Any) -> An
     return True
 
 
-@_inner
+@inner
 def _values(
     data: Any, at: Any, end: Any, count: Any, encoding: Any, words: Any, scratch: Any, addresses: Any, state: Any
 ) -> Any:
@@ -392,7 +237,7 @@ def _values(
     return DONE
 
 
-@_inner
+@inner
 def _length(data: Any, at: Any, end: Any) -> Any:
     """Length of the levels that follow it; -1 where they do not end in the page."""
     if end - at < 4:
@@ -403,7 +248,7 @@ def _length(data: Any, at: Any, end: Any) -> Any:
     return length if length <= end - at - 4 else np.int64(-1)
 
 
-@_inner
+@inner
 def _data_page(
     data: Any, source: Any, at: Any, end: Any, words: Any, scratch: Any, addresses: Any, header: Any, state: Any
 ) -> Any:
@@ -431,8 +276,8 @@ def _data_page(
         definition, definition_end = repetition_end, state[BODY] + state[LEVELS]
     if count < 0 or count > state[TOTAL] - state[SEEN]:  # pyarrow writes pages without values, too.
         return DECLINED
-    place = _rows_begin_evenly(levels, repetition, repetition_end, count, state[HAVE] // state[SIZE], state[WIDTH])
-    if place < 0 or not _all_present(levels, definition, definition_end, count, state[PRESENT]):
+    place = rows_begin_evenly(levels, repetition, repetition_end, count, state[HAVE] // state[SIZE], state[WIDTH])
+    if place < 0 or not all_present(levels, definition, definition_end, count, state[PRESENT]):
         return DECLINED
     code = _values(source, at, end, count, encoding, words, scratch, addresses, state)
     if code != DONE:
@@ -443,7 +288,7 @@ def _data_page(
     return DONE
 
 
-@_inner
+@inner
 def _walk(data, filled, body, words, scratch, addresses, header, state):  # type: ignore[no-untyped-def]
     """Walk over the pages of a column chunk until Python is needed.
 
@@ -479,7 +324,7 @@ def _walk(data, filled, body, words, scratch, addresses, header, state):  # type
         return DECLINED
     while state[SEEN] < state[TOTAL]:
         if state[GIVEN] == 0:
-            at = _header(data, state[POSITION], filled, header)
+            at = read_header(data, state[POSITION], filled, header)
             if at == ENDED:
                 state[NEED] = 0
                 return MORE
@@ -526,7 +371,7 @@ def _walk(data, filled, body, words, scratch, addresses, header, state):  # type
     return DONE
 
 
-@_inner
+@inner
 def _next_part(data, state):  # type: ignore[no-untyped-def]
     """Choose the part of the chunk to read next: whole pages, and the header that tells the size of the next one."""
     position, filled, need, length = state[POSITION], state[FILLED], state[NEED], state[LENGTH]
@@ -637,87 +482,3 @@ def run(  # type: ignore[no-untyped-def]
             state[OPENED] += 1
         else:
             return code
-
-
-@_inner
-def snappy(data, at, end, opened, size):  # type: ignore[no-untyped-def]
-    """Decompress ``data[at:end]``, in snappy's raw format, to exactly `size` bytes; false if it does not hold these.
-
-    The format: https://github.com/google/snappy/blob/main/format_description.txt
-    """
-    if at < 0 or end > len(data) or size < 0 or size > len(opened):
-        return False
-    held, at = _varint(data, at, end)
-    if at < 0 or held != size:
-        return False
-    to = np.int64(0)
-    while at < end:
-        tag = np.int64(data[at])
-        kind = tag & 3
-        at += 1
-        if kind == 0:
-            length = tag >> 2
-            if length >= 60:
-                more = length - 59
-                if more > end - at:
-                    return False
-                length = np.int64(0)
-                for k in range(more):
-                    length |= np.int64(data[at + k]) << (8 * k)
-                at += more
-            length += 1
-            if length > end - at or length > size - to:
-                return False
-            copy_bytes(opened.ctypes.data + to, data.ctypes.data + at, length)
-            at += length
-            to += length
-            continue
-        width = 1 if kind == 1 else 2 if kind == 2 else 4
-        if width > end - at:
-            return False
-        offset = np.int64(0)
-        for k in range(width):
-            offset |= np.int64(data[at + k]) << (8 * k)
-        at += width
-        length = (tag >> 2) + 1
-        if kind == 1:
-            length = ((tag >> 2) & 7) + 4
-            offset |= (tag >> 5) << 8
-        if offset < 1 or offset > to or length > size - to:
-            return False
-        for k in range(length):  # It may repeat what it has just written.
-            opened[to + k] = opened[to + k - offset]
-        to += length
-    return to == size
-
-
-@cached_jit
-def lz4_size(data):  # type: ignore[no-untyped-def]
-    """Bytes that a raw LZ4 block holds, -1 if it is none."""
-    at, end, size = np.int64(0), len(data), np.int64(0)
-    while at < end:
-        token = np.int64(data[at])
-        at += 1
-        for literals in (True, False):
-            length = token >> 4 if literals else token & 15
-            if length == 15:
-                byte = np.int64(255)
-                while byte == 255:
-                    if at >= end:
-                        return np.int64(-1)
-                    byte = np.int64(data[at])
-                    at += 1
-                    length += byte
-            if literals:
-                if length > end - at:
-                    return np.int64(-1)
-                at += length
-                size += length
-                if at == end:
-                    return size
-                if end - at < 2:
-                    return np.int64(-1)
-                at += 2
-            else:
-                size += length + 4
-    return np.int64(-1)

@@ -228,14 +228,14 @@ def _pages(content: bytes, start: int, stop: int) -> list[tuple[int, int]]:
     """Positions of the pages' headers and bodies."""
     import numpy as np
 
-    from dask_aesthetic.kernels import parquet_pages
+    from dask_aesthetic.kernels import page_headers
 
-    data, header = np.frombuffer(content, np.uint8), np.empty(parquet_pages.HEADER_SIZE, np.int64)
+    data, header = np.frombuffer(content, np.uint8), np.empty(page_headers.HEADER_SIZE, np.int64)
     pages = []
     while start < stop:
-        body = int(parquet_pages._header(data, start, stop, header))
+        body = int(page_headers.read_header(data, start, stop, header))
         pages.append((start, body))
-        start = body + int(header[parquet_pages.PACKED])
+        start = body + int(header[page_headers.PACKED])
     return pages
 
 

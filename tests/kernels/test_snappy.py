@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dask_aesthetic.kernels.parquet_pages import snappy
+from dask_aesthetic.kernels.block_codecs import snappy
 
 GUARD = 64
 
