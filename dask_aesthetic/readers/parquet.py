@@ -209,7 +209,7 @@ def _scored(
         meta = _with_hashes(meta, pa.nulls(0, pa.uint64()))
     scores = frame[column].map_partitions(
         score,
-        scoring=dask.delayed(scoring, name=key, pure=True),
+        scoring=dask.delayed(scoring, name=key, pure=True, traverse=False),
         call=frame._name,
         meta=meta,
     )
