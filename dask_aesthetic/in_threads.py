@@ -11,19 +11,18 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 THREADS = 32
-SLOW = 0.005  # Seconds of an item from which on threads pay: to start one costs a millisecond.
+SLOW = 0.005  # Seconds per item from which on threads pay: to start one costs a millisecond.
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Results of a function that waits for a disk or store, in the order of the items.
 
-    As long as each takes less than some milliseconds, as of files in memory, this thread does the work.
+    As long as they take less than some milliseconds each, as of files in memory, this thread does the work.
     """
-    results, waiting = [], iter(items)
+    results, waiting, begin = [], iter(items), time.perf_counter()
     for item in waiting:
-        begin = time.perf_counter()
         results.append(function(item))
-        if time.perf_counter() - begin > SLOW:
+        if time.perf_counter() - begin > SLOW * len(results):
             break
     rest = list(waiting)
     if rest:
