@@ -19,6 +19,8 @@ GAIN = 1.2  # Times faster, or smaller, from which on repacking is worth a line.
 @click.argument("source", metavar="INPUT")
 @options.embedding_column
 @options.embedding_dtype
+@options.zero_point
+@options.matrix_key
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
@@ -37,6 +39,8 @@ def command(
     source: str,
     embedding_column: str,
     embedding_dtype: EmbeddingDtype | None,
+    embedding_zero_point: int | None,
+    matrix_key: str | None,
     sample: int | None,
     predictor: Sequence[str],
     activation: Activation | None,
@@ -49,6 +53,7 @@ def command(
     Exit status 0 if they can, 1 if not.
     """
     from dask_aesthetic.check_dataset import check_dataset
+    from dask_aesthetic.embeddings import check_embedding_dtype
     from dask_aesthetic.errors import AestheticError, AestheticWarning
 
     try:
@@ -56,7 +61,14 @@ def command(
             warnings.simplefilter("always", AestheticWarning)
             loaded = options.load_with(predictor, activation, input_scale)
             found = check_dataset(
-                source, embedding_column, sample=sample, predictor=loaded, format=kind, embedding_dtype=embedding_dtype
+                source,
+                embedding_column,
+                sample=sample,
+                predictor=loaded,
+                format=kind,
+                embedding_dtype=embedding_dtype,
+                embedding_zero_point=embedding_zero_point,
+                matrix_key=matrix_key,
             )
         for warning in caught:
             click.echo(f"caution: {warning.message}", err=True)
@@ -66,7 +78,8 @@ def command(
     if not as_json:
         for line in _describe_layout(source, embedding_column, found.width) if embedding_dtype is None else ():
             click.echo(line)
-        for line in _describe_gain(source, embedding_column, embedding_dtype, loaded) if found.usable else ():
+        packed = check_embedding_dtype(embedding_dtype, None if embedding_dtype is None else embedding_zero_point)
+        for line in _describe_gain(source, embedding_column, packed, loaded) if found.usable else ():
             click.echo(line)
     context.exit(0 if found.usable else 1)
 

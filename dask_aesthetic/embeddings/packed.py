@@ -1,8 +1,8 @@
 """Packed embeddings: the bytes of a row's floats, in a column of binary or of objects, as lists of floats.
 
 Bytes do not say what they hold, so the caller states the dtype. Fixed-size binary, and binary rows of whole floats,
-become lists without a copy, but for bfloat16, which Arrow does not have, and 8-bit integers, which stand for floats by a
-zero point. Checked dtypes are texts: "float32", or "uint8-128" with the zero point 128.
+become lists without a copy, but for bfloat16, which Arrow does not have, and 8-bit integers, which stand for floats by
+a zero point. Checked dtypes are texts: "float32", or "uint8-128" with the zero point 128.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def list_type(dtype: pa.DataType, embedding_dtype: str | None, column: object) -
         return pa.list_(value) if pa.types.is_binary(dtype) else pa.large_list(value)
     if dtype.byte_width % size:
         raise ColumnError(
-            f"expected rows of whole {_parts(embedding_dtype)[0]} values, of {size} bytes each, in column {column!r}, got {dtype}"
+            f"expected rows of whole {_parts(embedding_dtype)[0]} values, of {size} bytes each, in column {column!r}, got "
+            f"{dtype}"
         )
     return pa.list_(value, dtype.byte_width // size)
 

@@ -21,7 +21,7 @@ def check_zero_point(value: Any) -> int | None:
 
 
 def stored_dtype(name: str) -> np.dtype[Any]:
-    """numpy dtype of the bytes of a dtype; numpy has no bfloat16."""
+    """Numpy dtype of the bytes of a dtype; numpy has no bfloat16."""
     return np.dtype(np.uint16 if name == BFLOAT16 else name)
 
 

@@ -68,12 +68,7 @@ class Matrix(ABC):
     @property
     def is_plain(self) -> bool:
         """Whether the bytes of the file are those of the lists, one after another."""
-        return (
-            self.compressed_size is None
-            and not self.fortran
-            and self.zero_point is None
-            and self.dtype != BFLOAT16
-        )
+        return self.compressed_size is None and not self.fortran and self.zero_point is None and self.dtype != BFLOAT16
 
     def range_of(self, start: int, stop: int) -> tuple[int, int]:
         """Byte range, as (begin, length), that rows from `start` to `stop` depend on."""
@@ -105,8 +100,8 @@ class Matrix(ABC):
         """
         if zero_point is None and self.dtype == "uint8":
             raise InputError(
-                f"expected floats in {self.where}, got uint8, which stand for floats by a zero point that the file does "
-                "not say: embedding_zero_point=128 (--zero-point 128), or 0 where the numbers are the values themselves"
+                f"expected floats in {self.where}, got uint8, which stand for floats by a zero point that the file "
+                "does not say: embedding_zero_point=128 (--zero-point 128), or 0 where the numbers are the values themselves"
             )
         if zero_point is not None and self.dtype not in ("uint8", "int8"):
             raise ArgumentError(

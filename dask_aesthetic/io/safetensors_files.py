@@ -16,7 +16,10 @@ from dask_aesthetic.io.storage import File
 
 MOST_HEADER = 100_000_000  # The limit of safetensors itself.
 _DTYPES = {
-    **{"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"},
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F32": "float32",
+    "F64": "float64",
     **{f"{sign}{bits}": f"{name}{bits}" for sign, name in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)},
 }
 
@@ -41,7 +44,11 @@ def open_safetensors(file: File, key: str | None = None) -> SafetensorsMatrix:
     where = name_of(file, key)
     try:
         entry = tensors[key]
-        dtype, shape, (begin, end) = entry["dtype"], tuple(map(_size, entry["shape"])), map(_size, entry["data_offsets"])
+        dtype, shape, (begin, end) = (
+            entry["dtype"],
+            tuple(map(_size, entry["shape"])),
+            map(_size, entry["data_offsets"]),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"expected a whole .safetensors file, got {where}: {error!r}") from error
     if dtype not in _DTYPES:
@@ -52,7 +59,9 @@ def open_safetensors(file: File, key: str | None = None) -> SafetensorsMatrix:
     if len(shape) != 2 or not shape[1]:
         raise InputError(f"expected a matrix (rows, width) in {where}, got shape {shape}: reshape it")
     if end - begin != prod(shape) * stored_dtype(name).itemsize or data + end > file.size:
-        raise InputError(f"expected {shape[0]:,} x {shape[1]} {name} in {where}, got {end - begin:,} bytes: it is damaged")
+        raise InputError(
+            f"expected {shape[0]:,} x {shape[1]} {name} in {where}, got {end - begin:,} bytes: it is damaged"
+        )
     return SafetensorsMatrix(file, key, shape[0], shape[1], name, False, data + begin, None)
 
 

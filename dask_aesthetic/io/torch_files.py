@@ -100,7 +100,9 @@ def _rows(tensor: torch.Tensor, where: str) -> np.ndarray:
     if len(shape) != 2 or not shape[1]:
         raise InputError(f"expected a matrix (rows, width) in {where}, got shape {shape}: reshape it")
     if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():  # As of expand().
-        raise InputError(f"expected a tensor with memory of its own in {where}, got a view that repeats rows: clone() it")
+        raise InputError(
+            f"expected a tensor with memory of its own in {where}, got a view that repeats rows: clone() it"
+        )
     tensor = tensor.detach()
     bits: Any = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
     try:
