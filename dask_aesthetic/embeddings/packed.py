@@ -112,10 +112,19 @@ def list_type(dtype: pa.DataType, embedding_dtype: str | None, column: object) -
         return pa.list_(value) if pa.types.is_binary(dtype) else pa.large_list(value)
     if dtype.byte_width % size:
         raise ColumnError(
-            f"expected rows of whole {_parts(embedding_dtype)[0]} values, of {size} bytes each, in column {column!r}, got "
-            f"{dtype}"
+            f"expected rows of whole {_parts(embedding_dtype)[0]} values, of {size} bytes each, in column {column!r}, "
+            f"got {dtype}"
         )
     return pa.list_(value, dtype.byte_width // size)
+
+
+def holds_bytes(column: Any) -> bool:
+    """Whether a column is of Arrow binary, or of objects the first of which are bytes."""
+    if not isinstance(column, pd.Series):
+        return False
+    if isinstance(column.dtype, pd.ArrowDtype):
+        return is_packed(column.dtype.pyarrow_dtype)
+    return column.dtype == object and is_bytes(next(iter(first_values(column)), None))
 
 
 def unpack(column: Any, embedding_dtype: str | None) -> Any:

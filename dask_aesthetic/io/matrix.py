@@ -101,7 +101,8 @@ class Matrix(ABC):
         if zero_point is None and self.dtype == "uint8":
             raise InputError(
                 f"expected floats in {self.where}, got uint8, which stand for floats by a zero point that the file "
-                "does not say: embedding_zero_point=128 (--zero-point 128), or 0 where the numbers are the values themselves"
+                "does not say: embedding_zero_point=128 (--zero-point 128), or 0 where the numbers are the values "
+                "themselves"
             )
         if zero_point is not None and self.dtype not in ("uint8", "int8"):
             raise ArgumentError(

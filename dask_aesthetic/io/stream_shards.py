@@ -118,12 +118,9 @@ def stream_shards(
         for part, start, stop in split.name_parts(name, into(stream.groups)):
             first, last = bisect_left(edges, start), bisect_left(edges, stop)
             batches = tuple(stream.batches[first:last])
-            found.append(
-                StreamShard(
-                    *(part, stop - start, start, schema, column),
-                    *(file, dtype, stream.schema, places[first], batches, embedding_dtype),
-                )
-            )
+            place = part, stop - start, start, schema, column
+            whole = stream.schema
+            found.append(StreamShard(*place, file, dtype, whole, places[first], batches, embedding_dtype))
         return found
 
     return [shard for shards in formats.inspect_all(files, to_shards) for shard in shards]

@@ -54,7 +54,7 @@ def open_torch(file: File, key: str | None = None) -> TorchMatrix:
     """
     key, tensor = _load(file, key)
     rows = _rows(tensor, name_of(file, key))
-    return TorchMatrix(file, key, *rows.shape, _DTYPES[tensor.dtype], False, 0, None)
+    return TorchMatrix(file, key, len(rows), rows.shape[1], _DTYPES[tensor.dtype], False, 0, None)
 
 
 def _load(file: File, key: str | None) -> tuple[str | None, torch.Tensor]:

@@ -116,10 +116,11 @@ def score_dataset(
         Called with the `ShardMarker` of every shard that is done.
     format : str
         Layout of `source`, by default recognized by the names of the files: "parquet", "clip-retrieval", "datacomp",
-        "npy", "safetensors", "torch", or "hf-dataset", a folder as ``Dataset.save_to_disk`` leaves it. With `embed` it is "parquet", "webdataset",
-        or "images": files of one image each, where every folder is a shard.
+        "npy", "safetensors", "torch", or "hf-dataset", a folder as ``Dataset.save_to_disk`` leaves it. With `embed` it
+        is "parquet", "webdataset", or "images": files of one image each, where every folder is a shard.
     embedding_column : str
-        Column of Parquet files or of a saved data set with a list of floats per row; with `embed` the name of the embedding.
+        Column of Parquet files or of a saved data set with a list of floats per row; with `embed` the name of the
+        embedding.
     matrix_key : str, optional
         Matrix of DataComp's .npz files, by default "l14_img"; tensor of .safetensors and .pt files, by default the only
         one.

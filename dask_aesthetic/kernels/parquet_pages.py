@@ -1,4 +1,4 @@
-"""Pages of a Parquet column of lists, walked in compiled code: where the values of every row lie.
+"""Pages of a Parquet column of lists, or of packed rows, walked in compiled code: where the values of every row lie.
 
 Files may be damaged, or made to deceive. So a number from a file is compared with the array that it points into, or
 with what it must be, before it is used; pages that cannot be proven well-formed are declined. All numbers are integers
@@ -35,7 +35,7 @@ from dask_aesthetic.kernels.page_levels import MOST_BITS, all_present, read_run,
 DONE, DECLINED, MORE, OPEN, DICTIONARY, SCORE, GROW, GROW_DATA, GROW_OPENED, HASH = range(10)
 
 # What `walk` keeps from call to call.
-STATE_SIZE = 30
+STATE_SIZE = 31
 (
     TOTAL,  # Values of the column chunk.
     WIDTH,
@@ -67,6 +67,7 @@ STATE_SIZE = 30
     PASSED,  # Rows that the kernel has had.
     HASHED,  # Bytes of the chunk that were hashed; -1 if nothing is to be.
     OPENED,  # Pages opened.
+    IS_FLAT,  # Whether a value is a whole row of bytes, so that there are no repetition levels.
 ) = range(STATE_SIZE)
 CAN_READ = HAS_PREAD  # Whether `run` reads files itself.
 HEADER_ROOM = 1 << 8  # Bytes that hold most page headers.
@@ -188,6 +189,8 @@ def _values(
     size, have, slot = state[SIZE], state[HAVE], state[SLOT]
     row, total = state[WIDTH] * size, count * size
     is_plain, is_split = encoding == PLAIN, encoding == BYTE_STREAM_SPLIT
+    if state[IS_FLAT] != 0 and (not is_plain or have != 0):  # Other encodings are of numbers.
+        return DECLINED
     if is_plain or is_split:
         if end - at != total:
             return DECLINED
@@ -255,17 +258,19 @@ def _data_page(
     """Find the rows of a page with values in ``source[at:end]``; levels of version 2 are in `data`."""
     if header[KIND] == DATA_PAGE:
         count, encoding = header[V1 + 1], header[V1 + 2]
-        if header[V1 + 3] != RLE or header[V1 + 4] != RLE:
-            return DECLINED
         levels = source
-        length = _length(source, at, end)
-        if length < 0:
-            return DECLINED
-        repetition, repetition_end = at + 4, at + 4 + length
-        length = _length(source, repetition_end, end)
-        if length < 0:
-            return DECLINED
-        definition, definition_end = repetition_end + 4, repetition_end + 4 + length
+        repetition = repetition_end = at
+        if state[IS_FLAT] == 0:
+            length = _length(source, at, end)
+            if length < 0 or header[V1 + 4] != RLE:
+                return DECLINED
+            repetition, repetition_end = at + 4, at + 4 + length
+        definition = definition_end = repetition_end
+        if state[PRESENT] > 0:
+            length = _length(source, repetition_end, end)
+            if length < 0 or header[V1 + 3] != RLE:
+                return DECLINED
+            definition, definition_end = repetition_end + 4, repetition_end + 4 + length
         at = definition_end
     else:
         count, encoding = header[V2 + 1], header[V2 + 4]
@@ -274,10 +279,15 @@ def _data_page(
         levels = data
         repetition, repetition_end = state[BODY], state[BODY] + header[V2 + 6]
         definition, definition_end = repetition_end, state[BODY] + state[LEVELS]
+        if (state[IS_FLAT] != 0 and header[V2 + 6] != 0) or (state[PRESENT] == 0 and definition != definition_end):
+            return DECLINED
     if count < 0 or count > state[TOTAL] - state[SEEN]:  # pyarrow writes pages without values, too.
         return DECLINED
-    place = rows_begin_evenly(levels, repetition, repetition_end, count, state[HAVE] // state[SIZE], state[WIDTH])
-    if place < 0 or not all_present(levels, definition, definition_end, count, state[PRESENT]):
+    place = np.int64(0)
+    if state[IS_FLAT] == 0:
+        begun = state[HAVE] // state[SIZE]
+        place = np.int64(rows_begin_evenly(levels, repetition, repetition_end, count, begun, state[WIDTH]))
+    if place < 0 or (state[PRESENT] > 0 and not all_present(levels, definition, definition_end, count, state[PRESENT])):
         return DECLINED
     code = _values(source, at, end, count, encoding, words, scratch, addresses, state)
     if code != DONE:

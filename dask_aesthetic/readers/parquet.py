@@ -95,8 +95,9 @@ def read_and_score(
 batch_size, replace_columns, embedding_dtype, embedding_zero_point
         As in ``.aesthetic.score``. The columns of `keep` and `override_column` are passthrough columns, too.
     rows_per_partition : int or None
-        Row groups of a file, or record batches of a saved data set, are combined until a partition has at least this many rows; None for a partition per file
-        (with cuDF, whose columns hold at most 2,147,483,647 floats, for as few partitions as possible).
+        Row groups of a file, or record batches of a saved data set, are combined until a partition has at least this
+        many rows; matrices are split into partitions of at most so many. None for a partition per file (with cuDF,
+        whose columns hold at most 2,147,483,647 floats, for as few partitions as possible).
     storage_options : mapping, optional
         Options of the fsspec file system.
     embedding_hash : bool
