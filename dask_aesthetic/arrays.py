@@ -168,8 +168,8 @@ def _runs(embeddings: Any, predictor: Predictor, is_series: bool, zero_point: in
     )
     if zero_point is not None and (is_series or is_rows):
         raise ArgumentError(
-            f"expected embedding_zero_point={zero_point} with an array of uint8 or int8, or with embedding_dtype='uint8' "
-            f"and rows of bytes, got {type(embeddings).__name__}"
+            f"expected embedding_zero_point={zero_point} with an array of uint8 or int8, or with rows of bytes and "
+            f"embedding_dtype='uint8', got {type(embeddings).__name__}"
         )
     if is_series:
         _refuse_others(embeddings)
