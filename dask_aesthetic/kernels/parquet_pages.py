@@ -73,7 +73,7 @@ CAN_READ = HAS_PREAD  # Whether `run` reads files itself.
 HEADER_ROOM = 1 << 8  # Bytes that hold most page headers.
 
 DATA_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = 0, 2, 3
-PLAIN, PLAIN_DICTIONARY, RLE, RLE_DICTIONARY, BYTE_STREAM_SPLIT = 0, 2, 3, 8, 9
+PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED, RLE_DICTIONARY, BYTE_STREAM_SPLIT = 0, 2, 3, 4, 8, 9
 SPLIT_VALUES = 4096  # Values put together at a time, which stay in cache.
 
 
@@ -259,16 +259,21 @@ def _data_page(
     if header[KIND] == DATA_PAGE:
         count, encoding = header[V1 + 1], header[V1 + 2]
         levels = source
+        # Of levels that are not there, writers note either encoding.
+        if header[V1 + 3] != RLE and (state[PRESENT] > 0 or header[V1 + 3] != BIT_PACKED):
+            return DECLINED
+        if header[V1 + 4] != RLE and (state[IS_FLAT] == 0 or header[V1 + 4] != BIT_PACKED):
+            return DECLINED
         repetition = repetition_end = at
         if state[IS_FLAT] == 0:
             length = _length(source, at, end)
-            if length < 0 or header[V1 + 4] != RLE:
+            if length < 0:
                 return DECLINED
             repetition, repetition_end = at + 4, at + 4 + length
         definition = definition_end = repetition_end
         if state[PRESENT] > 0:
             length = _length(source, repetition_end, end)
-            if length < 0 or header[V1 + 3] != RLE:
+            if length < 0:
                 return DECLINED
             definition, definition_end = repetition_end + 4, repetition_end + 4 + length
         at = definition_end

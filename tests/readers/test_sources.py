@@ -169,7 +169,7 @@ def test_uint8_with_a_zero_point_scores_as_the_floats_that_it_stands_for(tmp_pat
         score_dataset(folder, tmp_path / "out", **{**options, "embedding_zero_point": 127})
     with pytest.raises((InputError, ArgumentError), match=r"embedding_zero_point=128 \(--zero-point 128\), or 0 where"):
         score_dataset(folder, tmp_path / "none", **QUANTIZED[name].options)
-    assert run("check", folder, *arguments[2:]).code == 2
+    assert run("check", folder, *arguments[2:]).status == 2
 
 
 def test_int8_needs_no_zero_point_and_floats_take_none(tmp_path, rows):
