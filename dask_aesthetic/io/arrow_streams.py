@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -114,8 +115,10 @@ def _read_schema(file: File, source: IO[bytes]) -> pa.Schema:
     metadata = _next_metadata(file, source)
     if metadata is None:
         raise _damaged(file, "one without a schema")
-    table = _Table.root(metadata)
-    if table.number(1, "B") != _SCHEMA or table.number(3, "q"):
+    with _parsing(file):
+        table = _Table.root(metadata)
+        kind, body = table.number(1, "B"), table.number(3, "q")
+    if kind != _SCHEMA or body:
         raise _damaged(file, "one that does not begin with a schema")
     schema = pa.ipc.read_schema(pa.py_buffer(_CONTINUATION + struct.pack("<i", len(metadata)) + metadata))
     if any(pa.types.is_dictionary(one.type) for one in schema):
@@ -130,14 +133,12 @@ def _storage(dtype: pa.DataType) -> pa.DataType:
 
 def _record_batch(file: File, metadata: bytes) -> tuple[int, int]:
     """Bytes of the body of a record batch, and its rows."""
-    try:
+    with _parsing(file):
         message = _Table.root(metadata)
         header = message.table(2)
         kind, body, rows = message.number(1, "B"), message.number(3, "q"), header.number(0, "q")
         is_compressed = header.field(3) is not None
-    except (struct.error, IndexError) as error:
-        raise _damaged(file, "one with damaged headers") from error
-    if kind != _RECORD_BATCH or body < 0 or rows < 0:
+    if kind != _RECORD_BATCH or body < 0 or not 0 <= rows <= 8 * body:  # A row has a bit at the least.
         raise _damaged(file, f"a message of kind {kind}, {body:,} bytes and {rows:,} rows among its batches")
     if is_compressed:
         raise InputError(f"expected {file.path} without compression, got compressed record batches: write it without")
@@ -158,6 +159,14 @@ def _next_metadata(file: File, source: IO[bytes]) -> bytes | None:
     if len(metadata) < length:
         raise _damaged(file, "a truncated one")
     return metadata
+
+
+@contextmanager
+def _parsing(file: File) -> Iterator[None]:
+    try:
+        yield
+    except (struct.error, IndexError) as error:
+        raise _damaged(file, "one with damaged headers") from error
 
 
 def _damaged(file: File, got: str) -> InputError:
