@@ -17,6 +17,7 @@ from dask_aesthetic.io.storage import File
 
 _CONTINUATION = b"\xff\xff\xff\xff"  # Before the length of each message.
 _SCHEMA, _RECORD_BATCH = 1, 3  # Kinds of messages.
+_HEADER = 1 << 12  # Bytes that hold most headers of messages.
 _MOST_METADATA = 1 << 26
 _WHAT = "a whole Arrow stream, as Dataset.save_to_disk writes it,"
 
@@ -52,7 +53,7 @@ def open_stream(file: File) -> Stream:
     InputError
         The file is damaged, truncated or no Arrow stream, or has compressed or dictionary-encoded columns.
     """
-    with file.reading(_WHAT), file.open() as source:
+    with file.reading(_WHAT), file.open(_HEADER) as source:
         schema, at = _read_schema(file, source), source.tell()
         begin, batches = at, []
         while (metadata := _next_metadata(file, source)) is not None:
