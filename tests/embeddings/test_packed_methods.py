@@ -23,6 +23,7 @@ from helpers import columns, sources
 
 INTS = np.random.default_rng(2).integers(0, 256, (60, 768)).astype(np.uint8)
 KINDS = ("fixed", "binary", "objects")
+NAMES = ("image_embedding", "text_embedding")
 
 
 def packed(rows: np.ndarray, kind: str, name: str = "image_embedding") -> pd.Series:
@@ -32,6 +33,10 @@ def packed(rows: np.ndarray, kind: str, name: str = "image_embedding") -> pd.Ser
     return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([array])), name=name)
 
 
+def computed(frame):
+    return frame.compute() if hasattr(frame, "compute") else frame
+
+
 # Frames
 
 
@@ -39,21 +44,16 @@ def packed(rows: np.ndarray, kind: str, name: str = "image_embedding") -> pd.Ser
 @pytest.mark.parametrize("lazy", [False, True])
 def test_similarity_unpacks_the_columns_that_hold_bytes(vectors, kind, lazy):
     images, texts = vectors[:100], vectors[100:200]
-    lists = pd.DataFrame(
-        {"image_embedding": columns.make(images, "list"), "text_embedding": columns.make(texts, "list")}
-    )
+    lists = pd.DataFrame({name: columns.make(rows, "list") for name, rows in zip(NAMES, (images, texts), strict=True)})
     wanted = lists.aesthetic.similarity()["similarity"]
-    both = pd.DataFrame(
-        {"image_embedding": packed(images, kind), "text_embedding": packed(texts, kind, "text_embedding")}
-    )
+    both = pd.DataFrame({name: packed(rows, kind, name) for name, rows in zip(NAMES, (images, texts), strict=True)})
     for frame in (both, both.assign(text_embedding=lists["text_embedding"])):
         if lazy:
             frame = dd.from_pandas(frame, npartitions=3)
         found = frame.aesthetic.similarity(embedding_dtype="float32")["similarity"]
-        np.testing.assert_array_equal(found.compute() if lazy else found, wanted)
+        np.testing.assert_array_equal(computed(found), wanted)
         with pytest.raises(ColumnError, match="embedding_dtype='float32'"):
-            found = frame.aesthetic.similarity()
-            found.compute()
+            computed(frame.aesthetic.similarity())
     with pytest.raises(ColumnError, match="expected bytes per row in 'image_embedding' or 'text_embedding'"):
         lists.aesthetic.similarity(embedding_dtype="float32")
 
@@ -89,16 +89,14 @@ def test_zero_points_of_packed_columns(kind):
     options = {"embedding_dtype": "uint8", "embedding_zero_point": 100}
     for found in (frame, dd.from_pandas(frame, npartitions=2)):
         scored = found.aesthetic.score(**options)["aesthetic_score"]
-        scored = scored.compute() if hasattr(scored, "compute") else scored
-        np.testing.assert_array_equal(scored, lists.aesthetic.score()["aesthetic_score"])
+        np.testing.assert_array_equal(computed(scored), lists.aesthetic.score()["aesthetic_score"])
         assert set(found.aesthetic.status(**options)) == {"ok"}
         assert found.aesthetic.check(**options).ok == 60
     kept = frame.aesthetic.filter(threshold=5, **options)
     assert kept.index.tolist() == lists.aesthetic.filter(threshold=5).index.tolist()
-    signed = pd.DataFrame({"image_embedding": packed((INTS.astype(np.int16) - 100).astype(np.int8), kind)})
-    wanted = pd.DataFrame(
-        {"image_embedding": columns.make((INTS.astype(np.int16) - 100).astype(np.int8), "list", "int8")}
-    )
+    numbers = (INTS.astype(np.int16) - 100).astype(np.int8)
+    signed = pd.DataFrame({"image_embedding": packed(numbers, kind)})
+    wanted = pd.DataFrame({"image_embedding": columns.make(numbers, "list", "int8")})
     np.testing.assert_array_equal(
         signed.aesthetic.score(embedding_dtype="int8")["aesthetic_score"], wanted.aesthetic.score()["aesthetic_score"]
     )
@@ -126,16 +124,13 @@ def test_score_embeddings_takes_rows_of_bytes(vectors):
     rows = [row.tobytes() for row in vectors]
     void = np.frombuffer(b"".join(rows), np.dtype("V3072"))
     arrays = [rows, tuple(rows), np.array(rows, object), void, *(packed(vectors, kind) for kind in KINDS)]
-    arrays += [
-        sources.binary(vectors),
-        sources.binary(vectors, fixed=False),
-        pa.chunked_array([sources.binary(vectors)]),
-    ]
+    arrow = sources.binary(vectors)
+    arrays += [arrow, sources.binary(vectors, fixed=False), pa.chunked_array([arrow])]
     for array in arrays:
         assert score_embeddings(array, embedding_dtype="float32").tolist() == wanted
         with pytest.raises((ColumnError, ArgumentError), match="expected"):
             score_embeddings(array)
-    scores, status = score_embeddings([rows[0], None, b"", rows[1][:-4]], embedding_dtype="float32", return_status=True)
+    _, status = score_embeddings([rows[0], None, b"", rows[1][:-4]], embedding_dtype="float32", return_status=True)
     assert status.tolist() == ["ok", "missing", "missing", "wrong_width"]
     for lists in (vectors, torch.from_numpy(vectors), list(vectors), columns.array(vectors, "list")):
         with pytest.raises(ColumnError, match="leave embedding_dtype out"):
