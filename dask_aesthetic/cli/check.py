@@ -76,15 +76,15 @@ def command(
         raise click.UsageError(str(error)) from error
     click.echo(found.to_json() if as_json else repr(found))
     if not as_json:
-        for line in _describe_layout(source, embedding_column, found.width) if embedding_dtype is None else ():
-            click.echo(line)
         packed = check_embedding_dtype(embedding_dtype, None if embedding_dtype is None else embedding_zero_point)
+        for line in _describe_layout(source, embedding_column, found.width, packed):
+            click.echo(line)
         for line in _describe_gain(source, embedding_column, packed, loaded) if found.usable else ():
             click.echo(line)
     context.exit(0 if found.usable else 1)
 
 
-def _describe_layout(source: str, column: str, width: int) -> Iterator[str]:
+def _describe_layout(source: str, column: str, width: int, packed: str | None) -> Iterator[str]:
     """Lines on how the first Parquet file of an input is read, and what would make that faster."""
     from dask_aesthetic.errors import InputError
     from dask_aesthetic.io.listing import find_files
@@ -94,14 +94,14 @@ def _describe_layout(source: str, column: str, width: int) -> Iterator[str]:
     try:
         file, _ = find_files(source, ".parquet")[0]
         metadata = read_footer(file).metadata
-        supported, groups = count_supported(file, column, width)
+        supported, groups = count_supported(file, column, width, packed)
     except InputError:
         return
     if not groups:
         return
     yield (
         f"- note: {supported:,} of {groups:,} row groups of the first Parquet file can be scored where they lie in its "
-        f"pages,\n  if all their rows are lists of {width} floats without nulls; pyarrow reads others, more slowly"
+        f"pages,\n  if all their rows have {width} floats without nulls; pyarrow reads others, more slowly"
     )
     paths = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
     leaves = [metadata.row_group(0).column(at) for at, path in enumerate(paths) if path.split(".")[0] == column]
