@@ -343,12 +343,12 @@ class _Walk:
         compiled, state, memory = self._compiled, self._state, _memory
         header = np.empty(compiled.HEADER_SIZE, np.int64)
         buffer, opened, scratch, addresses = memory.buffer, memory.opened, memory.scratch, memory.addresses
-        body, words = _EMPTY, np.empty(0, np.uint8)
+        body, words, places = _EMPTY, np.empty(0, np.uint8), np.empty(0, np.int64)
         update, hash_state = (self._hasher.function, self._hasher.state) if self._hasher is not None else (0, 0)
         while True:
             code = compiled.run(
-                buffer.memory, buffer.data, opened.memory, opened.data, body, words, scratch, addresses, header, state,
-                kernel.function, kernel.context, update, hash_state,
+                buffer.memory, buffer.data, opened.memory, opened.data, body, words, places, scratch, addresses, header,
+                state, kernel.function, kernel.context, update, hash_state,
             )  # fmt: skip
             begin, filled = int(state[compiled.BEGIN]), int(state[compiled.FILLED])
             if code == compiled.DECLINED:
@@ -375,7 +375,10 @@ class _Walk:
                     is_opened_there = state[compiled.IS_SNAPPY] and header[compiled.CRC] == compiled.ABSENT
                     source = opened.data if is_opened_there else body
                 at = int(state[compiled.FROM])
-                words = source[at : at + int(state[compiled.WORD_COUNT] * state[compiled.SIZE])].copy()
+                size = int(state[compiled.SIZE])
+                words = source[at : at + int(state[compiled.WORD_COUNT]) * size].copy()
+                if state[compiled.IS_FLAT]:
+                    places = np.int64(words.ctypes.data) + np.arange(len(words) // size, dtype=np.int64) * size
             elif code == compiled.GROW:
                 have = int(state[compiled.HAVE])
                 grown = np.empty(-(-int(state[compiled.NEED]) // 8) * 8, np.uint8)

@@ -183,19 +183,36 @@ def _note_rows(data: Any, at: Any, count: Any, addresses: Any, state: Any) -> An
 
 @inner
 def _values(
-    data: Any, at: Any, end: Any, count: Any, encoding: Any, words: Any, scratch: Any, addresses: Any, state: Any
+    data: Any,
+    at: Any,
+    end: Any,
+    count: Any,
+    encoding: Any,
+    words: Any,
+    places: Any,
+    scratch: Any,
+    addresses: Any,
+    state: Any,
 ) -> Any:
     """Find the rows of a page's values; rows that it holds in part are put together in `scratch`."""
     size, have, slot = state[SIZE], state[HAVE], state[SLOT]
     row, total = state[WIDTH] * size, count * size
     is_plain, is_split = encoding == PLAIN, encoding == BYTE_STREAM_SPLIT
-    if state[IS_FLAT] != 0 and (not is_plain or have != 0):  # Other encodings are of numbers.
+    if state[IS_FLAT] != 0 and (is_split or have != 0):  # Streams would be of single bytes.
         return DECLINED
     if is_plain or is_split:
         if end - at != total:
             return DECLINED
     elif (encoding != RLE_DICTIONARY and encoding != PLAIN_DICTIONARY) or state[WORD_COUNT] < 0:
         return DECLINED
+    if state[IS_FLAT] != 0 and not is_plain:  # Rows lie in the dictionary.
+        if count > len(addresses) - state[ROWS]:
+            return SCORE if state[ROWS] > 0 else DECLINED
+        if not _look_up(data, at, end, count, places, addresses, state[ROWS]):
+            return DECLINED
+        state[ROWS] += count
+        state[FOUND] += count
+        return DONE
     rows, room = (have + total) // row, 2 * row if is_plain else have + total + row
     if total > state[MOST_PAGE] or rows > len(addresses):
         return DECLINED
@@ -253,7 +270,16 @@ def _length(data: Any, at: Any, end: Any) -> Any:
 
 @inner
 def _data_page(
-    data: Any, source: Any, at: Any, end: Any, words: Any, scratch: Any, addresses: Any, header: Any, state: Any
+    data: Any,
+    source: Any,
+    at: Any,
+    end: Any,
+    words: Any,
+    places: Any,
+    scratch: Any,
+    addresses: Any,
+    header: Any,
+    state: Any,
 ) -> Any:
     """Find the rows of a page with values in ``source[at:end]``; levels of version 2 are in `data`."""
     if header[KIND] == DATA_PAGE:
@@ -294,7 +320,7 @@ def _data_page(
         place = np.int64(rows_begin_evenly(levels, repetition, repetition_end, count, begun, state[WIDTH]))
     if place < 0 or (state[PRESENT] > 0 and not all_present(levels, definition, definition_end, count, state[PRESENT])):
         return DECLINED
-    code = _values(source, at, end, count, encoding, words, scratch, addresses, state)
+    code = _values(source, at, end, count, encoding, words, places, scratch, addresses, state)
     if code != DONE:
         return code
     if state[HAVE] != place * state[SIZE]:
@@ -304,7 +330,7 @@ def _data_page(
 
 
 @inner
-def _walk(data, filled, body, words, scratch, addresses, header, state):  # type: ignore[no-untyped-def]
+def _walk(data, filled, body, words, places, scratch, addresses, header, state):  # type: ignore[no-untyped-def]
     """Walk over the pages of a column chunk until Python is needed.
 
     Rows lie in `data`, `body` and `scratch`: those of the last call must have been scored before another call, and
@@ -319,6 +345,8 @@ def _walk(data, filled, body, words, scratch, addresses, header, state):  # type
         Values of the page that was to be decompressed.
     words : numpy.ndarray of uint8
         The dictionary.
+    places : numpy.ndarray of int64
+        Of packed rows, the address of each in the dictionary.
     scratch : numpy.ndarray of uint8
         For rows that do not lie in the file as they are. Aligned, with a length that 8 divides.
     addresses : numpy.ndarray of int64
@@ -379,7 +407,7 @@ def _walk(data, filled, body, words, scratch, addresses, header, state):  # type
             return DICTIONARY
         if header[KIND] != DATA_PAGE and header[KIND] != DATA_PAGE_V2:
             return DECLINED
-        code = _data_page(data, source, at, end, words, scratch, addresses, header, state)
+        code = _data_page(data, source, at, end, words, places, scratch, addresses, header, state)
         if code != DONE:
             return code
         state[GIVEN], state[POSITION] = 0, after
@@ -415,6 +443,7 @@ def run(  # type: ignore[no-untyped-def]
     opened,
     body,
     words,
+    places,
     scratch,
     addresses,
     header,
@@ -432,7 +461,7 @@ def run(  # type: ignore[no-untyped-def]
         Memory that the file is read into, and the same array, read-only.
     opened_memory, opened : numpy.ndarray of uint8
         The same for decompressed values.
-    body, words, scratch, addresses, header, state
+    body, words, places, scratch, addresses, header, state
         As of `_walk`.
     function, context : int
         Address of the kernel, ``void(context, addresses, rows, first)``, and its argument; 0 where Python calls it.
@@ -451,7 +480,7 @@ def run(  # type: ignore[no-untyped-def]
     if is_snappy and state[GIVEN] != 0 and state[IS_PACKED] != 0 and header[CRC] == ABSENT:  # Opened in the last call.
         body = opened[: max(header[UNPACKED] - state[LEVELS], 0)]
     while True:
-        code = _walk(data, state[FILLED], body, words, scratch, addresses, header, state)
+        code = _walk(data, state[FILLED], body, words, places, scratch, addresses, header, state)
         if code == DECLINED:
             return code
         rows = state[ROWS]

@@ -54,14 +54,22 @@ def test_every_width(random, width):
         assert_in_place(content, "float32", heads)
 
 
+@pytest.mark.parametrize("size", [2, 4, 8])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("distinct", [1, 2, 3, 17, 300])
+def test_dictionaries_of_rows(random, distinct, version, size):
+    rows = random_rows(random, distinct, WIDTH, size)[random.integers(0, distinct, 700)]
+    for more in ({}, {"compression": "none"}, {"dictionary_pagesize_limit": 1 << 10}, {"write_page_checksum": True}):
+        content = written(packed_table(rows), data_page_version=version, data_page_size=100, row_group_size=300, **more)
+        assert "RLE_DICTIONARY" in pq.read_metadata(pa.BufferReader(content)).row_group(0).column(1).encodings
+        assert_in_place(content, f"float{8 * size}")
+
+
 def test_what_cannot_be_scored_in_place_is_declined(random):
     rows = random_rows(random, 60, WIDTH)
     with_null = packed_table([*rows[:5], None, *rows[5:]], width=WIDTH)
-    repeated = written(packed_table(rows[[0, 1] * 30]))
-    assert "RLE_DICTIONARY" in pq.read_metadata(pa.BufferReader(repeated)).row_group(0).column(1).encodings
     plain = written(packed_table(rows), use_dictionary=False)
     assert in_place(written(with_null, use_dictionary=False), HEADS, embedding_dtype="float32") == [None]
-    assert in_place(repeated, HEADS, embedding_dtype="float32") == [None]
     for dtype in ("float16", "float64", "bfloat16", "uint8-128", None):
         assert in_place(plain, HEADS, embedding_dtype=dtype) == [None]
     assert in_place(plain, page_files.heads(WIDTH + 1), embedding_dtype="float32") == [None]
