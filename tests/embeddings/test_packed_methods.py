@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -33,6 +34,11 @@ def packed(rows: np.ndarray, kind: str, name: str = "image_embedding") -> pd.Ser
     return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([array])), name=name)
 
 
+def lazily(frame: pd.DataFrame, npartitions: int) -> dd.DataFrame:
+    with dask.config.set({"dataframe.convert-string": False}):  # Objects of bytes stay.
+        return dd.from_pandas(frame, npartitions=npartitions)
+
+
 def computed(frame):
     return frame.compute() if hasattr(frame, "compute") else frame
 
@@ -49,11 +55,13 @@ def test_similarity_unpacks_the_columns_that_hold_bytes(vectors, kind, lazy):
     both = pd.DataFrame({name: packed(rows, kind, name) for name, rows in zip(NAMES, (images, texts), strict=True)})
     for frame in (both, both.assign(text_embedding=lists["text_embedding"])):
         if lazy:
-            frame = dd.from_pandas(frame, npartitions=3)
+            frame = lazily(frame, npartitions=3)
         found = frame.aesthetic.similarity(embedding_dtype="float32")["similarity"]
         np.testing.assert_array_equal(computed(found), wanted)
+        if kind == "objects" and lazy:  # Dask does not look at objects: rows of bytes have a status, and no similarity.
+            continue
         with pytest.raises(ColumnError, match="embedding_dtype='float32'"):
-            computed(frame.aesthetic.similarity())
+            frame.aesthetic.similarity()
     with pytest.raises(ColumnError, match="expected bytes per row in 'image_embedding' or 'text_embedding'"):
         lists.aesthetic.similarity(embedding_dtype="float32")
 
@@ -74,8 +82,8 @@ def test_fit_gives_the_weights_of_lists(vectors, kind):
     frame = lists.assign(image_embedding=packed(vectors, kind))
     found = frame.aesthetic.fit("rating", embedding_dtype="float32")
     assert found.weight.tolist() == wanted.weight.tolist()
-    lazily = dd.from_pandas(frame, npartitions=2).aesthetic.fit("rating", embedding_dtype="float32")
-    np.testing.assert_allclose(lazily.weight, wanted.weight, atol=1e-9)
+    by_dask = lazily(frame, npartitions=2).aesthetic.fit("rating", embedding_dtype="float32")
+    np.testing.assert_allclose(by_dask.weight, wanted.weight, atol=1e-9)
     with pytest.raises(ColumnError, match="embedding_dtype='float32'"):
         frame.aesthetic.fit("rating")
     with pytest.raises(ColumnError, match="leave embedding_dtype out"):
@@ -87,7 +95,7 @@ def test_zero_points_of_packed_columns(kind):
     lists = pd.DataFrame({"image_embedding": columns.make(INTS.astype(np.float32) - 100, "list")})
     frame = pd.DataFrame({"image_embedding": packed(INTS, kind)})
     options = {"embedding_dtype": "uint8", "embedding_zero_point": 100}
-    for found in (frame, dd.from_pandas(frame, npartitions=2)):
+    for found in (frame, lazily(frame, npartitions=2)):
         scored = found.aesthetic.score(**options)["aesthetic_score"]
         np.testing.assert_array_equal(computed(scored), lists.aesthetic.score()["aesthetic_score"])
         assert set(found.aesthetic.status(**options)) == {"ok"}
