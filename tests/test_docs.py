@@ -72,7 +72,7 @@ def folder(tmp_path, monkeypatch):
     np.savez(tmp_path / "datacomp/00.npz", l14_img=matrix.astype(np.float16))
     pd.DataFrame({"uid": keys[:20]}).to_parquet(tmp_path / "datacomp/00.parquet")
     np.save(tmp_path / "matrices/a.npy", matrix)
-    sources.write_safetensors(tmp_path / "tensors", matrix, texts=torch.from_numpy(matrix))
+    sources.write_safetensors(tmp_path / "tensors", matrix, texts=torch.from_numpy(matrix.copy()))
     sources.write_saved(tmp_path / "saved", sources.lists(matrix))
     np.save(tmp_path / "quantized/a.npy", (np.clip(matrix * 1000, -127, 127) + 128).astype(np.uint8))
     samples = [
