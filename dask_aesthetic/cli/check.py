@@ -84,7 +84,7 @@ def command(
     context.exit(0 if found.usable else 1)
 
 
-def _describe_layout(source: str, column: str, width: int, packed: str | None) -> Iterator[str]:
+def _describe_layout(source: str, column: str, width: int, packed: str | None = None) -> Iterator[str]:
     """Lines on how the first Parquet file of an input is read, and what would make that faster."""
     from dask_aesthetic.errors import InputError
     from dask_aesthetic.io.listing import find_files
