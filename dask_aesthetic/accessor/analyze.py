@@ -32,6 +32,7 @@ class AnalyzeMethods:
         sample: int | None = None,
         predictor: Predictors = PREDICTOR,
         embedding_dtype: EmbeddingDtype | None = None,
+        embedding_zero_point: int | None = None,
     ) -> Check:
         """Check whether the embeddings can be scored, and list problems with their fixes.
 
@@ -49,7 +50,7 @@ class AnalyzeMethods:
             sample.
         predictor : str, path, Predictor, or mapping of str to one of them
             Predictor to check against, as in `score`; of several, which have to take the same embeddings, the first.
-        embedding_dtype : str, optional
+        embedding_dtype, embedding_zero_point
             As in `score`.
 
         Returns
@@ -83,10 +84,12 @@ class AnalyzeMethods:
         say predictor='laion-v1-b32'
         """
         from dask_aesthetic import frame as frames
+        from dask_aesthetic.embeddings import check_embedding_dtype
         from dask_aesthetic.predictors import load_predictors
 
+        packed = check_embedding_dtype(embedding_dtype, embedding_zero_point)
         first = next(iter(load_predictors(predictor).values()))
-        return through_proxies(frames.check, self._frame, embedding_column, sample, first, embedding_dtype)
+        return through_proxies(frames.check, self._frame, embedding_column, sample, first, packed)
 
     @overload
     def distribution(

@@ -34,6 +34,7 @@ from dask_aesthetic.defaults import (
 )
 @options.embedding_column
 @options.embedding_dtype
+@options.zero_point
 @click.option(
     "--embed", is_flag=True, help="INPUT holds images: tars, Parquet files or image files; embed them by open_clip."
 )
@@ -64,7 +65,7 @@ from dask_aesthetic.defaults import (
     show_default=",".join(IMAGE_EXTENSIONS),
     help="Extensions of the images in tars.",
 )
-@click.option("--matrix-key", default="l14_img", metavar="NAME", help="Matrix of DataComp's .npz files.")
+@options.matrix_key
 @options.predictor
 @options.activation
 @options.input_scale
