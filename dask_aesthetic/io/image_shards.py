@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import groupby
 from pathlib import PurePosixPath
 from typing import IO, Any, ClassVar
 
@@ -217,23 +218,37 @@ def _tars(found: Sequence[ListedFile], source: Source, image_extensions: Sequenc
     return inspect_all(tars, to_shard)
 
 
-def _image_files(found: Iterable[ListedFile], source: Source, rows_per_shard: int) -> list[Shard]:
-    """Image files, split into shards: folder by folder, sorted by name."""
-    folders: dict[str, list[File]] = {}
+def find_image_files(found: Iterable[ListedFile], source: Source) -> list[ListedFile]:
+    """Image files among listed files, folder by folder, sorted by name.
+
+    Raises
+    ------
+    InputError
+        There are none, or the source holds one twice.
+    """
     suffixes = image_suffixes()
-    for one in sorted(found, key=lambda one: one.name):
-        if one.explicit or match_suffix(one.name, suffixes):
-            folder = PurePosixPath(one.name).parent.as_posix()
-            folders.setdefault(_TOP if folder == "." else folder, []).append(one.file)
-    if not folders:
-        raise InputError(f"expected image files ({', '.join(image_suffixes())}) in {format_source(source)}, got none")
-    refuse_repeated((file for files in folders.values() for file in files), source)
+    files = [one for one in found if one.explicit or match_suffix(one.name, suffixes)]
+    if not files:
+        raise InputError(f"expected image files ({', '.join(suffixes)}) in {format_source(source)}, got none")
+    refuse_repeated((one.file for one in files), source)
+    return sorted(files, key=lambda one: (_folder(one), one.name))
+
+
+def _folder(one: ListedFile) -> str:
+    """Folder of an image file, which names its shard."""
+    folder = PurePosixPath(one.name).parent.as_posix()
+    return _TOP if folder == "." else folder
+
+
+def _image_files(found: Iterable[ListedFile], source: Source, rows_per_shard: int) -> list[Shard]:
+    """Image files, split into shards."""
     schema = pa.schema({PATH: pa.string()})
-    return [
-        ImageFilesShard(name, stop - start, start, schema, PATH, tuple(folders[folder][start:stop]))
-        for folder in sorted(folders)
-        for name, start, stop in split.name_parts(folder, split.split_evenly(len(folders[folder]), rows_per_shard))
-    ]
+    shards: list[Shard] = []
+    for folder, listed in groupby(find_image_files(found, source), key=_folder):
+        files = tuple(one.file for one in listed)
+        for name, start, stop in split.name_parts(folder, split.split_evenly(len(files), rows_per_shard)):
+            shards.append(ImageFilesShard(name, stop - start, start, schema, PATH, files[start:stop]))
+    return shards
 
 
 def _check(schema: pa.Schema, column: str, pooling: str | None) -> None:
