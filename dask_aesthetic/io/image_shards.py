@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import PurePosixPath
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 import pyarrow as pa
@@ -27,10 +27,10 @@ from dask_aesthetic.io.listing import (
     match_suffix,
     refuse_repeated,
 )
-from dask_aesthetic.io.samples import IMAGES, Fault, Sample
+from dask_aesthetic.io.samples import IMAGES, Fault
 from dask_aesthetic.io.shards import Batches, Shard, parquet_shards
 from dask_aesthetic.io.storage import Digests, File, combine_digests, escape_undecodable
-from dask_aesthetic.io.tar import open_tar, read_index, read_member
+from dask_aesthetic.io.tar import open_tar, read_image, read_index
 from dask_aesthetic.io.webdataset import SUFFIXES, Tar, TarColumns, find_tars, read_rows
 from dask_aesthetic.validation import check_integer
 
@@ -77,16 +77,13 @@ class TarShard(Shard):
         with self.tar.file.reading("a tar"), open_tar(self.tar.file) as stream:
             for start in range(0, len(table), BATCH_ROWS):
                 rows = table.select(columns).slice(start, BATCH_ROWS)
-                images = [self._image(stream, sample) for sample in samples[start : start + BATCH_ROWS]]
+                images = [
+                    read_image(stream, sample, self.tar_columns.images)
+                    for sample in samples[start : start + BATCH_ROWS]
+                ]
                 alone = min(BATCH_ROWS, len(table) - start) - len(images)
                 arrays = [column.combine_chunks() for column in rows.columns]
                 yield pa.RecordBatch.from_arrays(arrays, schema=rows.schema), [*images, *[_NOT_IN_TAR] * alone]
-
-    def _image(self, stream: IO[bytes], sample: Sample) -> bytes | Fault:
-        member = sample.only(sample.image(self.tar_columns.images))
-        if sample.fault is not None or member is None:
-            return sample.faults(self.tar_columns.images, ())[0]
-        return read_member(stream, member)
 
 
 @dataclass(frozen=True)
