@@ -52,12 +52,13 @@ class FirstPass:
 
 @dataclass(frozen=True)
 class ReportSample:
-    """Sampled row; `image`, `url` and `group` are None if they were not asked for."""
+    """Sampled row; `image`, its short name, `url` and `group` are None if they were not asked for."""
 
     place: int
     score: float
     key: Any
     image: Thumbnail | None = None
+    image_name: str | None = None
     url: Any = None
     group: Any = None
 
@@ -128,8 +129,8 @@ def _add_images(shown: list[dict[str, Any]], images: ImageSource) -> None:
     """Replace the ids of the sampled rows' images by thumbnails."""
     ids = [tuple(None if value is None else str(value) for value in row.pop("ids")) for row in shown]
     thumbnails = images.thumbnails(ids, _max_bytes(len(ids)))
-    for row, thumbnail in zip(shown, thumbnails, strict=True):
-        row["image"] = thumbnail
+    for row, row_ids, thumbnail in zip(shown, ids, thumbnails, strict=True):
+        row |= {"image": thumbnail, "image_name": images.short_name(row_ids)}
     if thumbnails and not any(one.url for one in thumbnails):
         warnings.warn(
             f"expected images of the sampled rows in {images.shown}, got none of {len(thumbnails):,}: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, first_
 from dask_aesthetic.io.image_shards import PATH, find_image_files
 from dask_aesthetic.io.listing import Source, format_source, list_files
 from dask_aesthetic.io.samples import IMAGES, LARGEST, Sample
-from dask_aesthetic.io.storage import File, escape_undecodable, is_url
+from dask_aesthetic.io.storage import File, escape_undecodable, is_url, is_utf8
 from dask_aesthetic.io.tar import TarIndex, open_tar, read_image, read_index
 from dask_aesthetic.io.webdataset import check_extensions, name_tars, names_in
 from dask_aesthetic.report.thumbnails import THREADS, Thumbnail, load_decoders, make_thumbnail
@@ -48,6 +49,10 @@ class ImageSource(ABC):
     @abstractmethod
     def thumbnails(self, ids: Sequence[Ids], max_bytes: int) -> list[Thumbnail]:
         """Thumbnail of each row, by its values of `columns`; or the reason why there is none."""
+
+    def short_name(self, ids: Ids) -> str | None:  # noqa: ARG002
+        """Name of a row's image that is shorter than its ids; None if there is none."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class TarImages(ImageSource):
                 if tar in self.tars:
                     wanted.setdefault(str(tar), {}).setdefault(key, []).append(at)
                 else:
-                    found[at] = Thumbnail(reason=f"there is no tar {tar} in {self.shown}")
+                    found[at] = Thumbnail(reason=f"there is no tar {tar} among the given ones")
         reasons: dict[int, str] = {}
         with ThreadPoolExecutor(THREADS) as threads:
             for these, missing in threads.map(lambda tar: self._read(tar, wanted[tar], max_bytes), wanted):
@@ -114,7 +119,7 @@ class TarImages(ImageSource):
             damage = f", which is damaged {index.damage}" if index.damage else ""
             reason = f"there is no sample of this key in {name}{damage}"
         if SHARD not in self.columns:
-            reason = f"there is no sample of this key in {self.shown}"
+            reason = "there is no sample of this key in the given tars"
         return found, {at: reason for rows in wanted.values() for at in rows if at not in found}
 
 
@@ -122,7 +127,7 @@ def _find_samples(index: TarIndex, keys: Iterable[str]) -> dict[str, Sample]:
     """Samples of a tar by the keys of rows; folders before a key are ignored where rows have none, as by filter."""
     samples = {sample.key: sample for sample in index.samples if sample.key is not None}
     found = {key: samples[key] for key in keys if key in samples}
-    others = [key for key in keys if key not in samples]
+    others = [key for key in keys if key not in samples and is_utf8(key)]
     if others:
         spelled = names_in(pa.array(others, pa.string()), pa.array(list(samples), pa.string())).to_pylist()
         found |= {name: sample for name, sample in zip(spelled, samples.values(), strict=True) if name in set(others)}
@@ -140,10 +145,13 @@ class FileImages(ImageSource):
 
     Attributes
     ----------
+    names : dict of str to str
+        Names relative to the source, by path.
     by_path, by_name : dict of str to File
         None for a name that several files have.
     """
 
+    names: Mapping[str, str]
     by_path: Mapping[str, File]
     by_name: Mapping[str, File | None]
 
@@ -155,16 +163,18 @@ class FileImages(ImageSource):
         with ThreadPoolExecutor(THREADS) as threads:
             return list(threads.map(lambda path: self._thumbnail(path, max_bytes), [path for (path,) in ids]))
 
+    def short_name(self, ids: Ids) -> str | None:
+        return None if ids[0] is None else self.names.get(_whole(ids[0]))
+
     def _thumbnail(self, path: str | None, max_bytes: int) -> Thumbnail:
         if path is None:
             return Thumbnail(reason=f"the row has no {PATH}")
         # Only files that were listed are opened, whatever the row says.
-        whole = path if os.path.isabs(path) or is_url(path) else os.path.abspath(path)
-        file = self.by_path.get(whole) or self.by_name.get(path)
+        file = self.by_path.get(_whole(path)) or self.by_name.get(path)
         if file is None:
-            several = path in self.by_name
+            several = "several files have this name"
             return Thumbnail(
-                reason="several files have this name" if several else f"there is no such file in {self.shown}"
+                reason=several if path in self.by_name else "there is no such file among the given image files"
             )
         if file.is_local:
             return make_thumbnail(file.path, max_bytes)
@@ -174,6 +184,11 @@ class FileImages(ImageSource):
             return make_thumbnail(file.read(0, file.size), max_bytes)
         except InputError as error:
             return Thumbnail(reason=first_line(error))
+
+
+def _whole(path: str) -> str:
+    """Absolute path, or URL, of a row's path."""
+    return path if os.path.isabs(path) or is_url(path) else os.path.abspath(path)
 
 
 def find_image_source(
@@ -212,16 +227,17 @@ def _tar_images(
     return TarImages(columns, format_source(tars), files, check_extensions(image_extensions))
 
 
-def _file_images(names: Sequence[object], images: Source, options: Mapping[str, Any] | None) -> FileImages:
-    _check_column(PATH, names, "images (--images)", "the image file of a row")
+def _file_images(columns: Sequence[object], images: Source, options: Mapping[str, Any] | None) -> FileImages:
+    _check_column(PATH, columns, "images (--images)", "the image file of a row")
     load_decoders()
     listed = find_image_files(list_files(images, options), images)
-    by_name: dict[str, File | None] = {}
-    for one in listed:
-        name = escape_undecodable(PurePosixPath(one.name).as_posix())
-        by_name[name] = None if name in by_name else one.file
+    names = {
+        escape_undecodable(one.file.path): escape_undecodable(PurePosixPath(one.name).as_posix()) for one in listed
+    }
     by_path = {escape_undecodable(one.file.path): one.file for one in listed}
-    return FileImages((PATH,), format_source(images), by_path, by_name)
+    counts = Counter(names.values())
+    by_name = {name: by_path[path] if counts[name] == 1 else None for path, name in names.items()}
+    return FileImages((PATH,), format_source(images), names, by_path, by_name)
 
 
 def _check_column(name: str, columns: Sequence[object], argument: str, what: str) -> None:

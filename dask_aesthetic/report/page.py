@@ -17,6 +17,7 @@ from dask_aesthetic.distribution import LAION_PAIRS, LAION_SHARES, ScoreDistribu
 from dask_aesthetic.distribution._bins import STEPS
 from dask_aesthetic.distribution.distribution import QUANTILES
 from dask_aesthetic.errors import ArgumentError, InputError
+from dask_aesthetic.io.image_shards import PATH
 from dask_aesthetic.io.listing import Source
 from dask_aesthetic.io.samples import IMAGES
 from dask_aesthetic.keep_rule import RuleCounts
@@ -267,12 +268,14 @@ def _heading(place: int, spec: ReportSpec) -> str:
 
 def _card(sample: ReportSample, spec: ReportSpec) -> dict[str, Any]:
     exact = float(sample.score)
+    # Of a long path the end, which says most, would not be shown.
+    short = sample.image_name if spec.columns.get("key_column") == PATH else None
     return {
         "score": exact,
         # Near the threshold all digits matter.
         "shown": f"{exact:.7g}" if sample.place < -1 else _format_score(exact, spec.threshold.scale),
         "kept": exact >= spec.threshold.cut,
-        "key": escape_text(sample.key),
+        "key": escape_text(sample.key if short is None else short),
         "image": sample.image,
         "link": link(sample.url) if sample.url is not None else None,
         "group": escape_text(sample.group) if sample.group is not None else "",
