@@ -94,7 +94,8 @@ class TarImages(ImageSource):
                     several = Thumbnail(reason="several tars have a sample of this key, and no column says which")
                     found[at] = several if at in found else thumbnail
                 reasons |= missing
-        return [found[at] if at in found else Thumbnail(reason=reasons[at]) for at in range(len(ids))]
+        absent = "there is no sample of this key in the given tars"
+        return [found.get(at, Thumbnail(reason=reasons.get(at, absent))) for at in range(len(ids))]
 
     def _read(
         self, name: str, wanted: Mapping[str, list[int]], max_bytes: int
@@ -117,9 +118,9 @@ class TarImages(ImageSource):
             reason = first_line(error)
         else:
             damage = f", which is damaged {index.damage}" if index.damage else ""
+            if not damage and SHARD not in self.columns:  # Another tar has the sample, maybe.
+                return found, {}
             reason = f"there is no sample of this key in {name}{damage}"
-        if SHARD not in self.columns:
-            reason = "there is no sample of this key in the given tars"
         return found, {at: reason for rows in wanted.values() for at in rows if at not in found}
 
 

@@ -119,6 +119,15 @@ def test_without_shards_a_key_of_one_tar_is_found_and_of_several_is_not(tars, sc
     }
 
 
+def test_without_shards_a_tar_that_cannot_be_read_is_named(tars, tmp_path):
+    (tars / "0.tar").write_bytes(b"<html>404</html>")
+    write(tars / "00003.tar", member("only.png", encoded(77)))
+    frame = pd.DataFrame({"key": ["only", "absent"], "aesthetic_score": np.float32([4.1, 5.1])})
+    page = write_page(frame, tmp_path, tars=tars)
+    assert shown(page)[float(np.float32(4.1))] == make_thumbnail(encoded(77)).url
+    assert [text[:43] for text in reasons(page)] == ["expected a tar, uncompressed or gzip, got /"[:43]] * 2
+
+
 def bomb() -> bytes:
     head = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + encoded(0)[24:29]
     return encoded(0)[:12] + head + zlib.crc32(head).to_bytes(4, "big") + encoded(0)[33:]
