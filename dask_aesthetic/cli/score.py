@@ -197,8 +197,9 @@ def command(
         lowest = options.parse_threshold(threshold) if _is_given(context, "threshold") else None
         print_scores([source, *others], file=file, threshold=lowest, **settings)
         return
-    if len(others) != 1:
-        got = f"{len(others)} of them" if others else "none"
+    images_alone = not embed and all(map(_looks_like_image, [source, *others]))
+    if len(others) != 1 or images_alone:
+        got = others[0] if len(others) == 1 else f"{len(others)} of them" if others else "none"
         raise click.UsageError(
             f"expected INPUT and one OUTPUT, a folder to write to, got {got}{_hint([source, *others])}"
         )

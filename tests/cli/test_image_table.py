@@ -214,6 +214,7 @@ def test_thousands_of_files_are_a_job(asked, tmp_path):
     [
         (["in"], "expected INPUT and one OUTPUT, a folder to write to, got none: as in dask-aesthetic score INPUT"),
         (["in", "out", "more"], "got 2 of them"),
+        (["a.jpg", "b.jpg"], "a folder to write to, got b.jpg: image files need --embed, and then no OUTPUT"),
         (["a.png"], "got none: image files need --embed, and then no OUTPUT"),
         (["in", "--output", "scores.csv"], "expected --embed and image files with --output, got --output scores.csv"),
     ],
