@@ -31,6 +31,7 @@ from dask_aesthetic.errors import (
     ThresholdError,
 )
 from dask_aesthetic.jobs.state import JobPlan
+from dask_aesthetic.report.escape import escape_lines
 
 EVERY = 10.0  # Seconds between lines where there is no terminal.
 _USAGE = (
@@ -50,7 +51,7 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except _USAGE as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(describe(error)) from error
     except OSError as error:
         raise click.ClickException(describe(error)) from error
 
@@ -62,7 +63,7 @@ def cautions() -> Iterator[None]:
         warnings.simplefilter("always", AestheticWarning)
         yield
     for warning in caught:
-        click.echo(f"caution: {warning.message}", err=True)
+        click.echo(f"caution: {escape_lines(str(warning.message))}", err=True)
 
 
 @contextmanager
@@ -75,10 +76,13 @@ def run_errors() -> Iterator[None]:
 
 
 def describe(error: Exception) -> str:
-    """Message of an error, in one form for all errors of the operating system: what failed, and the file."""
+    """Message of an error, in one form for all errors of the operating system: what failed, and the file.
+
+    Names of files may hold control characters, which a terminal would obey.
+    """
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
-    return str(error) or type(error).__name__
+        return escape_lines(f"{error.strerror}: {error.filename}")
+    return escape_lines(str(error)) or type(error).__name__
 
 
 class Progress(logging.Handler):
@@ -118,7 +122,7 @@ class Progress(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a warning of the job, on a quiet run too."""
-        self.print(f"{record.levelname.lower()}: {record.getMessage()}")
+        self.print(f"{record.levelname.lower()}: {escape_lines(record.getMessage())}")
 
     def __enter__(self) -> Progress:
         logging.getLogger("dask_aesthetic").addHandler(self)

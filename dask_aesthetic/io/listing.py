@@ -268,6 +268,8 @@ def _list_once(path: str, options: Mapping[str, Any]) -> list[ListedFile]:
         # fsspec caches listings for the life of the process, but other processes may have written since.
         system.invalidate_cache()
     else:
+        # A wildcard in the first place has a folder before it, too.
+        path = f"./{path}" if path[:1] in "*?[" and not os.path.exists(path) else path
         system, root = fsspec.filesystem("file"), os.path.abspath(path)
     at = 0 if not is_url(path) and os.path.exists(path) else _wildcard(path)
     # Brackets may be part of a name.

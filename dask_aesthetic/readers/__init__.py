@@ -1,7 +1,8 @@
-"""Readers of Parquet, .npy, .npz, clip-retrieval, DataComp and webdataset files as Dask frames."""
+"""Readers of Parquet, .npy, .npz, clip-retrieval, DataComp, webdataset and image files as Dask frames."""
 
 from __future__ import annotations
 
+from dask_aesthetic.readers.images import read_images
 from dask_aesthetic.readers.matrices import (
     read_clip_retrieval,
     read_datacomp,
@@ -18,6 +19,7 @@ __all__ = [
     "read_clip_retrieval",
     "read_datacomp",
     "read_hf_dataset",
+    "read_images",
     "read_npy",
     "read_scores",
     "read_tensors",
