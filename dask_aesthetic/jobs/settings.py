@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 
-from dask_aesthetic.defaults import HASH_COLUMN
+from dask_aesthetic.defaults import HASH_COLUMN, TEXT_KEY
 from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.shard_texts import TextSide
 from dask_aesthetic.status import STATUSES
 from dask_aesthetic.version import __version__
 
 SCHEMA_VERSION = 1  # Of settings, manifest and provenance; a job of another version is not resumed.
-STATUS_COLUMN = "status"
+STATUS_COLUMN, TEXT_STATUS_COLUMN = "status", "text_status"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,11 @@ class ScoreSettings:
     matrix_key : str or None
         Matrix in .npz files, if it is another than DataComp's own.
     embedding_hash : bool
-        Whether ``embedding_hash``, the last of the passthrough columns, is computed.
+        Whether ``embedding_hash``, among the last of the passthrough columns, is computed.
+    texts : TextSide or None
+        Text embeddings, where similarity and ``text_status``, the last of the passthrough columns, are computed.
+    text_key : str or None
+        Matrix of the texts in .npz files, if it is another than DataComp's own.
     statuses : tuple of str
         By their codes.
     benign_statuses : frozenset of str
@@ -58,6 +63,8 @@ class ScoreSettings:
     rows_per_shard: int
     matrix_key: str | None
     embedding_hash: bool = field(default=False, kw_only=True)
+    texts: TextSide | None = field(default=None, kw_only=True)
+    text_key: str | None = field(default=None, kw_only=True)
 
     @property
     def threads(self) -> int | None:
@@ -72,22 +79,51 @@ class ScoreSettings:
     @property
     def read(self) -> list[str]:
         """Names of the columns to read beside the scored one."""
-        computed = [self.embedding_column, *([HASH_COLUMN] if self.embedding_hash else [])]
-        return [name for name in self.passthrough.names if name not in computed]
+        names = [name for name in self.passthrough.names if name not in self._computed]
+        return names if self.texts is None or self.texts.column in names else [*names, self.texts.column]
+
+    @property
+    def _computed(self) -> list[str]:
+        """Names of the passthrough columns that are the embedding, or made from it."""
+        texts = [] if self.texts is None else [self.texts.spec.similarity_column, TEXT_STATUS_COLUMN]
+        return [self.embedding_column, *([HASH_COLUMN] if self.embedding_hash else []), *texts]
 
     @property
     def needs_embeddings(self) -> bool:
         """Whether a passthrough column is the embedding, or made from it."""
-        return self.embedding_hash or self.embedding_column in self.passthrough.names
+        return not set(self._computed).isdisjoint(self.passthrough.names)
 
-    def with_embedding(self, passthrough: pa.RecordBatch, lists: pa.Array, status: np.ndarray) -> pa.RecordBatch:
-        """Passthrough columns, with the embedding and its hash in their places if they are among them."""
+    def with_embedding(
+        self, read: pa.RecordBatch, lists: pa.Array, status: np.ndarray, place: str = "", start: int = 0
+    ) -> pa.RecordBatch:
+        """Passthrough columns of a batch that was read, with those that are the embedding, or made from it.
+
+        Parameters
+        ----------
+        read : pyarrow.RecordBatch
+            The columns of `read`.
+        lists : pyarrow.Array
+            The embeddings.
+        status : numpy.ndarray
+            Their status codes.
+        place, start
+            Name of the shard, and position of the first row there, for errors.
+
+        Raises
+        ------
+        InvalidEmbeddingError
+            A text has no usable embedding and ``spec.on_invalid`` is "raise".
+        """
         if not self.needs_embeddings:
-            return passthrough
+            return read
         computed = {self.embedding_column: lists}
         if self.embedding_hash:
             computed[HASH_COLUMN] = hash_embeddings(lists, self.spec.width, status)
-        columns = [computed[name] if name in computed else passthrough.column(name) for name in self.passthrough.names]
+        if self.texts is not None:
+            found, codes = self.texts.similarities(lists, read.column(self.texts.column), place, start)
+            computed[self.texts.spec.similarity_column] = pa.array(found, mask=~np.isfinite(found))
+            computed[TEXT_STATUS_COLUMN] = named_statuses(codes, STATUSES)
+        columns = [computed[name] if name in computed else read.column(name) for name in self.passthrough.names]
         return pa.RecordBatch.from_arrays(columns, self.passthrough.names)
 
     @property
@@ -108,7 +144,8 @@ class ScoreSettings:
         Keys: ``schema_version``, ``predictor`` (its `PredictorInfo`), ``weights_sha256``, ``scale``, ``threshold`` and
         ``version`` (of this package). ``threshold`` is left out without one; ``keep`` is the rule instead of it, and
         ``override_column`` the column that wins over both. ``scores`` has the first four of every predictor, with its
-        ``column``, if there are several or no keep column follows.
+        ``column``, if there are several or no keep column follows. ``similarity`` says which columns of texts were
+        compared with the images.
         """
         spec = self.spec
         scores = [
@@ -122,6 +159,7 @@ class ScoreSettings:
             **({"threshold": spec.threshold.to_dict()} if spec.threshold is not None else {}),
             **self._rule(),
             **({"scores": columns} if len(columns) > 1 or not spec.has_keep else {}),
+            **({"similarity": self._texts()} if self.texts is not None else {}),
             "version": __version__,
         }
 
@@ -147,6 +185,17 @@ class ScoreSettings:
             **({"more_scores": [[name, predictor.token] for name, predictor in others]} if others else {}),
             **({"matrix_key": self.matrix_key} if self.matrix_key is not None else {}),
             **({"embedding_dtype": spec.embedding_dtype} if spec.embedding_dtype is not None else {}),
+            **({"similarity": self._texts()} if self.texts is not None else {}),
+        }
+
+    def _texts(self) -> dict[str, Any]:
+        """Columns of the similarity, of the texts' statuses, and of the texts, as JSON values."""
+        spec = self.texts.spec if self.texts is not None else None
+        return {
+            "column": spec and spec.similarity_column,
+            "status_column": TEXT_STATUS_COLUMN,
+            "text_column": spec and spec.text_column,
+            **({"text_key": self.text_key} if self.text_key is not None else {}),
         }
 
     def _rule(self) -> dict[str, Any]:
@@ -171,6 +220,11 @@ class ScoreSettings:
     def fingerprint(self) -> str:
         """sha256 of `as_config`."""
         return hashlib.sha256(json.dumps(self.as_config(), sort_keys=True).encode()).hexdigest()
+
+
+def named_statuses(codes: np.ndarray, names: Sequence[str]) -> pa.DictionaryArray:
+    """Arrow array of the statuses that codes stand for."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(names))
 
 
 def status_type() -> pa.DataType:
