@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from dask_aesthetic.embeddings.arrow import type_width
+from dask_aesthetic.embeddings.arrow import is_float_list, type_width
 from dask_aesthetic.embeddings.packed import list_type, unpack_array
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io import parquet
@@ -42,9 +42,7 @@ class TextSide:
         """Text embeddings as lists of floats."""
         return unpack_array(texts, self._packed(texts.type), self.column)
 
-    def similarities(
-        self, images: pa.Array, texts: pa.Array, place: str, start: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def similarities(self, images: pa.Array, texts: pa.Array, place: str, start: int) -> tuple[np.ndarray, np.ndarray]:
         """Similarities of consecutive rows, and the status codes of their texts, as of `similarity_arrays`."""
         return similarity_arrays(images, self.lists(texts), self.spec, self.width, place, start)
 
@@ -69,14 +67,15 @@ class TextSide:
                 self._check(shard)
             except ColumnError as error:
                 raise ColumnError(f"{error} (in {shard.files[0].path})") from None
-            passed.add(id(shard.schema))
+            if shard.rows:
+                passed.add(id(shard.schema))
 
     def _check(self, shard: Shard) -> None:
         if isinstance(shard, MatrixShard):
             if self.column in shard.schema.names:
                 raise ColumnError.clash("text_column", self.column, "the columns of the metadata")
         elif self.column not in shard.schema.names:
-            candidates = [field.name for field in shard.schema if parquet.is_float_list(field.type)]
+            candidates = [field.name for field in shard.schema if is_float_list(field.type)]
             raise ColumnError.missing(self.column, shard.schema.names, candidates)
         else:
             dtype = shard.schema.field(self.column).type if shard.schema.names.count(self.column) == 1 else None

@@ -243,7 +243,7 @@ def _similarity(first: Run, second: Run) -> tuple[torch.Tensor, torch.Tensor, to
     rows = torch.cat([embeddings.suspicious(length) for length in lengths]).unique()
     if len(rows):
         scaled = [embeddings.scale_rows(vectors[rows])[0] for vectors in (a, b)]
-        values[rows] = cosines(*scaled, np.float64)[0]
+        values[rows] = cosines(scaled[0], scaled[1], np.float64)[0]
     if len(rows) or both is not None:  # A row without one of the two may have another that is not usable, too.
         statuses = [run_status(first), run_status(second)]
     if both is not None:

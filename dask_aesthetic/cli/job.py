@@ -253,6 +253,7 @@ def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
         "rows": f"{summary.rows:,}",
         "scored": f"{summary.scored:,}",
         "failed": f"{failed} (listed in {FAILED})" if failed else "0",
+        "texts": _format_texts(summary, plan.settings),
         "kept": _format_kept(summary, spec),
         "rule": "" if summary.rule_counts is None else f"\n{'':12}".join(summary.rule_counts.lines),
         **({name: f"{_quantiles(one)}  (quantiles)" for name, one in by_score.items()} if summary.scored else {}),
@@ -270,6 +271,14 @@ def _format_kept(summary: JobSummary, spec: ScoreSpec) -> str:
         return f"no column {spec.keep_column!r}: {spec.why_no_keep}"
     share = summary.kept / summary.scored if summary.scored else 0.0
     return f"{summary.kept:,} ({share:.1%} of the scored: {spec.condition})"
+
+
+def _format_texts(summary: JobSummary, settings: ScoreSettings) -> str:
+    """Usable text embeddings, and the others by reason; empty for a job without texts."""
+    if settings.texts is None:
+        return ""
+    usable = f"{summary.rows - sum(summary.text_failed.values()):,} usable"
+    return ", ".join([usable, *(f"{count:,} {reason}" for reason, count in summary.text_failed.items())])
 
 
 def _quantiles(scores: ScoreDistribution) -> str:
@@ -295,6 +304,7 @@ def _format_json(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
             "rows": summary.rows,
             "scored": summary.scored,
             "failed": summary.failed,
+            **({"text_failed": summary.text_failed} if plan.settings.texts is not None else {}),
             "kept": summary.kept,
             **({"rule_counts": asdict(summary.rule_counts)} if summary.rule_counts is not None else {}),
             "in_place": summary.in_place,

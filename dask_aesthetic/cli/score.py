@@ -12,12 +12,15 @@ from dask_aesthetic.defaults import (
     IMAGE_EXTENSIONS,
     IMAGE_FORMATS,
     IMAGES_PER_SHARD,
+    MATRIX_KEY,
     MODEL,
     POOLING,
     PRECISIONS,
     PRETRAINED,
     ROWS_PER_SHARD,
+    SIMILARITY_COLUMN,
     STYLE_NAMES,
+    TEXT_KEY,
     THRESHOLD,
     WORKER_TIMEOUT,
 )
@@ -64,7 +67,16 @@ from dask_aesthetic.defaults import (
     show_default=",".join(IMAGE_EXTENSIONS),
     help="Extensions of the images in tars.",
 )
-@click.option("--matrix-key", default="l14_img", metavar="NAME", help="Matrix of DataComp's .npz files.")
+@click.option("--matrix-key", default=MATRIX_KEY, metavar="NAME", help="Matrix of DataComp's .npz files.")
+@click.option(
+    "--text-column",
+    default=None,
+    metavar="NAME",
+    help="Column of text embeddings: add their similarity to the images. Of clip-retrieval (text_emb) and DataComp any "
+    "name.",
+)
+@click.option("--text-key", default=TEXT_KEY, metavar="NAME", help="Matrix of the texts in DataComp's .npz files.")
+@click.option("--similarity-column", default=SIMILARITY_COLUMN, metavar="NAME", help="Name of the similarity.")
 @options.predictor
 @options.activation
 @options.input_scale

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 from dask_aesthetic.io.shards import Shard
@@ -73,7 +73,9 @@ class ScorePlan(JobPlan[ShardMarker]):
         if rows != self.rows:
             raise AssertionError(f"expected {self.rows:,} rows in the output, got {rows:,}")
         rule_counts = add_rule_counts(RuleCounts(**marker.rule_counts) for marker in done if marker.rule_counts)
-        text_failed = reduce(add_counts, (marker.text_failed for marker in done), {})
+        text_failed: dict[str, int] = {}
+        for marker in done:
+            text_failed = add_counts(text_failed, marker.text_failed)
         return {
             "schema_version": SCHEMA_VERSION,
             "settings": self.settings.as_config(),

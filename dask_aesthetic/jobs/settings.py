@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pyarrow as pa
 
-from dask_aesthetic.defaults import HASH_COLUMN, TEXT_KEY
+from dask_aesthetic.defaults import HASH_COLUMN
 from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.score_spec import ScoreSpec
 from dask_aesthetic.shard_texts import TextSide
@@ -159,7 +159,7 @@ class ScoreSettings:
             **({"threshold": spec.threshold.to_dict()} if spec.threshold is not None else {}),
             **self._rule(),
             **({"scores": columns} if len(columns) > 1 or not spec.has_keep else {}),
-            **({"similarity": self._texts()} if self.texts is not None else {}),
+            **self._similarity(),
             "version": __version__,
         }
 
@@ -185,18 +185,16 @@ class ScoreSettings:
             **({"more_scores": [[name, predictor.token] for name, predictor in others]} if others else {}),
             **({"matrix_key": self.matrix_key} if self.matrix_key is not None else {}),
             **({"embedding_dtype": spec.embedding_dtype} if spec.embedding_dtype is not None else {}),
-            **({"similarity": self._texts()} if self.texts is not None else {}),
+            **self._similarity(),
         }
 
-    def _texts(self) -> dict[str, Any]:
-        """Columns of the similarity, of the texts' statuses, and of the texts, as JSON values."""
-        spec = self.texts.spec if self.texts is not None else None
-        return {
-            "column": spec and spec.similarity_column,
-            "status_column": TEXT_STATUS_COLUMN,
-            "text_column": spec and spec.text_column,
-            **({"text_key": self.text_key} if self.text_key is not None else {}),
-        }
+    def _similarity(self) -> dict[str, Any]:
+        """Columns of similarity, texts' statuses and texts, where there are any, as JSON values."""
+        if self.texts is None:
+            return {}
+        key = {} if self.text_key is None else {"text_key": self.text_key}
+        names = {"column": self.texts.spec.similarity_column, "status_column": TEXT_STATUS_COLUMN}
+        return {"similarity": {**names, "text_column": self.texts.column, **key}}
 
     def _rule(self) -> dict[str, Any]:
         """Rule and override, where there are any, as JSON values."""
