@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,19 @@ class Provenance:
         meta = getattr(frame, "_meta", frame)
         marks = getattr(meta, "attrs", {}).get(METADATA_KEY, {})
         return next((name for name in marks if name in meta.columns), SCORE_COLUMN)
+
+    @classmethod
+    def only_score(cls, frame: Any) -> str:
+        """Name of a frame's one column of scores whose provenance is known, else the default name.
+
+        Raises
+        ------
+        ArgumentError
+            There are several.
+        """
+        meta = getattr(frame, "_meta", frame)
+        marks = getattr(meta, "attrs", {}).get(METADATA_KEY, {})
+        return one_score([name for name in marks if name in meta.columns])
 
     @classmethod
     def of_frame(cls, frame: Any, score_column: str) -> Provenance:
@@ -172,6 +185,21 @@ class Provenance:
                 )
             known = {"predictor": info.name, "predictor_scale": info.scale}
         return {"scale": self.find_scale(scale), **known}
+
+
+def one_score(names: Sequence[str]) -> str:
+    """The name of the one column of scores; the default name where none is known.
+
+    Raises
+    ------
+    ArgumentError
+        There are several.
+    """
+    if len(names) > 1:
+        raise ArgumentError(
+            f"expected score_column (--score-column) where there are several scores, got none: {', '.join(names)}"
+        )
+    return names[0] if names else SCORE_COLUMN
 
 
 def _record(path: str, schema: pa.Schema) -> dict[str, Any]:

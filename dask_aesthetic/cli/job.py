@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from dask.system import CPU_COUNT
 
-from dask_aesthetic.choices import Activation
+from dask_aesthetic.choices import Activation, OutputActivation
 from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
 from dask_aesthetic.cli.options import load_with
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
@@ -56,6 +56,7 @@ def run_job(
     predictor: Sequence[str] = (PREDICTOR,),
     activation: Activation | None = None,
     input_scale: float | None = None,
+    output_activation: OutputActivation | None = None,
     **options: Any,
 ) -> None:
     """Plan and run a scoring job, and print its summary."""
@@ -64,7 +65,7 @@ def run_job(
         remote = stack.enter_context(_connected(scheduler)) if scheduler and options.get("embed") else None
         with usage_errors():
             failures_allowed(max_failed, 0)
-            loaded = load_with(predictor, activation, input_scale)
+            loaded = load_with(predictor, activation, input_scale, output_activation)
             plan = plan_dataset(
                 source,
                 output,

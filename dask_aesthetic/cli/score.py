@@ -77,9 +77,7 @@ from dask_aesthetic.defaults import (
 )
 @click.option("--text-key", default=TEXT_KEY, metavar="NAME", help="Matrix of the texts in DataComp's .npz files.")
 @click.option("--similarity-column", default=SIMILARITY_COLUMN, metavar="NAME", help="Name of the similarity.")
-@options.predictor
-@options.activation
-@options.input_scale
+@options.of_predictor
 @click.option(
     "--threshold",
     default=THRESHOLD,

@@ -65,7 +65,8 @@ def load_predictor(
     input_scale : float, optional
         Factor of the unit vector; 1 unless the checkpoint is known to differ.
     output_activation : {"none", "sigmoid"}, optional
-        Activation after the last layer of an unpublished checkpoint; "none" by default.
+        Activation after the last layer of an unpublished checkpoint; "none" by default. After a sigmoid the scores are
+        probabilities, and thresholds are from 0 to 1.
 
     Returns
     -------
@@ -232,7 +233,8 @@ def _from_file(path: Path, origin: dict[str, Any], sha256: str | None, requested
         _refuse_contradiction(layers, own, requested, f"{path}, {what} of {info.name}")
     else:
         stack = layers.stack(origin=str(path), **requested)
-        info = PredictorInfo(width=stack.width, sha256=digest, **origin)
+        is_probability = stack.output_activation == "sigmoid"
+        info = PredictorInfo(width=stack.width, sha256=digest, is_probability=is_probability, **origin)
     if info.width != stack.width:
         raise PredictorError(f"expected {info.width} floats per embedding, as {path} says of itself, got {stack.width}")
     return _made(stack, info)

@@ -309,7 +309,11 @@ def test_an_invalid_text_raises_on_request(source, tmp_path):
         ({"text_column": TEXT, "similarity_column": "status"}, ColumnError, "from the column of statuses"),
         ({"text_column": TEXT, "similarity_column": "text_status"}, ColumnError, "to differ from similarity_column"),
         ({"text_column": TEXT, "similarity_column": TEXT}, ColumnError, "to differ from text_column"),
-        ({"text_column": TEXT, "columns": ["key", "similarity"]}, ColumnError, "to pass through, the file has key, image"),
+        (
+            {"text_column": TEXT, "columns": ["key", "similarity"]},
+            ColumnError,
+            "to pass through, the file has key, image",
+        ),
         ({"text_column": TEXT, "embed": True}, ArgumentError, "that are there, got 'text_embedding' and embed=True"),
         ({"text_column": ["a"]}, ArgumentError, "text_column to be the name of one column"),
         ({"similarity_column": "likeness"}, ArgumentError, r"text_column \(--text-column\) with text_key and similari"),
