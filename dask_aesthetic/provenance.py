@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from dask_aesthetic.defaults import SCORE_COLUMN
 from dask_aesthetic.errors import ArgumentError, InputError
-from dask_aesthetic.predictors import PredictorInfo
+from dask_aesthetic.predictors import PredictorInfo, list_predictors
 from dask_aesthetic.thresholds import Threshold, find_threshold
 
 METADATA_KEY = "dask_aesthetic"  # Of the schema metadata of Parquet files, and of a frame's `attrs`.
@@ -144,13 +144,19 @@ class Provenance:
             raise ArgumentError(f"expected scale={self.record['scale']!r}, as the files say, got {requested!r}")
         return requested or str(self.record.get("scale", "raw"))
 
-    def find_threshold(self, requested: float | str | Threshold | None) -> float | str | Threshold:
-        """The requested threshold, else that of the run, else the preset "standard"."""
+    def find_threshold(
+        self, requested: float | str | Threshold | None, info: PredictorInfo | None = None
+    ) -> float | str | Threshold:
+        """The requested threshold, else that of the run, else the predictor's own, else the preset "standard"."""
         if requested is not None:
             return requested
         if "threshold" in self.record:
             return Threshold.from_dict(self.record["threshold"])
-        return "standard"
+        own = info.threshold if info is not None else self.record.get("predictor", {}).get("threshold")
+        return "standard" if own is None else Threshold(own, name="default", higher_is_better=self._direction(info))
+
+    def _direction(self, info: PredictorInfo | None) -> bool:
+        return self.higher_is_better if info is None else info.higher_is_better
 
     def on_scores(self, threshold: float | str | Threshold, scale: str | None) -> Threshold:
         """A threshold on the scores' scale and in their direction, as of `find_threshold`.
@@ -185,6 +191,22 @@ class Provenance:
                 )
             known = {"predictor": info.name, "predictor_scale": info.scale}
         return {"scale": self.find_scale(scale), **known}
+
+
+def refuse_unknown_direction(score_column: str, argument: str) -> None:
+    """Refuse scores that nothing but their name describes, if lower ones are better of the predictor with this name.
+
+    Raises
+    ------
+    ArgumentError
+        It asks for `argument`.
+    """
+    for info in list_predictors().values():
+        if info.score_column == score_column and not info.higher_is_better:
+            raise ArgumentError(
+                f"expected {argument} with scores in {score_column!r}, got none: of {info.name}, which gives them this "
+                "name, lower ones are better, and nothing says that these are its own"
+            )
 
 
 def one_score(names: Sequence[str]) -> str:

@@ -111,8 +111,8 @@ def test_keys_are_in_the_order_of_scores(frame):
     assert np.array_equal(np.argsort(keys[keys > 0], kind="stable"), np.argsort(finite, kind="stable"))
     assert (keys[~np.isfinite(scores)] == 0).all()
     chosen = ranking.Top({None: int(keys[10])})
-    assert chosen.lowest() == scores[10]
-    assert ranking.Top({None: int(keys[4])}).lowest() == -2.5
+    assert chosen.last() == scores[10]
+    assert ranking.Top({None: int(keys[4])}).last() == -2.5
 
 
 def test_what_cannot_be_ranked_is_refused(frame):

@@ -234,7 +234,7 @@ class AnalyzeMethods:
         score_column, status_column, scale, by, predictor
             As in `distribution`.
         threshold : float, str or Threshold, optional
-            As in `score`; by default that of the files of `read_scores`, else "standard".
+            As in `score`; by default that of the files of `read_scores`, else the predictor's own, else "standard".
         image_column : str, optional
             Column of images, shown as thumbnails: encoded bytes, a struct of bytes and path as Hugging Face writes
             it, or local paths.
@@ -276,11 +276,6 @@ class AnalyzeMethods:
         info = load_predictor(predictor).info if predictor is not None else None
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
         said = find_provenance(self._frame, score_column)
-        if not (said.higher_is_better if info is None else info.higher_is_better):
-            raise ArgumentError(
-                f"expected scores that are better the higher they are, as the page orders rows, got "
-                f"{score_column!r}: see their distribution instead"
-            )
         columns = {
             "score_column": score_column,
             "status_column": status_column or said.columns.get("status_column"),
@@ -293,7 +288,7 @@ class AnalyzeMethods:
             self._frame,
             path,
             columns=columns,
-            threshold=said.find_threshold(threshold),
+            threshold=said.find_threshold(threshold, info),
             known=said.describe(scale, info),
             samples=samples,
             seed=seed,
