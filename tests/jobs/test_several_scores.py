@@ -167,7 +167,9 @@ def test_scores_of_which_lower_ones_are_better(source, tmp_path):
     assert set(read_scores(tmp_path / "best").compute().aesthetic.top(10)["key"]) == set(found["key"][best])
     for arguments in ({"threshold": 0.499}, {"keep": [("unsafe_probability", "<=", 0.499)]}):
         chosen = select_dataset(tmp_path / "out", tmp_path / "low", **arguments, overwrite=True)
-        assert table(tmp_path / "low")["keep"].to_pylist() == (found["unsafe_probability"] <= np.float32(0.499)).tolist()
+        assert (
+            table(tmp_path / "low")["keep"].to_pylist() == (found["unsafe_probability"] <= np.float32(0.499)).tolist()
+        )
         some = select_dataset(tmp_path / "out", tmp_path / "some", **arguments, top=chosen.kept // 2, overwrite=True)
         assert some.kept == chosen.kept // 2
         worst = found["unsafe_probability"][table(tmp_path / "some")["keep"].to_numpy()].max()
