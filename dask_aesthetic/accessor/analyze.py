@@ -48,7 +48,7 @@ class AnalyzeMethods:
             gives the first rows of each of 32 equal slices. The rows are the same every time: far apart, but no random
             sample.
         predictor : str, path, Predictor, or mapping of str to one of them
-            Predictor to check against, as in `score`; of several, which have to take the same embeddings, the first.
+            Predictor to check against, as in `score`; of several, each, by one reading: see ``Check.others``.
         embedding_dtype : str, optional
             As in `score`.
 
@@ -85,8 +85,8 @@ class AnalyzeMethods:
         from dask_aesthetic import frame as frames
         from dask_aesthetic.predictors import load_predictors
 
-        first = next(iter(load_predictors(predictor).values()))
-        return through_proxies(frames.check, self._frame, embedding_column, sample, first, embedding_dtype)
+        loaded = load_predictors(predictor, together=False)
+        return through_proxies(frames.check, self._frame, embedding_column, sample, loaded, embedding_dtype)
 
     @overload
     def distribution(

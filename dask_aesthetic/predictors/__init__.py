@@ -39,6 +39,7 @@ __all__ = [
     "load_predictor",
     "load_predictors",
     "passes",
+    "refuse_apart",
 ]
 
 
@@ -121,7 +122,7 @@ def load_predictor(
     return _from_file(path, origin, sha256, requested)
 
 
-def load_predictors(predictor: Any, score_column: str | None = None) -> dict[str, Predictor]:
+def load_predictors(predictor: Any, score_column: str | None = None, *, together: bool = True) -> dict[str, Predictor]:
     """Predictors of one column of embeddings, by the columns of their scores.
 
     Parameters
@@ -130,6 +131,8 @@ def load_predictors(predictor: Any, score_column: str | None = None) -> dict[str
         One predictor; or several, by the columns of their scores.
     score_column : str, optional
         Column of one predictor's scores; by default that of `PredictorInfo.score_column`.
+    together : bool
+        Refuse predictors that do not take the same embeddings.
 
     Raises
     ------
@@ -160,12 +163,19 @@ def load_predictors(predictor: Any, score_column: str | None = None) -> dict[str
     for column in predictor:
         check_new_name("a column of predictor", column)
     found = {column: load_predictor(one) for column, one in predictor.items()}
-    _refuse_apart([one.info for one in found.values()])
+    if together:
+        refuse_apart([one.info for one in found.values()])
     return found
 
 
-def _refuse_apart(infos: Sequence[PredictorInfo]) -> None:
-    """Refuse predictors that cannot score the same embeddings."""
+def refuse_apart(infos: Sequence[PredictorInfo]) -> None:
+    """Refuse predictors that cannot score the same embeddings.
+
+    Raises
+    ------
+    ArgumentError, ColumnError
+        As of `load_predictors`.
+    """
     if len({info.width for info in infos}) > 1:
         names = ", ".join(f"{info.name} ({info.width})" for info in infos)
         raise ColumnError(
