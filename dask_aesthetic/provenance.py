@@ -236,6 +236,9 @@ def _record(path: str, schema: pa.Schema) -> dict[str, Any]:
             raise ValueError("a column of its scores is missing")
         if not all(isinstance(one.get("scale", ""), str) for one in scores):
             raise ValueError("a scale of its scores is no text")
+        similarity = record.get("similarity", {"column": ""})
+        if not isinstance(similarity, dict) or not isinstance(similarity.get("column"), str):
+            raise ValueError("its similarity has no column")
         for info in [one.get("predictor") for one in (record, *scores) if "predictor" in one or one is not record]:
             if not isinstance(info, dict) or not all(isinstance(info.get(name), str) for name in ("name", "scale")):
                 raise ValueError("its predictor has no name or scale")

@@ -144,8 +144,8 @@ class ScoreSettings:
         Keys: ``schema_version``, ``predictor`` (its `PredictorInfo`), ``weights_sha256``, ``scale``, ``threshold`` and
         ``version`` (of this package). ``threshold`` is left out without one; ``keep`` is the rule instead of it, and
         ``override_column`` the column that wins over both. ``scores`` has the first four of every predictor, with its
-        ``column``, if there are several or no keep column follows. ``similarity`` says which columns of texts were
-        compared with the images.
+        ``column``, if there are several, no keep column follows, or there is a similarity. ``similarity`` names its
+        column and those of the texts.
         """
         spec = self.spec
         scores = [
@@ -158,7 +158,7 @@ class ScoreSettings:
             **scores[0],
             **({"threshold": spec.threshold.to_dict()} if spec.threshold is not None else {}),
             **self._rule(),
-            **({"scores": columns} if len(columns) > 1 or not spec.has_keep else {}),
+            **({"scores": columns} if len(columns) > 1 or not spec.has_keep or self.texts is not None else {}),
             **self._similarity(),
             "version": __version__,
         }

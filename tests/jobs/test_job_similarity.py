@@ -116,7 +116,10 @@ def test_the_files_say_what_was_compared(output, tmp_path):
     scores = read_scores(folder)
     assert scores.aesthetic.distribution().predictor == "laion-v2"
     assert scores.aesthetic.distribution("similarity").predictor == ""
-    assert scores.aesthetic.report(tmp_path / "page.html").exists()
+    page = scores.aesthetic.report(tmp_path / "page.html").read_text()
+    assert '<title id="pair-2-title">Heat map of aesthetic_score and similarity</title>' in page
+    assert "290 rows have both" in page
+    assert "similarity &gt;= 0.28" in page
 
 
 def test_one_score_without_a_rule_is_still_found_in_the_files(source, tmp_path):
