@@ -24,7 +24,7 @@ from dask_aesthetic import score_dataset
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
 
 ROWS = 65_536
-FILES = 4
+FILES = 12
 SIDES = ("image_embedding", "text_embedding")
 WIDTHS = (data.WIDTH, 64, 512, 256, 1)  # Of the safety head.
 KINDS = {"float32": (np.float32, pa.list_(pa.float32())), "float16": (np.float16, pa.list_(pa.float16()))}
