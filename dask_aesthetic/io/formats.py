@@ -7,13 +7,13 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypeVar
 
 from dask_aesthetic.defaults import FORMATS
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, InputError
+from dask_aesthetic.in_threads import map_in_threads
 from dask_aesthetic.io.listing import (
     ListedFile,
     Source,
@@ -217,7 +217,7 @@ def check_folder(found: Iterable[ListedFile], source: Source) -> None:
 
 
 def inspect_all(items: Iterable[Item], inspect: Callable[[Item], Result]) -> list[Result]:
-    """Apply a function to many files in threads, and report all damaged files in one error.
+    """Apply a function to many files, and report all damaged files in one error.
 
     Raises
     ------
@@ -233,8 +233,7 @@ def inspect_all(items: Iterable[Item], inspect: Callable[[Item], Result]) -> lis
         except (InputError, ColumnError) as error:
             return error
 
-    with ThreadPoolExecutor(32) as threads:
-        results = list(threads.map(attempt, items))
+    results = map_in_threads(attempt, items)
     errors = [one for one in results if isinstance(one, InputError)]
     if len(errors) == 1:
         raise errors[0]

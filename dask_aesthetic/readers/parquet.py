@@ -247,7 +247,7 @@ def _scored(frame: dd.DataFrame, column: str, score: Callable[..., Any], scoring
         meta = _with_more(meta, pa.nulls(0, pa.uint64()), empty, scoring)
     scores = frame[column].map_partitions(
         score,
-        scoring=dask.delayed(scoring, name=key, pure=True),
+        scoring=dask.delayed(scoring, name=key, pure=True, traverse=False),
         call=frame._name,
         meta=meta,
     )
