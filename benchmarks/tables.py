@@ -10,7 +10,7 @@ from targets import TARGETS
 
 TITLES = {
     "kernel": "Scoring in memory",
-    "verdicts": "Safety, prompts and similarity in memory",
+    "verdicts": "Safety, prompts and similarity",
     "columns": "Parquet files and readers",
     "pipeline": "From Parquet files to scores",
     "disk": "From a disk, not the page cache",

@@ -19,9 +19,9 @@ from dask_aesthetic.check import (
     check_spec,
     choose_partitions,
     find_refusal,
-    measure_partition,
+    measure_each,
     rows_per_partition,
-    sum_statistics,
+    sum_each,
 )
 from dask_aesthetic.choices import EmbeddingDtype
 from dask_aesthetic.defaults import PREDICTOR
@@ -72,9 +72,9 @@ def check_dataset(
         A file has no such column.
     ArgumentError, PredictorError
     """
-    loaded = next(iter(load_predictors(predictor).values()))
+    loaded = load_predictors(predictor, together=False)
     check_column_name("embedding_column", embedding_column)
-    sample, spec = check_sample(sample), check_spec(loaded)
+    sample, specs = check_sample(sample), [check_spec(one) for one in loaded.values()]
     found = list_files(source, storage_options)
     layout = formats.choose_format(found, source, format)
     if layout in formats.MATRICES:
@@ -93,14 +93,15 @@ def check_dataset(
     )
     formats.warn_left_out(found, [file for shard in shards for file in shard.files])
     empty = _empty(shards)
-    refusal = find_refusal(empty, embedding_column) or _other_width(shards, loaded)
+    refusal = find_refusal(empty, embedding_column)
+    refusals = [refusal or _other_width(shards, one) for one in loaded.values()]
     chosen = [shards[at] for at in choose_partitions(len(shards), sample)]
     rows = rows_per_partition(sample, len(chosen))
     with ThreadPoolExecutor() as threads:
-        parts = list(threads.map(partial(_measure, rows=rows, spec=spec), chosen, [True] + [False] * len(chosen)))
-    total = measure_partition([], sum(shard.rows for shard in shards), spec)
+        parts = list(threads.map(partial(_measure, rows=rows, specs=specs), chosen, [True] + [False] * len(chosen)))
+    total = measure_each([], sum(shard.rows for shard in shards), specs)
     candidates = tuple(name for name in embeddings.candidates(empty) if name != embedding_column)
-    return Check.of(sum_statistics([total, *parts]), embedding_column, loaded, None, refusal, candidates)
+    return Check.of_each(sum_each([total, *parts]), embedding_column, loaded, None, refusals, candidates)
 
 
 def _check_column(schema: pa.Schema, column: str) -> None:
@@ -133,13 +134,13 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _measure(shard: Shard, timed: bool, rows: int | None, spec: ScoreSpec) -> Statistics:
+def _measure(shard: Shard, timed: bool, rows: int | None, specs: Sequence[ScoreSpec]) -> list[Statistics]:
     left = shard.rows if rows is None else min(rows, shard.rows)
     batches = shard.batches([], paged=left < shard.rows)
-    parts = [measure_partition([], 0, spec)]
+    parts = [measure_each([], 0, specs)]
     while left:
         lists = [values for _, values in islice(batches, BATCHES)]
         column = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array(lists)), name=shard.column)[:left]
-        parts.append(measure_partition([column], 0, spec, timed))
+        parts.append(measure_each([column], 0, specs, timed))
         timed, left = False, left - len(column)
-    return sum_statistics(parts)
+    return sum_each(parts)

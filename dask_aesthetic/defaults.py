@@ -9,7 +9,7 @@ HASH_COLUMN = "embedding_hash"
 TEXT_COLUMN, SIMILARITY_COLUMN, SIMILARITY_WIDTH = "text_embedding", "similarity", 768
 CAPTION_COLUMN = "caption"
 IMAGE_COLUMN, IMAGE_STATUS_COLUMN = "image", "image_status"
-MATRIX_KEY = "l14_img"  # In DataComp's .npz files.
+MATRIX_KEY, TEXT_KEY = "l14_img", "l14_txt"  # In DataComp's .npz files.
 
 PREDICTOR = "laion-v2"
 THRESHOLD = "default"  # The predictor's own, if it has one.

@@ -17,10 +17,10 @@ from dask_aesthetic.check import (
     check_spec,
     choose_partitions,
     find_refusal,
-    measure_partition,
+    measure_each,
     rows_per_partition,
     slice_column,
-    sum_statistics,
+    sum_each,
 )
 from dask_aesthetic.distribution import Terms, add_groups, count_groups, count_terms, refuse_nested
 from dask_aesthetic.errors import ArgumentError, ColumnError
@@ -248,35 +248,41 @@ def _reduce(
 
 
 def check(
-    frame: Any, embedding_column: str, sample: int | None, predictor: Predictor, embedding_dtype: str | None = None
+    frame: Any,
+    embedding_column: str,
+    sample: int | None,
+    predictors: Mapping[str, Predictor],
+    embedding_dtype: str | None = None,
 ) -> Check:
     """Check of a frame's embeddings; computed at once, in one pass over the column or a sample of it."""
-    sample, spec = check_sample(sample), check_spec(predictor, embedding_dtype)
+    sample, specs = check_sample(sample), [check_spec(one, embedding_dtype) for one in predictors.values()]
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
     _check_column(meta, embedding_column)
     candidates = tuple(name for name in embeddings.candidates(meta) if name != embedding_column)
     refusal = find_refusal(meta, embedding_column, embedding_dtype)
     column, whole = frame[embedding_column], None
     if isinstance(frame, dd.DataFrame):
-        statistics, whole = _check_partitions(column.to_delayed(), sample, graph_ready(spec))
+        statistics, whole = _check_partitions(column.to_delayed(), sample, [graph_ready(one) for one in specs])
     else:
-        statistics = measure_partition(slice_column(column, sample), len(column), spec)
-    return Check.of(statistics, embedding_column, predictor, whole, refusal, candidates)
+        statistics = measure_each(slice_column(column, sample), len(column), specs)
+    return Check.of_each(statistics, embedding_column, predictors, whole, [refusal] * len(specs), candidates)
 
 
-def _check_partitions(partitions: list[Any], sample: int | None, spec: Any) -> tuple[Statistics, int | None]:
+def _check_partitions(
+    partitions: list[Any], sample: int | None, specs: list[Any]
+) -> tuple[list[Statistics], int | None]:
     """Statistics of all or of the chosen partitions, and an estimate of all rows if some partitions are left out."""
     chosen = choose_partitions(len(partitions), sample)
     rows = rows_per_partition(sample, len(chosen))
     # Scoring is timed once, on the first of them.
-    parts = [dask.delayed(_check_partition)(partitions[at], rows, spec, at == chosen[0]) for at in chosen]
-    statistics = tree_reduce(parts, sum_statistics).compute()
+    parts = [dask.delayed(_check_partition)(partitions[at], rows, specs, at == chosen[0]) for at in chosen]
+    statistics = tree_reduce(parts, sum_each).compute()
     left_out = len(chosen) < len(partitions)
-    return statistics, round(statistics.partition_rows * len(partitions) / len(chosen)) if left_out else None
+    return statistics, round(statistics[0].partition_rows * len(partitions) / len(chosen)) if left_out else None
 
 
-def _check_partition(column: Any, rows: int | None, spec: Any, timed: bool) -> Statistics:
-    return measure_partition([column.iloc[:rows]], len(column), spec, timed)
+def _check_partition(column: Any, rows: int | None, specs: list[Any], timed: bool) -> list[Statistics]:
+    return measure_each([column.iloc[:rows]], len(column), specs, timed)
 
 
 def _is_float(dtype: Any) -> bool:

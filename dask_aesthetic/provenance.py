@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from dask_aesthetic.defaults import SCORE_COLUMN
 from dask_aesthetic.errors import ArgumentError, InputError
-from dask_aesthetic.predictors import PredictorInfo
+from dask_aesthetic.predictors import PredictorInfo, list_predictors
 from dask_aesthetic.thresholds import Threshold, find_threshold
 
 METADATA_KEY = "dask_aesthetic"  # Of the schema metadata of Parquet files, and of a frame's `attrs`.
@@ -79,6 +79,19 @@ class Provenance:
         return next((name for name in marks if name in meta.columns), SCORE_COLUMN)
 
     @classmethod
+    def only_score(cls, frame: Any) -> str:
+        """Name of a frame's one column of scores whose provenance is known, else the default name.
+
+        Raises
+        ------
+        ArgumentError
+            There are several.
+        """
+        meta = getattr(frame, "_meta", frame)
+        marks = getattr(meta, "attrs", {}).get(METADATA_KEY, {})
+        return one_score([name for name in marks if name in meta.columns])
+
+    @classmethod
     def of_frame(cls, frame: Any, score_column: str) -> Provenance:
         """Provenance of a column of scores in a pandas, cuDF or Dask frame of `read_scores`.
 
@@ -131,13 +144,19 @@ class Provenance:
             raise ArgumentError(f"expected scale={self.record['scale']!r}, as the files say, got {requested!r}")
         return requested or str(self.record.get("scale", "raw"))
 
-    def find_threshold(self, requested: float | str | Threshold | None) -> float | str | Threshold:
-        """The requested threshold, else that of the run, else the preset "standard"."""
+    def find_threshold(
+        self, requested: float | str | Threshold | None, info: PredictorInfo | None = None
+    ) -> float | str | Threshold:
+        """The requested threshold, else that of the run, else the predictor's own, else the preset "standard"."""
         if requested is not None:
             return requested
         if "threshold" in self.record:
             return Threshold.from_dict(self.record["threshold"])
-        return "standard"
+        own = info.threshold if info is not None else self.record.get("predictor", {}).get("threshold")
+        return "standard" if own is None else Threshold(own, name="default", higher_is_better=self._direction(info))
+
+    def _direction(self, info: PredictorInfo | None) -> bool:
+        return self.higher_is_better if info is None else info.higher_is_better
 
     def on_scores(self, threshold: float | str | Threshold, scale: str | None) -> Threshold:
         """A threshold on the scores' scale and in their direction, as of `find_threshold`.
@@ -174,6 +193,37 @@ class Provenance:
         return {"scale": self.find_scale(scale), **known}
 
 
+def refuse_unknown_direction(score_column: str, argument: str) -> None:
+    """Refuse scores that nothing but their name describes, if lower ones are better of the predictor with this name.
+
+    Raises
+    ------
+    ArgumentError
+        It asks for `argument`.
+    """
+    for info in list_predictors().values():
+        if info.score_column == score_column and not info.higher_is_better:
+            raise ArgumentError(
+                f"expected {argument} with scores in {score_column!r}, got none: of {info.name}, which gives them this "
+                "name, lower ones are better, and nothing says that these are its own"
+            )
+
+
+def one_score(names: Sequence[str]) -> str:
+    """The name of the one column of scores; the default name where none is known.
+
+    Raises
+    ------
+    ArgumentError
+        There are several.
+    """
+    if len(names) > 1:
+        raise ArgumentError(
+            f"expected score_column (--score-column) where there are several scores, got none: {', '.join(names)}"
+        )
+    return names[0] if names else SCORE_COLUMN
+
+
 def _record(path: str, schema: pa.Schema) -> dict[str, Any]:
     try:
         record = json.loads((schema.metadata or {}).get(METADATA_KEY.encode(), b"{}"))
@@ -186,6 +236,9 @@ def _record(path: str, schema: pa.Schema) -> dict[str, Any]:
             raise ValueError("a column of its scores is missing")
         if not all(isinstance(one.get("scale", ""), str) for one in scores):
             raise ValueError("a scale of its scores is no text")
+        similarity = record.get("similarity", {"column": ""})
+        if not isinstance(similarity, dict) or not isinstance(similarity.get("column"), str):
+            raise ValueError("its similarity has no column")
         for info in [one.get("predictor") for one in (record, *scores) if "predictor" in one or one is not record]:
             if not isinstance(info, dict) or not all(isinstance(info.get(name), str) for name in ("name", "scale")):
                 raise ValueError("its predictor has no name or scale")

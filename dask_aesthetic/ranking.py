@@ -1,9 +1,9 @@
-"""The best rows by score, exactly, without a sort of all rows.
+"""The best rows by score, exactly, without a sort of all rows. The best are those that score most, or least.
 
 A first pass counts the scores in bins of their float32 bits, which gives the bin that holds the last row to take. A
-second pass collects the rows of that bin and ranks them by score, id and position. A third pass takes: what scores more
-than the last row, and the listed rows that score the same. Of equal scores the lower id goes first, rows without an id
-last; of equal ids the row that comes first.
+second pass collects the rows of that bin and ranks them by score, id and position. A third pass takes: what scores
+better than the last row, and the listed rows that score the same. Of equal scores the lower id goes first, rows without
+an id last; of equal ids the row that comes first.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pandas as pd
 
 from dask_aesthetic.distribution import check_groups
 from dask_aesthetic.errors import ColumnError
+from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_fraction, check_integer
 
 # Bits of a float32 that a bin does not tell apart: scores from 4 to 8 have 2,048 bins.
@@ -111,19 +112,25 @@ class Top:
         taken[ties[(ties >= 0) & (ties < len(keys))]] = True
         return taken
 
-    def lowest(self, group: Any = None) -> float | None:
+    def last(self, group: Any = None, higher_is_better: bool = True) -> float | None:
         """Score of the last row that a group takes; None where it takes all."""
         key = np.uint32(self.keys.get(group, 0))
         if not key:
             return None
         bits = key ^ np.uint32(0x80000000) if key >> np.uint32(31) else ~key
-        return float(bits.view(np.float32))
+        score = float(bits.view(np.float32))
+        return score if higher_is_better else -score + 0.0
 
 
-def score_keys(scores: np.ndarray, lowest: float | None = None, competing: np.ndarray | None = None) -> np.ndarray:
-    """Unsigned integers in the order of float32 scores; 0 for rows that do not compete.
+def score_keys(
+    scores: np.ndarray,
+    threshold: Threshold | None = None,
+    competing: np.ndarray | None = None,
+    higher_is_better: bool = True,
+) -> np.ndarray:
+    """Unsigned integers that rise with float32 scores as they become better; 0 for rows that do not compete.
 
-    Null, NaN and infinite scores do not compete, nor scores below `lowest`, nor rows that `competing` denies.
+    Null, NaN and infinite scores do not compete, nor scores that `threshold` drops, nor rows that `competing` denies.
 
     Examples
     --------
@@ -131,12 +138,12 @@ def score_keys(scores: np.ndarray, lowest: float | None = None, competing: np.nd
     >>> np.argsort(keys, kind="stable").tolist(), bool(keys[1] == keys[2]), int(keys[4])
     ([4, 0, 1, 2, 3], True, 0)
     """
-    values = scores + np.float32(0)  # -0 becomes 0.
+    values = (scores if higher_is_better else -scores) + np.float32(0)  # -0 becomes 0.
     bits = values.view(np.uint32)
     keys = np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(0x80000000))
     competes = np.isfinite(values)
-    if lowest is not None:
-        competes &= values >= np.float32(lowest)
+    if threshold is not None:
+        competes &= threshold.keeps(scores)
     if competing is not None:
         competes &= competing
     return np.where(competes, keys, np.uint32(0))

@@ -83,7 +83,7 @@ class ScoreFiles:
 def find_scores(
     source: Source,
     options: Mapping[str, Any] | None = None,
-    choose: Callable[[list[str]], list[str]] = list,
+    choose: Callable[[list[str], Provenance], list[str]] = lambda names, _: names,
     allow_unfinished: bool = False,
 ) -> ScoreFiles:
     """Find the files of scores in a folder, file, glob or URL.
@@ -93,7 +93,7 @@ def find_scores(
     source, options
         As of `find_files`.
     choose : callable, optional
-        Columns to read, from those of the first file.
+        Columns to read, from those of the first file and what the files say of their scores.
     allow_unfinished : bool
         Take the files that are there where a job has not written all of them.
 
@@ -117,7 +117,7 @@ def find_scores(
     footers = inspect_all(files, parquet.read_footer)
     schemas = [footer.schema for footer in footers]
     provenance = Provenance.of_files(zip([file.path for file in files], schemas, strict=True))
-    schema = parquet.common_schema(zip(files, schemas, strict=True), choose(schemas[0].names))
+    schema = parquet.common_schema(zip(files, schemas, strict=True), choose(schemas[0].names, provenance))
     rows = [footer.metadata.num_rows for footer in footers]
     return ScoreFiles(
         [ScoreFile(file, name, count) for (file, name), count in zip(found, rows, strict=True)], schema, provenance

@@ -244,6 +244,20 @@ def refuse_replacing(columns: Iterable[object], added: Mapping[str, str], replac
             )
 
 
+def refuse_same_names(added: Mapping[str, str]) -> None:
+    """Refuse to add several columns of one name.
+
+    Raises
+    ------
+    ColumnError
+    """
+    roles: dict[str, str] = {}
+    for role, name in added.items():
+        if name in roles:
+            raise ColumnError.clash(role, name, roles[name])
+        roles[name] = role
+
+
 def refuse_width(width: int | None, predictor: Predictor, embedding_column: str, where: str = "") -> None:
     """Refuse a column whose type has another width than the predictor takes; `where` ends the sentence.
 

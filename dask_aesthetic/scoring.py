@@ -182,11 +182,15 @@ def status_column(column: Any, width: int, embedding_dtype: str | None = None) -
     column = embeddings.unpack(column, embedding_dtype)
     codes = [torch.from_numpy(np.empty(0, np.uint8))]
     with embeddings.stream(column):
-        for run in embeddings.runs(column, width):
-            _, status = _recheck(run.vectors, embeddings.suspicious(norms(run.vectors)))
-            codes.append(_merge_status(run, status))
+        codes.extend(run_status(run) for run in embeddings.runs(column, width))
     found = _concatenate(codes[1:] or codes)
     return embeddings.to_categories(found, STATUSES, column, "status")
+
+
+def run_status(run: Run) -> torch.Tensor:
+    """`Status` codes of the rows of a run, shape (n,), uint8, by their norms."""
+    _, status = _recheck(run.vectors, embeddings.suspicious(norms(run.vectors)))
+    return _merge_status(run, status)
 
 
 def _score_run(run: Run, spec: ScoreSpec) -> tuple[torch.Tensor, torch.Tensor]:

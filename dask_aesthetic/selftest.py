@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 import torch
 
+from dask_aesthetic.defaults import SIMILARITY_WIDTH
+from dask_aesthetic.kernels.pairs import cosines
 from dask_aesthetic.predictors import NetworkPredictor, list_predictors, load_predictor, passes
-from dask_aesthetic.predictors.golden import golden_scores, golden_vectors
+from dask_aesthetic.predictors.golden import SIMILARITY, golden_scores, golden_vectors
 
 NETWORK_TOLERANCE = 1e-6  # Processors and GPUs add up a network's products in different orders.
 
 
 @dataclass(frozen=True)
 class SelftestResult:
-    """Golden scores of one predictor on one device, expected and computed.
+    """Golden scores of one predictor, or similarities, on one device, expected and computed.
 
     Attributes
     ----------
@@ -46,7 +48,9 @@ class SelftestResult:
 
 
 def selftest() -> list[SelftestResult]:
-    """Results of the golden vectors for every shipped predictor, alone and together, on the CPU and every CUDA device.
+    """Results of the golden vectors for every shipped predictor, alone and together, and for similarity.
+
+    On the CPU and every CUDA device.
 
     Examples
     --------
@@ -55,7 +59,8 @@ def selftest() -> list[SelftestResult]:
     """
     devices = ["cpu", *(f"cuda:{at}" for at in range(torch.cuda.device_count()))]
     alone = [_check(name, device) for device in devices for name in list_predictors()]
-    return [*alone, *(result for device in devices for result in _check_together(device))]
+    together = [result for device in devices for result in _check_together(device)]
+    return [*alone, *together, *map(_check_similarity, devices)]
 
 
 def _check(name: str, device: str) -> SelftestResult:
@@ -63,6 +68,12 @@ def _check(name: str, device: str) -> SelftestResult:
     scores, _ = predictor.score(torch.from_numpy(golden_vectors(predictor.width)).to(device))
     tolerance = NETWORK_TOLERANCE if isinstance(predictor, NetworkPredictor) else 0.0
     return SelftestResult(name, device, golden_scores(name), scores.cpu().tolist(), tolerance)
+
+
+def _check_similarity(device: str) -> SelftestResult:
+    vectors = torch.from_numpy(golden_vectors(SIMILARITY_WIDTH)).to(device)
+    found, *_ = cosines(vectors, vectors.flip(0))
+    return SelftestResult(SIMILARITY, device, golden_scores(SIMILARITY), found.cpu().tolist())
 
 
 def _check_together(device: str) -> Iterator[SelftestResult]:

@@ -1,4 +1,4 @@
-"""Similarity of one partition's image and text embeddings, row by row: runs of both columns, in step. It knows no Dask.
+"""Similarity of image and text embeddings, row by row: runs of two columns or arrays, in step. It knows no Dask.
 
 A row has a similarity if both of its embeddings are usable, by the statuses that scoring gives them.
 """
@@ -15,12 +15,13 @@ import torch
 from dask_aesthetic import embeddings
 from dask_aesthetic.defaults import SIMILARITY_WIDTH
 from dask_aesthetic.embeddings import Run
+from dask_aesthetic.embeddings.arrow import array_runs
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.kernels import Vectors
 from dask_aesthetic.kernels.pairs import cosines
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
 from dask_aesthetic.score_spec import ON_INVALID, ScoreSpec
-from dask_aesthetic.scoring import first_invalid
+from dask_aesthetic.scoring import first_invalid, run_status
 from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.validation import check_column_name, check_new_name
 
@@ -155,11 +156,7 @@ def _compute(
 ) -> Any:
     images, texts = (embeddings.unpack(column, spec.dtype_of(column)) for column in (images, texts))
     with embeddings.stream(images):
-        found = [_similarity(*pair) for pair in _pairs(embeddings.runs(images, width), embeddings.runs(texts, width))]
-        if not found:
-            nothing = torch.from_numpy(np.empty(0, np.float32)), torch.from_numpy(np.empty(0, np.uint8))
-            found = [(*nothing, nothing[1])]
-        values, *statuses = (torch.cat(parts) for parts in zip(*found, strict=True))
+        values, *statuses = _of_runs(embeddings.runs(images, width), embeddings.runs(texts, width))
         for column, status in zip((images, texts), statuses, strict=True):
             row = first_invalid(status) if spec.on_invalid == "raise" else None
             if row is not None:
@@ -169,6 +166,51 @@ def _compute(
         for call, status in zip(seen, statuses, strict=False):
             call(status)
         return build(values)
+
+
+def similarity_arrays(
+    images: Any, texts: Any, spec: SimilaritySpec, width: int, place: str, start: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Similarities of consecutive rows of a file, and the statuses of their texts.
+
+    Parameters
+    ----------
+    images, texts : pyarrow.Array
+        A list of `width` floats per row, or null.
+    spec : SimilaritySpec
+    width : int
+    place : str
+        Name of the file or shard, for errors.
+    start : int
+        Position of the first row there, for errors.
+
+    Returns
+    -------
+    similarities : numpy.ndarray, shape (n,), float32
+        NaN where one of the two embeddings is not usable.
+    status : numpy.ndarray, shape (n,), uint8
+        `Status` codes of the texts.
+
+    Raises
+    ------
+    InvalidEmbeddingError
+        A text embedding is not usable and ``spec.on_invalid`` is "raise".
+    """
+    values, _, status = _of_runs(array_runs(images, width), array_runs(texts, width))
+    row = first_invalid(status) if spec.on_invalid == "raise" else None
+    if row is not None:
+        raise InvalidEmbeddingError(spec.text_column, place, start + row, None, STATUSES[int(status[row])], width)
+    return values.numpy(), status.numpy()
+
+
+def _of_runs(images: Iterator[Run], texts: Iterator[Run]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Similarities, shape (n,), float32, and the `Status` codes of both sides, (n,), uint8."""
+    found = [_similarity(*pair) for pair in _pairs(images, texts)]
+    if not found:
+        nothing = torch.from_numpy(np.empty(0, np.float32)), torch.from_numpy(np.empty(0, np.uint8))
+        return *nothing, nothing[1]
+    values, first, second = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return values, first, second
 
 
 def _pairs(first: Iterator[Run], second: Iterator[Run]) -> Iterator[tuple[Run, Run]]:
@@ -205,14 +247,13 @@ def _similarity(first: Run, second: Run) -> tuple[torch.Tensor, torch.Tensor, to
         both = _present(first) & _present(second)
         a, b = _chosen(first, both), _chosen(second, both)
     values, *lengths = cosines(a, b)
-    statuses = [first.status.clone(), second.status.clone()]
+    statuses = [first.status, second.status]
     rows = torch.cat([embeddings.suspicious(length) for length in lengths]).unique()
     if len(rows):
-        scaled = [embeddings.scale_rows(vectors[rows]) for vectors in (a, b)]
-        values[rows] = cosines(scaled[0][0], scaled[1][0], np.float64)[0]
-        at = rows if both is None else torch.nonzero(both)[rows, 0]
-        for status, (_, found) in zip(statuses, scaled, strict=True):
-            status[at] = torch.where(status[at] == Status.OK, found, status[at])
+        scaled = [embeddings.scale_rows(vectors[rows])[0] for vectors in (a, b)]
+        values[rows] = cosines(scaled[0], scaled[1], np.float64)[0]
+    if len(rows) or both is not None:  # A row without one of the two may have another that is not usable, too.
+        statuses = [run_status(first), run_status(second)]
     if both is not None:
         spread = torch.full((len(both),), torch.nan, dtype=torch.float32, device=values.device)
         spread[both] = values

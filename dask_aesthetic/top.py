@@ -36,22 +36,25 @@ class _Ranked:
     score_column: str
     id_column: str | None
     wanted: Wanted
+    higher_is_better: bool
 
     def keys(self, part: Any) -> tuple[np.ndarray, Groups]:
         """Keys and groups of the rows of a partition."""
-        keys = score_keys(on_host(part[self.score_column]))
+        keys = score_keys(on_host(part[self.score_column]), higher_is_better=self.higher_is_better)
         by = self.wanted.by
         if by is None:
             return keys, [(None, np.arange(len(keys)))]
         return keys, rows_by_group(on_host_labels(part[by]), by)
 
 
-def top(frame: Any, n: int, by: str | None, score_column: str, id_column: str | None) -> Any:
+def top(
+    frame: Any, n: int, by: str | None, score_column: str, id_column: str | None, higher_is_better: bool = True
+) -> Any:
     """The best rows of a frame, in its order; lazy on Dask frames."""
     wanted = Wanted(n, by=by)
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
     id_column = find_id_column(meta.columns) if id_column is None else id_column
-    ranked = _Ranked(score_column, id_column, wanted)
+    ranked = _Ranked(score_column, id_column, wanted, higher_is_better)
     columns = {"score_column": score_column, "id_column": id_column, "by": by}
     asked = {role: name for role, name in columns.items() if name is not None}
     frames.check_scores(meta, asked)

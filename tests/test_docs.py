@@ -65,11 +65,16 @@ def folder(tmp_path, monkeypatch):
     write_demo(tmp_path / "embeddings", rows=2_000)
     matrix = synthetic_embeddings(20)
     keys = pd.read_parquet(tmp_path / "embeddings", columns=["key"])["key"]
-    for place in ("clip/img_emb", "clip/metadata", "datacomp", "matrices", "tensors", "quantized"):
+    made = ("clip/img_emb", "clip/text_emb", "clip/metadata", "datacomp", "matrices", "pairs", "tensors", "quantized")
+    for place in made:
         (tmp_path / place).mkdir(parents=True)
+    texts = (0.3 * matrix + np.random.default_rng(0).normal(0, 768**-0.5, matrix.shape)).astype(np.float32)
+    pairs = pd.DataFrame({"key": keys[:20], "image_embedding": list(matrix), "text_embedding": list(texts)})
+    pairs.to_parquet(tmp_path / "pairs/0.parquet")
     np.save(tmp_path / "clip/img_emb/img_emb_0.npy", matrix)
+    np.save(tmp_path / "clip/text_emb/text_emb_0.npy", texts)
     pd.DataFrame({"key": keys[:20]}).to_parquet(tmp_path / "clip/metadata/metadata_0.parquet")
-    np.savez(tmp_path / "datacomp/00.npz", l14_img=matrix.astype(np.float16))
+    np.savez(tmp_path / "datacomp/00.npz", l14_img=matrix.astype(np.float16), l14_txt=texts.astype(np.float16))
     pd.DataFrame({"uid": keys[:20]}).to_parquet(tmp_path / "datacomp/00.parquet")
     np.save(tmp_path / "matrices/a.npy", matrix)
     sources.write_safetensors(tmp_path / "tensors", matrix, texts=torch.from_numpy(matrix.copy()))

@@ -111,8 +111,34 @@ def test_keys_are_in_the_order_of_scores(frame):
     assert np.array_equal(np.argsort(keys[keys > 0], kind="stable"), np.argsort(finite, kind="stable"))
     assert (keys[~np.isfinite(scores)] == 0).all()
     chosen = ranking.Top({None: int(keys[10])})
-    assert chosen.lowest() == scores[10]
-    assert ranking.Top({None: int(keys[4])}).lowest() == -2.5
+    assert chosen.last() == scores[10]
+    assert ranking.Top({None: int(keys[4])}).last() == -2.5
+
+
+@pytest.mark.parametrize("by", [None, "source"])
+def test_lower_scores_are_better_where_that_is_said(frame, by):
+    negated = frame.assign(aesthetic_score=-frame["aesthetic_score"])
+    for given in (frame, dd.from_pandas(frame, npartitions=4)):
+        found = given.aesthetic.top(40, by=by, higher_is_better=False)
+        found = found.compute() if isinstance(given, dd.DataFrame) else found
+        pd.testing.assert_index_equal(found.index, negated.aesthetic.top(40, by=by).index)
+    if by is None:
+        scores = frame["aesthetic_score"].to_numpy()
+        expected = np.sort(scores[np.isfinite(scores)])[:40]
+        assert np.sort(found["aesthetic_score"].to_numpy()).tolist() == expected.tolist()
+    unsafe = frame.rename(columns={"aesthetic_score": "unsafe_probability"})
+    with pytest.raises(ArgumentError, match="expected higher_is_better with scores in 'unsafe_probability', got none"):
+        unsafe.aesthetic.top(5, score_column="unsafe_probability")
+    with pytest.raises(ArgumentError, match="higher_is_better to be True or False, got 1"):
+        unsafe.aesthetic.top(5, score_column="unsafe_probability", higher_is_better=1)
+    kept = unsafe.aesthetic.top(40, score_column="unsafe_probability", higher_is_better=True)
+    pd.testing.assert_index_equal(kept.index, frame.aesthetic.top(40).index)
+
+
+def test_last_scores_of_which_lower_ones_are_better_are_the_scores():
+    scores = np.float32([-2.5, 0.0, -0.0, 1e-30, 0.3])
+    for score, key in zip(scores, ranking.score_keys(scores, higher_is_better=False), strict=True):
+        assert ranking.Top({None: int(key)}).last(higher_is_better=False) == score
 
 
 def test_what_cannot_be_ranked_is_refused(frame):

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dask_aesthetic.defaults import SIMILARITY_WIDTH
 from dask_aesthetic.errors import PredictorError
-from dask_aesthetic.kernels import lanes
+from dask_aesthetic.kernels import Heads, lanes
 from dask_aesthetic.predictors import AffinePredictor, NetworkPredictor, Predictor, load_predictor
 from dask_aesthetic.predictors.catalog import KNOWN
-from dask_aesthetic.predictors.golden import golden_vectors
+from dask_aesthetic.predictors.golden import SIMILARITY, golden_vectors
 
 FOLDED = Path(__file__).parents[1] / "dask_aesthetic/predictors/folded"
 
@@ -22,7 +23,7 @@ def fold_predictors(checkpoints: Path, folded: Path = FOLDED) -> list[Predictor]
     """Fold the published checkpoints, each checked against its sha256, and save the predictors.
 
     ``golden.json`` beside them holds the scores of `golden_vectors`: of affine predictors computed lane by lane in
-    numpy, of networks layer by layer in float64.
+    numpy, of networks layer by layer in float64. "similarity" has the cosines of these vectors and the same backwards.
 
     Parameters
     ----------
@@ -45,6 +46,7 @@ def fold_predictors(checkpoints: Path, folded: Path = FOLDED) -> list[Predictor]
             predictor.save(folded / f"{known.info.name}.safetensors")
             predictors.append(predictor)
             golden[known.info.name] = _scores(predictor, golden_vectors(known.info.width))
+    golden[SIMILARITY] = _similarities(golden_vectors(SIMILARITY_WIDTH))
     (folded / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
     return predictors
 
@@ -56,6 +58,17 @@ def _scores(predictor: Predictor, vectors: np.ndarray) -> list[float]:
     assert isinstance(predictor, NetworkPredictor)  # noqa: S101
     units = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     return [float(f"{score:.9g}") for score in predictor.stack(units)]
+
+
+def _similarities(vectors: np.ndarray) -> list[float]:
+    """Cosine of each vector with the one at its place from the end, lane by lane in numpy."""
+    found = []
+    for one, other in zip(vectors, vectors[::-1], strict=True):
+        heads = Heads.of(other[None], np.zeros(1), np.float32)
+        scores, _ = lanes.scores_and_norms(torch.from_numpy(one[None]), heads)
+        _, norms = lanes.scores_and_norms(torch.from_numpy(other[None]), heads)
+        found.append(float(np.float32(scores[0, 0]) / np.float32(norms[0])))
+    return found
 
 
 if __name__ == "__main__":

@@ -1,24 +1,31 @@
-"""LAION's safety head, a probability of prompts, and similarity in memory, versus the default predictor's score."""
+"""LAION's safety head, a probability of prompts, and similarity, versus the default predictor's score."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import data
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from harness import Case, Way
 from torch import nn
 
-import dask_aesthetic  # noqa: F401
+from dask_aesthetic import score_dataset
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
 
 ROWS = 65_536
+FILES = 12
+SIDES = ("image_embedding", "text_embedding")
 WIDTHS = (data.WIDTH, 64, 512, 256, 1)  # Of the safety head.
 KINDS = {"float32": (np.float32, pa.list_(pa.float32())), "float16": (np.float16, pa.list_(pa.float16()))}
 
@@ -28,6 +35,44 @@ def cases() -> Iterator[Case]:
     for threads in (1, 2):
         for kind in KINDS:
             yield Case(f"{kind} list, {threads} thread{'s' * (threads > 1)}", partial(_ways, kind, threads), rounds=7)
+    for threads in (1, 2):
+        yield Case(f"Parquet, {threads} thread{'s' * (threads > 1)}", partial(_jobs, threads), rounds=5)
+
+
+@contextmanager
+def _jobs(threads: int) -> Iterator[list[Way]]:
+    """Jobs over files of both embeddings, where images alone are scored in their pages and pairs by pyarrow."""
+    logging.getLogger("dask_aesthetic").setLevel(logging.ERROR)  # Random vectors look like no encoder's.
+    rows = FILES * data.ROWS
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(FILES):
+            sides = {name: data.vectors(data.ROWS, 2 * number + at) for at, name in enumerate(SIDES)}
+            table = pa.table({name: data.lists(side, KINDS["float32"][1]) for name, side in sides.items()})
+            pq.write_table(table, f"{folder}/{number}.parquet", use_dictionary=False, compression="NONE")
+
+        def job(name: str, **options: str) -> Way:
+            return Way(name, partial(_score, folder, threads=threads, **options), rows)
+
+        def read(columns: Sequence[str]) -> None:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(partial(_read, columns), sorted(Path(folder).glob("*.parquet"))))
+
+        yield [
+            job("images alone"),
+            job("images and similarity", text_column=SIDES[1]),
+            Way("pyarrow reads both columns", partial(read, SIDES), rows),
+        ]
+
+
+def _score(folder: str, **options: Any) -> None:
+    with tempfile.TemporaryDirectory() as output:
+        score_dataset(folder, output, **options)
+
+
+def _read(columns: Sequence[str], file: Path) -> None:
+    with pq.ParquetFile(file, pre_buffer=False) as source:
+        for _ in source.iter_batches(1024, columns=list(columns), use_threads=False):
+            pass
 
 
 @contextmanager

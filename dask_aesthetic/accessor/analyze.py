@@ -49,7 +49,7 @@ class AnalyzeMethods:
             gives the first rows of each of 32 equal slices. The rows are the same every time: far apart, but no random
             sample.
         predictor : str, path, Predictor, or mapping of str to one of them
-            Predictor to check against, as in `score`; of several, which have to take the same embeddings, the first.
+            Predictor to check against, as in `score`; of several, each, by one reading: see ``Check.others``.
         embedding_dtype, embedding_zero_point
             As in `score`.
 
@@ -88,8 +88,8 @@ class AnalyzeMethods:
         from dask_aesthetic.predictors import load_predictors
 
         packed = check_embedding_dtype(embedding_dtype, embedding_zero_point)
-        first = next(iter(load_predictors(predictor).values()))
-        return through_proxies(frames.check, self._frame, embedding_column, sample, first, packed)
+        loaded = load_predictors(predictor, together=False)
+        return through_proxies(frames.check, self._frame, embedding_column, sample, loaded, packed)
 
     @overload
     def distribution(
@@ -241,7 +241,7 @@ class AnalyzeMethods:
         score_column, status_column, scale, by, predictor
             As in `distribution`.
         threshold : float, str or Threshold, optional
-            As in `score`; by default that of the files of `read_scores`, else "standard".
+            As in `score`; by default that of the files of `read_scores`, else the predictor's own, else "standard".
         image_column : str, optional
             Column of images, shown as thumbnails: encoded bytes, a struct of bytes and path as Hugging Face writes
             it, or local paths.
@@ -295,11 +295,6 @@ class AnalyzeMethods:
         info = load_predictor(predictor).info if predictor is not None else None
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
         said = find_provenance(self._frame, score_column)
-        if not (said.higher_is_better if info is None else info.higher_is_better):
-            raise ArgumentError(
-                f"expected scores that are better the higher they are, as the page orders rows, got "
-                f"{score_column!r}: see their distribution instead"
-            )
         columns = {
             "score_column": score_column,
             "status_column": status_column or said.columns.get("status_column"),
@@ -312,7 +307,7 @@ class AnalyzeMethods:
             self._frame,
             path,
             columns=columns,
-            threshold=said.find_threshold(threshold),
+            threshold=said.find_threshold(threshold, info),
             known=said.describe(scale, info),
             samples=samples,
             seed=seed,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from dask_aesthetic.choices import EmbeddingDtype, Frame, OnInvalid, Scale
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, THRESHOLD
+from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.proxies import through_proxies
 
 if TYPE_CHECKING:
@@ -209,8 +210,9 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
         *,
         score_column: str | None = None,
         id_column: str | None = None,
+        higher_is_better: bool | None = None,
     ) -> Frame:
-        """The `n` rows that score most, of all or of each group, in the frame's order.
+        """The `n` best rows by score, of all or of each group, in the frame's order.
 
         Parameters
         ----------
@@ -224,6 +226,9 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
             Column that decides between equal scores: the lower id is taken first, rows without an id last, and of equal
             ids the row that comes first. If not given, the first that exists of key, uid, url, hash, id and image_path,
             in any case; without any of them the position decides.
+        higher_is_better : bool, optional
+            Whether the best rows are those that score most, or least, as of ``unsafe_probability``; by default as the
+            predictor of `read_scores` has it, else true.
 
         Returns
         -------
@@ -235,6 +240,8 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
         ColumnError
             A column does not exist, or holds something else.
         ArgumentError
+            Also without `higher_is_better` where nothing but its name says whose scores a column holds, and lower ones
+            are better of the predictor that gives it this name.
 
         Notes
         -----
@@ -250,10 +257,18 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
         ['b', 'a']
         """
         from dask_aesthetic import top
-        from dask_aesthetic.provenance import Provenance
+        from dask_aesthetic.frame_provenance import find_provenance
+        from dask_aesthetic.provenance import Provenance, refuse_unknown_direction
 
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
-        return through_proxies(top.top, self._frame, n, by, score_column, id_column)
+        if higher_is_better is None:
+            said = find_provenance(self._frame, score_column)
+            if not said.known:
+                refuse_unknown_direction(score_column, "higher_is_better")
+            higher_is_better = said.higher_is_better
+        elif not isinstance(higher_is_better, bool):
+            raise ArgumentError(f"expected higher_is_better to be True or False, got {higher_is_better!r}")
+        return through_proxies(top.top, self._frame, n, by, score_column, id_column, higher_is_better)
 
     def status(
         self,

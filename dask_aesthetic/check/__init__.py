@@ -9,11 +9,11 @@ from dask_aesthetic.check.measure import (
     check_spec,
     choose_partitions,
     find_refusal,
-    measure_partition,
+    measure_each,
     rows_per_partition,
     slice_column,
 )
-from dask_aesthetic.check.statistics import Statistics, StorageStats, sum_statistics
+from dask_aesthetic.check.statistics import Statistics, StorageStats, sum_each
 
 __all__ = [
     "Check",
@@ -25,8 +25,8 @@ __all__ = [
     "choose_partitions",
     "find_refusal",
     "find_encoder_caution",
-    "measure_partition",
+    "measure_each",
     "rows_per_partition",
     "slice_column",
-    "sum_statistics",
+    "sum_each",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +18,8 @@ from dask_aesthetic.check.signature import ENCODER, KINDS, has_signature
 from dask_aesthetic.check.statistics import OBJECTS, PROBABILITY_STEPS, Statistics, sum_statistics
 from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.embeddings.arrow import array_runs
-from dask_aesthetic.predictors import Predictor, list_predictors
+from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.predictors import Predictor, list_predictors, refuse_apart
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 MIXED = 0.9  # Embeddings with a lower share of one kind are a mixture.
@@ -82,6 +84,12 @@ class Check:
         Message of the error that `score` raises.
     candidates : tuple of str
         Columns that hold, or may hold, lists of floats.
+    predictor_encoder : str
+        Encoder whose embeddings the predictor takes, or "unknown".
+    others : dict of str to Check
+        Checks for the other predictors, by the columns of their scores.
+    apart : str or None
+        Message of the error that `score` raises for these predictors together.
     """
 
     embedding_column: str
@@ -115,6 +123,9 @@ class Check:
     seconds: float | None
     refusal: str | None
     candidates: tuple[str, ...]
+    predictor_encoder: str = "unknown"
+    others: Mapping[str, Check] = field(default_factory=dict)
+    apart: str | None = None
 
     @classmethod
     def of(
@@ -160,7 +171,30 @@ class Check:
             seconds=statistics.seconds / statistics.timed_rows * rows if statistics.timed_rows else None,
             refusal=refusal or next(iter(refused), None),
             candidates=candidates,
+            predictor_encoder=predictor.info.encoder,
         )
+
+    @classmethod
+    def of_each(
+        cls,
+        statistics: Sequence[Statistics],
+        embedding_column: str,
+        predictors: Mapping[str, Predictor],
+        estimated_rows: int | None = None,
+        refusals: Sequence[str | None] = (),
+        candidates: tuple[str, ...] = (),
+    ) -> Check:
+        """Check for one or several predictors, from the statistics of a column for each of them."""
+        first, *others = [
+            cls.of(measured, embedding_column, predictor, estimated_rows, refusal, candidates)
+            for measured, predictor, refusal in zip_longest(statistics, predictors.values(), refusals)
+        ]
+        apart = None
+        try:
+            refuse_apart([predictor.info for predictor in predictors.values()])
+        except (ArgumentError, ColumnError) as error:
+            apart = str(error)
+        return replace(first, others=dict(zip(list(predictors)[1:], others, strict=True)), apart=apart)
 
     @property
     def ok(self) -> int:
@@ -193,11 +227,20 @@ class Check:
             *_duplicates(self),
             *_storage(self),
         ]
+        if self.apart is not None:
+            found.append(Finding(NOT_USABLE, self.apart, "score with each of them alone"))
+        known = {(finding.level, finding.what) for finding in found}
+        for column, other in self.others.items():
+            own = [one for one in other.findings if (one.level, one.what) not in known]
+            found += [replace(one, what=f"{column} by {other.predictor}: {one.what}") for one in own]
         return tuple(sorted(found, key=lambda finding: LEVELS.index(finding.level)))
 
     @property
     def usable(self) -> bool:
-        """Whether the column can be scored: at least half of the rows that are not missing get a score."""
+        """Whether the column can be scored: at least half of the rows that are not missing get a score.
+
+        Of several predictors, by each of them.
+        """
         return all(finding.level != NOT_USABLE for finding in self.findings)
 
     @property
@@ -212,7 +255,8 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """Dict of plain values, with the scores as quantiles."""
-        values = {name: value for name, value in vars(self).items() if name != "scores"}
+        values = {name: value for name, value in vars(self).items() if name not in ("scores", "others", "apart")}
+        others = {column: other.to_dict() for column, other in self.others.items()}
         return {
             "usable": self.usable,
             "verdict": self.verdict,
@@ -222,6 +266,7 @@ class Check:
             "zero_copy": self.zero_copy,
             "candidates": list(self.candidates),
             "scores": self._quantiles(),
+            **({"others": others, "apart": self.apart} if others else {}),
         }
 
     def to_json(self) -> str:
@@ -238,7 +283,8 @@ class Check:
         cautions = sum(finding.level == CAUTION for finding in self.findings)
         counted = f", with {cautions} caution{'s' if cautions > 1 else ''}" if cautions else ""
         verdict = f"usable{counted}" if self.usable else "not usable"
-        return f"Check of {self.embedding_column!r} for {self.predictor}: {verdict}"
+        names = ", ".join([self.predictor, *(other.predictor for other in self.others.values())])
+        return f"Check of {self.embedding_column!r} for {names}: {verdict}"
 
     def _table(self) -> dict[str, str]:
         """Rows of the text and of the HTML table, by name."""
@@ -248,6 +294,9 @@ class Check:
             return rows
         rows["column"] = f"{format_counts(self.storage)} of {format_counts(self.dtypes) or 'nothing'}"
         rows["copies"] = self._copies()
+        if self.others:
+            each = [self, *self.others.values()]
+            rows["predictors"] = ", ".join(f"{one.predictor} ({one._takes()})" for one in each)
         rows["widths"] = format_counts({f"{width:,}": count for width, count in self.widths.items()}) or "none"
         invalid = {name: getattr(self, name) for name in ("nulls", "empty", "not_lists", "not_finite", "zero")}
         named = [f"{count:,} {name.replace('_', ' ')}" for name, count in invalid.items() if count]
@@ -256,13 +305,24 @@ class Check:
         if self.norm_median is not None:
             ends = f"{self.norm_min:.4g} to {self.norm_max:.4g}, median {self.norm_median:.4g}"
             rows["norms"] = f"{ends}: {'' if self.normalized else 'not '}normalized"
-        if self.ok:
-            scores = [f"{name} {score:.2f}" for name, score in self._quantiles().items() if score is not None]
-            rows["scores"] = f"{', '.join(scores)}; {self.below + self.above:,} outside the usual range"
-        if self.ok and self.seconds is not None:
-            duration = format_duration(self.seconds)
+        scored = {"scores": self, **{f"{column} scores": other for column, other in self.others.items()}}
+        for name, one in scored.items():
+            if one.ok:
+                rows[name] = one._format_scores()
+        times = [one.seconds for one in (self, *self.others.values()) if one.ok and one.seconds is not None]
+        if times:
+            duration = format_duration(sum(times))
             rows["time"] = f"about {duration} to score {about}{self.rows:,} rows on one core, without reading"
         return rows
+
+    def _takes(self) -> str:
+        """What the predictor takes, for people."""
+        encoder = "" if self.predictor_encoder == "unknown" else f" of {self.predictor_encoder}"
+        return f"{self.width:,} floats{encoder}"
+
+    def _format_scores(self) -> str:
+        scores = [f"{name} {score:.2f}" for name, score in self._quantiles().items() if score is not None]
+        return f"{', '.join(scores)}; {self.below + self.above:,} outside the usual range"
 
     def _quantiles(self) -> dict[str, float | None]:
         """Minimum, quantiles and maximum of the scores by name; None without scores."""

@@ -113,6 +113,11 @@ def measure_partition(slices: Sequence[Any], rows: int, spec: ScoreSpec, timed: 
     return sum_statistics(parts)
 
 
+def measure_each(slices: Sequence[Any], rows: int, specs: Sequence[ScoreSpec], timed: bool = True) -> list[Statistics]:
+    """Statistics of slices of a partition for each spec, as of `measure_partition`."""
+    return [measure_partition(slices, rows, spec, timed) for spec in specs]
+
+
 def _zero(spec: ScoreSpec) -> Statistics:
     return Statistics(ScoreDistribution(**_known(spec)))
 

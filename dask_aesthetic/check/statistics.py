@@ -294,6 +294,11 @@ class Statistics:
         return Statistics(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
 
 
+def sum_each(parts: Sequence[Sequence[Statistics]]) -> list[Statistics]:
+    """Sums of the statistics of several predictors, of which each part has one for each."""
+    return [sum_statistics(each) for each in zip(*parts, strict=True)]
+
+
 def sum_statistics(parts: Sequence[Statistics]) -> Statistics:
     """Statistics of the rows of one or more parts together."""
     total = parts[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dask_aesthetic.choices import Activation, EmbeddingDtype
+from dask_aesthetic.choices import Activation, EmbeddingDtype, OutputActivation
 from dask_aesthetic.cli import options
 from dask_aesthetic.defaults import FORMATS
 
@@ -28,9 +28,7 @@ GAIN = 1.2  # Times faster, or smaller, from which on repacking is worth a line.
     metavar="ROWS",
     help="About how many rows to read; all if not given.",
 )
-@options.predictor
-@options.activation
-@options.input_scale
+@options.of_predictor
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="auto", help="Format of INPUT; auto detects it.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @click.pass_context
@@ -45,6 +43,7 @@ def command(
     predictor: Sequence[str],
     activation: Activation | None,
     input_scale: float | None,
+    output_activation: OutputActivation | None,
     kind: str,
     as_json: bool,
 ) -> None:
@@ -59,7 +58,7 @@ def command(
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", AestheticWarning)
-            loaded = options.load_with(predictor, activation, input_scale)
+            loaded = options.load_with(predictor, activation, input_scale, output_activation)
             found = check_dataset(
                 source,
                 embedding_column,

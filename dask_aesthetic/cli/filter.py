@@ -61,8 +61,8 @@ def command(
 ) -> None:
     """Copy the samples that SCORES keeps from the tars in IN into tars in OUTPUT, byte for byte; or image files.
 
-    SCORES is a folder of Parquet files, a file or a glob, with the columns key and aesthetic_score, and shard where the
-    tars share keys; image_path for image files. The same command resumes a stopped run. Exit status: 0 done, 1 the run
+    SCORES is a folder of Parquet files, a file or a glob, with the columns key and the score, and shard where the tars
+    share keys; image_path for image files. The same command resumes a stopped run. Exit status: 0 done, 1 the run
     failed, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
     """
     from dask_aesthetic.cli.console import cautions, run_or_list, usage_errors
@@ -84,7 +84,7 @@ def _plan(
     where: str,
     threshold: str | None,
     scale: str | None,
-    score_column: str,
+    score_column: str | None,
     allow_unfinished: bool,
     storage_options: Mapping[str, Any] | None,
     **settings: Any,
@@ -92,18 +92,23 @@ def _plan(
     import pyarrow as pa
 
     from dask_aesthetic.filter import find_source, plan_filter
+    from dask_aesthetic.provenance import Provenance, one_score
     from dask_aesthetic.score_files import find_scores
 
-    def choose(names: list[str]) -> list[str]:
+    def score_of(said: Provenance) -> str:
+        return one_score(said.score_columns) if score_column is None else score_column
+
+    def choose(names: list[str], said: Provenance) -> list[str]:
         ids = ["image_path"] if images is not None else [*(["shard"] if "shard" in names else []), "key"]
-        return [*ids, score_column, *([] if threshold else [where])]
+        return [*ids, score_of(said), *([] if threshold else [where])]
 
     find_source(tars, images, link)  # Before scores are read.
     found = find_scores(scores, storage_options, choose, allow_unfinished)
     known: Mapping[str, Any] = found.provenance.describe(scale)
     lowest = None
     if threshold is not None:
-        lowest = found.provenance.of_score(score_column).on_scores(options.parse_threshold(threshold), scale)
+        said = found.provenance.of_score(score_of(found.provenance))
+        lowest = said.on_scores(options.parse_threshold(threshold), scale)
     table = pa.concat_tables([file.read(found.schema) for file in found.files])
     return plan_filter(
         table,
@@ -114,7 +119,7 @@ def _plan(
         link=link,
         threshold=lowest,
         scale=known["scale"],
-        score_column=score_column,
+        score_column=score_of(found.provenance),
         storage_options=storage_options,
         **settings,
     )

@@ -96,7 +96,9 @@ def print_scores(
 
 def _score_spec(threshold: str | float | None, options: Mapping[str, Any]) -> ScoreSpec:
     name = STYLES.get(options["style"]) if options["score_column"] is None else options["score_column"]
-    loaded = load_with(options["predictor"], options["activation"], options["input_scale"])
+    loaded = load_with(
+        options["predictor"], options["activation"], options["input_scale"], options["output_activation"]
+    )
     spec = ScoreSpec.of(
         EMBEDDING_COLUMN, loaded, threshold, options["scale"], name, options["keep_column"], "null", None, None, None
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from dask.system import CPU_COUNT
 
-from dask_aesthetic.choices import Activation
+from dask_aesthetic.choices import Activation, OutputActivation
 from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
 from dask_aesthetic.cli.options import load_with
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
@@ -56,6 +56,7 @@ def run_job(
     predictor: Sequence[str] = (PREDICTOR,),
     activation: Activation | None = None,
     input_scale: float | None = None,
+    output_activation: OutputActivation | None = None,
     **options: Any,
 ) -> None:
     """Plan and run a scoring job, and print its summary."""
@@ -64,7 +65,7 @@ def run_job(
         remote = stack.enter_context(_connected(scheduler)) if scheduler and options.get("embed") else None
         with usage_errors():
             failures_allowed(max_failed, 0)
-            loaded = load_with(predictor, activation, input_scale)
+            loaded = load_with(predictor, activation, input_scale, output_activation)
             plan = plan_dataset(
                 source,
                 output,
@@ -253,6 +254,7 @@ def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
         "rows": f"{summary.rows:,}",
         "scored": f"{summary.scored:,}",
         "failed": f"{failed} (listed in {FAILED})" if failed else "0",
+        "texts": _format_texts(summary, plan.settings),
         "kept": _format_kept(summary, spec),
         "rule": "" if summary.rule_counts is None else f"\n{'':12}".join(summary.rule_counts.lines),
         **({name: f"{_quantiles(one)}  (quantiles)" for name, one in by_score.items()} if summary.scored else {}),
@@ -270,6 +272,14 @@ def _format_kept(summary: JobSummary, spec: ScoreSpec) -> str:
         return f"no column {spec.keep_column!r}: {spec.why_no_keep}"
     share = summary.kept / summary.scored if summary.scored else 0.0
     return f"{summary.kept:,} ({share:.1%} of the scored: {spec.condition})"
+
+
+def _format_texts(summary: JobSummary, settings: ScoreSettings) -> str:
+    """Usable text embeddings, and the others by reason; empty for a job without texts."""
+    if settings.texts is None:
+        return ""
+    usable = f"{summary.rows - sum(summary.text_failed.values()):,} usable"
+    return ", ".join([usable, *(f"{count:,} {reason}" for reason, count in summary.text_failed.items())])
 
 
 def _quantiles(scores: ScoreDistribution) -> str:
@@ -295,6 +305,7 @@ def _format_json(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
             "rows": summary.rows,
             "scored": summary.scored,
             "failed": summary.failed,
+            **({"text_failed": summary.text_failed} if plan.settings.texts is not None else {}),
             "kept": summary.kept,
             **({"rule_counts": asdict(summary.rule_counts)} if summary.rule_counts is not None else {}),
             "in_place": summary.in_place,

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dask_aesthetic.choices import Activation
-from dask_aesthetic.defaults import ACTIVATIONS, EMBEDDING_COLUMN, EMBEDDING_DTYPES, MATRIX_KEY, PREDICTOR, SCORE_COLUMN
+from dask_aesthetic.choices import Activation, OutputActivation
+from dask_aesthetic.defaults import (
+    ACTIVATIONS,
+    EMBEDDING_COLUMN,
+    EMBEDDING_DTYPES,
+    MATRIX_KEY,
+    OUTPUT_ACTIVATIONS,
+    PREDICTOR,
+)
 
 embedding_column = click.option(
     "--embedding-column", default=EMBEDDING_COLUMN, metavar="NAME", help="Column with a list of floats per row."
@@ -56,7 +64,24 @@ input_scale = click.option(
     metavar="NUMBER",
     help="Factor of the unit vector that a checkpoint of yours takes.",
 )
-score_column = click.option("--score-column", default=SCORE_COLUMN, metavar="NAME")
+output_activation = click.option(
+    "--output-activation",
+    type=click.Choice(OUTPUT_ACTIVATIONS),
+    default=None,
+    help="Activation after the last layer of a checkpoint of yours; none if not given.",
+)
+
+
+def of_predictor(command: Any) -> Any:
+    """Options that name a command's predictors, and say what the file of one does not."""
+    for option in (output_activation, input_scale, activation, predictor):
+        command = option(command)
+    return command
+
+
+score_column = click.option(
+    "--score-column", default=None, metavar="NAME", show_default="that of the run, if it has one score"
+)
 overwrite = click.option(
     "--overwrite", is_flag=True, help="Replace outputs of other settings, and files of the same names."
 )
@@ -99,7 +124,12 @@ def scale_of_run(help: str) -> Any:  # noqa: A002
     )
 
 
-def load_with(predictor: Sequence[str], activation: Activation | None, input_scale: float | None) -> Any:
+def load_with(
+    predictor: Sequence[str],
+    activation: Activation | None,
+    input_scale: float | None,
+    output_activation: OutputActivation | None,
+) -> Any:
     """The predictor's name, or the predictor that is loaded with what its file does not say; several by their columns.
 
     Raises
@@ -115,15 +145,17 @@ def load_with(predictor: Sequence[str], activation: Activation | None, input_sca
             f"expected each of several --predictor as COLUMN=NAME, with a column of its own, got {', '.join(predictor)}"
         )
     found: dict[str | None, Any] = dict(pairs)
-    if activation is not None or input_scale is not None:
+    if (activation, input_scale, output_activation) != (None, None, None):
         if len(pairs) > 1:
-            raise ArgumentError("expected --activation and --input-scale with one --predictor, got several")
+            raise ArgumentError(
+                "expected --activation, --input-scale and --output-activation with one --predictor, got several"
+            )
         from dask_aesthetic.predictors import load_predictor
 
-        found = {
-            column: load_predictor(name, activation=activation, input_scale=input_scale)
-            for column, name in found.items()
-        }
+        said = partial(
+            load_predictor, activation=activation, input_scale=input_scale, output_activation=output_activation
+        )
+        found = {column: said(name) for column, name in found.items()}
     return found.get(None, found)
 
 

@@ -21,7 +21,9 @@ from dask_aesthetic.defaults import (
     PRECISIONS,
     PRETRAINED,
     ROWS_PER_SHARD,
+    SIMILARITY_COLUMN,
     STYLE_NAMES,
+    TEXT_KEY,
     THRESHOLD,
     WORKER_TIMEOUT,
 )
@@ -29,8 +31,8 @@ from dask_aesthetic.defaults import (
 # Options of a table of images; others are of a job.
 _OF_TABLE = (
     *("embed", "file", "model", "pretrained", "precision", "exif_orientation", "batch_size", "storage_options"),
-    *("predictor", "activation", "input_scale", "threshold", "no_threshold", "scale", "style", "score_column"),
-    *("keep_column", "max_failed", "allow_unusable", "as_json", "quiet"),
+    *("predictor", "activation", "input_scale", "output_activation", "threshold", "no_threshold", "scale", "style"),
+    *("score_column", "keep_column", "max_failed", "allow_unusable", "as_json", "quiet"),
 )
 
 
@@ -84,9 +86,16 @@ _OF_TABLE = (
     help="Extensions of the images in tars.",
 )
 @options.matrix_key
-@options.predictor
-@options.activation
-@options.input_scale
+@click.option(
+    "--text-column",
+    default=None,
+    metavar="NAME",
+    help="Column of text embeddings: add their similarity to the images. Of clip-retrieval (text_emb) and DataComp any "
+    "name.",
+)
+@click.option("--text-key", default=TEXT_KEY, metavar="NAME", help="Matrix of the texts in DataComp's .npz files.")
+@click.option("--similarity-column", default=SIMILARITY_COLUMN, metavar="NAME", help="Name of the similarity.")
+@options.of_predictor
 @click.option(
     "--threshold",
     default=THRESHOLD,

@@ -173,7 +173,9 @@ class ScoreDistribution:
         return self.moments.std(self.count)
 
     def keep_rate(self, threshold: float | str | Threshold) -> float:
-        """Share of the scored rows that score at least `threshold`; NaN if nothing is scored.
+        """Share of the scored rows that score at least `threshold`, or at most where low scores are better.
+
+        NaN if nothing is scored.
 
         Parameters
         ----------
@@ -183,7 +185,8 @@ class ScoreDistribution:
         Returns
         -------
         float
-            Exact at every hundredth of a raw score; interpolated inside the bin between them.
+            Exact at every hundredth of a raw score, but for scores of just this value where low ones are better;
+            interpolated inside the bin between them.
 
         Raises
         ------
@@ -211,8 +214,14 @@ class ScoreDistribution:
         return round(rate * self._scored_of_whole) if self.count else 0
 
     def rate(self, threshold: float | str | Threshold) -> float:
-        """Share of the scored rows that score at least `threshold`, as `keep_rate`, without its warning."""
-        lowest = self._threshold(threshold).cut
+        """Share of the scored rows that `threshold` keeps, as `keep_rate`, without its warning."""
+        found = self._threshold(threshold)
+        if found.higher_is_better:
+            return self._at_least(found.cut)
+        return 1 - self._at_least(float(np.nextafter(np.float32(found.cut), np.float32(math.inf))))
+
+    def _at_least(self, lowest: float) -> float:
+        """Share of the scored rows that score at least `lowest`."""
         if not self.count:
             return math.nan
         if lowest <= self.min or lowest > self.max:

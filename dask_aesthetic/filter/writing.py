@@ -23,6 +23,7 @@ from dask_aesthetic.io.webdataset import find_tars, metadata_schema
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
+from dask_aesthetic.provenance import Provenance
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
 
@@ -76,7 +77,7 @@ def filter_dataset(
     progress: Callable[[FilterMarker], None] | None = None,
     threshold: float | str | Threshold | None = None,
     scale: Scale | None = None,
-    score_column: str = "aesthetic_score",
+    score_column: str | None = None,
     samples_per_shard: int | None = None,
     score_in_json: bool = False,
     metadata: bool = True,
@@ -113,8 +114,9 @@ def filter_dataset(
         Lowest score to keep, on `scale`; replaces `where`.
     scale : {"raw", "unit"}, optional
         Scale of the scores; by default that of the files of `read_scores`, else "raw".
-    score_column : str
-        Column of the scores.
+    score_column : str, optional
+        Column of the scores; by default the one of `read_scores`, which is refused if there are several, else
+        ``aesthetic_score``.
     samples_per_shard : int, optional
         With `tars`, as the next two: samples per output tar, 00000.tar and so on; by default each tar keeps its name. A
         tar ends early before a sample whose key it already holds.
@@ -225,7 +227,7 @@ def plan_filter(
     link: bool = False,
     threshold: float | str | Threshold | None = None,
     scale: Scale | None = None,
-    score_column: str = "aesthetic_score",
+    score_column: str | None = None,
     samples_per_shard: int | None = None,
     score_in_json: bool = False,
     metadata: bool = True,
@@ -264,6 +266,7 @@ def plan_filter(
             raise ArgumentError(f"expected {said} with tars (--tars), got images: leave it out")
     if samples_per_shard is not None:
         check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
+    score_column = Provenance.only_score(frame) if score_column is None else score_column
     lowest = None
     if threshold is not None:
         lowest = find_provenance(frame, score_column).on_scores(threshold, scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ import pyarrow as pa
 import xxhash
 
 from dask_aesthetic.defaults import MATRIX_KEY
+from dask_aesthetic.embeddings.stored import QUANTIZED
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.io import formats, parquet, split
 from dask_aesthetic.io.matrix import Matrix, check_matrices
@@ -30,7 +32,7 @@ MATRIX_ROWS = 4096  # Rows of a batch of a matrix, which are not copied.
 class MatrixShard(Shard):
     """Rows of a matrix, and of the Parquet file whose row i describes row i of the matrix, if there is one.
 
-    `read` gives the embeddings of the rows' texts as well, a column `text_column`, where there are `texts`.
+    The embeddings of the rows' texts are one more column, `text_column`, where there are `texts`.
     """
 
     digests_in_passing: ClassVar[bool] = True
@@ -72,23 +74,38 @@ class MatrixShard(Shard):
         return table.select(schema.names)
 
     def digest(self, columns: Sequence[str], known: Digests | None = None) -> str:
-        header = f"{self.matrix.width} {self.matrix.dtype} {self.matrix.fortran}"
-        part = self.matrix.range_of(self.start, self.stop)
-        content = (known or {}).get(part) or self.matrix.digest(self.start, self.stop)
-        if self.metadata is None:
-            return combine_digests(header, content)
-        return combine_digests(header, content, parquet.digest(self.metadata, columns, self.start, self.stop))
+        parts = self._digests(self.matrix, known or {})
+        if self.texts is not None and self.text_column in columns:
+            parts += self._digests(self.texts, {})
+        if self.metadata is not None:
+            described = [name for name in columns if name != self.text_column]
+            parts.append(parquet.digest(self.metadata, described, self.start, self.stop))
+        return combine_digests(*parts)
+
+    def _digests(self, matrix: Matrix, known: Digests) -> list[str]:
+        """What tells how a matrix is read, and the digest of its rows."""
+        header = f"{matrix.width} {matrix.dtype} {matrix.fortran}"
+        content = known.get(matrix.range_of(self.start, self.stop))
+        return [header, content or matrix.digest(self.start, self.stop)]
 
     def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches:  # noqa: ARG002
         hasher = xxhash.xxh3_128() if digests is not None and self.matrix.is_plain else None
+        texts = self.texts if self.text_column in columns else None
+        described = [name for name in columns if texts is None or name != self.text_column]
         at = self.start
-        with self.matrix.reader(self.start, self.stop) as read:
-            for passthrough in self._passthrough(columns):
-                lists = read(at, at + len(passthrough))
+        with ExitStack() as stack:
+            read = stack.enter_context(self.matrix.reader(self.start, self.stop))
+            read_texts = stack.enter_context(texts.reader(self.start, self.stop)) if texts else None
+            for passthrough in self._passthrough(described):
+                end = at + len(passthrough)
+                lists = read(at, end)
                 if hasher is not None:
                     hasher.update(lists.flatten().to_numpy().data)
+                if read_texts is not None:
+                    held = [*passthrough.columns, read_texts(at, end)]
+                    passthrough = pa.RecordBatch.from_arrays(held, [*described, self.text_column]).select(columns)
                 yield passthrough, lists
-                at += len(passthrough)
+                at = end
         if hasher is not None and digests is not None:
             digests[self.matrix.range_of(self.start, self.stop)] = hasher.hexdigest()
 
@@ -141,19 +158,23 @@ def matrix_shards(
     texts: list[Matrix | None] = [None] * len(files)
     if text_column:
         pairs = list(zip(files, (matrix for matrix, _ in opened), strict=True))
-        held = formats.inspect_all(pairs, partial(_open_texts, key=text_key))
+        held = formats.inspect_all(pairs, partial(_open_texts, key=text_key, zero_point=options.zero_point))
         check_matrices(held)
         texts = [*held]
     return [
         MatrixShard(part, stop - start, start, schema, column, matrix, one.metadata, one.name, text, text_column)
         for one, (matrix, schema), text in zip(files, opened, texts, strict=True)
         for part, start, stop in split.name_parts(
-            one.name, split.split_evenly(matrix.rows, max_rows if matrix.has_row_ranges else None)
+            one.name, split.split_evenly(matrix.rows, max_rows if _has_row_ranges(matrix, text) else None)
         )
     ]
 
 
-def _open_texts(pair: tuple[formats.PairedFiles, Matrix], key: str) -> Matrix:
+def _has_row_ranges(matrix: Matrix, texts: Matrix | None) -> bool:
+    return matrix.has_row_ranges and (texts is None or texts.has_row_ranges)
+
+
+def _open_texts(pair: tuple[formats.PairedFiles, Matrix], key: str, zero_point: int | None) -> Matrix:
     """Header of the matrix with the text embeddings of the rows of another matrix."""
     files, images = pair
     if files.texts is None:
@@ -161,6 +182,7 @@ def _open_texts(pair: tuple[formats.PairedFiles, Matrix], key: str) -> Matrix:
             f"expected a matrix of text embeddings beside {images.where}, text_emb/text_emb_N.npy, got none"
         )
     texts = open_matrix(files.texts, key if files.texts.name.lower().endswith(".npz") else None)
+    texts = texts.with_zero_point(zero_point if texts.dtype in QUANTIZED else None)
     if texts.rows != images.rows:
         raise InputError(
             f"expected as many text embeddings as image embeddings, got {texts.rows:,} in {texts.where} and "

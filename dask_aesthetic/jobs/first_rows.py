@@ -9,9 +9,11 @@ import pyarrow.compute as pc
 
 from dask_aesthetic.check import find_encoder_caution
 from dask_aesthetic.embeddings.axes import drop_axes
+from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.score_spec import refuse_width, width_error
+from dask_aesthetic.shard_texts import TextSide
 
 
 def refuse_other_widths(shards: Sequence[Shard], predictor: Predictor, embedding_column: str) -> None:
@@ -48,6 +50,22 @@ def check_first_rows(
         raise width_error(widths, predictor, embedding_column, f" in shard {first.name}")
     caution = find_encoder_caution(lists, predictor)
     return caution and f"first {len(lists):,} rows of shard {first.name}: {caution}"
+
+
+def check_first_texts(shards: Sequence[Shard], texts: TextSide) -> None:
+    """Refuse shards whose first text embeddings all have another width than the images.
+
+    Raises
+    ------
+    ColumnError
+    """
+    first = next((shard for shard in shards if shard.rows and not pa.types.is_null(texts.field_of(shard).type)), None)
+    if first is None:
+        return
+    batch, _ = next(iter(first.batches([texts.column], paged=True)))
+    widths = [width for width in _lengths(texts.lists(batch.column(texts.column))) if width]
+    if widths and texts.width not in widths:
+        raise ColumnError(f"{texts.other_width(', '.join(map(str, widths[:5])))} (in {first.files[0].path})")
 
 
 def _lengths(lists: pa.Array) -> list[int]:

@@ -40,9 +40,12 @@ class ShardMarker:
     distribution : str
         Of the raw scores, as `ScoreDistribution.to_json` writes it.
     others : dict of str to str
-        Distributions of the other predictors' raw scores, by column. Not in the file where there is one predictor.
+        Distributions of the other predictors' raw scores, and of the similarity, by column. Not in the file where there
+        are none.
     rule_counts : dict
         `RuleCounts` as a dict, empty without a rule and override, and then not in the file.
+    text_failed : dict of str to int
+        Rows without a usable text embedding, by reason; not in the file where there are none.
     in_place : int
         Rows whose Parquet pages were scored where they lie. Not in the file, whose bytes do not depend on the way.
     """
@@ -60,6 +63,7 @@ class ShardMarker:
     distribution: str
     others: dict[str, str] = field(default_factory=dict)
     rule_counts: dict[str, Any] = field(default_factory=dict)
+    text_failed: dict[str, int] = field(default_factory=dict)
     in_place: int = 0
 
     def __post_init__(self) -> None:
@@ -74,7 +78,7 @@ class ShardMarker:
         first = ScoreDistribution.from_json(self.distribution)
         others = {name: ScoreDistribution.from_json(text) for name, text in self.others.items()}
         rule_counts = RuleCounts(**self.rule_counts) if self.rule_counts else None
-        return JobSummary(self.kept, 1, first, self.in_place, others, rule_counts)
+        return JobSummary(self.kept, 1, first, self.in_place, others, rule_counts, self.text_failed)
 
     def made_from(self, shard: Shard) -> bool:
         """Whether size and version of the shard's files are unchanged."""
@@ -84,7 +88,7 @@ class ShardMarker:
         """Write the marker; the output must be in place."""
         values = asdict(self)
         del values["in_place"]
-        for name in ("others", "rule_counts"):
+        for name in ("others", "rule_counts", "text_failed"):
             if not values[name]:
                 del values[name]
         write_marker(store, self.shard, values)

@@ -12,23 +12,24 @@ import pyarrow as pa
 
 from dask_aesthetic.choices import EmbeddingDtype, Format, OnInvalid, Pooling, Precision, Scale, Style
 from dask_aesthetic.defaults import (
-    HASH_COLUMN,
     IMAGES_PER_SHARD,
     MATRIX_KEY,
     PREDICTOR,
     ROWS_PER_SHARD,
+    SIMILARITY_COLUMN,
     STYLE_NAMES,
     STYLES,
+    TEXT_KEY,
     THRESHOLD,
     WORKER_TIMEOUT,
 )
 from dask_aesthetic.errors import ArgumentError, ColumnError
-from dask_aesthetic.io import parquet
 from dask_aesthetic.io.formats import describe_left_out
 from dask_aesthetic.io.image_shards import find_image_shards
 from dask_aesthetic.io.listing import list_files
-from dask_aesthetic.io.shards import LOCATION, MatrixShard, Shard, find_shards
-from dask_aesthetic.jobs.first_rows import check_first_rows, refuse_other_widths
+from dask_aesthetic.io.shards import MatrixShard, find_shards
+from dask_aesthetic.jobs.columns import computed_columns, other_columns, passthrough_schema
+from dask_aesthetic.jobs.first_rows import check_first_rows, check_first_texts, refuse_other_widths
 from dask_aesthetic.jobs.image_scoring import ImageOptions, ImageSettings, image_batches
 from dask_aesthetic.jobs.markers import ShardMarker
 from dask_aesthetic.jobs.pool import Pool, check_client
@@ -40,7 +41,9 @@ from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.jobs.summary import JobSummary
 from dask_aesthetic.keep_rule import Keep
 from dask_aesthetic.predictors import Predictors
-from dask_aesthetic.score_spec import ScoreSpec, refuse_replacing
+from dask_aesthetic.score_spec import ScoreSpec, refuse_same_names
+from dask_aesthetic.shard_texts import TextSide
+from dask_aesthetic.similarity import SimilaritySpec
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
 
@@ -48,8 +51,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 log = logging.getLogger(__name__)
-
-SHOWN = 3  # Names of columns that are left out.
 
 
 def score_dataset(
@@ -63,6 +64,9 @@ def score_dataset(
     format: Format = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
     matrix_key: str | None = None,
+    text_column: str | None = None,
+    text_key: str = TEXT_KEY,
+    similarity_column: str = SIMILARITY_COLUMN,
     predictor: Predictors = PREDICTOR,
     threshold: float | str | Threshold | None = THRESHOLD,
     keep: Keep | None = None,
@@ -124,6 +128,15 @@ def score_dataset(
     matrix_key : str, optional
         Matrix of DataComp's .npz files, by default "l14_img"; tensor of .safetensors and .pt files, by default the only
         one.
+    text_column : str, optional
+        Column beside it with the text embedding of each row, a list of floats by the images' encoder; of matrices any
+        name, for clip-retrieval's ``text_emb/text_emb_N.npy`` or `text_key`. It adds the columns `similarity_column`
+        (float32, null where one of the two embeddings is not usable), as of ``.aesthetic.similarity``, and
+        ``text_status``. Rules may use both. Not with `embed`.
+    text_key : str
+        Matrix of the text embeddings in DataComp's .npz files, as of `read_datacomp`.
+    similarity_column : str
+        Name of the similarity.
     predictor, threshold, keep, override_column, scale, keep_column, on_invalid, batch_size
         As in ``.aesthetic.score``. The columns of `keep` and `override_column` are passthrough columns, too. With
         `embed`, `batch_size` counts images encoded together.
@@ -191,17 +204,17 @@ def score_dataset(
     EncoderError, MissingDependencyError
         The model or its weights are unknown, do not fit the predictor, or need a package that is not installed.
     UnusableError, InvalidEmbeddingError, InvalidImageError
-        A shard without any usable embedding or image; a row without one under ``on_invalid="raise"``.
+        A shard without any usable embedding, text or image; a row without one under ``on_invalid="raise"``.
     JobError
         Shards are damaged, the disk is full, or more than `max_failed` rows failed. Finished shards stay.
 
     Notes
     -----
-    The output holds one Parquet file per shard with the passthrough columns, the score (null where a row has no usable
-    embedding) or a score per predictor, ``keep`` if there is a threshold, and ``status``. A file appears under its name
-    when it is complete and on disk; then a marker says that the shard is done. ``_SUCCESS``, the manifest, is written
-    last. ``_failed.parquet``, a folder with a file per shard with failed rows, lists the rows without a score;
-    ``pandas.read_parquet`` and Arrow read it as one.
+    The output holds one Parquet file per shard with the passthrough columns, the similarity if there are texts, the
+    score (null where a row has no usable embedding) or a score per predictor, ``keep`` if there is a threshold, and
+    ``status``. A file appears under its name when it is complete and on disk; then a marker says that the shard is
+    done. ``_SUCCESS``, the manifest, is written last. ``_failed.parquet``, a folder with a file per shard with failed
+    rows, lists the rows without a score; ``pandas.read_parquet`` and Arrow read it as one.
 
     Shards with a marker are skipped as long as settings, inputs (by size and time stamp, and where these differ by
     content) and output are unchanged. The bytes of the output depend neither on the executor nor on how often the run
@@ -247,6 +260,9 @@ def score_dataset(
         format=format,
         embedding_column=embedding_column,
         matrix_key=matrix_key,
+        text_column=text_column,
+        text_key=text_key,
+        similarity_column=similarity_column,
         predictor=predictor,
         threshold=threshold,
         keep=keep,
@@ -293,6 +309,9 @@ def plan_dataset(
     format: Format = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
     matrix_key: str | None = None,
+    text_column: str | None = None,
+    text_key: str = TEXT_KEY,
+    similarity_column: str = SIMILARITY_COLUMN,
     predictor: Predictors = PREDICTOR,
     threshold: float | str | Threshold | None = THRESHOLD,
     keep: Keep | None = None,
@@ -350,6 +369,15 @@ def plan_dataset(
             "expected embedding_hash=True (--embedding-hash) with embeddings that are there, got embed=True: those of "
             "images differ a little from batch to batch, so that duplicates have other hashes"
         )
+    if embed and text_column is not None:
+        raise ArgumentError(
+            f"expected text_column (--text-column) with embeddings that are there, got {text_column!r} and embed=True"
+        )
+    if text_column is None and (text_key, similarity_column) != (TEXT_KEY, SIMILARITY_COLUMN):
+        raise ArgumentError(
+            "expected text_column (--text-column) with text_key and similarity_column, got "
+            f"{text_key!r} and {similarity_column!r} alone"
+        )
     if style not in STYLE_NAMES:
         raise ArgumentError.choice("style", style, STYLE_NAMES)
     spec = ScoreSpec.of(
@@ -366,6 +394,14 @@ def plan_dataset(
         embedding_dtype,
         None if embedding_dtype is None else embedding_zero_point,
     )
+    texts = None
+    if text_column is not None:
+        texts = TextSide(
+            SimilaritySpec(
+                embedding_column, text_column, similarity_column, spec.width, on_invalid, spec.embedding_dtype
+            ),
+            spec.width,
+        )
     if embed and embedding_zero_point is not None:
         raise ArgumentError(f"expected embedding_zero_point without embed, got {embedding_zero_point!r} and embed=True")
     if embed and embedding_dtype is not None:
@@ -384,9 +420,11 @@ def plan_dataset(
     )
     if rows_per_shard is None:
         rows_per_shard = IMAGES_PER_SHARD if embed else ROWS_PER_SHARD
-    for role, column in spec.added.items():
+    added = {**spec.added, **computed_columns(embedding_hash, texts)}
+    for role, column in added.items():
         if column == STATUS_COLUMN:
             raise ColumnError.clash(role, column, "the column of statuses")
+    refuse_same_names(added)
     embed_spec = (
         images.spec(spec, embedding_column, batch_size, storage_options, client, worker_timeout) if embed else None
     )
@@ -412,31 +450,42 @@ def plan_dataset(
             rows_per_shard=rows_per_shard,
             storage_options=storage_options,
             found=found,
+            text_column=text_column or "",
+            text_key=text_key,
             embedding_dtype=embedding_dtype,
             zero_point=embedding_zero_point,
         )
+        if texts is not None:
+            texts.check(shards)
     notes = describe_left_out(found, [file for shard in shards for file in shard.files])
     if isinstance(columns, str):
-        notes += _other_columns(shards, columns, embedding_column)
+        notes += other_columns(shards, columns, embedding_column)
     store = Store.of(output, storage_options if output_options is None else output_options, _part_name(part))
     refuse_overlap(source, [file for shard in shards for file in shard.files], store)
     dtype = pa.list_(pa.float32()) if embed_spec else None
-    passthrough = _passthrough_schema(shards, columns, embedding_column, dtype, spec, replace_columns, embedding_hash)
+    passthrough = passthrough_schema(
+        shards, columns, embedding_column, dtype, spec, replace_columns, embedding_hash, texts
+    )
     if embed_spec:
         weights, caution = embed_spec.encoder.weights(), None
         settings: ScoreSettings = ImageSettings(
             spec, embedding_column, passthrough, keep_only, rows_per_shard, None, images.column, embed_spec, weights
         )
     else:
-        matrix = shards[0].matrix if isinstance(shards[0], MatrixShard) else None
-        key = None if matrix is None or matrix.key == MATRIX_KEY else matrix.key
+        first = shards[0] if isinstance(shards[0], MatrixShard) else None
+        key = None if first is None or first.matrix.key == MATRIX_KEY else first.matrix.key
+        of_texts = None if first is None or first.texts is None or first.texts.key == TEXT_KEY else first.texts.key
         settings = ScoreSettings(
             *(spec, embedding_column, passthrough, keep_only, rows_per_shard, key),
             embedding_hash=embedding_hash,
-            zero_point=None if matrix is None else matrix.zero_point,
+            zero_point=None if first is None else first.matrix.zero_point,
+            texts=texts,
+            text_key=of_texts,
         )
         if not allow_unusable:
             refuse_other_widths(shards, spec.predictor, embedding_column)
+            if texts is not None:
+                check_first_texts(shards, texts)
         caution = check_first_rows(shards, spec.predictor, embedding_column, allow_unusable)
     score = image_batches if embed_spec else embedding_batches
     return plan_run(shards, settings, store, overwrite, verify, notes, score, allow_unusable, part, caution)
@@ -466,50 +515,7 @@ def run(
     markers = run_plan(plan, pool, max_failed=max_failed, progress=progress, stop=stop, timing=timing)
     summary = sum((marker.summary for marker in markers.values()), JobSummary())
     # Markers, as JSON, have them in another order.
-    others = {name: summary.others[name] for name in plan.settings.spec.score_columns if name in summary.others}
+    texts = plan.settings.texts
+    names = [*plan.settings.spec.score_columns, *([texts.spec.similarity_column] if texts is not None else [])]
+    others = {name: summary.others[name] for name in names if name in summary.others}
     return replace(summary, others=others)
-
-
-def _other_columns(shards: Sequence[Shard], columns: str, embedding_column: str) -> list[str]:
-    """A caution about columns of later files that the first one lacks, which do not pass through."""
-    first = set(shards[0].schema.names)
-    others = dict.fromkeys(name for shard in shards for name in shard.schema.names if name not in first)
-    lost = pa.schema([(name, pa.null()) for name in others])
-    names = parquet.choose_columns(lost, columns, embedding_column) if columns in ("all", "ids") else []
-    if not names:
-        return []
-    return [f"left out: columns {', '.join(map(repr, names[:SHOWN]))}, which shard {shards[0].name} does not have"]
-
-
-def _passthrough_schema(
-    shards: Sequence[Shard],
-    columns: str | Sequence[str],
-    embedding_column: str,
-    embedding_type: pa.DataType | None,
-    spec: ScoreSpec,
-    replace_columns: bool,
-    embedding_hash: bool,
-) -> pa.Schema:
-    """Schema of the passthrough columns of every output, and of the hash; new embeddings replace earlier ones."""
-    schemas = [
-        pa.schema([field for field in shard.schema if field.name != embedding_column]).append(
-            pa.field(embedding_column, embedding_type or shard.scored_type)
-        )
-        for shard in shards
-    ]
-    if columns == "ids" and shards[0].schema.names == LOCATION.names:
-        columns = LOCATION.names
-    spec.check_rule(dict(zip(schemas[0].names, schemas[0].types, strict=True)))
-    chosen = [*parquet.choose_columns(schemas[0], columns, embedding_column), *spec.rule_columns]
-    hashes = {"embedding_hash": HASH_COLUMN} if embedding_hash else {}
-    added = {**spec.added, "status_column": STATUS_COLUMN, **hashes}
-    # Readers find a row by these columns, and the output's folders repeat the input's.
-    folders = {name for shard in shards for name in shard.partitions}
-    refuse_replacing([*shards[0].location_columns, *folders], added, replace_columns=False)
-    refuse_replacing(chosen, added, replace_columns)
-    left_out = [*added.values(), *(shards[0].partitions if columns == "all" else ())]
-    names = [name for name in dict.fromkeys([*shards[0].location_columns, *chosen]) if name not in left_out]
-    passthrough = parquet.common_schema(
-        ((shard.files[-1], schema) for shard, schema in zip(shards, schemas, strict=True)), names
-    )
-    return passthrough.append(pa.field(HASH_COLUMN, pa.uint64())) if embedding_hash else passthrough

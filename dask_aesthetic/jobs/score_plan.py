@@ -14,7 +14,7 @@ from dask_aesthetic.jobs.score_shard import ScoreBatches, embedding_batches, sco
 from dask_aesthetic.jobs.settings import SCHEMA_VERSION, ScoreSettings
 from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store
-from dask_aesthetic.jobs.summary import total_kept
+from dask_aesthetic.jobs.summary import add_counts, total_kept
 from dask_aesthetic.keep_rule import RuleCounts, add_rule_counts
 
 
@@ -73,6 +73,9 @@ class ScorePlan(JobPlan[ShardMarker]):
         if rows != self.rows:
             raise AssertionError(f"expected {self.rows:,} rows in the output, got {rows:,}")
         rule_counts = add_rule_counts(RuleCounts(**marker.rule_counts) for marker in done if marker.rule_counts)
+        text_failed: dict[str, int] = {}
+        for marker in done:
+            text_failed = add_counts(text_failed, marker.text_failed)
         return {
             "schema_version": SCHEMA_VERSION,
             "settings": self.settings.as_config(),
@@ -80,6 +83,7 @@ class ScorePlan(JobPlan[ShardMarker]):
             "scored": sum(marker.scored for marker in done),
             "kept": total_kept(marker.kept for marker in done),
             **({"rule_counts": asdict(rule_counts)} if rule_counts is not None else {}),
+            **({"text_failed": text_failed} if self.settings.texts is not None else {}),
             "shards": [
                 {
                     "name": output_name(marker.shard),

@@ -18,7 +18,13 @@ from dask_aesthetic.id_columns import find_id_column, repeating_columns
 from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.io.storage import Digests
 from dask_aesthetic.jobs.markers import ShardMarker, content_of, failures_name, output_name
-from dask_aesthetic.jobs.settings import STATUS_COLUMN, ScoreSettings, status_type
+from dask_aesthetic.jobs.settings import (
+    STATUS_COLUMN,
+    TEXT_STATUS_COLUMN,
+    ScoreSettings,
+    named_statuses,
+    status_type,
+)
 from dask_aesthetic.jobs.state import Stopped, read_marker
 from dask_aesthetic.jobs.store import Store
 from dask_aesthetic.jobs.summary import JobSummary
@@ -84,6 +90,8 @@ def score_shard(
         summary, listed = writer.summary, None
         if not summary.scored and not allow_unusable and not settings.benign_statuses.issuperset(summary.failed):
             raise UnusableError(shard.name, settings.column, summary.rows, summary.failed)
+        if settings.texts is not None and not allow_unusable and summary.rows == sum(summary.text_failed.values()):
+            raise UnusableError(shard.name, settings.texts.column, summary.rows, summary.text_failed)
         if content is None:
             content = content_of(shard, settings.read, digests)
             for file, now in zip(before, shard.local_files(), strict=True):
@@ -114,6 +122,7 @@ def score_shard(
         distribution=summary.distribution.to_json(),
         others={name: one.to_json() for name, one in summary.others.items()},
         rule_counts=asdict(summary.rule_counts) if summary.rule_counts is not None else {},
+        text_failed=summary.text_failed,
     )
     marker.write(store)
     return marker
@@ -141,10 +150,11 @@ def embedding_batches(shard: Shard, settings: ScoreSettings, watch: Watch, diges
         return
     read = 0
     for passthrough, lists in watch(shard.batches(settings.read, digests=digests)):
-        scores, status = score_array(lists, spec, column, f"shard {shard.name}", read)
+        place = f"shard {shard.name}"
+        scores, status = score_array(lists, spec, column, place, read)
         if pa.types.is_null(shard.scored_type):  # Lists of lists of nulls cannot be cast.
             lists = pa.nulls(len(lists))
-        yield Scored(settings.with_embedding(passthrough, lists, status), scores, status)
+        yield Scored(settings.with_embedding(passthrough, lists, status, place, read), scores, status)
         read += len(status)
 
 
@@ -179,7 +189,8 @@ class _Writer:
         self.failed: list[pa.Table] = []
         self._rows = 0
         self._key = find_id_column(settings.passthrough.names)
-        repeating = repeating_columns(self.schema.names, settings.spec.score_columns)
+        unique = [*settings.spec.score_columns, *([settings.texts.spec.similarity_column] if settings.texts else [])]
+        repeating = repeating_columns(self.schema.names, unique)
         self._file = pq.ParquetWriter(path, self.schema, use_dictionary=repeating)
 
     def __enter__(self) -> _Writer:
@@ -208,11 +219,14 @@ class _Writer:
         else:
             keep = {name: scored & found for name, found in spec.keep(scores).items()}
         self.summary.count(raw, keep.get(spec.keep_column), status, self.settings.statuses)
+        if self.settings.texts is not None:
+            name = self.settings.texts.spec.similarity_column
+            self.summary.count_texts(name, passthrough[name], status, passthrough[TEXT_STATUS_COLUMN])
         self.summary.in_place += sum(one.in_place for one in group)
         added = [
             *written.values(),
             *map(pa.array, keep.values()),
-            pa.DictionaryArray.from_arrays(pa.array(status.astype(np.int8)), pa.array(self.settings.statuses)),
+            named_statuses(status, self.settings.statuses),
         ]
         table = pa.table([*passthrough.columns, *added], schema=self.schema)
         self._note_failures(table, scored)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -14,11 +14,12 @@ import pyarrow as pa
 from dask_aesthetic.defaults import HASH_COLUMN
 from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.shard_texts import TextSide
 from dask_aesthetic.status import STATUSES
 from dask_aesthetic.version import __version__
 
 SCHEMA_VERSION = 1  # Of settings, manifest and provenance; a job of another version is not resumed.
-STATUS_COLUMN = "status"
+STATUS_COLUMN, TEXT_STATUS_COLUMN = "status", "text_status"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,11 @@ class ScoreSettings:
     matrix_key : str or None
         Matrix in .npz files, if it is another than DataComp's own; tensor in .safetensors and .pt files.
     embedding_hash : bool
-        Whether ``embedding_hash``, the last of the passthrough columns, is computed.
+        Whether ``embedding_hash``, among the last of the passthrough columns, is computed.
+    texts : TextSide or None
+        Text embeddings, where similarity and ``text_status``, the last of the passthrough columns, are computed.
+    text_key : str or None
+        Matrix of the texts in .npz files, if it is another than DataComp's own.
     zero_point : int or None
         Of a matrix of 8-bit integers.
     statuses : tuple of str
@@ -60,6 +65,8 @@ class ScoreSettings:
     rows_per_shard: int
     matrix_key: str | None
     embedding_hash: bool = field(default=False, kw_only=True)
+    texts: TextSide | None = field(default=None, kw_only=True)
+    text_key: str | None = field(default=None, kw_only=True)
     zero_point: int | None = field(default=None, kw_only=True)
 
     @property
@@ -75,22 +82,51 @@ class ScoreSettings:
     @property
     def read(self) -> list[str]:
         """Names of the columns to read beside the scored one."""
-        computed = [self.embedding_column, *([HASH_COLUMN] if self.embedding_hash else [])]
-        return [name for name in self.passthrough.names if name not in computed]
+        names = [name for name in self.passthrough.names if name not in self._computed]
+        return names if self.texts is None or self.texts.column in names else [*names, self.texts.column]
+
+    @property
+    def _computed(self) -> list[str]:
+        """Names of the passthrough columns that are the embedding, or made from it."""
+        texts = [] if self.texts is None else [self.texts.spec.similarity_column, TEXT_STATUS_COLUMN]
+        return [self.embedding_column, *([HASH_COLUMN] if self.embedding_hash else []), *texts]
 
     @property
     def needs_embeddings(self) -> bool:
         """Whether a passthrough column is the embedding, or made from it."""
-        return self.embedding_hash or self.embedding_column in self.passthrough.names
+        return not set(self._computed).isdisjoint(self.passthrough.names)
 
-    def with_embedding(self, passthrough: pa.RecordBatch, lists: pa.Array, status: np.ndarray) -> pa.RecordBatch:
-        """Passthrough columns, with the embedding and its hash in their places if they are among them."""
+    def with_embedding(
+        self, read: pa.RecordBatch, lists: pa.Array, status: np.ndarray, place: str = "", start: int = 0
+    ) -> pa.RecordBatch:
+        """Passthrough columns of a batch that was read, with those that are the embedding, or made from it.
+
+        Parameters
+        ----------
+        read : pyarrow.RecordBatch
+            The columns of `read`.
+        lists : pyarrow.Array
+            The embeddings.
+        status : numpy.ndarray
+            Their status codes.
+        place, start
+            Name of the shard, and position of the first row there, for errors.
+
+        Raises
+        ------
+        InvalidEmbeddingError
+            A text has no usable embedding and ``spec.on_invalid`` is "raise".
+        """
         if not self.needs_embeddings:
-            return passthrough
+            return read
         computed = {self.embedding_column: lists}
         if self.embedding_hash:
             computed[HASH_COLUMN] = hash_embeddings(lists, self.spec.width, status)
-        columns = [computed[name] if name in computed else passthrough.column(name) for name in self.passthrough.names]
+        if self.texts is not None:
+            found, codes = self.texts.similarities(lists, read.column(self.texts.column), place, start)
+            computed[self.texts.spec.similarity_column] = pa.array(found, mask=~np.isfinite(found))
+            computed[TEXT_STATUS_COLUMN] = named_statuses(codes, STATUSES)
+        columns = [computed[name] if name in computed else read.column(name) for name in self.passthrough.names]
         return pa.RecordBatch.from_arrays(columns, self.passthrough.names)
 
     @property
@@ -111,7 +147,8 @@ class ScoreSettings:
         Keys: ``schema_version``, ``predictor`` (its `PredictorInfo`), ``weights_sha256``, ``scale``, ``threshold`` and
         ``version`` (of this package). ``threshold`` is left out without one; ``keep`` is the rule instead of it, and
         ``override_column`` the column that wins over both. ``scores`` has the first four of every predictor, with its
-        ``column``, if there are several or no keep column follows.
+        ``column``, if there are several, no keep column follows, or there is a similarity. ``similarity`` names its
+        column and those of the texts.
         """
         spec = self.spec
         scores = [
@@ -124,7 +161,8 @@ class ScoreSettings:
             **scores[0],
             **({"threshold": spec.threshold.to_dict()} if spec.threshold is not None else {}),
             **self._rule(),
-            **({"scores": columns} if len(columns) > 1 or not spec.has_keep else {}),
+            **({"scores": columns} if len(columns) > 1 or not spec.has_keep or self.texts is not None else {}),
+            **self._similarity(),
             "version": __version__,
         }
 
@@ -151,7 +189,16 @@ class ScoreSettings:
             **({"matrix_key": self.matrix_key} if self.matrix_key is not None else {}),
             **({"zero_point": self.zero_point} if self.zero_point is not None else {}),
             **({"embedding_dtype": spec.embedding_dtype} if spec.embedding_dtype is not None else {}),
+            **self._similarity(),
         }
+
+    def _similarity(self) -> dict[str, Any]:
+        """Columns of similarity, texts' statuses and texts, where there are any, as JSON values."""
+        if self.texts is None:
+            return {}
+        key = {} if self.text_key is None else {"text_key": self.text_key}
+        names = {"column": self.texts.spec.similarity_column, "status_column": TEXT_STATUS_COLUMN}
+        return {"similarity": {**names, "text_column": self.texts.column, **key}}
 
     def _rule(self) -> dict[str, Any]:
         """Rule and override, where there are any, as JSON values."""
@@ -175,6 +222,11 @@ class ScoreSettings:
     def fingerprint(self) -> str:
         """sha256 of `as_config`."""
         return hashlib.sha256(json.dumps(self.as_config(), sort_keys=True).encode()).hexdigest()
+
+
+def named_statuses(codes: np.ndarray, names: Sequence[str]) -> pa.DictionaryArray:
+    """Arrow array of the statuses that codes stand for."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(names))
 
 
 def status_type() -> pa.DataType:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from dask_aesthetic.distribution import ScoreDistribution
 from dask_aesthetic.keep_rule import RuleCounts, add_rule_counts
-from dask_aesthetic.status import STATUSES
+from dask_aesthetic.status import STATUSES, Status
 
 
 @dataclass
@@ -28,10 +31,12 @@ class JobSummary:
         Rows that this run scored where they lie in Parquet pages, without pyarrow. On a machine that has not compiled
         this yet, a process begins with it after four million rows.
     others : dict of str to ScoreDistribution
-        Of the raw scores of the other predictors, by column.
+        Of the raw scores of the other predictors, and of the similarity, by column.
     rule_counts : RuleCounts or None
         Rows that each clause of `keep` keeps alone, and all together, and rows that `override_column` alone keeps or
         drops; None without both.
+    text_failed : dict of str to int
+        Rows without a usable text embedding, by status, where similarities are computed.
     """
 
     kept: int | None = 0
@@ -40,6 +45,7 @@ class JobSummary:
     in_place: int = 0
     others: dict[str, ScoreDistribution] = field(default_factory=dict)
     rule_counts: RuleCounts | None = None
+    text_failed: dict[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -69,6 +75,20 @@ class JobSummary:
         self.distribution += first[1]
         self.others = _sum(self.others, dict(others))
 
+    def count_texts(
+        self, similarity_column: str, similarities: pa.ChunkedArray, status: np.ndarray, texts: pa.ChunkedArray
+    ) -> None:
+        """Count a batch's similarities, by the status codes of its images and the statuses of its texts."""
+        codes = pc.index_in(texts.cast(pa.string()), pa.array(STATUSES)).to_numpy()
+        reasons = pd.Categorical.from_codes(
+            np.where(status == Status.OK, codes, status), dtype=pd.CategoricalDtype(list(STATUSES))
+        )
+        found = ScoreDistribution.of(similarities.to_numpy(), status=reasons)
+        self.others = _sum(self.others, {similarity_column: found})
+        counts = np.bincount(codes, minlength=len(STATUSES)).tolist()
+        failed = {name: count for name, count in zip(STATUSES, counts, strict=True) if count and name != STATUSES[0]}
+        self.text_failed = add_counts(self.text_failed, failed)
+
     def quantile(self, q: float) -> float:
         """Raw score at quantile `q` of the scored rows, to 0.01; NaN without scored rows."""
         return self.distribution.quantile(q)
@@ -81,6 +101,7 @@ class JobSummary:
             self.in_place + other.in_place,
             _sum(self.others, other.others),
             add_rule_counts([self.rule_counts, other.rule_counts]),
+            add_counts(self.text_failed, other.text_failed),
         )
 
 
@@ -88,6 +109,12 @@ def total_kept(counts: Iterable[int | None]) -> int | None:
     """Sum of counts of kept rows; None if nothing decides what is kept."""
     counts = list(counts)
     return None if None in counts else sum(count or 0 for count in counts)
+
+
+def add_counts(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    """Sums of counts by status, in the order of the statuses."""
+    total = Counter(some) + Counter(others)
+    return {name: total[name] for name in STATUSES if total[name]}
 
 
 def _sum(

@@ -39,6 +39,7 @@ __all__ = [
     "load_predictor",
     "load_predictors",
     "passes",
+    "refuse_apart",
 ]
 
 
@@ -65,7 +66,8 @@ def load_predictor(
     input_scale : float, optional
         Factor of the unit vector; 1 unless the checkpoint is known to differ.
     output_activation : {"none", "sigmoid"}, optional
-        Activation after the last layer of an unpublished checkpoint; "none" by default.
+        Activation after the last layer of an unpublished checkpoint; "none" by default. After a sigmoid the scores are
+        probabilities, and thresholds are from 0 to 1.
 
     Returns
     -------
@@ -120,7 +122,7 @@ def load_predictor(
     return _from_file(path, origin, sha256, requested)
 
 
-def load_predictors(predictor: Any, score_column: str | None = None) -> dict[str, Predictor]:
+def load_predictors(predictor: Any, score_column: str | None = None, *, together: bool = True) -> dict[str, Predictor]:
     """Predictors of one column of embeddings, by the columns of their scores.
 
     Parameters
@@ -129,6 +131,8 @@ def load_predictors(predictor: Any, score_column: str | None = None) -> dict[str
         One predictor; or several, by the columns of their scores.
     score_column : str, optional
         Column of one predictor's scores; by default that of `PredictorInfo.score_column`.
+    together : bool
+        Refuse predictors that do not take the same embeddings.
 
     Raises
     ------
@@ -159,12 +163,19 @@ def load_predictors(predictor: Any, score_column: str | None = None) -> dict[str
     for column in predictor:
         check_new_name("a column of predictor", column)
     found = {column: load_predictor(one) for column, one in predictor.items()}
-    _refuse_apart([one.info for one in found.values()])
+    if together:
+        refuse_apart([one.info for one in found.values()])
     return found
 
 
-def _refuse_apart(infos: Sequence[PredictorInfo]) -> None:
-    """Refuse predictors that cannot score the same embeddings."""
+def refuse_apart(infos: Sequence[PredictorInfo]) -> None:
+    """Refuse predictors that cannot score the same embeddings.
+
+    Raises
+    ------
+    ArgumentError, ColumnError
+        As of `load_predictors`.
+    """
     if len({info.width for info in infos}) > 1:
         names = ", ".join(f"{info.name} ({info.width})" for info in infos)
         raise ColumnError(
@@ -232,7 +243,8 @@ def _from_file(path: Path, origin: dict[str, Any], sha256: str | None, requested
         _refuse_contradiction(layers, own, requested, f"{path}, {what} of {info.name}")
     else:
         stack = layers.stack(origin=str(path), **requested)
-        info = PredictorInfo(width=stack.width, sha256=digest, **origin)
+        is_probability = stack.output_activation == "sigmoid"
+        info = PredictorInfo(width=stack.width, sha256=digest, is_probability=is_probability, **origin)
     if info.width != stack.width:
         raise PredictorError(f"expected {info.width} floats per embedding, as {path} says of itself, got {stack.width}")
     return _made(stack, info)

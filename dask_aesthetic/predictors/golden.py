@@ -7,6 +7,8 @@ from importlib.resources import files
 
 import numpy as np
 
+SIMILARITY = "similarity"  # In place of a predictor's name: of the golden vectors and the same backwards.
+
 
 def golden_vectors(width: int) -> np.ndarray:
     """Eight vectors of small whole numbers, shape (8, width), float32, of norms around 70 * sqrt(width)."""
@@ -15,7 +17,10 @@ def golden_vectors(width: int) -> np.ndarray:
 
 
 def golden_scores(name: str) -> list[float]:
-    """Raw scores of `golden_vectors` under a predictor of the catalog, float32, the same bits on every machine."""
+    """Raw scores of `golden_vectors` under a predictor of the catalog, float32, the same bits on every machine.
+
+    `SIMILARITY` in place of a name gives their similarities.
+    """
     text = (files(__package__) / "folded" / "golden.json").read_text()
     scores: list[float] = json.loads(text)[name]
     return scores

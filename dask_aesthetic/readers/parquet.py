@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 
 from dask_aesthetic.choices import EmbeddingDtype, Format, OnInvalid, Scale
-from dask_aesthetic.defaults import HASH_COLUMN, PREDICTOR, THRESHOLD
+from dask_aesthetic.defaults import HASH_COLUMN, PREDICTOR, SIMILARITY_COLUMN, TEXT_KEY, THRESHOLD
 from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.frame_columns import ScoreColumns, add_keep, empty_scores, scores_of
@@ -34,9 +34,11 @@ from dask_aesthetic.readers.partitions import (
     to_pandas,
     with_rows,
 )
-from dask_aesthetic.score_spec import ScoreSpec, refuse_replacing, refuse_width
+from dask_aesthetic.score_spec import ScoreSpec, refuse_replacing, refuse_same_names, refuse_width
 from dask_aesthetic.scoring import score_array, score_column
 from dask_aesthetic.shard_scores import row_scores
+from dask_aesthetic.shard_texts import TextSide
+from dask_aesthetic.similarity import SimilaritySpec
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.warn_unusable import count_unusable, warn_after_compute
 
@@ -48,6 +50,14 @@ class _Scoring:
     spec: ScoreSpec
     shards: Sequence[Shard]
     firsts: Sequence[int]
+    embedding_hash: bool = False
+    texts: TextSide | None = None
+
+    @property
+    def more(self) -> list[str]:
+        """Names of the columns that are computed beside the scores."""
+        similarity = [] if self.texts is None else [self.texts.spec.similarity_column]
+        return [*([HASH_COLUMN] if self.embedding_hash else []), *similarity]
 
     def shard_at(self, row: int) -> Shard:
         """Shard that holds the row with this index label."""
@@ -76,6 +86,9 @@ def read_and_score(
     embedding_zero_point: int | None = None,
     format: Format = "auto",  # noqa: A002
     matrix_key: str | None = None,
+    text_column: str | None = None,
+    text_key: str = TEXT_KEY,
+    similarity_column: str = SIMILARITY_COLUMN,
 ) -> dd.DataFrame:
     """Read files and score their embeddings, as a lazy Dask DataFrame of scores without the embedding column.
 
@@ -104,15 +117,17 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
         Add a column ``embedding_hash`` before the score, as of `score_dataset`, of Arrow's uint64; not with cuDF.
     format, matrix_key
         As of `score_dataset`. Bare matrices have the columns ``shard`` and ``row``. cuDF reads Parquet alone.
+    text_column, text_key, similarity_column
+        As of `score_dataset`: adds the similarity before the score, for `keep` to use; not with cuDF.
 
     Returns
     -------
     dask.dataframe.DataFrame
-        The passthrough columns with their Arrow types, ``aesthetic_score`` (float32, NaN where a row has no usable
-        embedding) and ``keep`` (bool); the index numbers the rows through all files. Columns that are not used are not
-        read: without the score and ``keep``, embeddings are not read either. With Dask's ``dataframe.backend`` set to
-        "cudf" the partitions are cuDF, read and scored on the GPU, which holds a partition's embeddings while it scores
-        them; columns have the types that cuDF has for them.
+        The passthrough columns with their Arrow types, ``similarity`` if asked (float32), ``aesthetic_score`` (float32,
+        NaN where a row has no usable embedding) and ``keep`` (bool); the index numbers the rows through all files.
+        Columns that are not used are not read: without the score and ``keep``, embeddings are not read either. With
+        Dask's ``dataframe.backend`` set to "cudf" the partitions are cuDF, read and scored on the GPU, which holds a
+        partition's embeddings while it scores them; columns have the types that cuDF has for them.
 
     Raises
     ------
@@ -121,7 +136,7 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
     ColumnError, ThresholdError, PredictorError, ArgumentError
         As in ``.aesthetic.score``.
     InvalidEmbeddingError
-        With ``on_invalid="raise"``, when it is computed; names the file, the row in the file and the reason.
+        With ``on_invalid="raise"``, when it is computed; names the column, file, row in the file and reason.
 
     Examples
     --------
@@ -166,6 +181,8 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
         format=layout,
         embedding_column=embedding_column,
         key=matrix_key,
+        text_column=text_column or "",
+        text_key=text_key,
         rows_per_shard=rows_per_partition,
         found=found,
         storage_options=storage_options,
@@ -177,6 +194,25 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
     warn_left_out(found, [file for shard in shards for file in shard.files])
     for one in shards:
         refuse_width(one.width, spec.predictor, embedding_column)
+    texts = None
+    if text_column is not None:
+        texts = TextSide(
+            SimilaritySpec(
+                embedding_column, text_column, similarity_column, spec.width, on_invalid, spec.embedding_dtype
+            ),
+            spec.width,
+        )
+        texts.check(shards)
+        if on_gpu:
+            raise ArgumentError(
+                "expected text_column with pandas partitions, got the backend 'cudf': dask.dataframe.read_parquet and "
+                ".aesthetic.similarity compare on GPUs"
+            )
+    elif (text_key, similarity_column) != (TEXT_KEY, SIMILARITY_COLUMN):
+        raise ArgumentError(
+            f"expected text_column with text_key and similarity_column, got {text_key!r} and {similarity_column!r} "
+            "alone"
+        )
     schema = shards[0].schema.append(pa.field(embedding_column, shards[0].scored_type))
     columns = "ids" if columns is None else columns
     if columns == "ids" and shards[0].schema.names == LOCATION.names:
@@ -189,9 +225,18 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
         )
     if embedding_hash and on_gpu:
         raise ArgumentError("expected embedding_hash=True with pandas partitions, got the backend 'cudf'")
-    spec.check_rule(dict(zip(schema.names, schema.types, strict=True)))
-    names = [*names, *spec.rule_columns]
-    added = {**spec.added, **({"embedding_hash": HASH_COLUMN} if embedding_hash else {})}
+    if columns == "all" and texts is not None:
+        names = [name for name in names if name != texts.column]
+    computed = [*([HASH_COLUMN] if embedding_hash else []), *([similarity_column] if texts is not None else [])]
+    similarities = {similarity_column: pa.float32()} if texts is not None else {}
+    spec.check_rule({**dict(zip(schema.names, schema.types, strict=True)), **similarities})
+    names = [*names, *(name for name in spec.rule_columns if name not in similarities)]
+    added = {
+        **spec.added,
+        **({"embedding_hash": HASH_COLUMN} if embedding_hash else {}),
+        **({"similarity_column": similarity_column} if texts is not None else {}),
+    }
+    refuse_same_names(added)
     refuse_replacing(names, added, replace_columns)
     names = [name for name in dict.fromkeys(names) if name not in added.values()]
     passthrough = parquet.common_schema(((shard.files[-1], shard.schema) for shard in shards), names)
@@ -203,36 +248,36 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
         cudf.require()
         schema = cudf.cudf_schema(passthrough.append(pa.field(embedding_column, shards[0].scored_type)))
         frame = from_shards(_read_cudf, shards, cudf.empty_frame(schema), schema=schema)
-        scored = _scored(frame, embedding_column, _score_cudf, spec, shards)
+        scored = _scored(frame, embedding_column, _score_cudf, _Scoring(spec, shards, frame.divisions[:-1]))
         return scored[[*names, *spec.columns]]
     # The first score column at first holds nothing, then gets the scores. As in `frame.score`, Dask's optimizer drops
     # the Series if no score is used; and it drops an assignment only if the frame has a column that is not used,
     # which this column is.
     meta = empty_frame(passthrough.append(pa.field(spec.score_column, pa.null())))
     frame = from_shards(_read, shards, meta, passthrough=passthrough)
-    if embedding_hash:
-        return _scored(frame, spec.score_column, _score_and_hash, spec, shards)[[*names, HASH_COLUMN, *spec.columns]]
-    return _scored(frame, spec.score_column, _score, spec, shards)
+    scoring = _Scoring(spec, shards, frame.divisions[:-1], embedding_hash, texts)
+    if computed:
+        return _scored(frame, spec.score_column, _score_and_more, scoring)[[*names, *computed, *spec.columns]]
+    return _scored(frame, spec.score_column, _score, scoring)
 
 
-def _scored(
-    frame: dd.DataFrame, column: str, score: Callable[..., Any], spec: ScoreSpec, shards: Sequence[Shard]
-) -> dd.DataFrame:
-    """Frame of shards with scores of a column, hashes perhaps, and keep added; spec and shards are one graph key."""
-    scoring = _Scoring(spec, shards, frame.divisions[:-1])
-    key = f"read-and-score-{dask.base.tokenize(spec, shards)}"
+def _scored(frame: dd.DataFrame, column: str, score: Callable[..., Any], scoring: _Scoring) -> dd.DataFrame:
+    """Frame of shards with scores of a column, what is computed beside them, and keep; `scoring` is one graph key."""
+    spec = scoring.spec
+    key = f"read-and-score-{dask.base.tokenize(scoring)}"
     warn_after_compute()
     meta = empty_scores(frame._meta[column], spec)
-    if score is _score_and_hash:
-        meta = _with_hashes(meta, pa.nulls(0, pa.uint64()))
+    if score is _score_and_more:
+        empty = np.empty(0, np.float32)
+        meta = _with_more(meta, pa.nulls(0, pa.uint64()), empty, scoring)
     scores = frame[column].map_partitions(
         score,
         scoring=dask.delayed(scoring, name=key, pure=True, traverse=False),
         call=frame._name,
         meta=meta,
     )
-    hashes = {HASH_COLUMN: scores[HASH_COLUMN]} if score is _score_and_hash else {}
-    scored = frame.assign(**hashes, **ScoreColumns(spec).from_scores(scores))
+    more = {name: scores[name] for name in scoring.more}
+    scored = frame.assign(**more, **ScoreColumns(spec).from_scores(scores))
     return scored if spec.keep_spec is None else add_keep(scored, spec.keep_column, spec.keep_spec)
 
 
@@ -254,25 +299,38 @@ def _score(column: pd.Series, scoring: _Scoring, call: str) -> Any:
     return scores_of(np.concatenate(parts, axis=1), column.index, spec)
 
 
-def _score_and_hash(column: pd.Series, scoring: _Scoring, call: str) -> pd.DataFrame:
-    """Frame of scores and hashes; the embeddings are read once, and not scored where they lie in pages."""
-    spec = scoring.spec
+def _score_and_more(column: pd.Series, scoring: _Scoring, call: str) -> pd.DataFrame:
+    """Frame of scores, hashes and similarities; what is read is read once, and not scored where it lies in pages."""
+    spec, texts = scoring.spec, scoring.texts
     parts, hashes = [np.empty((len(spec.predictors), 0), np.float32)], [pa.nulls(0, pa.uint64())]
+    similarities = [np.empty(0, np.float32)]
     if len(column):
         shard = scoring.shard_at(column.index[0])
-        first = shard.start
-        for _, lists in shard.batches([]):
-            scores, status = score_array(lists, spec, shard.column, shard.files[0].name, first)
+        first, place = shard.start, shard.files[0].name
+        for batch, lists in shard.batches([] if texts is None else [texts.column]):
+            scores, status = score_array(lists, spec, shard.column, place, first)
             count_unusable(call, lists, spec, shard.column)(torch.from_numpy(status))
             parts.append(scores)
-            hashes.append(hash_embeddings(lists, spec.width, status))
+            if scoring.embedding_hash:
+                hashes.append(hash_embeddings(lists, spec.width, status))
+            if texts is not None:
+                held = texts.lists(batch.column(texts.column))
+                found, codes = texts.similarities(lists, held, place, first)
+                count_unusable(call, held, texts.spec.score_spec(texts.width), texts.column)(torch.from_numpy(codes))
+                similarities.append(found)
             first += len(status)
-    return _with_hashes(scores_of(np.concatenate(parts, axis=1), column.index, spec), pa.concat_arrays(hashes))
+    scored = scores_of(np.concatenate(parts, axis=1), column.index, spec)
+    return _with_more(scored, pa.concat_arrays(hashes), np.concatenate(similarities), scoring)
 
 
-def _with_hashes(scores: Any, hashes: pa.Array) -> pd.DataFrame:
+def _with_more(scores: Any, hashes: pa.Array, similarities: np.ndarray, scoring: _Scoring) -> pd.DataFrame:
     frame = scores if scores.ndim > 1 else scores.to_frame()
-    return frame.assign(**{HASH_COLUMN: pd.arrays.ArrowExtensionArray(pa.chunked_array([hashes]))})
+    more: dict[str, Any] = {}
+    if scoring.embedding_hash:
+        more[HASH_COLUMN] = pd.arrays.ArrowExtensionArray(pa.chunked_array([hashes]))
+    if scoring.texts is not None:
+        more[scoring.texts.spec.similarity_column] = similarities
+    return frame.assign(**more)
 
 
 def _read_cudf(shard: ParquetShard, first: int, columns: list[str], schema: pa.Schema) -> Any:

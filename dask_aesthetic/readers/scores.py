@@ -59,7 +59,7 @@ def read_scores(
     'laion-v2'
     """
     found = find_scores(
-        path, storage_options, lambda names: names if columns is None else list(columns), allow_unfinished
+        path, storage_options, lambda names, _: names if columns is None else list(columns), allow_unfinished
     )
     meta = found.provenance.mark(empty_frame(found.schema))
     return from_shards(_read, found.files, meta, schema=found.schema, provenance=found.provenance)

@@ -34,13 +34,15 @@ class FirstPass:
     Attributes
     ----------
     groups, kept : dict of group to ScoreDistribution
-        Of all rows, and of the rows at or above the threshold; one group None without groups.
+        Of all rows, and of the rows that the threshold keeps; one group None without groups.
     chosen : pandas.DataFrame
         Sampled rows, as `choose` gives them.
     pairs : dict of str to PairCounts
         Of the scores and other scores, by the others' columns.
     rule_counts : RuleCounts or None
         What the clauses of the rule keep; None without a rule.
+    mirrored : ScoreDistribution or None
+        Of the negated scores, which counts those at or below a threshold exactly; None where high scores are kept.
     """
 
     groups: Groups
@@ -48,6 +50,7 @@ class FirstPass:
     chosen: pd.DataFrame
     pairs: dict[str, PairCounts] = field(default_factory=dict)
     rule_counts: RuleCounts | None = None
+    mirrored: ScoreDistribution | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class ReportData:
     ----------
     distribution : ScoreDistribution
     kept : int
-        Exact number of rows at or above the threshold.
+        Exact number of rows that the threshold keeps.
     groups : list of (group, ScoreDistribution, kept)
         The largest first; empty without groups.
     samples : list of ReportSample
@@ -80,6 +83,8 @@ class ReportData:
         Of the scores and other scores, by the others' columns.
     rule_counts : RuleCounts or None
         What the clauses of the rule keep; None without a rule.
+    mirrored : ScoreDistribution or None
+        As of `FirstPass`.
     """
 
     distribution: ScoreDistribution
@@ -88,6 +93,7 @@ class ReportData:
     samples: list[ReportSample]
     pairs: dict[str, PairCounts] = field(default_factory=dict)
     rule_counts: RuleCounts | None = None
+    mirrored: ScoreDistribution | None = None
 
 
 def compute_data(frame: Any, spec: ReportSpec, images: ImageSource | None = None) -> ReportData:
@@ -122,7 +128,7 @@ def compute_data(frame: Any, spec: ReportSpec, images: ImageSource | None = None
     rows = zip(*(chosen[name].tolist() for name in names), shown, strict=True)
     samples = [ReportSample(place, score, key, **more) for place, score, key, more in rows]
     kept = sum(kept for _, _, kept in counted)
-    return ReportData(total, kept, counted if by else [], samples, first.pairs, first.rule_counts)
+    return ReportData(total, kept, counted if by else [], samples, first.pairs, first.rule_counts, first.mirrored)
 
 
 def _add_images(shown: list[dict[str, Any]], images: ImageSource) -> None:
@@ -149,15 +155,17 @@ def first_pass(part: Any, number: int, spec: ReportSpec) -> FirstPass:
     """Distributions and sampled rows of one partition."""
     score_column = spec.columns["score_column"]
     scores = on_host(part[score_column])
-    at_least = scores >= np.float32(spec.threshold.cut)
+    keeps = spec.threshold.keeps(scores)
     groups = count_groups(part, spec.counted, spec.known)
-    kept = count_groups(part[at_least], spec.counted, spec.known)
+    kept = count_groups(part[keeps], spec.counted, spec.known)
     pairs = {
         name: PairCounts.of(scores, on_host(part[name]), (spec.cells[score_column], spec.cells[name]))
         for name in spec.others
     }
     rule_counts = None if spec.keep is None else spec.keep.evaluate(part)[1]
-    return FirstPass(groups, kept, choose(part, spec, number), pairs, rule_counts)
+    high = spec.threshold.higher_is_better
+    mirrored = None if high else ScoreDistribution.of(-scores, scale=spec.threshold.scale)
+    return FirstPass(groups, kept, choose(part, spec, number), pairs, rule_counts, mirrored)
 
 
 def add_first_passes(parts: list[FirstPass], spec: ReportSpec) -> FirstPass:
@@ -167,7 +175,9 @@ def add_first_passes(parts: list[FirstPass], spec: ReportSpec) -> FirstPass:
     first, *rest = (part.pairs for part in parts)
     pairs = {name: sum((other[name] for other in rest), counts) for name, counts in first.items()}
     rule_counts = add_rule_counts(part.rule_counts for part in parts)
-    return FirstPass(groups, kept, top_rows([part.chosen for part in parts], spec.samples), pairs, rule_counts)
+    mirrored = sum(part.mirrored for part in parts if part.mirrored is not None) or None
+    chosen = top_rows([part.chosen for part in parts], spec.samples)
+    return FirstPass(groups, kept, chosen, pairs, rule_counts, mirrored)
 
 
 def _compute_first_pass(frame: Any, spec: ReportSpec) -> FirstPass:

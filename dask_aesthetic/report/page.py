@@ -12,6 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dask_aesthetic.atomic import write_atomic
 from dask_aesthetic.distribution import LAION_PAIRS, LAION_SHARES, ScoreDistribution
 from dask_aesthetic.distribution._bins import STEPS
@@ -33,7 +35,8 @@ from dask_aesthetic.thresholds import PRESETS, SCALES, Threshold, is_on_preset_s
 from dask_aesthetic.version import __version__
 
 MAX_GROUPS, MAX_PROVENANCE, MAX_LENGTH = 200, 60, 500
-ROW_STEP = 25  # Hundredths between the rows of the table of thresholds.
+ROW_STEP, FINE_STEP = 25, 5  # Hundredths between the rows of the table of thresholds.
+FEW_ROWS = 4  # Of the table, from which on the rows are closer together.
 
 
 def write_report(
@@ -100,13 +103,14 @@ def render(data: ReportData, spec: ReportSpec) -> str:
     score = partial(_format_score, scale=spec.threshold.scale)
     environment.filters.update(text=escape_text, score=score, share=format_share, count=format_count)
     span = plots.Range.of(data.distribution, spec.threshold)
+    kept = plots.kept_at(data.distribution, data.mirrored, span)
     return environment.get_template(
         "page.html.jinja"
     ).render(
         policy=policy(style, script),
         style=Markup(style),  # noqa: S704 - a file of this package
         script=Markup(script),  # noqa: S704 - a file of this package
-        counts=Markup(_json(_counts(data.distribution, span))),  # noqa: S704 - numbers alone
+        counts=Markup(_json(_counts(data.distribution, kept, spec.threshold, span))),  # noqa: S704 - numbers alone
         title=escape_text(spec.title),
         threshold=_format_threshold(spec.threshold),
         spec=spec,
@@ -117,9 +121,9 @@ def render(data: ReportData, spec: ReportSpec) -> str:
         at=_nearest(spec.threshold, span),
         frame=plots,
         histogram=plots.histogram(data.distribution, spec.threshold, span),
-        curve=plots.curve(data.distribution, spec.threshold, span),
+        curve=plots.curve(kept, data.distribution, spec.threshold, span),
         quantiles=[(q, data.distribution.quantile(q)) for q in QUANTILES] if data.distribution.count else [],
-        rows=_threshold_rows(data.distribution, span, spec.threshold.scale),
+        rows=_threshold_rows(data.distribution, kept, span, spec.threshold.scale),
         laion=LAION_PAIRS if _is_laion(data.distribution) else None,
         failures=_failures(data.distribution),
         groups=[_group(*group) for group in data.groups[:MAX_GROUPS]],
@@ -176,11 +180,13 @@ def _json(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _counts(distribution: ScoreDistribution, span: plots.Range) -> dict[str, Any]:
+def _counts(
+    distribution: ScoreDistribution, kept: np.ndarray, threshold: Threshold, span: plots.Range
+) -> dict[str, Any]:
     """Data of the slider: number of rows kept at every hundredth."""
-    kept = plots.kept_from(distribution, span).tolist()
     steps = int(STEPS * SCALES[distribution.scale])
-    return {"low": span.low, "steps": steps, "scored": distribution.count, "kept": kept}
+    low = {} if threshold.higher_is_better else {"keepsLow": True}
+    return {"low": span.low, "steps": steps, "scored": distribution.count, "kept": kept.tolist(), **low}
 
 
 def _nearest(threshold: Threshold, span: plots.Range) -> int:
@@ -197,19 +203,25 @@ def _format_threshold(threshold: Threshold) -> str:
     return text if float(text) == threshold.value else f"{threshold.value:.8g}"
 
 
-def _threshold_rows(distribution: ScoreDistribution, span: plots.Range, scale: str) -> list[dict[str, Any]]:
-    """Rows kept by threshold: at every quarter of a raw score, with presets and LAION's published shares."""
+def _threshold_rows(
+    distribution: ScoreDistribution, kept: np.ndarray, span: plots.Range, scale: str
+) -> list[dict[str, Any]]:
+    """Rows kept by threshold: at every quarter of a raw score, with presets and LAION's published shares.
+
+    Of a narrow range, such as probabilities have, at every twentieth.
+    """
     comparable = _is_laion(distribution)
     names = {round(value * STEPS): name for name, value in PRESETS.items()} if comparable else {}
     published = {round(score * STEPS): share for score, share in LAION_SHARES.items()} if comparable else {}
-    kept = plots.kept_from(distribution, span).tolist()
-    quarters = range(-(-span.low // ROW_STEP) * ROW_STEP, span.high + 1, ROW_STEP)
+    counts = kept.tolist()
+    step = ROW_STEP if span.high - span.low > FEW_ROWS * ROW_STEP else FINE_STEP
+    quarters = range(-(-span.low // step) * step, span.high + 1, step)
     return [
         {
             "score": at / (STEPS * SCALES[scale]),
             "name": names.get(at, ""),
-            "kept": kept[at - span.low],
-            "rate": rate(kept[at - span.low], distribution.count),
+            "kept": counts[at - span.low],
+            "rate": rate(counts[at - span.low], distribution.count),
             "laion": published.get(at),
         }
         for at in quarters
@@ -253,7 +265,9 @@ def _samples(data: ReportData, spec: ReportSpec) -> Iterator[dict[str, Any]]:
     places: dict[int, list[ReportSample]] = {}
     for sample in data.samples:
         places.setdefault(sample.place, []).append(sample)
-    for place in (ABOVE, BELOW, *sorted((place for place in places if place >= -1), reverse=True)):
+    high = spec.threshold.higher_is_better
+    sides = (ABOVE, BELOW) if high else (BELOW, ABOVE)
+    for place in (*sides, *sorted((place for place in places if place >= -1), reverse=high)):
         if place in places:
             cards = [_card(sample, spec) for sample in places[place]]
             yield {"heading": _heading(place, spec), "cards": cards, "border": place < -1}
@@ -274,7 +288,7 @@ def _card(sample: ReportSample, spec: ReportSpec) -> dict[str, Any]:
         "score": exact,
         # Near the threshold all digits matter.
         "shown": f"{exact:.7g}" if sample.place < -1 else _format_score(exact, spec.threshold.scale),
-        "kept": exact >= spec.threshold.cut,
+        "kept": bool(spec.threshold.keeps(exact)),
         "key": escape_text(sample.key if short is None else short),
         "image": sample.image,
         "link": link(sample.url) if sample.url is not None else None,

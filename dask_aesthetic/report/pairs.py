@@ -15,6 +15,7 @@ from dask_aesthetic.thresholds import SCALES
 
 CELL = 0.1  # Raw.
 PROBABILITY_CELL = 0.02
+SIMILARITY_CELL = 0.01
 MOST_CELLS = 1000  # On either side of 0; scores beyond count in the last.
 SHOWN_CELLS = 40  # Of an axis: more are drawn together.
 SHOWN_PAIRS = 6
@@ -70,13 +71,16 @@ class HeatMap:
 
 
 def cells_of(provenance: Mapping[str, Any], columns: Iterable[object]) -> dict[str, float]:
-    """Width of the cells of each score that files of several scores name, as far as the frame has it."""
+    """Width of the cells of each score and the similarity that files of several name, as far as the frame has it."""
     held, found = set(columns), {}
     for score in provenance.get("scores", []):
         if score["column"] in held:
             is_probability = score["predictor"].get("is_probability", False)
             scale = SCALES.get(score.get("scale", "raw"), 1.0)
             found[score["column"]] = PROBABILITY_CELL if is_probability else CELL / scale
+    similarity = provenance.get("similarity", {}).get("column")
+    if found and similarity in held:
+        found[similarity] = SIMILARITY_CELL
     return found
 
 

@@ -64,7 +64,9 @@ class Range:
         ends = [float(np.clip(_hundredths(threshold), FIRST * STEPS, FIRST * STEPS + BINS - 2))]
         ends += [float(filled[0]), float(filled[-1] + 1)] if len(filled) else []
         low, high = (10 * round_(end / 10) for round_, end in ((math.floor, min(ends)), (math.ceil, max(ends))))
-        low = min(low, FIRST * STEPS + BINS - 12)
+        if not threshold.higher_is_better:  # Rows below it are counted by negated scores, from the first bin on.
+            high = min(high, -FIRST * STEPS)
+        low = min(low, (FIRST * STEPS + BINS - 2 if threshold.higher_is_better else -FIRST * STEPS) - 10)
         return cls(low, max(high, low + 10))
 
     def x(self, hundredths: float) -> float:
@@ -86,9 +88,9 @@ def histogram(distribution: ScoreDistribution, threshold: Threshold, span: Range
     return Plot(path, _scores(span, distribution.scale), rows, span.x(_hundredths(threshold)), [])
 
 
-def curve(distribution: ScoreDistribution, threshold: Threshold, span: Range) -> Plot:
-    """Keep rate by threshold, on a logarithmic axis so that rates below 1 % can be read."""
-    shares = kept_from(distribution, span) / max(distribution.count, 1)
+def curve(kept: np.ndarray, distribution: ScoreDistribution, threshold: Threshold, span: Range) -> Plot:
+    """Keep rate by threshold, on a logarithmic axis so that rates below 1 % can be read; `kept` is of `kept_at`."""
+    shares = kept / max(distribution.count, 1)
     known = LAION_SHARES if is_on_preset_scale(distribution.predictor_scale, distribution.predictor) else {}
     published = {score: share for score, share in known.items() if span.low <= score * STEPS <= span.high}
     lowest = min([*(share for share in shares if share > 0), *published.values()], default=0.1)
@@ -103,8 +105,13 @@ def curve(distribution: ScoreDistribution, threshold: Threshold, span: Range) ->
     return Plot(path, _scores(span, distribution.scale), ticks, span.x(_hundredths(threshold)), dots, decades)
 
 
-def kept_from(distribution: ScoreDistribution, span: Range) -> np.ndarray:
-    """Number of rows at or above every hundredth of the range."""
+def kept_at(distribution: ScoreDistribution, mirrored: ScoreDistribution | None, span: Range) -> np.ndarray:
+    """Number of rows that a threshold at every hundredth of the range keeps: at or above it; at or below it `mirrored`.
+
+    The latter is the distribution of the negated scores.
+    """
+    if mirrored is not None:
+        return kept_at(mirrored, None, Range(-span.high, -span.low))[::-1]
     first = span.low - FIRST * STEPS + 1
     above = distribution.bins[::-1].cumsum()[::-1]
     return above[first : first + span.high - span.low + 1]

@@ -42,7 +42,8 @@ def choose(frame: Any, spec: ReportSpec, partition: int = 0) -> pd.DataFrame:
     distance = values.astype(np.float64) - spec.threshold.cut
     bucket = (bin_of(values, spec.threshold.scale) - 1) // BUCKET
     found = [(place, _smallest(np.flatnonzero(bucket == place), random, spec.samples)) for place in np.unique(bucket)]
-    for place, side in ((BELOW, distance < 0), (ABOVE, distance >= 0)):
+    above = distance >= 0 if spec.threshold.higher_is_better else distance > 0
+    for place, side in ((BELOW, ~above), (ABOVE, above)):
         found.append((place, _smallest(np.flatnonzero(side), np.abs(distance), spec.samples)))
     places = np.concatenate([np.full(len(rows), place, np.int64) for place, rows in found])
     rows = np.concatenate([rows for _, rows in found])

@@ -10,6 +10,7 @@ from typing import Any
 from dask_aesthetic.errors import ArgumentError, MissingDependencyError
 from dask_aesthetic.id_columns import LABEL_COLUMNS, find_id_column
 from dask_aesthetic.keep_rule import KeepRule, KeepSpec
+from dask_aesthetic.provenance import refuse_unknown_direction
 from dask_aesthetic.report.image_source import ImageSource
 from dask_aesthetic.report.pairs import SHOWN_PAIRS, cells_of
 from dask_aesthetic.thresholds import Threshold, find_threshold
@@ -84,7 +85,17 @@ class ReportSpec:
         if "key_column" not in asked and (key := find_id_column(frame_columns, LABEL_COLUMNS)) is not None:
             asked["key_column"] = key
         family, predictor = known.get("predictor_scale", "unknown"), known.get("predictor", "")
-        found = find_threshold(threshold, known["scale"], family, predictor)
+        info = provenance.get("predictor", {})
+        if not info:
+            refuse_unknown_direction(asked["score_column"], "predictor")
+        found = find_threshold(
+            threshold,
+            known["scale"],
+            family,
+            predictor,
+            bool(info.get("higher_is_better", True)) if info else None,
+            bool(info.get("is_probability", False)),
+        )
         cells = cells_of(provenance, frame_columns)
         shown = dict(provenance)
         if cells:

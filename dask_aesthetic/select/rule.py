@@ -55,6 +55,8 @@ class Rule:
     Attributes
     ----------
     score_column : str
+    higher_is_better : bool
+        Direction of the scores.
     threshold : Threshold or None
     keep : KeepRule or None
         Instead of a threshold.
@@ -87,6 +89,7 @@ class Rule:
     drop_duplicates: bool = False
     top: Top | None = None
     duplicates: Duplicates | None = None
+    higher_is_better: bool = True
 
     def prepared(self, files: Sequence[ScoreFile], threads: int) -> Rule:
         """Rule with what all files decide together: the duplicates, and the best rows."""
@@ -175,20 +178,22 @@ class Rule:
     def cuts(self) -> Any:
         """Score of the last one of the best rows, None where all are kept; by group in pairs, the best cut first."""
         if self.top is None or self._by is None:
-            return None if self.top is None else self.top.lowest()
-        pairs = [[None if pd.isna(group) else str(group), self.top.lowest(group)] for group in self.top.keys]
-        return sorted(pairs, key=lambda pair: (-math.inf if pair[1] is None else -pair[1], str(pair[0])))
+            return None if self.top is None else self.top.last(None, self.higher_is_better)
+        last = {group: self.top.last(group, self.higher_is_better) for group in self.top.keys}
+        pairs = [[None if pd.isna(group) else str(group), score] for group, score in last.items()]
+        sign = -1 if self.higher_is_better else 1
+        return sorted(pairs, key=lambda pair: (-math.inf if pair[1] is None else sign * pair[1], str(pair[0])))
 
     def __str__(self) -> str:
         threshold = self.threshold
-        lowest = "" if threshold is None else f"{threshold.scale} {self.score_column} >= {threshold.value:g}"
-        lowest = str(self.keep) if self.keep is not None else lowest
+        condition = "" if threshold is None else threshold.condition(self.score_column)
+        condition = str(self.keep) if self.keep is not None else condition
         once = ", without duplicates" if self.drop_duplicates else ""
         if self.wanted is None:
-            return lowest + once
+            return condition + once
         count = f"{self.wanted.n:,}" if self.wanted.n is not None else f"{self.wanted.keep_fraction:g}"
         each = f" of each {self.wanted.by}" if self.wanted.by is not None else ""
-        return f"the best {count}{each} by {self.score_column}" + (f", of {lowest}" if lowest else "") + once
+        return f"the best {count}{each} by {self.score_column}" + (f", of {condition}" if condition else "") + once
 
     def _scores(self, batch: Any) -> np.ndarray:
         column = batch.column(self.score_column).cast(pa.float32(), safe=False)
@@ -200,8 +205,7 @@ class Rule:
         return self.duplicates.drops(number, first, len(batch))
 
     def _keys(self, batch: Any, competing: np.ndarray) -> tuple[np.ndarray, Groups]:
-        cut = None if self.threshold is None else self.threshold.cut
-        keys = score_keys(self._scores(batch), cut, competing)
+        keys = score_keys(self._scores(batch), self.threshold, competing, self.higher_is_better)
         if self._by is None:
             return keys, [(None, np.arange(len(keys)))]
         return keys, rows_by_group(batch.column(self._by).to_pandas(), self._by)

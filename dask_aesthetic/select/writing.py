@@ -263,11 +263,6 @@ def plan_select(
     if keep is None and threshold is None and wanted is None:  # Those of the run.
         keep = KeepRule.from_dict(record["keep"]) if "keep" in record else None
         override_column = record.get("override_column") if override_column is None else override_column
-    if not found.provenance.higher_is_better and (keep is None or wanted is not None):
-        raise ArgumentError(
-            f"expected scores that are better the higher they are, got {found.score_column!r} of "
-            f"{found.provenance.known['predictor']}: keep=[({found.score_column!r}, '<=', ...)] keeps the lower ones"
-        )
     store = Store.of(output, storage_options if output_options is None else output_options)
     refuse_overlap(scores, [one.file for one in found.files], store)
     id_column = find_id_column(names) if id_column is None else id_column
@@ -288,6 +283,7 @@ def plan_select(
         excluded,
         included,
         drop_duplicates,
+        higher_is_better=found.provenance.higher_is_better,
     )
     rule = rule.prepared(found.files, threads or CPU_COUNT)
     settings = SelectSettings(

@@ -13,8 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dask_aesthetic import ArgumentError, Check, ColumnError, embeddings, load_predictor
-from dask_aesthetic.check import check_spec, measure_partition, slice_column
+from dask_aesthetic import ArgumentError, Check, ColumnError, PredictorInfo, embeddings, load_predictor
+from dask_aesthetic.check import check_spec, slice_column
+from dask_aesthetic.check.measure import measure_partition
+from dask_aesthetic.check_dataset import check_dataset
+from dask_aesthetic.predictors import AffinePredictor
 from helpers import columns, commands
 from helpers.parquet_files import spoil
 
@@ -488,3 +491,58 @@ def test_column_of_bytes_is_not_usable(vectors):
 def test_bytes_of_any_type_are_no_lists(vectors, row):
     found = pd.DataFrame({"image_embedding": pd.Series([vectors[0], row], dtype=object)}).aesthetic.check()
     assert (found.ok, found.not_lists, found.empty, found.zero, found.widths) == (1, 1, 0, 0, {768: 1})
+
+
+# Several predictors
+
+
+def test_each_of_several_predictors_is_measured_as_alone(verite, tmp_path):
+    frame = columns.frame([*verite[:200], None, verite[0][:512]], "list")
+    predictors = {"a": "laion-v2", "b": "laion-v1-l14", "unsafe": "nsfw-l14"}
+    alone = {name: frame.aesthetic.check(predictor=one) for name, one in predictors.items()}
+    frame.to_parquet(tmp_path / "in.parquet")
+    for found in (
+        frame.aesthetic.check(predictor=predictors),
+        dd.from_pandas(frame, npartitions=3).aesthetic.check(predictor=predictors),
+        check_dataset(tmp_path / "in.parquet", predictor=predictors),
+    ):
+        assert found.usable
+        assert list(found.others) == ["b", "unsafe"]
+        assert (found.predictor, found.predictor_encoder) == ("laion-v2", "ViT-L-14-quickgelu (openai)")
+        for name, one in {"a": found, **found.others}.items():
+            assert one.scores.to_json() == alone[name].scores.to_json()
+            assert (one.predictor, one.width, one.ok) == (predictors[name], 768, 200)
+            assert one.encoder == alone[name].encoder == "image"
+            assert (one.below, one.above) == (alone[name].below, alone[name].above)
+        text = repr(found)
+        assert "for laion-v2, laion-v1-l14, nsfw-l14: usable" in text
+        assert "laion-v1-l14 (768 floats of ViT-L-14-quickgelu (openai)), nsfw-l14 (768" in text
+        assert "unsafe scores  min 0.0" in text
+        assert text.count("rows lie where OpenAI's ViT-L/14 puts images") == 1
+        values = json.loads(found.to_json())
+        assert values["others"]["unsafe"]["scores"]["max"] == pytest.approx(alone["unsafe"].scores.max)
+    assert "others" not in json.loads(alone["a"].to_json())
+
+
+def test_predictors_of_other_widths_and_encoders_are_findings(verite, tmp_path):
+    frame = columns.frame(verite[:50], "fixed_size_list")
+    b16 = PredictorInfo(name="theirs", width=768, encoder="SigLIP")
+    theirs = AffinePredictor(np.ones(768), 0.0, b16)
+    found = frame.aesthetic.check(predictor={"a": "laion-v2", "b": "laion-v1-b32"})
+    assert not found.usable
+    assert (found.ok, found.others["b"].ok, found.others["b"].width) == (50, 0, 512)
+    assert [finding.what for finding in found.findings if finding.level == "not usable"] == [
+        "expected predictors of one width, as they score the same column, got laion-v2 (768), laion-v1-b32 (512): "
+        "score each column alone",
+        "b by laion-v1-b32: 50 rows (100.0%) of 768 floats, and laion-v1-b32 takes 512",
+    ]
+    found = frame.aesthetic.check(predictor={"a": "laion-v2", "b": theirs})
+    assert not found.usable
+    assert "expected predictors of one encoder's embeddings" in found.verdict
+    assert "theirs (768 floats of SigLIP)" in repr(found)
+    assert found.others["b"].encoder is None
+    frame.to_parquet(tmp_path / "in.parquet")
+    both = ["--predictor", "a=laion-v2", "--predictor", "b=laion-v1-b32"]
+    ended = run(tmp_path / "in.parquet", *both)
+    assert ended.status == 1
+    assert "expected 512 floats per row in 'image_embedding' for laion-v1-b32" in " ".join(ended.out.split())

@@ -172,6 +172,25 @@ def test_an_input_scale_is_said_on_the_command_line(tmp_path, source):
     assert commands.run(*asked, "--input-scale", "27.7128").status == 0
 
 
+def test_an_output_activation_is_said_on_the_command_line(tmp_path, source, vectors):
+    weight, bias = 9 * torch.randn(1, 768), torch.randn(1)
+    torch.save({"linear.weight": weight, "linear.bias": bias}, tmp_path / "l.pth")
+    asked = ["--predictor", tmp_path / "l.pth", "--input-scale", "1"]
+    commands.printed("score", source, tmp_path / "plain", *asked, "--no-threshold", "--output-activation", "none")
+    commands.printed("score", source, tmp_path / "out", *asked, "--output-activation", "sigmoid", "--threshold", "0.5")
+    logits = vectors[:40].astype(np.float64) @ weight.numpy()[0].astype(np.float64) + bias.item()
+    plain, found = (pq.read_table(tmp_path / name)["aesthetic_score"].to_numpy() for name in ("plain", "out"))
+    np.testing.assert_allclose(plain, logits, atol=1e-5)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), atol=1e-6)
+    assert pq.read_table(tmp_path / "out")["keep"].to_pylist() == (found >= 0.5).tolist()
+    loaded = load_predictor(tmp_path / "l.pth", input_scale=1, output_activation="sigmoid")
+    frame = columns.frame(vectors[:40], "list").aesthetic.score(predictor=loaded, threshold=0.5)
+    assert frame["aesthetic_score"].to_numpy().tobytes() == found.tobytes()
+    assert commands.run("check", source, *asked, "--output-activation", "sigmoid").status in (0, 1)
+    ended = commands.run("score", source, tmp_path / "b", "--predictor", "laion-v2", "--output-activation", "sigmoid")
+    assert (ended.status, "output_activation='sigmoid'" in ended.err) == (2, True)
+
+
 # Workers that never come
 
 

@@ -48,7 +48,7 @@ def test_synthetic_data_are_the_same_on_every_run(tmp_path):
 def test_selftest_prints_expected_and_got_for_every_predictor():
     printed = commands.printed("selftest")
     laion = ("laion-v2", "laion-v2-ava", "laion-v1-l14", "laion-v1-b32", "laion-v1-b16")
-    for name in (*laion, "simulacra-l14", "nsfw-l14"):
+    for name in (*laion, "simulacra-l14", "nsfw-l14", "similarity"):
         assert f"ok  {name} on cpu" in printed
-    assert printed.count("expected  ") == printed.count("got  ") == 9  # Predictors of one width score together, too.
-    assert "9 of 9 checks passed" in printed
+    assert printed.count("expected  ") == printed.count("got  ") == 10  # Predictors of one width score together, too.
+    assert "10 of 10 checks passed" in printed

@@ -21,6 +21,7 @@ from dask_aesthetic import (
     InputError,
     ThresholdError,
     filter_dataset,
+    read_scores,
     read_webdataset,
     score_dataset,
 )
@@ -507,3 +508,34 @@ def test_a_dry_run_lists_what_would_be_kept_and_writes_nothing(tars, scored, tmp
     table = command(*arguments)
     assert "6 (40.0%), 18 members" in table
     assert command(*arguments, "--dry-run").splitlines()[-1].endswith("to write: 0 shards")
+
+
+# Scores of several names
+
+
+def test_the_score_that_the_files_name_is_the_default(tars, tmp_path):
+    rows = read_webdataset(tars)[["shard", "key"]].compute().reset_index(drop=True)
+    vectors = np.random.default_rng(3).standard_normal((len(rows), 768)).astype(np.float32)
+    table = pa.table({**{name: rows[name].tolist() for name in rows}, "image_embedding": list(vectors)})
+    pq.write_table(table, tmp_path / "in.parquet")
+    columns = ["shard", "key"]
+    score_dataset(tmp_path / "in.parquet", tmp_path / "one", score_column="mine", columns=columns, threshold=4.9)
+    score_dataset(
+        tmp_path / "in.parquet",
+        tmp_path / "two",
+        predictor={"first": "laion-v2", "second": "laion-v2-ava"},
+        columns=columns,
+        threshold=4.9,
+    )
+    command(tmp_path / "one", tmp_path / "kept", "--tars", tars)
+    assert pq.read_schema(tmp_path / "kept/00000.parquet").names[-2:] == ["mine", "keep"]
+    filter_dataset(read_scores(tmp_path / "one"), tmp_path / "same", tars=tars)
+    assert kept(tmp_path / "same") == kept(tmp_path / "kept") != {}
+    message = "expected score_column (--score-column) where there are several scores, got none: first, second"
+    ended = commands.run("filter", tmp_path / "two", tmp_path / "refused", "--tars", tars)
+    assert ended.status == 2
+    assert message in " ".join(ended.err.split())
+    with pytest.raises(ArgumentError, match="where there are several scores, got none: first, second"):
+        filter_dataset(read_scores(tmp_path / "two"), tmp_path / "refused", tars=tars)
+    command(tmp_path / "two", tmp_path / "second", "--tars", tars, "--score-column", "second")
+    assert pq.read_schema(tmp_path / "second/00000.parquet").names[-2:] == ["second", "keep"]

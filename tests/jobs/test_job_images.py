@@ -257,8 +257,8 @@ def test_zero_rows_are_an_output_of_zero_rows(score, tmp_path):
 def test_images_are_read_as_they_are_decoded(score, options, tmp_path, monkeypatch):
     write(tmp_path / "in/0.tar", *(member(f"{at:03d}.jpg", image_files.image(at % 5)) for at in range(150)))
     read, encoded = [], []
-    read_member, encode = image_shards.read_member, encoder.Encoder.encode
-    monkeypatch.setattr(image_shards, "read_member", lambda *where: read.append(1) or read_member(*where))
+    read_image, encode = image_shards.read_image, encoder.Encoder.encode
+    monkeypatch.setattr(image_shards, "read_image", lambda *where: read.append(1) or read_image(*where))
     monkeypatch.setattr(
         encoder.Encoder, "encode", lambda self, *batch: encoded.append(len(read)) or encode(self, *batch)
     )

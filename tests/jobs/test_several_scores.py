@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from dask_aesthetic import (
-    ArgumentError,
     InputError,
     ScoreDistribution,
     Threshold,
@@ -160,10 +159,23 @@ def test_scores_of_which_lower_ones_are_better(source, tmp_path):
     assert summary.kept == found["keep"].sum() > 0
     frame = read_scores(tmp_path / "out")
     assert frame.aesthetic.distribution().predictor == "unsafe"
-    with pytest.raises(ArgumentError, match="scores that are better the higher they are, got 'unsafe_probability'"):
-        select_dataset(tmp_path / "out", tmp_path / "kept", top=10)
-    with pytest.raises(ArgumentError, match="scores that are better the higher they are"):
-        frame.aesthetic.report(tmp_path / "page.html")
+    best = found["unsafe_probability"].nsmallest(10).index
+    select_dataset(tmp_path / "out", tmp_path / "best", top=10)
+    assert np.flatnonzero(table(tmp_path / "best")["keep"].to_numpy()).tolist() == sorted(best)
+    assert record(tmp_path / "best")["selected"]["cut"] == found["unsafe_probability"][best].max()
+    assert set(frame.aesthetic.top(10)["key"].compute()) == set(found["key"][best])
+    assert set(read_scores(tmp_path / "best").compute().aesthetic.top(10)["key"]) == set(found["key"][best])
+    for arguments in ({"threshold": 0.499}, {"keep": [("unsafe_probability", "<=", 0.499)]}):
+        chosen = select_dataset(tmp_path / "out", tmp_path / "low", **arguments, overwrite=True)
+        assert (
+            table(tmp_path / "low")["keep"].to_pylist() == (found["unsafe_probability"] <= np.float32(0.499)).tolist()
+        )
+        some = select_dataset(tmp_path / "out", tmp_path / "some", **arguments, top=chosen.kept // 2, overwrite=True)
+        assert some.kept == chosen.kept // 2
+        worst = found["unsafe_probability"][table(tmp_path / "some")["keep"].to_numpy()].max()
+        assert worst == np.sort(found["unsafe_probability"])[some.kept - 1]
+    rate = frame.aesthetic.distribution().rate(Threshold(0.5, higher_is_better=False))
+    assert rate == pytest.approx(summary.kept / summary.scored)
     text = printed("score", source, tmp_path / "out", "--predictor", tmp_path / "unsafe.safetensors")
     assert "raw score <= 0.5)" in text
 

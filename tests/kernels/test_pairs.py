@@ -10,6 +10,7 @@ from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.kernels import find_rows, pairs
 from dask_aesthetic.kernels.pairs import cosines
 from dask_aesthetic.kernels.scattered import ScatteredRows
+from dask_aesthetic.predictors.golden import SIMILARITY, golden_scores, golden_vectors
 from helpers.lanes import scores_and_norms
 
 DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
@@ -46,6 +47,11 @@ def test_every_dtype_and_width_has_the_bits_of_the_reference(path, width):
         for other in DTYPES:
             a, b = matrix(5, width, of, 1), matrix(5, width, other, 2)
             assert cosines(a, b)[0].numpy().tobytes() == reference(a, b).tobytes(), (of, other)
+
+
+def test_golden_similarities_have_the_bits_of_the_reference():
+    vectors = torch.from_numpy(golden_vectors(768))
+    assert np.float32(golden_scores(SIMILARITY)).tobytes() == reference(vectors, vectors.flip(0)).tobytes()
 
 
 def test_norms_are_those_of_both_sides(path):

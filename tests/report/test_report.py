@@ -385,6 +385,37 @@ def test_extreme_frames_have_a_page(tmp_path, scores):
         assert counts["kept"] == expected
 
 
+def test_a_page_of_which_lower_scores_are_better_counts_what_numpy_counts(tmp_path):
+    random = np.random.default_rng(5)
+    scores = (random.random(3000, dtype=np.float32) ** 3).round(4).astype(np.float32)
+    scores[:300] = np.float32(random.integers(0, 101, 300) / 100)  # At edges, both ends among them.
+    scores[300:310] = np.nan
+    frame = pd.DataFrame({"key": [f"k{at}" for at in range(3000)], "unsafe_probability": scores})
+    frame["source"] = np.where(np.arange(3000) % 3, "a", "b")
+    options = {"score_column": "unsafe_probability", "predictor": "nsfw-l14", "by": "source"}
+    page, found = write(frame, tmp_path, **options), scores[np.isfinite(scores)]
+    kept = int((found <= 0.5).sum())
+    assert "At the threshold of 0.50, which keeps lower scores" in page.text
+    assert f"{kept:,} of them are kept" in page.text
+    counts = page.counts
+    assert (counts["low"], counts["keepsLow"], len(counts["kept"])) == (0, True, 111)
+    assert counts["kept"] == [int((found <= np.float32(at / 100)).sum()) for at in range(111)]
+    quarter = int((found <= 0.25).sum())
+    assert f"0.25 {quarter:,} {quarter / len(found):.2%}" in page.text
+    theirs = frame[frame["source"] == "a"]["unsafe_probability"]
+    low = int((theirs <= 0.5).sum())
+    assert f"a 2,000 {theirs.count():,} {low:,} {low / theirs.count():.2%}" in page.text
+    verdicts = [data for tag, data in page.texts if tag == "span" and data in ("kept", "dropped")]
+    assert verdicts == ["kept" if score <= 0.5 else "dropped" for score in page.cards]
+    nearest = sorted(found[found <= 0.5])[-6:]
+    assert sorted(page.cards[:6]) == pytest.approx(nearest)  # Just below the threshold comes first.
+    assert "Rows at or below the threshold are filled" in page.text
+    lazy = dd.from_pandas(frame, npartitions=3)
+    assert Page(lazy.aesthetic.report(tmp_path / "lazy.html", **options)).text == page.text
+    with pytest.raises(ArgumentError, match="expected predictor with scores in 'unsafe_probability', got none"):
+        write(frame, tmp_path, score_column="unsafe_probability")
+
+
 def test_laion_shares_are_shown_for_laion_v2_scores_only(scored, tmp_path):
     assert len(write(scored, tmp_path, predictor="laion-v2").all("circle")) == 6
     other = write(scored, tmp_path, predictor="laion-v1-l14", threshold=5)

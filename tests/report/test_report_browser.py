@@ -140,16 +140,16 @@ def shown(page) -> tuple[float, int, float]:
     return float(texts[0]), int(texts[1].replace(",", "")), float(texts[2].rstrip("%"))
 
 
-def assert_equals_numpy(page, scores) -> float:
+def assert_equals_numpy(page, scores, keeps=np.greater_equal) -> float:
     """Assert that the values on the page equal NumPy's at the page's threshold; return the threshold."""
     threshold, kept, rate = shown(page)
-    assert kept == int((scores >= np.float32(threshold)).sum())
+    assert kept == int(keeps(scores, np.float32(threshold)).sum())
     assert rate == pytest.approx(100 * kept / len(scores), abs=0.0051)
     cards = page.execute_script("""
         return [...document.querySelectorAll("li.card")]
           .map((card) => [Number(card.dataset.score), card.querySelector(".verdict").innerText]);
     """)
-    assert cards == [[score, "kept" if score >= np.float32(threshold) else "dropped"] for score, _ in cards]
+    assert cards == [[score, "kept" if keeps(score, np.float32(threshold)) else "dropped"] for score, _ in cards]
     return threshold
 
 
@@ -183,6 +183,25 @@ def test_slider_by_keyboard_equals_numpy(page, scores):
     page.find_element(By.ID, "reset").send_keys(Keys.ENTER)
     assert assert_equals_numpy(page, scores) == 5.0
     assert line(page) == pytest.approx(5, abs=0.006)
+
+
+def test_slider_of_scores_of_which_lower_ones_are_better(browser, tmp_path):
+    scores = (np.random.default_rng(5).integers(0, 1001, 2000) / 1000).astype(np.float32)
+    frame = pd.DataFrame({"key": range(2000), "unsafe_probability": scores})
+    page = opened(
+        browser,
+        frame.aesthetic.report(tmp_path / "page.html", score_column="unsafe_probability", predictor="nsfw-l14"),
+    )
+    slider = page.find_element(By.ID, "slider")
+    for keys, at in [([], 50), ([Keys.ARROW_RIGHT] * 3, 53), ([Keys.HOME], 0), ([Keys.END], 110)]:
+        slider.send_keys(*keys)
+        assert assert_equals_numpy(page, scores, np.less_equal) == at / 100
+        clip = page.execute_script(
+            "const c = document.querySelector('rect.clip'); return [c.x, c.width].map(a => a.baseVal.value)"
+        )
+        assert clip[0] == 0
+        assert line(page) == pytest.approx(at / 100, abs=0.006)
+        assert clip[1] == pytest.approx(float(page.find_element(By.CSS_SELECTOR, "line.threshold").get_attribute("x1")))
 
 
 def test_slider_equals_numpy_at_every_hundredth(page, scores):

@@ -2,7 +2,7 @@
 (() => {
   const slider = document.getElementById("slider");
   if (!slider) return;
-  const { low, steps, scored, kept } = JSON.parse(document.getElementById("counts").textContent);
+  const { low, steps, scored, kept, keepsLow } = JSON.parse(document.getElementById("counts").textContent);
   const outputs = ["slider-value", "slider-kept", "slider-rate"].map((id) => document.getElementById(id));
   const plots = [...document.querySelectorAll("svg.plot")];
   const lines = [...document.querySelectorAll("line.threshold")];
@@ -19,8 +19,8 @@
     outputs.forEach((output, at) => { output.textContent = texts[at]; });
     slider.setAttribute("aria-valuetext", `${texts[0]}, keeps ${texts[2]}`);
     lines.forEach((line) => { line.setAttribute("x1", x); line.setAttribute("x2", x); });
-    clip.setAttribute("x", x);
-    clip.setAttribute("width", Math.max(0, plots[0].viewBox.baseVal.width - x));
+    clip.setAttribute("x", keepsLow ? 0 : x);
+    clip.setAttribute("width", Math.max(0, keepsLow ? x : plots[0].viewBox.baseVal.width - x));
     cards.forEach((card, at) => {
       const verdict = card.querySelector(".verdict");
       verdict.textContent = verdicts[at] ? "kept" : "dropped";
@@ -34,7 +34,8 @@
     // Scores are float32, and so is the threshold that they are compared with.
     const threshold = Math.fround(at / steps);
     const texts = [(at / steps).toFixed(digits), count(rows), share(rows / scored)];
-    show(Number(left) + part * (right - left), texts, cards.map((card) => Number(card.dataset.score) >= threshold));
+    const keeps = (score) => (keepsLow ? score <= threshold : score >= threshold);
+    show(Number(left) + part * (right - left), texts, cards.map((card) => keeps(Number(card.dataset.score))));
   }
 
   document.getElementById("reset").addEventListener("click", () => {
