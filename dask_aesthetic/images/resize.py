@@ -100,7 +100,7 @@ class Resizer:
         self.is_compiled = self._kernel is not None and self._gives_pillows_pixels()
 
     def takes(self, width: int, height: int) -> bool:
-        """Whether `resize` takes an image of a size; odd ones are left to Pillow."""
+        """Whether `resize` takes an image of a size; unusual ones are left to Pillow."""
         short, long = sorted((width, height))
         return self.is_compiled and short >= self._kernel.LEAST and long <= MOST_STRETCHED * short
 
@@ -120,12 +120,11 @@ class Resizer:
                 raise ValueError(f"expected contiguous uint8 of shape {shape}, got {array.dtype} {array.shape}")
         if not self.takes(width, height) or not out.flags.writeable:
             raise ValueError(f"expected an image that can be resized here, got {width} x {height}")
-        (new_width, new_height), (left, top) = _layout(width, height, self.side)
-        rows_first = _is_rows_first(self._rule, (width, height), (new_width, new_height))
-        self._kernel.resize_and_crop(
-            pixels.ctypes.data, height, width, new_height, new_width, top, left, self.side, int(rows_first),
-            out.ctypes.data,
-        )  # fmt: skip
+        self.resize_at(pixels.ctypes.data, height, width, out.ctypes.data)
+
+    def resize_at(self, pixels_at: int, height: int, width: int, out_at: int) -> None:
+        """Resize pixels at an address into memory at another, as `resize` does; nothing is checked."""
+        self._kernel.resize_and_crop(pixels_at, height, width, out_at, self.side, self._rule == FROM_13)
 
     def __call__(self, image: Image, out: np.ndarray) -> None:
         """Resize a decoded image into `out`, as of `resize`."""
@@ -158,13 +157,6 @@ def _check_sizes(side: int) -> Sequence[tuple[tuple[int, int], int]]:
     """Sizes, and levels of the random pixels: 256, or 2 for sums that have to be clipped."""
     sizes = (side, side), (640, 480), (480, 640), (31, 47), (40, 333), (301, 997), (side + 1, 3 * side), (1201, 225)
     return [*((size, 256) for size in sizes), ((331, 480), 2), ((31, 97), 2)]
-
-
-def _layout(width: int, height: int, side: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Size of the whole image after torchvision's Resize, and the corner of its CenterCrop; both as x, y."""
-    long = int(side * max(width, height) / min(width, height))
-    size = (side, long) if width <= height else (long, side)
-    return size, (round((size[0] - side) / 2.0), round((size[1] - side) / 2.0))
 
 
 def rgbx(image: Image) -> np.ndarray:

@@ -9,7 +9,13 @@ import numpy as np
 import torch
 
 from dask_aesthetic.errors import ArgumentError
-from dask_aesthetic.kernels.get_compiled import get_compiled, get_parquet_pages, get_resize, get_row_hash
+from dask_aesthetic.kernels.get_compiled import (
+    get_compiled,
+    get_jpeg_header,
+    get_parquet_pages,
+    get_resize,
+    get_row_hash,
+)
 from dask_aesthetic.kernels.lanes import SAFE_NORM, Heads
 from dask_aesthetic.kernels.lanes import scores_and_norms as numpy_scores_and_norms
 from dask_aesthetic.kernels.memory import back_off
@@ -27,6 +33,7 @@ __all__ = [
     "blocks",
     "find_ahead",
     "find_rows",
+    "get_jpeg_header",
     "get_parquet_pages",
     "get_resize",
     "get_row_hash",
