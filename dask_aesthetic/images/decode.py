@@ -44,6 +44,14 @@ def prepare_pillow() -> None:
     Image.init()
 
 
+def most_pixels() -> int:
+    """Pixels beyond which no image is decoded, or fewer where this process has lowered Pillow's bound."""
+    from PIL import Image
+
+    bound = Image.MAX_IMAGE_PIXELS
+    return MAX_IMAGE_PIXELS if bound is None else min(bound, MAX_IMAGE_PIXELS)
+
+
 def image_suffixes() -> tuple[str, ...]:
     """File suffixes, in lower case, of the image formats that can be decoded.
 

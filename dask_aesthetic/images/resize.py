@@ -8,7 +8,7 @@ check at the start finds the pixels of open_clip's own transform.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,7 +91,12 @@ class Resizer:
         The longer of both: the most that resizing makes of an image's shorter side.
     is_compiled : bool
         Whether `resize` serves; else Pillow resizes all images.
+    resize_at : callable
+        What `resize` does, of the address of an image, its height, its width, and the address of the result; it checks
+        nothing. Only where `is_compiled`.
     """
+
+    resize_at: Callable[[int, int, int, int], None]
 
     def __init__(self, transform: Transform, height: int, width: int) -> None:
         self.transform, self.height, self.width, self.side = transform, height, width, max(height, width)
@@ -122,10 +127,6 @@ class Resizer:
             raise ValueError(f"expected an image that can be resized here, got {width} x {height}")
         self.resize_at(pixels.ctypes.data, height, width, out.ctypes.data)
 
-    def resize_at(self, pixels_at: int, height: int, width: int, out_at: int) -> None:
-        """Resize pixels at an address into memory at another, as `resize` does; nothing is checked."""
-        self._kernel.resize_and_crop(pixels_at, height, width, out_at, self.side, self._rule == FROM_13)
-
     def __call__(self, image: Image, out: np.ndarray) -> None:
         """Resize a decoded image into `out`, as of `resize`."""
         # Pillow makes RGB of gray in the same way before and after resizing, but for a transparent level.
@@ -142,6 +143,8 @@ class Resizer:
         if self._rule not in (BEFORE_13, FROM_13) or self.height != self.width or self.side < self._kernel.LEAST:
             return False
         self.is_compiled = True
+        kernel, given = self._kernel.resize_and_crop, (self.side, self._rule == FROM_13)
+        self.resize_at = partial(kernel, *given)
         rng = np.random.default_rng(0)
         out = np.empty((self.side, self.side, 3), np.uint8)
         for size, levels in _check_sizes(self.side):
@@ -150,6 +153,7 @@ class Resizer:
             self.resize(rgbx(image), out)
             if not np.array_equal(out, np.asarray(self.transform(image))):
                 return False
+        self.resize_at = partial(kernel.compiled, *given)  # Which is there now: nothing has to be caught any more.
         return True
 
 

@@ -23,7 +23,7 @@ def _word(data, at):  # type: ignore[no-untyped-def]
 def _begins(data, start, stop, text):  # type: ignore[no-untyped-def]
     if stop - start < len(text):
         return False
-    for at in range(len(text)):
+    for at in range(len(text)):  # noqa: SIM110 (numba compiles no generators)
         if data[start + at] != text[at]:
             return False
     return True

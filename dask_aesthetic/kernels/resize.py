@@ -230,21 +230,21 @@ def _margin(size, side):  # type: ignore[no-untyped-def]
 
 
 @cached_jit
-def resize_and_crop(pixels_at, height, width, out_at, side, is_from_13):  # type: ignore[no-untyped-def]
+def resize_and_crop(side, is_from_13, pixels_at, height, width, out_at):  # type: ignore[no-untyped-def]
     """Resize an image until its shorter side fits a square, and keep the square in its middle.
 
     Parameters
     ----------
-    pixels_at : int
-        Address of the image, rows of pixels of four bytes: red, green, blue, and one that counts for nothing.
-    height, width : int
-        Of the image: a size that is taken.
-    out_at : int
-        Address of the result, ``(side, side, 3)`` bytes.
     side : int
         `LEAST` or more.
     is_from_13 : bool
         Whether to weight rows before columns where Pillow does so from version 13 on.
+    pixels_at : int
+        Address of the image, rows of pixels of four bytes: red, green, blue, and one that counts for nothing.
+    height, width : int
+        Of the image: `LEAST` or more.
+    out_at : int
+        Address of the result, ``(side, side, 3)`` bytes.
     """
     long = int(side * max(width, height) / min(width, height))
     new_width, new_height = (side, long) if width <= height else (long, side)
