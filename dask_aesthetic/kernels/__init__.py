@@ -82,9 +82,8 @@ def scores_and_norms(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torc
         return _on_cpu(vectors, heads)
     from dask_aesthetic.kernels import gpu
 
-    weights, biases = torch.from_numpy(heads.packed).to(vectors.device).split([heads.width, 1], dim=1)
-    dots, squares = gpu.dots_and_squares(vectors, weights)
-    return gpu.finish(dots, squares, biases[:, 0])
+    weights, biases = gpu.operands(heads, vectors.device)
+    return gpu.finish(*gpu.dots_and_squares(vectors, weights), biases)
 
 
 def norms(vectors: Vectors, dtype: type[np.floating] = np.float32) -> torch.Tensor:
