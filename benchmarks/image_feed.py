@@ -275,18 +275,13 @@ def listed(marks: dict[str, float]) -> str:
 
 def _decode_only(frame: pd.DataFrame, model: encoder.Encoder) -> None:
     """All of `embed` up to the pixels, in a CPU's memory."""
-    from dask_aesthetic.images.decode import decode_image
+    from dask_aesthetic.images.decoder import Decoder
     from dask_aesthetic.images.feed import decode_ahead
 
     shape = (model.batch_size(None), model.resizer.height, model.resizer.width, 3)
     codes: list[int] = []
-    batches = decode_ahead(
-        iter(frame["image"]),
-        lambda data, out: decode_image(data, model.resizer, out),
-        shape,
-        torch.device("cpu"),
-        codes,
-    )
+    decode = Decoder(model.resizer, False, {})
+    batches = decode_ahead(iter(frame["image"]), decode, shape, torch.device("cpu"), codes)
     assert sum(len(rows) for _, rows in batches) == len(frame)
     assert not any(codes)
 

@@ -36,7 +36,8 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode, v2
 
 from dask_aesthetic.images import EncoderSpec, encoder
-from dask_aesthetic.images.decode import decode_image, prepare_pillow
+from dask_aesthetic.images.decode import prepare_pillow
+from dask_aesthetic.images.decoder import Decoder
 from dask_aesthetic.images.pool import decoding, thread_count
 
 IMAGES = 96
@@ -65,9 +66,9 @@ def checkpoint(folder: Path, name: str) -> dict[str, object]:
 
 def preprocessed(data: bytes, model: encoder.Encoder) -> np.ndarray:
     """Pixels of the model's size."""
-    pixels = np.empty((model.resizer.height, model.resizer.width, 3), np.uint8)
-    assert not decode_image(data, model.resizer, pixels)
-    return pixels
+    slots = np.empty((1, model.resizer.height, model.resizer.width, 3), np.uint8)
+    assert Decoder(model.resizer, False, {})([data], slots, [0]) == [0]
+    return slots[0]
 
 
 def ways(data: list[bytes], model: encoder.Encoder) -> dict[str, Callable[[], object]]:

@@ -18,6 +18,7 @@ import torch
 
 from dask_aesthetic import load_predictor
 from dask_aesthetic.kernels import gpu
+from dask_aesthetic.predictors import AffinePredictor
 from helpers import kernel_rows, lanes
 
 ON_GPU = torch.cuda.is_available()
@@ -136,6 +137,23 @@ def test_a_predictor_has_the_bits_of_the_cpu():
         assert torch.equal(here, there.cpu())
 
 
+@needs_gpu
+def test_weights_are_copied_to_the_device_once_for_each_stream():
+    rows = torch.from_numpy(np.random.default_rng(1).standard_normal((1000, 768), dtype=np.float32)).cuda()
+    known = load_predictor()
+    predictor = AffinePredictor(known.weight, known.bias, known.info)
+    expected = predictor.score(rows)[0]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        again = predictor.score(rows)[0]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(again, expected)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        assert torch.equal(predictor.score(rows)[0].cpu(), expected.cpu())
+    assert len(predictor.heads.copies) == 2
+
+
 CHOICE = """
 import sys
 for name in sys.argv[1:]:
@@ -143,6 +161,7 @@ for name in sys.argv[1:]:
 import torch
 from dask_aesthetic.errors import KernelError
 from dask_aesthetic.kernels import gpu
+from dask_aesthetic.predictors import AffinePredictor
 try:
     print(gpu.kernel(torch.device("cuda", 0)).__module__)
 except KernelError as error:

@@ -249,7 +249,7 @@ def test_tensors_share_the_memory_of_the_column(vectors, state):
     assert first <= at < at + run.vectors.numel() * 4 <= first + size
 
 
-def test_a_call_waits_for_the_device_twice(vectors):
+def test_a_call_waits_for_the_device_once(vectors):
     import warnings
 
     import cudf
@@ -266,7 +266,7 @@ def test_a_call_waits_for_the_device_twice(vectors):
     caught = [one for one in caught if "called a synchronizing" in str(one.message)]
     waits = [f"{Path(one.filename).name}:{one.lineno}" for one in caught]
     print(f"torch waits for the device at {', '.join(waits)}")
-    assert len(waits) <= 2  # For the weights to be there, and for offsets and norms.
+    assert len(waits) <= 1  # For offsets and norms; the first call has waited for the weights to be there.
 
 
 def test_scoring_4_gb_takes_no_more_memory_than_the_scores(vectors):

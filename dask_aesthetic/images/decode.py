@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,6 +44,14 @@ def prepare_pillow() -> None:
     Image.init()
 
 
+def most_pixels() -> int:
+    """Pixels beyond which no image is decoded, or fewer where this process has lowered Pillow's bound."""
+    from PIL import Image
+
+    bound = Image.MAX_IMAGE_PIXELS
+    return MAX_IMAGE_PIXELS if bound is None else min(bound, MAX_IMAGE_PIXELS)
+
+
 def image_suffixes() -> tuple[str, ...]:
     """File suffixes, in lower case, of the image formats that can be decoded.
 
@@ -64,12 +72,12 @@ def image_suffixes() -> tuple[str, ...]:
     return tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in readable))
 
 
-def decode_image(data: bytes, resizer: Resizer, out: np.ndarray, exif_orientation: bool = False) -> ImageStatus:
+def decode_image(data: Any, resizer: Resizer, out: np.ndarray, exif_orientation: bool = False) -> ImageStatus:
     """Decode an image and resize it for a model, as open_clip does.
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or another buffer of them
         Encoded image in one of the `FORMATS`, recognized by its content.
     resizer : Resizer
     out : numpy.ndarray, shape (height, width, 3), uint8, contiguous
@@ -86,9 +94,9 @@ def decode_image(data: bytes, resizer: Resizer, out: np.ndarray, exif_orientatio
 
     try:
         with Image.open(BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
-            if _is_too_large(*image.size, resizer.side):
+            if is_too_large(*image.size, resizer.side):
                 return ImageStatus.TOO_LARGE
-            pixels = _decode_plain_jpeg(data, image, resizer, exif_orientation)
+            pixels = _decode_jpeg(data, image, resizer, exif_orientation)
             if pixels is not None:
                 resizer.resize(pixels, out)
                 return ImageStatus.OK
@@ -104,7 +112,7 @@ def decode_image(data: bytes, resizer: Resizer, out: np.ndarray, exif_orientatio
         return ImageStatus.UNDECODABLE
 
 
-def _decode_plain_jpeg(data: bytes, image: Image, resizer: Resizer, exif_orientation: bool) -> np.ndarray | None:
+def _decode_jpeg(data: Any, image: Image, resizer: Resizer, exif_orientation: bool) -> np.ndarray | None:
     """Pixels of an image that Pillow has opened, decoded without the GIL; None where Pillow has to decode it."""
     if image.format != "JPEG" or image.mode not in ("RGB", "L") or not resizer.takes(*image.size):
         return None
@@ -113,7 +121,7 @@ def _decode_plain_jpeg(data: bytes, image: Image, resizer: Resizer, exif_orienta
     return decode_jpeg(data, *image.size)
 
 
-def _is_too_large(width: int, height: int, side: int) -> bool:
+def is_too_large(width: int, height: int, side: int) -> bool:
     """Whether an image has too many pixels, as it is or resized: a line one pixel wide is a decompression bomb too."""
     short, long = sorted((width, height))
     return short * long > MAX_IMAGE_PIXELS or side * side * long > MAX_IMAGE_PIXELS * short

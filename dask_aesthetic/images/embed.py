@@ -20,10 +20,10 @@ from dask_aesthetic.defaults import POOLING
 from dask_aesthetic.embeddings import Run, unit_vectors
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidImageError
 from dask_aesthetic.images import arrow
-from dask_aesthetic.images.decode import decode_image
+from dask_aesthetic.images.decoder import Decoder
 from dask_aesthetic.images.encoder import EncoderSpec, load_encoder
 from dask_aesthetic.images.feed import decode_ahead
-from dask_aesthetic.images.sources import check_images, get_backend, images_of, read_image, rows_of
+from dask_aesthetic.images.sources import check_images, get_backend, images_of, rows_of
 from dask_aesthetic.score_spec import ScoreSpec
 from dask_aesthetic.scoring import score_runs
 from dask_aesthetic.status import IMAGE_STATUSES, ImageStatus, Status
@@ -219,12 +219,7 @@ def _embed_flat(images: Iterator[Any], spec: EmbedSpec) -> tuple[torch.Tensor, t
         return torch.from_numpy(np.empty((0, spec.encoder.width), np.float32)), torch.from_numpy(np.empty(0, np.uint8))
     encoder = load_encoder(spec.encoder)
 
-    def decode(image: Any, out: np.ndarray) -> ImageStatus:
-        data = read_image(image, spec.options)
-        return (
-            data if isinstance(data, ImageStatus) else decode_image(data, encoder.resizer, out, spec.exif_orientation)
-        )
-
+    decode = Decoder(encoder.resizer, spec.exif_orientation, spec.options)
     codes: list[int] = []
     encoded: list[torch.Tensor] = []
     decoded_rows: list[int] = []

@@ -18,7 +18,7 @@ BATCHES = 3  # In memory: threads fill two while one waits for the encoder.
 TASKS = 32  # Of a batch: a task for each image would cost as much of the GIL as its header.
 IN_FLIGHT = 2  # Batches that a GPU has been given: the next one is there when it has done one.
 
-Decode = Callable[[Any, np.ndarray], ImageStatus]
+Decode = Callable[[list[Any], np.ndarray, list[int]], list[ImageStatus]]
 
 
 def decode_ahead(
@@ -31,7 +31,7 @@ def decode_ahead(
     images : iterator
         Read in the thread of the caller.
     decode : callable
-        Writes an image's pixels into an array and returns its status. Called in other threads.
+        Writes the pixels of some images into places of an array, and returns statuses. Called in other threads.
     shape : tuple of int
         (batch, height, width, 3). A batch is smaller at the end, or where few of many images can be decoded.
     device : torch.device
@@ -55,7 +55,7 @@ def decode_ahead(
     ended = False
 
     def decode_some(some: list[Any], first: int) -> list[ImageStatus]:
-        return [decode(image, slots[at % len(slots)]) for at, image in enumerate(some, first)]
+        return decode(some, slots, [at % len(slots) for at in range(first, first + len(some))])
 
     with decoding() as threads:
         try:

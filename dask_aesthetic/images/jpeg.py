@@ -9,24 +9,26 @@ from typing import Any
 
 import numpy as np
 
-KEPT_BYTES = 16 << 20  # Of a thread's buffer between images; larger images have one of their own.
+KEPT_BYTES = 16 << 20  # Of a thread's buffer; larger images have one of their own.
 
 
 class _Buffer(threading.local):
-    """Pixels of a thread's last image: new memory for each image would cost as much as resizing it."""
+    """Memory for a thread's last image: new memory for each image would cost as much as resizing it."""
 
-    pixels = np.empty(0, np.uint8)
+    def __init__(self) -> None:
+        self.pixels = np.empty(KEPT_BYTES, np.uint8)
+        self.address = self.pixels.ctypes.data
 
 
-_buffer = _Buffer()
+buffer = _Buffer()
 
 
-def decode_jpeg(data: bytes, width: int, height: int) -> np.ndarray | None:
+def decode_jpeg(data: Any, width: int, height: int) -> np.ndarray | None:
     """Pixels of an RGB or gray JPEG, valid until this thread decodes the next one.
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or another buffer of them
     width, height : int
         As Pillow reads them from the header.
 
@@ -39,16 +41,14 @@ def decode_jpeg(data: bytes, width: int, height: int) -> np.ndarray | None:
     return None if library is None else _decode(library, data, width, height)
 
 
-def _decode(library: Any, data: bytes, width: int, height: int) -> np.ndarray | None:
+def _decode(library: Any, data: Any, width: int, height: int) -> np.ndarray | None:
     size = width * height * 4
-    pixels = _buffer.pixels if len(_buffer.pixels) >= size else np.empty(size, np.uint8)
-    if size <= KEPT_BYTES:
-        _buffer.pixels = pixels
+    pixels = buffer.pixels if size <= KEPT_BYTES else np.empty(size, np.uint8)
     try:
-        found: np.ndarray = library.decode_jpeg(data, "RGBX", buffer=pixels[:size])
+        found: np.ndarray = library.decode_jpeg(data, "RGBX", buffer=pixels)
     except ValueError:  # Warnings of libjpeg are errors to it.
         return None
-    return found if found.shape == (height, width, 4) else None
+    return found if found.shape == (height, width, 4) and found.ctypes.data == pixels.ctypes.data else None
 
 
 @cache

@@ -8,7 +8,7 @@ check at the start finds the pixels of open_clip's own transform.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,7 +91,12 @@ class Resizer:
         The longer of both: the most that resizing makes of an image's shorter side.
     is_compiled : bool
         Whether `resize` serves; else Pillow resizes all images.
+    resize_at : callable
+        What `resize` does, of the address of an image, its height, its width, and the address of the result; it checks
+        nothing. Only where `is_compiled`.
     """
+
+    resize_at: Callable[[int, int, int, int], None]
 
     def __init__(self, transform: Transform, height: int, width: int) -> None:
         self.transform, self.height, self.width, self.side = transform, height, width, max(height, width)
@@ -100,7 +105,7 @@ class Resizer:
         self.is_compiled = self._kernel is not None and self._gives_pillows_pixels()
 
     def takes(self, width: int, height: int) -> bool:
-        """Whether `resize` takes an image of a size; odd ones are left to Pillow."""
+        """Whether `resize` takes an image of a size; unusual ones are left to Pillow."""
         short, long = sorted((width, height))
         return self.is_compiled and short >= self._kernel.LEAST and long <= MOST_STRETCHED * short
 
@@ -120,12 +125,7 @@ class Resizer:
                 raise ValueError(f"expected contiguous uint8 of shape {shape}, got {array.dtype} {array.shape}")
         if not self.takes(width, height) or not out.flags.writeable:
             raise ValueError(f"expected an image that can be resized here, got {width} x {height}")
-        (new_width, new_height), (left, top) = _layout(width, height, self.side)
-        rows_first = _is_rows_first(self._rule, (width, height), (new_width, new_height))
-        self._kernel.resize_and_crop(
-            pixels.ctypes.data, height, width, new_height, new_width, top, left, self.side, int(rows_first),
-            out.ctypes.data,
-        )  # fmt: skip
+        self.resize_at(pixels.ctypes.data, height, width, out.ctypes.data)
 
     def __call__(self, image: Image, out: np.ndarray) -> None:
         """Resize a decoded image into `out`, as of `resize`."""
@@ -143,6 +143,8 @@ class Resizer:
         if self._rule not in (BEFORE_13, FROM_13) or self.height != self.width or self.side < self._kernel.LEAST:
             return False
         self.is_compiled = True
+        kernel, given = self._kernel.resize_and_crop, (self.side, self._rule == FROM_13)
+        self.resize_at = partial(kernel, *given)
         rng = np.random.default_rng(0)
         out = np.empty((self.side, self.side, 3), np.uint8)
         for size, levels in _check_sizes(self.side):
@@ -151,6 +153,7 @@ class Resizer:
             self.resize(rgbx(image), out)
             if not np.array_equal(out, np.asarray(self.transform(image))):
                 return False
+        self.resize_at = partial(kernel.compiled, *given)  # Which is there now: nothing has to be caught any more.
         return True
 
 
@@ -158,13 +161,6 @@ def _check_sizes(side: int) -> Sequence[tuple[tuple[int, int], int]]:
     """Sizes, and levels of the random pixels: 256, or 2 for sums that have to be clipped."""
     sizes = (side, side), (640, 480), (480, 640), (31, 47), (40, 333), (301, 997), (side + 1, 3 * side), (1201, 225)
     return [*((size, 256) for size in sizes), ((331, 480), 2), ((31, 97), 2)]
-
-
-def _layout(width: int, height: int, side: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Size of the whole image after torchvision's Resize, and the corner of its CenterCrop; both as x, y."""
-    long = int(side * max(width, height) / min(width, height))
-    size = (side, long) if width <= height else (long, side)
-    return size, (round((size[0] - side) / 2.0), round((size[1] - side) / 2.0))
 
 
 def rgbx(image: Image) -> np.ndarray:

@@ -59,10 +59,12 @@ def get_backend(column: Any) -> ModuleType:
 
 
 def rows_of(images: Any) -> Iterator[Any]:
-    """Iterator over the rows of an Arrow array or another iterable; it copies one row at a time."""
+    """Iterator over the rows of an Arrow array, whose bytes are not copied, or of another iterable."""
     if isinstance(images, pa.Array | pa.ChunkedArray):
         if _is_bytes_list(images.type):
             return (row.values.to_numpy() if row.is_valid else None for row in images)
+        if _is_binary(images.type):
+            return (row.as_buffer() if row.is_valid else None for row in images)
         return (row.as_py() for row in images)
     return iter(images)
 
@@ -91,7 +93,7 @@ def parse_image(image: Any) -> bytes | str | ImageStatus:
 
     Parameters
     ----------
-    image : bytes, struct of bytes and path, str, path or None
+    image : bytes, pyarrow.Buffer, struct of bytes and path, str, path or None
     """
     if isinstance(image, dict):
         data = image.get("bytes")
@@ -108,16 +110,16 @@ def parse_image(image: Any) -> bytes | str | ImageStatus:
     return ImageStatus.UNREADABLE
 
 
-def read_image(image: Any, options: Mapping[str, Any]) -> bytes | ImageStatus:
+def read_image(image: Any, options: Mapping[str, Any]) -> bytes | pa.Buffer | ImageStatus:
     """Encoded bytes of an image, or the status that says why there are no bytes.
 
     Parameters
     ----------
-    image : bytes, dict, str, path or None
+    image : bytes, pyarrow.Buffer, dict, str, path or None
     options : mapping
         fsspec's storage options, for URLs.
     """
-    if isinstance(image, bytes):
+    if isinstance(image, bytes | pa.Buffer):
         return image
     source = parse_image(image)
     return _read(source, options) if isinstance(source, str) else source
@@ -152,7 +154,7 @@ _IMAGES = (str, dict, os.PathLike)
 def _is_bytes(value: Any) -> bool:
     if isinstance(value, np.ndarray):  # Some readers return bytes as arrays.
         return value.dtype == np.uint8 and value.ndim == 1
-    return isinstance(value, bytes | bytearray | memoryview)
+    return isinstance(value, bytes | bytearray | memoryview | pa.Buffer)
 
 
 def _is_image_list(value: Any) -> bool:
@@ -168,9 +170,12 @@ def holds_images(dtype: pa.DataType) -> bool:
         return dtype.get_field_index("bytes") >= 0 or dtype.get_field_index("path") >= 0
     if _is_list(dtype):
         return _is_bytes_list(dtype) or (not _is_list(dtype.value_type) and holds_images(dtype.value_type))
-    binary = types.is_binary(dtype) or types.is_large_binary(dtype) or types.is_binary_view(dtype)
     string = types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype)
-    return binary or string or types.is_null(dtype)
+    return _is_binary(dtype) or string or types.is_null(dtype)
+
+
+def _is_binary(dtype: pa.DataType) -> bool:
+    return pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype) or pa.types.is_binary_view(dtype)
 
 
 def _is_list(dtype: pa.DataType) -> bool:

@@ -9,7 +9,13 @@ import numpy as np
 import torch
 
 from dask_aesthetic.errors import ArgumentError
-from dask_aesthetic.kernels.get_compiled import get_compiled, get_parquet_pages, get_resize, get_row_hash
+from dask_aesthetic.kernels.get_compiled import (
+    get_compiled,
+    get_jpeg_header,
+    get_parquet_pages,
+    get_resize,
+    get_row_hash,
+)
 from dask_aesthetic.kernels.lanes import SAFE_NORM, Heads
 from dask_aesthetic.kernels.lanes import scores_and_norms as numpy_scores_and_norms
 from dask_aesthetic.kernels.memory import back_off
@@ -27,6 +33,7 @@ __all__ = [
     "blocks",
     "find_ahead",
     "find_rows",
+    "get_jpeg_header",
     "get_parquet_pages",
     "get_resize",
     "get_row_hash",
@@ -75,9 +82,8 @@ def scores_and_norms(vectors: Vectors, heads: Heads) -> tuple[torch.Tensor, torc
         return _on_cpu(vectors, heads)
     from dask_aesthetic.kernels import gpu
 
-    weights, biases = torch.from_numpy(heads.packed).to(vectors.device).split([heads.width, 1], dim=1)
-    dots, squares = gpu.dots_and_squares(vectors, weights)
-    return gpu.finish(dots, squares, biases[:, 0])
+    weights, biases = gpu.operands(heads, vectors.device)
+    return gpu.finish(*gpu.dots_and_squares(vectors, weights), biases)
 
 
 def norms(vectors: Vectors, dtype: type[np.floating] = np.float32) -> torch.Tensor:

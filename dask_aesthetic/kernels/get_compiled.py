@@ -46,6 +46,16 @@ def get_resize() -> Any:
 
 
 @cache
+def get_jpeg_header() -> Any:
+    """Module of the compiled code that reads headers of JPEGs; None where numba does not run."""
+    if get_compiled() is None:
+        return None
+    from dask_aesthetic.kernels import jpeg_header
+
+    return jpeg_header
+
+
+@cache
 def get_row_hash() -> Any:
     """Module of the compiled hash of rows; None where numba does not run."""
     if get_compiled() is None:

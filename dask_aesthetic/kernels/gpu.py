@@ -15,12 +15,29 @@ import numpy as np
 import torch
 
 from dask_aesthetic.errors import KernelError, first_line
+from dask_aesthetic.kernels.lanes import Heads
 from dask_aesthetic.kernels.memory import is_full
 
 COMPILERS = {"Triton": "triton_lanes", "CuPy": "cuda_lanes"}  # In order of preference; the modules have the same names.
 
+MOST_COPIES = 64  # Of the weights of one predictor, on different streams.
+
 _Kernel = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 log = logging.getLogger(__name__)
+
+
+def operands(heads: Heads, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights, shape (k, width), and biases, shape (k,), on a CUDA device: copied once, since a copy waits for it.
+
+    Each stream has its own: memory that one stream gives back is used again without a look at the others.
+    """
+    at = device, torch.cuda.current_stream(device).cuda_stream
+    if at not in heads.copies:
+        if len(heads.copies) >= MOST_COPIES:
+            heads.copies.clear()
+        weights, biases = torch.from_numpy(heads.packed).to(device).split([heads.width, 1], dim=1)
+        heads.copies[at] = weights.contiguous(), biases[:, 0]
+    return heads.copies[at]
 
 
 def dots_and_squares(vectors: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

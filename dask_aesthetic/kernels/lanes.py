@@ -77,6 +77,11 @@ class Heads:
         return np.concatenate([self.weights[:, : self.width], self.biases[:, None]], axis=1)
 
     @cached_property
+    def copies(self) -> dict[tuple[torch.device, int], tuple[torch.Tensor, torch.Tensor]]:
+        """Weights and biases in the memory of GPUs, as `gpu.operands` keeps them."""
+        return {}
+
+    @cached_property
     def working(self) -> torch.dtype:
         """Working precision."""
         return torch.from_numpy(self.biases).dtype

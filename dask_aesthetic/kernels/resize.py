@@ -1,7 +1,8 @@
 """Pillow's bicubic resize of 8-bit pixels and the crop after it, with Pillow's own bits; only what is kept is computed.
 
 Pillow weights pixels by integers, first along one axis, then along the other, and rounds to bytes in between. Which is
-the first decides the bits. The functions here check nothing: `dask_aesthetic.images.resize` does.
+the first decides the bits. It is for `dask_aesthetic.images.resize`,
+which compares its pixels with Pillow's first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ BITS = 32 - 8 - 2  # Of a weight's fraction, as in Pillow.
 LANES = 8
 STEP = 4  # Bytes of a pixel that is read; the last one counts for nothing.
 LEAST = 16  # Pixels of a side: less would be narrower than the vectors that are read and written.
+MOST_STRETCHED = 50  # Longer side by the shorter one.
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _BYTES, _INTS = ir.VectorType(_I8, LANES), ir.VectorType(_I32, LANES)
 
@@ -220,25 +222,34 @@ def _across(pixels, pitch, first_row, rows, column_offset, starts, lengths, weig
             _put_pixel(out, to + 3 * out_pitch, sums_d)
 
 
+@_inner
+def _margin(size, side):  # type: ignore[no-untyped-def]
+    """Pixels before the square that torchvision's CenterCrop keeps: half of the rest, rounded to an even number."""
+    rest = size - side
+    return rest // 2 + (rest % 4 == 3)
+
+
 @cached_jit
-def resize_and_crop(pixels_at, height, width, new_height, new_width, top, left, side, rows_first, out_at):  # type: ignore[no-untyped-def]
-    """Resize an image and keep a square of the result.
+def resize_and_crop(side, is_from_13, pixels_at, height, width, out_at):  # type: ignore[no-untyped-def]
+    """Resize an image until its shorter side fits a square, and keep the square in its middle.
 
     Parameters
     ----------
+    side : int
+        `LEAST` or more.
+    is_from_13 : bool
+        Whether to weight rows before columns where Pillow does so from version 13 on.
     pixels_at : int
         Address of the image, rows of pixels of four bytes: red, green, blue, and one that counts for nothing.
     height, width : int
-        `LEAST` or more.
-    new_height, new_width : int
-        After resizing; `side` or more.
-    top, left, side : int
-        The square to keep; `LEAST` or more.
-    rows_first : int
-        1 if the vertical pass is first, 0 if the horizontal one is.
+        Of the image: `LEAST` or more.
     out_at : int
         Address of the result, ``(side, side, 3)`` bytes.
     """
+    long = int(side * max(width, height) / min(width, height))
+    new_width, new_height = (side, long) if width <= height else (long, side)
+    rows_first = is_from_13 and height - new_height > max(0, 2 * (width - new_width))
+    top, left = _margin(new_height, side), _margin(new_width, side)
     pitch, kept = width * STEP, side * 3
     pixels = carray(_to_pointer(pixels_at), height * pitch, np.uint8)
     out = carray(_to_pointer(out_at), side * kept, np.uint8)

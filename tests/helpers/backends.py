@@ -12,6 +12,8 @@ import pyarrow as pa
 import pytest
 
 from dask_aesthetic.cluster import visible_gpus
+from dask_aesthetic.io import cudf
+from dask_aesthetic.readers import partitions
 
 NO_GPU = "needs RAPIDS and an NVIDIA GPU"
 HAS_GPU = find_spec("cudf") is not None and find_spec("dask_cudf") is not None and visible_gpus() > 0
@@ -31,9 +33,9 @@ def frame_of(table: pa.Table, backend: str, partitions: int = 3) -> Any:
     if backend in ("pandas", "dask"):
         frame = table.to_pandas(types_mapper=pd.ArrowDtype)
         return dd.from_pandas(frame, npartitions=partitions) if backend == "dask" else frame
-    import cudf
+    import cudf as library
 
-    frame = cudf.DataFrame.from_arrow(table)
+    frame = library.DataFrame.from_arrow(table)
     if backend == "cudf":
         return frame
     import dask_cudf
@@ -45,3 +47,15 @@ def to_pandas(collection: Any) -> Any:
     """A computed result in host memory."""
     computed = collection.compute() if hasattr(collection, "compute") else collection
     return computed.to_pandas() if hasattr(computed, "to_pandas") else computed
+
+
+def use_pandas_as_cudf(patch: pytest.MonkeyPatch) -> None:
+    """Let pandas make the frames that cuDF would make on a GPU."""
+
+    def read_embeddings(shard: Any) -> pd.Series:
+        table = shard.read(pa.schema([pa.field(shard.column, shard.type)]))
+        return pd.Series(pd.arrays.ArrowExtensionArray(table[shard.column]))
+
+    patch.setattr(cudf, "require", lambda: None)
+    patch.setattr(cudf, "to_cudf", partitions.to_pandas)
+    patch.setattr(cudf, "read_embeddings", read_embeddings)

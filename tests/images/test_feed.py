@@ -27,6 +27,11 @@ def number_of(image: int, out: np.ndarray) -> ImageStatus:
     return ImageStatus.OK
 
 
+def each(decode):
+    """Decode some images one by one."""
+    return lambda some, slots, places: [decode(one, slots[place]) for one, place in zip(some, places, strict=True)]
+
+
 def numbers_in(pixels: torch.Tensor) -> list[int]:
     whole = pixels.numpy().reshape(len(pixels), -1, 3)
     assert (whole == whole[:, :1]).all()
@@ -37,7 +42,7 @@ def feed_all(images, size, decode=number_of):
     codes: list[int] = []
     batches = [
         (numbers_in(pixels), rows)
-        for pixels, rows in feed.decode_ahead(iter(images), decode, (size, 2, 2, 3), CPU, codes)
+        for pixels, rows in feed.decode_ahead(iter(images), each(decode), (size, 2, 2, 3), CPU, codes)
     ]
     return batches, codes
 
@@ -85,7 +90,7 @@ def test_images_are_read_as_they_are_decoded_and_no_further_than_the_memory():
             read.append(image)
             yield image
 
-    for pixels, rows in feed.decode_ahead(images(), number_of, (size, 2, 2, 3), CPU, []):
+    for pixels, rows in feed.decode_ahead(images(), each(number_of), (size, 2, 2, 3), CPU, []):
         seen += rows
         assert len(read) <= rows[0] + feed.BATCHES * size
         assert numbers_in(pixels) == rows
@@ -107,7 +112,7 @@ def test_an_error_of_decoding_or_reading_ends_the_feed_and_its_threads():
         feed_all(range(100), 4, broken)
     with pytest.raises(OSError, match="disk is gone"):
         feed_all(images(), 4)
-    batches = feed.decode_ahead(iter(range(1000)), number_of, (4, 2, 2, 3), CPU, [])
+    batches = feed.decode_ahead(iter(range(1000)), each(number_of), (4, 2, 2, 3), CPU, [])
     next(batches)
     batches.close()
     deadline = time.monotonic() + 10
@@ -123,7 +128,7 @@ def test_memory_is_filled_again_only_after_a_slow_gpu_has_read_it():
     codes: list[int] = []
     busy = torch.randn(4096, 4096, device="cuda")
     batches = []
-    for pixels, rows in feed.decode_ahead(iter(images), number_of, (64, 32, 32, 3), torch.device("cuda"), codes):
+    for pixels, rows in feed.decode_ahead(iter(images), each(number_of), (64, 32, 32, 3), torch.device("cuda"), codes):
         for _ in range(10):
             busy = torch.nn.functional.normalize(busy @ busy)
         batches.append((pixels.clone(), rows))

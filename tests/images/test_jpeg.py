@@ -13,8 +13,8 @@ open_clip = pytest.importorskip("open_clip", reason="needs open_clip: pip instal
 
 from PIL import Image, ImageFile
 
-from dask_aesthetic.images import decode, jpeg
-from dask_aesthetic.images.decode import decode_image
+from dask_aesthetic.images import decode, decoder, jpeg
+from dask_aesthetic.images.decoder import Decoder
 from dask_aesthetic.images.pool import decoding
 from dask_aesthetic.images.resize import Resizer
 from dask_aesthetic.status import ImageStatus
@@ -41,16 +41,24 @@ def way(request, monkeypatch, resizer):
         pytest.importorskip("simplejpeg")
         assert jpeg.get_simplejpeg() is not None
     else:
-        monkeypatch.setattr(jpeg, "get_simplejpeg", lambda: None)
+        without_simplejpeg(monkeypatch)
     if request.param == "Pillow for everything":
         monkeypatch.setattr(resizer, "is_compiled", False)
     return request.param
 
 
-def decoded(data: bytes, resizer: Resizer, **options) -> tuple[np.ndarray, ImageStatus]:
-    out = np.zeros((SIDE, SIDE, 3), np.uint8)
+def without_simplejpeg(patch: pytest.MonkeyPatch) -> None:
+    for module in (jpeg, decoder):
+        patch.setattr(module, "get_simplejpeg", lambda: None)
+
+
+def decoded(data: bytes, resizer: Resizer, exif_orientation: bool = False) -> tuple[np.ndarray, ImageStatus]:
+    """Pixels and status, in the second of three slots."""
+    slots = np.full((3, SIDE, SIDE, 3), 7, np.uint8)
     with decoding():
-        return out, decode_image(data, resizer, out, **options)
+        (status,) = Decoder(resizer, exif_orientation, {})([data], slots, [1])
+    assert (slots[::2] == 7).all()
+    return slots[1], status
 
 
 def kinds() -> dict[str, bytes]:
@@ -169,7 +177,7 @@ def test_damaged_jpegs_have_the_pixels_and_statuses_of_pillow(monkeypatch, resiz
     pytest.importorskip("simplejpeg")
     damage = [damaged(seed) for seed in range(400)]
     found = [decoded(data, resizer) for data in damage]
-    monkeypatch.setattr(jpeg, "get_simplejpeg", lambda: None)
+    without_simplejpeg(monkeypatch)
     monkeypatch.setattr(resizer, "is_compiled", False)
     statuses = set()
     for data, (pixels, status) in zip(damage, found, strict=True):
@@ -197,17 +205,46 @@ def test_a_size_that_differs_between_the_decoders_is_left_to_pillow():
         assert jpeg.decode_jpeg(data, width, height) is None
 
 
-def test_a_large_image_leaves_no_large_buffer(monkeypatch):
+def test_a_large_image_has_memory_of_its_own(monkeypatch):
     pytest.importorskip("simplejpeg")
     monkeypatch.setattr(jpeg, "KEPT_BYTES", 1 << 20)
-    monkeypatch.setattr(jpeg._buffer, "pixels", np.empty(0, np.uint8))
-    large = Image.fromarray(image_files.colors(0, 900, 700))
-    pixels = jpeg.decode_jpeg(image_files.encoded(large, "JPEG"), 900, 700)
-    assert pixels is not None
-    assert pixels.nbytes > 1 << 20
-    assert jpeg._buffer.pixels.nbytes <= 1 << 20
-    assert jpeg.decode_jpeg(image_files.image(0), 90, 60) is not None
-    assert 90 * 60 * 4 <= jpeg._buffer.pixels.nbytes <= 1 << 20
+    small = jpeg.decode_jpeg(image_files.image(0), 90, 60)
+    assert np.shares_memory(small, jpeg.buffer.pixels)
+    before = small.copy()
+    large = jpeg.decode_jpeg(image_files.encoded(Image.fromarray(image_files.colors(0, 900, 700)), "JPEG"), 900, 700)
+    assert large.shape == (700, 900, 4)
+    assert np.array_equal(small, before)
+
+
+def test_a_bound_that_a_process_has_lowered_holds_for_all_decoders(monkeypatch, way, resizer):
+    data = image_files.image(0)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90 * 60 // 2)
+    assert decoded(data, resizer)[1] == ImageStatus.OK
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90 * 60 // 2 - 1)
+    assert decoded(data, resizer)[1] == ImageStatus.TOO_LARGE
+
+
+def test_pillow_opens_no_plain_jpeg(monkeypatch, resizer):
+    pytest.importorskip("simplejpeg")
+    opened = []
+    real = Image.open
+    monkeypatch.setattr(Image, "open", lambda *given, **named: opened.append(1) or real(*given, **named))
+    for name, data in KINDS.items():
+        opened.clear()
+        decoded(data, resizer)
+        plain = name.startswith("JPEG") and name not in (
+            "JPEG CMYK", "JPEG EXIF", "JPEG 1 x 1", "JPEG 1 x 50", "JPEG 50 x 1", "JPEG 15 x 40", "JPEG 801 x 16"
+        )  # fmt: skip
+        assert bool(opened) != plain, name
+
+
+def test_slots_that_do_not_fit_are_refused(resizer):
+    slots = np.zeros((3, SIDE, SIDE, 3), np.uint8)
+    read_only = slots.copy()
+    read_only.flags.writeable = False
+    for wrong in (slots[0], slots[:, 1:], slots[..., ::-1], slots.astype(np.int16), read_only):
+        with pytest.raises(ValueError, match="expected contiguous"):
+            Decoder(resizer, False, {})([image_files.image(0)], wrong, [0])
 
 
 def test_a_simplejpeg_with_other_pixels_is_not_used(monkeypatch):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import sys
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from PIL import Image
 from dask_aesthetic.images import resize
 from dask_aesthetic.images.resize import BEFORE_13, FROM_13, Resizer
 from dask_aesthetic.kernels import get_resize
+from helpers.guarded import between_guards
 
 MARGIN = 64
 
@@ -78,17 +77,6 @@ def test_pixels_equal_pillow(resizers, side):
         assert np.array_equal(memory, before)
 
 
-def between_guards(size: int) -> tuple[mmap.mmap, np.ndarray]:
-    """Memory between two pages that end the process when they are read."""
-    pages = -(-size // mmap.PAGESIZE)
-    memory = mmap.mmap(-1, (pages + 2) * mmap.PAGESIZE)
-    whole = np.frombuffer(memory, np.uint8)
-    for guard in (0, pages + 1):
-        address = ctypes.c_void_p(whole.ctypes.data + guard * mmap.PAGESIZE)
-        assert ctypes.CDLL(None).mprotect(address, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
-    return memory, whole[mmap.PAGESIZE : -mmap.PAGESIZE]
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
 def test_nothing_is_read_or_written_outside_the_arrays(resizers):
     rng = np.random.default_rng(7)
@@ -127,7 +115,7 @@ def resampled(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
 @pytest.mark.parametrize("rule", [BEFORE_13, FROM_13])
 def test_both_rules_of_pillow_are_known(resizers, rule, monkeypatch):
     resizer, rng = resizers[32], np.random.default_rng(1)
-    monkeypatch.setattr(resizer, "_rule", rule)
+    monkeypatch.setattr(resizer, "resize_at", partial(get_resize().resize_and_crop, 32, rule == FROM_13))
     order_of = {False: (1, 0), True: (0, 1)}
     orders = set()
     for width, height in ((40, 333), (48, 120), (90, 60), (20, 31), (700, 64), (61, 61), (33, 98), (36, 500)):

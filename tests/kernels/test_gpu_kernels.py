@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from dask_aesthetic import load_predictor
 from dask_aesthetic.errors import AestheticError, KernelError
 from dask_aesthetic.kernels import gpu
+from dask_aesthetic.kernels.lanes import Heads
 from helpers import lanes
 
 
@@ -39,3 +41,18 @@ def test_where_no_kernel_runs_the_error_names_both_compilers_and_what_they_need(
     assert caught.value.causes.keys() == {"Triton", "CuPy"}
     again = pickle.loads(pickle.dumps(caught.value))
     assert (str(again), again.device, again.causes) == (str(caught.value), "cuda:0", caught.value.causes)
+
+
+def test_weights_are_copied_once_for_each_stream_and_copies_are_bounded(monkeypatch):
+    heads = Heads.of(np.arange(6.0).reshape(2, 3), np.array([7.0, 8.0]), np.float32)
+    stream = SimpleNamespace(cuda_stream=0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
+    cpu = torch.device("cpu")
+    weights, biases = gpu.operands(heads, cpu)
+    assert weights.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert biases.tolist() == [7, 8]
+    assert gpu.operands(heads, cpu)[0] is weights
+    for stream.cuda_stream in range(1, 3 * gpu.MOST_COPIES):
+        assert torch.equal(gpu.operands(heads, cpu)[0], weights)
+        assert len(heads.copies) <= gpu.MOST_COPIES
+    assert gpu.operands(pickle.loads(pickle.dumps(heads)), cpu)[1].tolist() == [7, 8]

@@ -20,7 +20,7 @@ from dask_aesthetic.io import cudf
 from dask_aesthetic.io.shards import ParquetShard, row_group_shards
 from dask_aesthetic.io.split import combine_row_groups
 from dask_aesthetic.io.storage import local_file
-from dask_aesthetic.readers import partitions, read_and_score
+from dask_aesthetic.readers import read_and_score
 from helpers import backends, columns
 from helpers.parquet_files import spoil
 from helpers.predictors import RELU
@@ -78,15 +78,7 @@ def test_partitions_hold_no_more_floats_than_a_cudf_column(tmp_path):
 
 @pytest.fixture
 def pandas_as_cudf(monkeypatch):
-    """pandas makes the frames that cuDF would make on a GPU."""
-
-    def read_embeddings(shard):
-        table = shard.read(pa.schema([pa.field(shard.column, shard.type)]))
-        return pd.Series(pd.arrays.ArrowExtensionArray(table[shard.column]))
-
-    monkeypatch.setattr(cudf, "require", lambda: None)
-    monkeypatch.setattr(cudf, "to_cudf", partitions.to_pandas)
-    monkeypatch.setattr(cudf, "read_embeddings", read_embeddings)
+    backends.use_pandas_as_cudf(monkeypatch)
     with dask.config.set({"dataframe.backend": "cudf"}):
         yield
 
