@@ -22,7 +22,7 @@ from dask_aesthetic.check import (
     slice_column,
     sum_statistics,
 )
-from dask_aesthetic.distribution import Terms, add_groups, count_groups, count_terms, refuse_nested
+from dask_aesthetic.distribution import GroupDistributions, Terms, add_groups, count_groups, count_terms, refuse_nested
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.frame_columns import ScoreColumns, StatusColumn, add_keep, check_rule, empty_series, graph_ready
 from dask_aesthetic.fused_read import add_columns
@@ -43,7 +43,7 @@ from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.score_spec import ScoreSpec, refuse_replacing, refuse_width
 from dask_aesthetic.scoring import score_frame, status_column
 from dask_aesthetic.similarity import SimilaritySpec, similarity_column, similarity_frame
-from dask_aesthetic.thresholds import check_scale
+from dask_aesthetic.thresholds import Threshold, check_scale
 from dask_aesthetic.validation import check_column_name
 from dask_aesthetic.warn_unusable import count_unusable, warn_after_compute, warn_if_unusable
 
@@ -157,8 +157,12 @@ def distribution(
     known: dict[str, str],
     terms: Terms | None = None,
     caption_column: str | None = None,
+    threshold: Threshold | None = None,
 ) -> Any:
-    """Distribution of a frame's scores, or of each group's or term's; computed at once, in one pass."""
+    """Distribution of a frame's scores, or of each group's or term's; computed at once, in one pass.
+
+    Groups are printed with the share that `threshold` keeps.
+    """
     names = {"score_column": score_column, "status_column": status_column, "by": by, "caption_column": caption_column}
     columns = {role: name for role, name in names.items() if name is not None}
     check_scale(known["scale"])
@@ -166,11 +170,10 @@ def distribution(
     if by is not None:
         refuse_nested((frame._meta if isinstance(frame, dd.DataFrame) else frame)[by].dtype, by)
     if terms is not None:
-        return _reduce(frame, partial(count_terms, columns=columns, known=known, terms=terms), _add_terms)
+        counted = _reduce(frame, partial(count_terms, columns=columns, known=known, terms=terms), _add_terms)
+        return GroupDistributions(counted, columns["caption_column"], threshold, overlap=True)
     counted = _reduce(frame, partial(count_groups, columns=columns, known=known), partial(add_groups, by=by))
-    if by is None:
-        return counted[None]
-    return dict(sorted(counted.items(), key=lambda item: (item[0] is None, str(item[0]))))
+    return counted[None] if by is None else GroupDistributions(counted, by, threshold)
 
 
 _add_terms = partial(add_groups, by="terms")

@@ -12,7 +12,8 @@ import pyarrow as pa
 from dask_aesthetic.defaults import SCORE_COLUMN
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.predictors import PredictorInfo
-from dask_aesthetic.thresholds import Threshold, find_threshold
+from dask_aesthetic.score_spec import default_threshold
+from dask_aesthetic.thresholds import DEFAULT_PRESET, Threshold, find_threshold, is_on_preset_scale
 
 METADATA_KEY = "dask_aesthetic"  # Of the schema metadata of Parquet files, and of a frame's `attrs`.
 
@@ -138,6 +139,28 @@ class Provenance:
         if "threshold" in self.record:
             return Threshold.from_dict(self.record["threshold"])
         return "standard"
+
+    def usual_threshold(self, known: Mapping[str, str], info: PredictorInfo | None) -> Threshold | None:
+        """Threshold of the run, else the default one of the scores, on their scale; None if there is neither.
+
+        Parameters
+        ----------
+        known : dict of str to str
+            As `describe` gives it.
+        info : PredictorInfo or None
+            Of the requested predictor.
+        """
+        if "threshold" in self.record:
+            return Threshold.from_dict(self.record["threshold"]).on(known["scale"])
+        family, predictor = known.get("predictor_scale", "unknown"), known.get("predictor", "")
+        if info is None:
+            default: Threshold | str | None = DEFAULT_PRESET if is_on_preset_scale(family, predictor) else None
+        else:
+            default = default_threshold(info)
+        if default is None:
+            return None
+        direction = self.higher_is_better if info is None else info.higher_is_better
+        return find_threshold(default, known["scale"], family, predictor, direction)
 
     def on_scores(self, threshold: float | str | Threshold, scale: str | None) -> Threshold:
         """A threshold on the scores' scale and in their direction, as of `find_threshold`.
