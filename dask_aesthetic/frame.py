@@ -23,7 +23,7 @@ from dask_aesthetic.check import (
     sum_statistics,
 )
 from dask_aesthetic.distribution import GroupDistributions, Terms, add_groups, count_groups, count_terms, refuse_nested
-from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.errors import ArgumentError, ColumnError, did_you_mean
 from dask_aesthetic.frame_columns import ScoreColumns, StatusColumn, add_keep, check_rule, empty_series, graph_ready
 from dask_aesthetic.fused_read import add_columns
 from dask_aesthetic.images import EmbedSpec, check_images, embed_column
@@ -297,8 +297,9 @@ def _check_columns(meta: Any, columns: Mapping[str, str], score_hint: str = "") 
     for role, name in columns.items():
         check_column_name(role, name)
         if name not in meta.columns:
-            hint = f". {score_hint}" if role == "score_column" else ""
-            raise ColumnError(f"expected {role}={name!r} to be a column; the frame has {held}{hint}")
+            close = did_you_mean(name, meta.columns)
+            end = f"{close or '.'} {score_hint}" if role == "score_column" else close
+            raise ColumnError(f"expected {role}={name!r} to be a column; the frame has {held}{end}")
         if list(meta.columns).count(name) > 1:
             raise ColumnError.repeated(name)
 

@@ -31,6 +31,7 @@ from dask_aesthetic.errors import (
     ThresholdError,
 )
 from dask_aesthetic.jobs.state import JobPlan
+from dask_aesthetic.tables import format_facts
 
 EVERY = 10.0  # Seconds between lines where there is no terminal.
 _USAGE = (
@@ -143,7 +144,6 @@ class Progress(logging.Handler):
 def run_or_list(
     plan: JobPlan[Any],
     summarize: Callable[[Any, Mapping[str, Any]], Any],
-    table: Callable[[Any], str],
     *,
     threads: int | None,
     dry_run: bool,
@@ -169,7 +169,7 @@ def run_or_list(
     if as_json:
         click.echo(json.dumps(asdict(done)))
     elif not quiet:
-        click.echo(table(done))
+        click.echo(format_facts(done.facts, 10))
 
 
 @contextmanager

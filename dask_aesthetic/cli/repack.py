@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from dask_aesthetic.cli import options
 from dask_aesthetic.defaults import LAYOUTS, PACKED
-
-if TYPE_CHECKING:
-    from dask_aesthetic.repack import RepackSummary
 
 
 @click.command("repack")
@@ -45,14 +42,4 @@ def command(
 
     with usage_errors():
         plan = plan_repack(source, output, **settings)
-    run_or_list(plan, summary, _table, threads=threads, dry_run=dry_run, as_json=as_json, quiet=quiet)
-
-
-def _table(done: RepackSummary) -> str:
-    facts = {
-        "files": f"{done.files:,} -> {done.output}",
-        "rows": f"{done.rows:,}",
-        "bytes": f"{done.bytes:,}, from {done.bytes_before:,}",
-        "layout": done.layout + (f": readers need {done.how_to_read}" if done.how_to_read else ""),
-    }
-    return "\n".join(f"{name:>10}  {fact}" for name, fact in facts.items())
+    run_or_list(plan, summary, threads=threads, dry_run=dry_run, as_json=as_json, quiet=quiet)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from dask_aesthetic.distribution._bins import on_host
-from dask_aesthetic.distribution.distribution import LAION_COUNTS, LAION_PAIRS, LAION_SHARES, ScoreDistribution
+from dask_aesthetic.distribution.distribution import (
+    LAION_COUNTS,
+    LAION_PAIRS,
+    LAION_SHARES,
+    QUANTILES,
+    ScoreDistribution,
+)
 from dask_aesthetic.distribution.grouped import GroupDistributions
 from dask_aesthetic.distribution.groups import (
     add_groups,
@@ -20,6 +26,7 @@ __all__ = [
     "LAION_COUNTS",
     "LAION_PAIRS",
     "LAION_SHARES",
+    "QUANTILES",
     "ScoreDistribution",
     "Terms",
     "add_groups",

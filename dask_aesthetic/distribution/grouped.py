@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -161,11 +163,11 @@ class GroupDistributions(dict[Any, ScoreDistribution]):
 
     def _grid(self) -> Grid:
         shown = self._shown()
-        columns = [self.by, "rows", "scored", *(f"{q:.0%}" for q in QUANTILES)]
+        columns = ["term" if self.overlap else self.by, "rows", "scored", *(f"{q:.0%}" for q in QUANTILES)]
         if self.threshold is not None:
             columns.append(f"{'>=' if self.threshold.higher_is_better else '<'} {self.threshold.value:g}")
         rows = [self._row(_name(group), self[group]) for group in shown]
-        total = self._row("all", sum(self.values())) if self and not self.overlap else []
+        total = self._row("all", reduce(add, self.values())) if self and not self.overlap else []
         left_out = [one.rows for group, one in self.items() if group not in shown]
         more = f"... and {len(left_out):,} more groups, of up to {max(left_out):,} rows each" if left_out else ""
         return Grid(columns, rows, more, total)

@@ -19,7 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from dask_aesthetic.defaults import KEEP_COLUMN
-from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, did_you_mean
 from dask_aesthetic.export.uids import parse_uids, write_subset
 from dask_aesthetic.id_columns import find_id_column
 from dask_aesthetic.io import parquet
@@ -27,6 +27,7 @@ from dask_aesthetic.io.formats import inspect_all
 from dask_aesthetic.io.listing import File, Source, find_files
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.score_files import ScoreFiles, find_scores
+from dask_aesthetic.tables import Facts, Shown
 
 FORMATS = (".parquet", ".csv", ".txt", ".npy")
 URL, CAPTION = "url", "caption"
@@ -34,8 +35,8 @@ CAPTIONS = ("caption", "text", "alt_text", "title")  # Names that data sets give
 _BREAKS = r"[\r\n]+"
 
 
-@dataclass(frozen=True)
-class ExportSummary:
+@dataclass(frozen=True, repr=False)
+class ExportSummary(Shown):
     """Counts of an export.
 
     Attributes
@@ -50,6 +51,18 @@ class ExportSummary:
     output: str
     rows: int
     left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> Facts:
+        """Rows of the printed table, by name."""
+        return {
+            "output": self.output,
+            "rows": f"{self.rows:,}",
+            "left out": ", ".join(f"{rows:,} {reason}" for reason, rows in self.left_out.items()),
+        }
+
+    def _table(self) -> tuple[str, Facts]:
+        return "Summary of an export", self.facts
 
 
 def export_dataset(
@@ -112,7 +125,9 @@ def export_dataset(
     Examples
     --------
     >>> export_dataset("best/", "urls.parquet")  # doctest: +SKIP
-    ExportSummary(output='/data/urls.parquet', rows=1000000, left_out={})
+    Summary of an export
+      output  /data/urls.parquet
+        rows  1,000,000
     """
     folder, name = os.path.split(os.fspath(output)) if isinstance(output, str | os.PathLike) else ("", "")
     suffix = Path(name).suffix.lower()
@@ -258,7 +273,7 @@ def _text_columns(
 def _check_columns(names: Sequence[str], columns: Mapping[str, str | None], where: str) -> None:
     for role, name in columns.items():
         if name is not None and name not in names:
-            raise ColumnError(f"expected {role} {name!r} in {where}, got {', '.join(names)}")
+            raise ColumnError(f"expected {role} {name!r} in {where}, got {', '.join(names)}{did_you_mean(name, names)}")
 
 
 def _write(path: Path, suffix: str, tables: Iterable[pa.Table], left_out: Counter[str]) -> int:

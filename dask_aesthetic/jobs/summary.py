@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from dask_aesthetic.distribution import ScoreDistribution
+from dask_aesthetic.distribution import QUANTILES, ScoreDistribution
 from dask_aesthetic.keep_rule import RuleCounts, add_rule_counts
 from dask_aesthetic.status import STATUSES
+from dask_aesthetic.tables import Facts, Shown
 
 
-@dataclass
-class JobSummary:
+@dataclass(repr=False)
+class JobSummary(Shown):
     """Counts of one or more files; add them with ``+``.
 
     Attributes
@@ -59,6 +60,25 @@ class JobSummary:
         rest = self.distribution.missing - sum(known.values())  # The embedding is usable, and the score not finite.
         return {**known, "unknown": rest} if rest else known
 
+    def facts(self, score_column: str = "(first)") -> Facts:
+        """Rows of the printed table, by name; of several scores the first is called `score_column`."""
+        several = {score_column: self.distribution, **self.others}
+        kept = "" if self.kept is None else f"{self.kept:,} ({self.kept / max(self.scored, 1):.1%} of the scored)"
+        return {
+            "shards": f"{self.files:,}",
+            "rows": f"{self.rows:,}",
+            "scored": f"{self.scored:,}",
+            "failed": ", ".join(f"{rows:,} {reason}" for reason, rows in self.failed.items()) or "0",
+            "kept": kept,
+            "rule": [] if self.rule_counts is None else self.rule_counts.lines,
+            "raw score": _quantiles(self.distribution) if self.scored and not self.others else "",
+            "raw scores": [f"{name}  {_quantiles(one)}" for name, one in several.items()] if self.others else [],
+            "in place": f"{self.in_place:,} rows scored where they lie in Parquet pages" if self.in_place else "",
+        }
+
+    def _table(self) -> tuple[str, Facts]:
+        return "Summary of a scoring job", self.facts()
+
     def count(
         self, raw: Mapping[str, np.ndarray], keep: np.ndarray | None, status: np.ndarray, statuses: Sequence[str]
     ) -> None:
@@ -88,6 +108,12 @@ def total_kept(counts: Iterable[int | None]) -> int | None:
     """Sum of counts of kept rows; None if nothing decides what is kept."""
     counts = list(counts)
     return None if None in counts else sum(count or 0 for count in counts)
+
+
+def _quantiles(scores: ScoreDistribution) -> str:
+    if not scores.count:
+        return "nothing scored"
+    return ", ".join(f"{q:.0%} {scores.quantile(q):.2f}" for q in QUANTILES) + "  (quantiles)"
 
 
 def _sum(
