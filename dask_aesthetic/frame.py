@@ -78,7 +78,9 @@ def similarity(frame: Any, spec: SimilaritySpec, replace_columns: bool) -> Any:
     warn_after_compute()
     meta = empty_series(images._meta, spec.similarity_column, "float32")
     both = frame[list(spec.columns)]
-    found = both.map_partitions(_similarity_partition, spec, width, call=both._name, meta=meta)
+    found = both.map_partitions(
+        _similarity_partition, spec, width, call=both._name, meta=meta, token="similarity-of-embeddings"
+    )
     return frame.assign(**{spec.similarity_column: found})
 
 
@@ -136,7 +138,10 @@ def _embedded(
         return embed_column(frame[image_column], spec, score_spec, keep_embedding)
     empty = embed_column(meta[image_column].iloc[:0], spec, score_spec, keep_embedding)
     score_ready = graph_ready(score_spec) if score_spec is not None else None
-    return frame[image_column].map_partitions(_embed_partition, spec, score_ready, keep_embedding, meta=empty)
+    name = "embed-images" if score_spec is None else "embed-and-score-images"
+    return frame[image_column].map_partitions(
+        _embed_partition, spec, score_ready, keep_embedding, meta=empty, token=name
+    )
 
 
 def status(frame: Any, embedding_column: str, width: int, embedding_dtype: str | None = None) -> Any:
@@ -170,9 +175,11 @@ def distribution(
     if by is not None:
         refuse_nested((frame._meta if isinstance(frame, dd.DataFrame) else frame)[by].dtype, by)
     if terms is not None:
-        counted = _reduce(frame, partial(count_terms, columns=columns, known=known, terms=terms), _add_terms)
+        count = partial(count_terms, columns=columns, known=known, terms=terms)
+        counted = _reduce("score-distribution", frame, count, _add_terms)
         return GroupDistributions(counted, columns["caption_column"], threshold, overlap=True)
-    counted = _reduce(frame, partial(count_groups, columns=columns, known=known), partial(add_groups, by=by))
+    count = partial(count_groups, columns=columns, known=known)
+    counted = _reduce("score-distribution", frame, count, partial(add_groups, by=by))
     return counted[None] if by is None else GroupDistributions(counted, by, threshold)
 
 
@@ -200,7 +207,7 @@ def calibrate(
     check_scale(known["scale"])
     frame = _scored(frame, {"score_column": score_column, "label_column": label_column})
     count = partial(count_labels, score_column=score_column, label_column=label_column)
-    return by_labels(_reduce(frame, count, add_labels), known, seed=seed)
+    return by_labels(_reduce("calibrate", frame, count, add_labels), known, seed=seed)
 
 
 def fit(frame: Any, spec: FitSpec) -> FittedPredictor:
@@ -216,25 +223,31 @@ def fit(frame: Any, spec: FitSpec) -> FittedPredictor:
         folds=spec.folds,
         seed=spec.seed,
     )
-    return fit_predictor(
-        _reduce(frame[[spec.embedding_column, spec.rating_column]], count, add_sums, FAN_IN_LARGE), spec
-    )
+    columns = frame[[spec.embedding_column, spec.rating_column]]
+    return fit_predictor(_reduce("fit", columns, count, add_sums, FAN_IN_LARGE), spec)
 
 
-def tree_reduce(parts: list[Any], combine: Callable[[list[Any]], Any], fan_in: int = FAN_IN) -> Any:
+def task(name: str, run: Callable[..., Any], *arguments: Any) -> Any:
+    """Delayed result of ``run(*arguments)``, whose key begins with a name, for Dask's dashboard."""
+    key = f"{name}-{dask.base.tokenize(run, *arguments)}"
+    return dask.delayed(run, pure=True)(*arguments, dask_key_name=key)
+
+
+def tree_reduce(name: str, parts: list[Any], combine: Callable[[list[Any]], Any], fan_in: int = FAN_IN) -> Any:
     """Delayed result of a tree reduction: `combine` merges up to `fan_in` delayed parts in one task."""
     while len(parts) > 1:
-        parts = [dask.delayed(combine)(parts[at : at + fan_in]) for at in range(0, len(parts), fan_in)]
+        parts = [task(name, combine, parts[at : at + fan_in]) for at in range(0, len(parts), fan_in)]
     return parts[0]
 
 
 def _reduce(
-    frame: Any, map_part: Callable[[Any], Any], combine: Callable[[list[Any]], Any], fan_in: int = FAN_IN
+    name: str, frame: Any, map_part: Callable[[Any], Any], combine: Callable[[list[Any]], Any], fan_in: int = FAN_IN
 ) -> Any:
     """Result of `map_part` on every partition, merged by `combine` in a tree; computed at once."""
     if not isinstance(frame, dd.DataFrame):
         return map_part(frame)
-    return tree_reduce([dask.delayed(map_part)(part) for part in frame.to_delayed()], combine, fan_in).compute()
+    parts = [task(name, map_part, part) for part in frame.to_delayed()]
+    return tree_reduce(f"{name}-sum", parts, combine, fan_in).compute()
 
 
 def check(
@@ -259,8 +272,9 @@ def _check_partitions(partitions: list[Any], sample: int | None, spec: Any) -> t
     chosen = choose_partitions(len(partitions), sample)
     rows = rows_per_partition(sample, len(chosen))
     # Scoring is timed once, on the first of them.
-    parts = [dask.delayed(_check_partition)(partitions[at], rows, spec, at == chosen[0]) for at in chosen]
-    statistics = tree_reduce(parts, sum_statistics).compute()
+    name = "check-embeddings"
+    parts = [task(name, _check_partition, partitions[at], rows, spec, at == chosen[0]) for at in chosen]
+    statistics = tree_reduce(f"{name}-sum", parts, sum_statistics).compute()
     left_out = len(chosen) < len(partitions)
     return statistics, round(statistics.partition_rows * len(partitions) / len(chosen)) if left_out else None
 

@@ -20,7 +20,7 @@ from dask_aesthetic.choices import EmbeddingDtype, OnInvalid, Scale
 from dask_aesthetic.defaults import HASH_COLUMN, PREDICTOR, THRESHOLD
 from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
-from dask_aesthetic.frame_columns import ScoreColumns, add_keep, empty_scores, scores_of
+from dask_aesthetic.frame_columns import READ_AND_SCORE, SCORE_TASK, ScoreColumns, add_keep, empty_scores, scores_of
 from dask_aesthetic.io import cudf, parquet, split
 from dask_aesthetic.io.formats import warn_left_out
 from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
@@ -184,14 +184,14 @@ batch_size, replace_columns, embedding_dtype
         cudf.check_rows(shards, spec.width)
         cudf.require()
         schema = cudf.cudf_schema(passthrough.append(pa.field(embedding_column, shards[0].type)))
-        frame = from_shards(_read_cudf, shards, cudf.empty_frame(schema), schema=schema)
+        frame = from_shards(READ_AND_SCORE, _read_cudf, shards, cudf.empty_frame(schema), schema=schema)
         scored = _scored(frame, embedding_column, _score_cudf, spec, shards)
         return scored[[*names, *spec.columns]]
     # The first score column at first holds nothing, then gets the scores. As in `frame.score`, Dask's optimizer drops
     # the Series if no score is used; and it drops an assignment only if the frame has a column that is not used,
     # which this column is.
     meta = empty_frame(passthrough.append(pa.field(spec.score_column, pa.null())))
-    frame = from_shards(_read, shards, meta, passthrough=passthrough)
+    frame = from_shards(READ_AND_SCORE, _read, shards, meta, passthrough=passthrough)
     if embedding_hash:
         return _scored(frame, spec.score_column, _score_and_hash, spec, shards)[[*names, HASH_COLUMN, *spec.columns]]
     return _scored(frame, spec.score_column, _score, spec, shards)
@@ -212,6 +212,7 @@ def _scored(
         scoring=dask.delayed(scoring, name=key, pure=True),
         call=frame._name,
         meta=meta,
+        token=SCORE_TASK,
     )
     hashes = {HASH_COLUMN: scores[HASH_COLUMN]} if score is _score_and_hash else {}
     scored = frame.assign(**hashes, **ScoreColumns(spec).from_scores(scores))

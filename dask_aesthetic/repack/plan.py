@@ -76,6 +76,10 @@ class RepackPlan(JobPlan[RepackMarker]):
     def work(self) -> Callable[[ParquetShard, Stopped], RepackMarker]:
         return partial(repack_shard, settings=self.settings, store=self.store)
 
+    @property
+    def task_name(self) -> str:
+        return "repack-shard"
+
     @staticmethod
     def outputs(shard: str) -> tuple[str, ...]:
         return (output_name(shard),)

@@ -52,11 +52,11 @@ def test_the_config_value_switches_it_off_before_and_after_the_call(folders):
 def test_the_frame_shows_which_way_is_taken(folders, capsys):
     scored = frame_of(folders / "plain").aesthetic.score(**SCORE)[SOME]
     assert "AestheticColumns" in repr(scored)
-    assert "read_aesthetic_columns" in repr(scored.optimize())
+    assert "read_and_score" in repr(scored.optimize())
     scored.optimize(fuse=False).pprint()
     assert "ReadAestheticColumns: read_name='image_embedding'" in capsys.readouterr().out
     with by_partition():
-        assert "read_aesthetic_columns" not in repr(scored.optimize())
+        assert "read_and_score" not in repr(scored.optimize())
         scored.optimize(fuse=False).pprint()
         assert "_score_partition" in capsys.readouterr().out
 
