@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 @options.overwrite
 @click.option("--dry-run", is_flag=True, help="List what is kept by shard; write nothing.")
 @options.json_summary
+@options.progress
 @options.quiet
 def command(
     scores: str,
@@ -55,6 +56,7 @@ def command(
     threads: int | None,
     dry_run: bool,
     as_json: bool,
+    progress: str,
     quiet: bool,
     **settings: Any,
 ) -> None:
@@ -69,7 +71,16 @@ def command(
 
     with usage_errors(), cautions():
         plan = _plan(scores, output, **settings)
-    run_or_list(plan, summary, threads=threads, dry_run=dry_run, as_json=as_json, quiet=quiet)
+    run_or_list(
+        plan,
+        summary,
+        command="filter",
+        threads=threads,
+        dry_run=dry_run,
+        as_json=as_json,
+        progress=progress,
+        quiet=quiet,
+    )
 
 
 def _plan(

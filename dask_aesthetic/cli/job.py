@@ -21,8 +21,9 @@ import click
 from dask.system import CPU_COUNT
 
 from dask_aesthetic.choices import Activation
-from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
+from dask_aesthetic.cli.console import run_errors, stop_on_signal, usage_errors
 from dask_aesthetic.cli.options import load_with
+from dask_aesthetic.cli.progress import Counts, Progress
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
 from dask_aesthetic.defaults import PREDICTOR, WORKER_TIMEOUT
 from dask_aesthetic.distribution import QUANTILES
@@ -51,6 +52,7 @@ def run_job(
     allow_unusable: bool = False,
     dry_run: bool = False,
     as_json: bool = False,
+    progress: str = "auto",
     quiet: bool = False,
     predictor: Sequence[str] = (PREDICTOR,),
     activation: Activation | None = None,
@@ -77,7 +79,7 @@ def run_job(
             _print_plan(plan, threads, as_json)
             return
         times = _Times()
-        summary = _run(plan, remote, threads, scheduler, workers, worker_timeout, max_failed, quiet, times)
+        summary = _run(plan, remote, threads, scheduler, workers, worker_timeout, max_failed, progress, quiet, times)
     if as_json:
         click.echo(_format_json(summary, plan, times))
     elif not quiet:
@@ -104,16 +106,17 @@ def _run(
     workers: int | None,
     worker_timeout: float,
     max_failed: float | None,
+    progress: str,
     quiet: bool,
     times: _Times,
 ) -> JobSummary:
     begin = time.perf_counter()
     with (
         run_errors(),
-        _client(plan, remote, threads, scheduler, workers, quiet) as client,
+        _client(plan, remote, threads, scheduler, workers, quiet or progress == "json") as client,
         Pool(client, threads or plan.settings.threads) as pool,
-        Progress(plan, quiet) as progress,
-        stop_on_signal(progress) as signals,
+        Progress(Counts.of("score", plan), progress, quiet) as shown,
+        stop_on_signal(shown) as stop,
     ):
         started = time.perf_counter()
         times.starting = started - begin if client is not None else 0.0
@@ -122,8 +125,8 @@ def _run(
                 replace(plan, encoder_caution=None) if quiet else plan,
                 pool,
                 max_failed=max_failed,
-                progress=progress.done,
-                stop=lambda: bool(signals),
+                progress=shown.done,
+                stop=stop,
                 timing=Timing(worker_timeout=worker_timeout),
             )
         finally:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dask_aesthetic.choices import Activation
-from dask_aesthetic.defaults import ACTIVATIONS, EMBEDDING_COLUMN, EMBEDDING_DTYPES, PREDICTOR, SCORE_COLUMN
+from dask_aesthetic.defaults import ACTIVATIONS, EMBEDDING_COLUMN, EMBEDDING_DTYPES, PREDICTOR, PROGRESS, SCORE_COLUMN
 
 embedding_column = click.option(
     "--embedding-column", default=EMBEDDING_COLUMN, metavar="NAME", help="Column with a list of floats per row."
@@ -49,7 +49,13 @@ overwrite = click.option(
 allow_unfinished = click.option(
     "--allow-unfinished", is_flag=True, help="Take the files that are there of a job that is not finished."
 )
-quiet = click.option("--quiet", is_flag=True, help="No progress and no table.")
+progress = click.option(
+    "--progress",
+    type=click.Choice(PROGRESS),
+    default="auto",
+    help="Progress on standard error. auto: a bar on a terminal, lines of text elsewhere; json: an object a line.",
+)
+quiet = click.option("--quiet", is_flag=True, help="No table, and no progress unless --progress says how.")
 json_summary = click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
 
 

@@ -28,9 +28,17 @@ from dask_aesthetic.defaults import LAYOUTS, PACKED
 @options.overwrite
 @click.option("--dry-run", is_flag=True, help="List the files to write; write nothing.")
 @options.json_summary
+@options.progress
 @options.quiet
 def command(
-    source: str, output: str, threads: int | None, dry_run: bool, as_json: bool, quiet: bool, **settings: Any
+    source: str,
+    output: str,
+    threads: int | None,
+    dry_run: bool,
+    as_json: bool,
+    progress: str,
+    quiet: bool,
+    **settings: Any,
 ) -> None:
     """Rewrite the Parquet files of INPUT so that their embeddings read fastest, row for row.
 
@@ -42,4 +50,13 @@ def command(
 
     with usage_errors():
         plan = plan_repack(source, output, **settings)
-    run_or_list(plan, summary, threads=threads, dry_run=dry_run, as_json=as_json, quiet=quiet)
+    run_or_list(
+        plan,
+        summary,
+        command="repack",
+        threads=threads,
+        dry_run=dry_run,
+        as_json=as_json,
+        progress=progress,
+        quiet=quiet,
+    )

@@ -138,6 +138,7 @@ from dask_aesthetic.defaults import (
 @click.option("--verify", is_flag=True, help="Verify checksums of inputs and outputs of finished shards.")
 @click.option("--dry-run", is_flag=True, help="List shards, rows, what is done and the time to take; score nothing.")
 @options.json_summary
+@options.progress
 @options.quiet
 def command(
     threshold: str,

@@ -42,6 +42,7 @@ from dask_aesthetic.cli import options
 @options.overwrite
 @click.option("--dry-run", is_flag=True, help="List the files, and what is done; write nothing.")
 @options.json_summary
+@options.progress
 @options.quiet
 def command(
     scores: str,
@@ -50,6 +51,7 @@ def command(
     threads: int | None,
     dry_run: bool,
     as_json: bool,
+    progress: str,
     quiet: bool,
     **settings: Any,
 ) -> None:
@@ -64,4 +66,13 @@ def command(
     lowest = None if threshold is None else options.parse_threshold(threshold)
     with usage_errors(), cautions():
         plan = plan_select(scores, output, threshold=lowest, threads=threads, **settings)
-    run_or_list(plan, summary, threads=threads, dry_run=dry_run, as_json=as_json, quiet=quiet)
+    run_or_list(
+        plan,
+        summary,
+        command="select",
+        threads=threads,
+        dry_run=dry_run,
+        as_json=as_json,
+        progress=progress,
+        quiet=quiet,
+    )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from dask_aesthetic.tables import Facts, Shown
 FORMATS = (".parquet", ".csv", ".txt", ".npy")
 URL, CAPTION = "url", "caption"
 CAPTIONS = ("caption", "text", "alt_text", "title")  # Names that data sets give to captions, in any case.
+Read = Callable[[Sequence[str]], Iterator[pa.Table]]  # Columns of the selected rows.
 _BREAKS = r"[\r\n]+"
 
 
@@ -77,6 +79,7 @@ def export_dataset(
     allow_unfinished: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ExportSummary:
     """Write the rows that scores keep as a list for another program: one file, whole or absent.
 
@@ -103,6 +106,8 @@ def export_dataset(
         Take the files that are there of a job that is not finished, with a warning; otherwise it is an error.
     storage_options, output_options : mapping, optional
         fsspec options of `scores` and `metadata`, and of `output`; the second defaults to the first.
+    progress : callable, optional
+        Called with the number of rows that were just read and the number of all rows of the scores; first with 0.
 
     Returns
     -------
@@ -144,30 +149,38 @@ def export_dataset(
             "takes every row"
         )
     left_out: Counter[str] = Counter()
+    read = partial(_selected, found, keep, progress)
     with store.temporary(name) as path:
         if suffix == ".npy":
-            rows = write_subset(path, _uids(found, keep, id_column or "uid", left_out))
+            rows = write_subset(path, _uids(found, read, id_column or "uid", left_out))
         else:
-            tables = _tables(found, keep, metadata, url_column, caption_column, id_column, storage_options, left_out)
+            tables = _tables(found, read, metadata, url_column, caption_column, id_column, storage_options, left_out)
             rows = _write(path, suffix, tables, left_out)
         store.place(path, name)
     store.sync([name])
     return ExportSummary(f"{store.url}/{name}", rows, dict(+left_out))
 
 
-def _uids(found: ScoreFiles, keep: str | None, column: str, left_out: Counter[str]) -> Iterator[np.ndarray]:
+def _uids(found: ScoreFiles, read: Read, column: str, left_out: Counter[str]) -> Iterator[np.ndarray]:
     _check_columns(found.schema.names, {"id_column": column}, "the files of scores")
-    for table in _selected(found, keep, [column]):
+    for table in read([column]):
         left_out["no_uid"] += table.column(column).null_count
         yield parse_uids(table.column(column))
 
 
-def _selected(found: ScoreFiles, keep: str | None, columns: Sequence[str]) -> Iterator[pa.Table]:
+def _selected(
+    found: ScoreFiles, keep: str | None, progress: Callable[[int, int], None] | None, columns: Sequence[str]
+) -> Iterator[pa.Table]:
     """Columns of the selected rows, batch by batch; the first table has no rows, and their types."""
+    rows = sum(one.rows for one in found.files)
+    if progress is not None:
+        progress(0, rows)
     names = list(dict.fromkeys([*columns, *([] if keep is None else [keep])]))
     schema = found.columns(names)
     yield schema.empty_table().select(list(columns))
     for table in _batches([one.file for one in found.files], schema):
+        if progress is not None:
+            progress(len(table), rows)
         yield (table if keep is None else table.filter(table.column(keep))).select(list(columns))
 
 
@@ -180,7 +193,7 @@ def _batches(files: Iterable[File], schema: pa.Schema) -> Iterator[pa.Table]:
 
 def _tables(
     found: ScoreFiles,
-    keep: str | None,
+    read: Read,
     metadata: Source | None,
     url_column: str | None,
     caption_column: str | None,
@@ -197,15 +210,14 @@ def _tables(
         more = [] if id_column is None else [id_column]
         chosen = list(dict.fromkeys([*renamed, *more, found.score_column]))
         _check_columns(names, {"id_column": id_column}, "the files of scores")
-        for table in _selected(found, keep, chosen):
+        for table in read(chosen):
             yield table.rename_columns([renamed.get(name, name) for name in chosen])
         return
     if id_column is None:
         raise ColumnError(f"expected a column of ids to join by, got {', '.join(names)}: name it (--id-column)")
     _check_columns(names, {"id_column": id_column}, "the files of scores")
-    yield from _joined(
-        _selected(found, keep, [id_column, found.score_column]), metadata, url_column, caption_column, options, left_out
-    )
+    selected = read([id_column, found.score_column])
+    yield from _joined(selected, metadata, url_column, caption_column, options, left_out)
 
 
 def _joined(

@@ -231,6 +231,8 @@ class _ShardLoop:
 
     def _take(self, shard: Any, attempt: int, outcome: Any) -> Exception | None:
         """Take the marker or error of a shard; the error that ends the run, if it does."""
+        if shard.name in self.markers:
+            return None  # A speculative task has done it.
         if isinstance(outcome, InputError):
             self._fail(shard, outcome)
         elif isinstance(outcome, AestheticError):
