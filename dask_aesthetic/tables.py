@@ -100,7 +100,7 @@ def format_text(title: str, facts: Facts) -> str:
 
 def format_facts(facts: Facts, width: int = 0) -> str:
     """Lines of names and values without a title; names take `width` characters at least."""
-    known = {name: lines for name, value in facts.items() if (lines := _lines(value))}
+    known = {_cell(name): lines for name, value in facts.items() if (lines := _lines(value))}
     width = max([width, *(INDENT + len(name) for name in known)])
     return "\n".join(
         f"{name if not at else '':>{width}}  {line}" for name, lines in known.items() for at, line in enumerate(lines)
