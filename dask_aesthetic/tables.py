@@ -16,6 +16,7 @@ from dask_aesthetic.escape import escape_text
 Facts = Mapping[str, str | Sequence[str]]  # Values of one or more lines, by name; those that are empty are left out.
 MAX_CELL, MAX_LINE = 40, 1000
 INDENT = 2
+LEFT = ' style="text-align:left"'  # Notebooks align all cells to the right.
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class Grid:
 
     def html(self, title: str) -> str:
         """Grid as an HTML table with a caption."""
-        head = "".join(f"<th>{_html(_cell(name))}</th>" for name in self.columns)
-        more = f'<tr><td colspan="{len(self.columns)}">{_html(self.more)}</td></tr>' if self.more else ""
+        first, *others = (_html(_cell(name)) for name in self.columns)
+        head = f"<th{LEFT}>{first}</th>" + "".join(f"<th>{name}</th>" for name in others)
+        more = f'<tr><td colspan="{len(self.columns)}"{LEFT}>{_html(self.more)}</td></tr>' if self.more else ""
         body = "".join(map(_html_row, self.rows)) + more + (_html_row(self.total) if self.total else "")
         caption = f"<caption>{_html(title)}</caption>"
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -110,7 +112,7 @@ def format_facts(facts: Facts, width: int = 0) -> str:
 def format_html(title: str, facts: Facts) -> str:
     """HTML table of names and values, with a caption."""
     cells = "".join(
-        f"<tr><th>{_html(name)}</th><td>{'<br>'.join(map(_html, lines))}</td></tr>"
+        f"<tr><th>{_html(name)}</th><td{LEFT}>{'<br>'.join(map(_html, lines))}</td></tr>"
         for name, value in facts.items()
         if (lines := _lines(value))
     )
@@ -119,7 +121,7 @@ def format_html(title: str, facts: Facts) -> str:
 
 def _html_row(row: Sequence[str]) -> str:
     name, *cells = (_html(_cell(value)) for value in row)
-    return f"<tr><th>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    return f"<tr><th{LEFT}>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _lines(value: str | Sequence[str]) -> list[str]:
