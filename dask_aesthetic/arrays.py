@@ -15,13 +15,15 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from dask_aesthetic import embeddings as columns
-from dask_aesthetic.choices import OnInvalid, Scale
+from dask_aesthetic.choices import EmbeddingDtype, OnInvalid, Scale
 from dask_aesthetic.defaults import KEEP_COLUMN, PREDICTOR
 from dask_aesthetic.embeddings import Run
 from dask_aesthetic.embeddings.arrow import CONVERTED_ROWS, array_runs, may_hold_embeddings, share_memory, type_width
 from dask_aesthetic.embeddings.axes import flat_shape
 from dask_aesthetic.embeddings.objects import first_values, is_bytes
+from dask_aesthetic.embeddings.packed import unpack_array
 from dask_aesthetic.embeddings.rows import mark_nulls
+from dask_aesthetic.embeddings.stored import check_zero_point
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, first_line
 from dask_aesthetic.kernels import FLOATS
 from dask_aesthetic.predictors import Predictor, Predictors
@@ -40,6 +42,8 @@ def score_embeddings(
     on_invalid: OnInvalid = "null",
     batch_size: int | None = None,
     return_status: bool = False,
+    embedding_dtype: EmbeddingDtype | None = None,
+    embedding_zero_point: int | None = None,
 ) -> Any:
     """Aesthetic scores of embeddings in an array, the same bits as ``frame.aesthetic.score()`` gives them.
 
@@ -62,6 +66,11 @@ def score_embeddings(
         The most rows that a network scores at a time. It changes memory and speed, never a score.
     return_status : bool
         Return the status of every row as well.
+    embedding_dtype : str, optional
+        The rows are packed, as in ``.aesthetic.score``: an Arrow array or Series of binary, a list or array of bytes.
+    embedding_zero_point : int, optional
+        Zero point of an array of uint8, which needs one, or int8, or of an `embedding_dtype` of these: the values are
+        the numbers less it.
 
     Returns
     -------
@@ -100,10 +109,18 @@ def score_embeddings(
     >>> scores.astype(float).round(3).tolist(), status.tolist()
     ([4.883, nan, 4.883], ['ok', 'not_finite', 'ok'])
     """
-    spec = ScoreSpec.of(NAME, predictor, None, scale, None, KEEP_COLUMN, on_invalid, batch_size)
+    of_packed = None if embedding_dtype is None else embedding_zero_point
+    spec = ScoreSpec.of(
+        *(NAME, predictor, None, scale, None, KEEP_COLUMN, on_invalid, batch_size),
+        embedding_dtype=embedding_dtype,
+        zero_point=of_packed,
+    )
+    if spec.embedding_dtype is not None:
+        embeddings = _unpacked(embeddings, spec.embedding_dtype)
+    zero_point = check_zero_point(embedding_zero_point) if embedding_dtype is None else None
     is_series = isinstance(embeddings, pd.Series) or type(embeddings).__module__.partition(".")[0] == "cudf"
     with columns.stream(embeddings) if is_series else nullcontext():
-        scores, status = score_runs(_runs(embeddings, spec.predictor, is_series), spec)
+        scores, status = score_runs(_runs(embeddings, spec.predictor, is_series, zero_point), spec)
         codes = status.cpu().numpy()
     row = first_invalid(status) if on_invalid == "raise" else None
     if row is not None:
@@ -123,9 +140,37 @@ def score_embeddings(
     return (found, names) if return_status else found
 
 
-def _runs(embeddings: Any, predictor: Predictor, is_series: bool) -> Iterator[Run]:
+def _unpacked(embeddings: Any, embedding_dtype: str) -> Any:
+    """Lists of floats in place of the bytes of packed rows.
+
+    Raises
+    ------
+    ColumnError
+        The rows are no bytes.
+    """
+    if isinstance(embeddings, pa.Array | pa.ChunkedArray):
+        return unpack_array(embeddings, embedding_dtype, NAME)
+    if isinstance(embeddings, list | tuple) or (isinstance(embeddings, np.ndarray) and embeddings.dtype.kind in "OV"):
+        embeddings = pd.Series(np.fromiter(iter(embeddings), object), dtype=object, name=NAME)
+    elif not isinstance(embeddings, pd.Series):
+        raise ColumnError(
+            f"expected rows of bytes with embedding_dtype={embedding_dtype!r}, got {type(embeddings).__name__}: leave "
+            "embedding_dtype out"
+        )
+    return columns.unpack(embeddings, embedding_dtype)
+
+
+def _runs(embeddings: Any, predictor: Predictor, is_series: bool, zero_point: int | None = None) -> Iterator[Run]:
     """Runs of rows of any kind of embeddings, refused where their type or shape is wrong."""
     width = predictor.width
+    is_rows = isinstance(embeddings, pa.Array | pa.ChunkedArray | list | tuple) or (
+        isinstance(embeddings, np.ndarray) and embeddings.dtype == object
+    )
+    if zero_point is not None and (is_series or is_rows):
+        raise ArgumentError(
+            f"expected embedding_zero_point={zero_point} with an array of uint8 or int8, or with rows of bytes and "
+            f"embedding_dtype='uint8', got {type(embeddings).__name__}"
+        )
     if is_series:
         _refuse_others(embeddings)
         refuse_width(columns.width(embeddings), predictor, NAME)
@@ -151,13 +196,29 @@ def _runs(embeddings: Any, predictor: Predictor, is_series: bool) -> Iterator[Ru
             + (": embeddings[None] is a matrix of one row" if vectors.ndim == 1 else "")
         )
     refuse_width(vectors.shape[1], predictor, NAME)
+    _check_zero_point(vectors.dtype, zero_point)
     if masked is None and vectors.dtype not in FLOATS:
-        return (Run.of_valid(rows.double()) for rows in vectors.split(CONVERTED_ROWS))
+        return (Run.of_valid(_values(rows, zero_point)) for rows in vectors.split(CONVERTED_ROWS))
     if masked is None:
         return iter([Run.of_valid(vectors)])
-    vectors = vectors if vectors.dtype in FLOATS else vectors.double()
+    vectors = vectors if vectors.dtype in FLOATS else _values(vectors, zero_point)
     status = torch.full((len(vectors),), Status.OK, dtype=torch.uint8, device="cpu")
     return iter([Run(mark_nulls(status, torch.from_numpy(masked.any(axis=1))), vectors)])
+
+
+def _values(integers: torch.Tensor, zero_point: int | None) -> torch.Tensor:
+    return integers.double() if zero_point is None else integers.float() - zero_point
+
+
+def _check_zero_point(dtype: torch.dtype, zero_point: int | None) -> None:
+    """Raise ArgumentError for uint8 without a zero point, and for other numbers with one."""
+    if zero_point is None and dtype == torch.uint8:
+        raise ArgumentError(
+            "expected floats, got uint8, which stand for floats by a zero point: embedding_zero_point=128, or 0 where "
+            "the numbers are the values themselves"
+        )
+    if zero_point is not None and dtype not in (torch.uint8, torch.int8):
+        raise ArgumentError(f"expected embedding_zero_point with uint8 or int8, got {dtype}: leave it out")
 
 
 def _refuse_others(rows: Any) -> None:

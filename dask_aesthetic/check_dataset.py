@@ -27,8 +27,8 @@ from dask_aesthetic.choices import EmbeddingDtype
 from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io import formats, parquet, split
-from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
-from dask_aesthetic.io.shards import Shard, find_shards, parquet_shards
+from dask_aesthetic.io.listing import Source, list_files
+from dask_aesthetic.io.shards import Shard, find_shards
 from dask_aesthetic.predictors import Predictor, Predictors, load_predictors
 from dask_aesthetic.score_spec import ScoreSpec, refuse_width
 from dask_aesthetic.validation import check_column_name
@@ -46,6 +46,8 @@ def check_dataset(
     format: str = "auto",  # noqa: A002
     storage_options: Mapping[str, Any] | None = None,
     embedding_dtype: EmbeddingDtype | None = None,
+    embedding_zero_point: int | None = None,
+    matrix_key: str | None = None,
 ) -> Check:
     """Check whether the embeddings in files can be scored, in one pass over them or over a sample.
 
@@ -53,8 +55,10 @@ def check_dataset(
     ----------
     source, format, storage_options
         As of `find_shards`.
-    embedding_column, sample, predictor, embedding_dtype
-        As of ``frame.aesthetic.check()``.
+    embedding_column, sample, predictor, embedding_dtype, embedding_zero_point
+        As of ``frame.aesthetic.check()``; the zero point is that of matrices, too.
+    matrix_key : str, optional
+        As of `score_dataset`.
 
     Returns
     -------
@@ -73,22 +77,20 @@ def check_dataset(
     sample, spec = check_sample(sample), check_spec(loaded)
     found = list_files(source, storage_options)
     layout = formats.choose_format(found, source, format)
-    if layout == "parquet":
-        files = files_with_suffix(found, ".parquet", source)
-        into = partial(split.combine_row_groups, min_rows=ROWS)
-        dtype = embeddings.check_embedding_dtype(embedding_dtype)
-        shards: list[Shard] = [*parquet_shards(files, embedding_column, into, _check_column, embedding_dtype=dtype)]
-    else:
-        if layout == "npy":
-            formats.warn_text_matrices(found)
-        shards = find_shards(
-            source,
-            format=layout,
-            embedding_column=embedding_column,
-            rows_per_shard=ROWS,
-            found=found,
-            embedding_dtype=embedding_dtype,
-        )
+    if layout in formats.MATRICES:
+        formats.warn_text_matrices(found)
+    shards = find_shards(
+        source,
+        format=layout,
+        embedding_column=embedding_column,
+        key=matrix_key,
+        rows_per_shard=ROWS,
+        found=found,
+        into=partial(split.combine_row_groups, min_rows=ROWS),
+        check=_check_column,
+        embedding_dtype=embedding_dtype,
+        zero_point=embedding_zero_point,
+    )
     formats.warn_left_out(found, [file for shard in shards for file in shard.files])
     empty = _empty(shards)
     refusal = find_refusal(empty, embedding_column) or _other_width(shards, loaded)

@@ -22,10 +22,11 @@ IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # Of images in tars.
 PACKED: Final = "packed"
 SMALL: Final = "small"
 LAYOUTS = (PACKED, "lists", SMALL)  # Of repacked embeddings.
-EMBEDDING_DTYPES = ("float32", "float16", "float64", "bfloat16")  # Of packed embeddings.
+EMBEDDING_DTYPES = ("float32", "float16", "float64", "bfloat16", "uint8", "int8")  # Of packed embeddings.
 POOLING = ("first", "mean", "max")
 
-FORMATS = ("auto", "parquet", "clip-retrieval", "datacomp", "npy")  # Inputs that hold embeddings.
+# Inputs that hold embeddings.
+FORMATS = ("auto", "parquet", "clip-retrieval", "datacomp", "npy", "safetensors", "torch", "hf-dataset")
 IMAGE_FORMATS = ("auto", "parquet", "webdataset", "images")  # Inputs that hold images.
 STYLES = {"laion": "aesthetic", "coyo": "aesthetic_score_laion_v2"}  # To score columns.
 STYLE_NAMES = ("default", *STYLES)

@@ -41,8 +41,8 @@ class ColumnError(AestheticError, ValueError):
     def packed(cls, column: object, dtype: object, candidates: Iterable[str] = ()) -> ColumnError:
         return cls(
             f"expected a list of floats per row in column {column!r}, got bytes ({dtype}). If they are packed floats, "
-            "say their dtype: embedding_dtype='float32' (--embedding-dtype), float16, float64 or bfloat16. The "
-            "bytes do not say it: whoever packed them knows. " + _hint(candidates)
+            "say their dtype: embedding_dtype='float32' (--embedding-dtype), float16, float64, bfloat16, or uint8 and "
+            "int8 with a zero point. The bytes do not say it: whoever packed them knows. " + _hint(candidates)
         )
 
     @classmethod

@@ -37,6 +37,18 @@ def escape_text(value: object, limit: int = MAX_LENGTH) -> str:
     return "".join(_escape(char) if _is_hidden(char) else char for char in text)
 
 
+def escape_lines(text: str) -> str:
+    r"""Text for a terminal: as `escape_text`, but of any length, and with its line breaks.
+
+    Examples
+    --------
+    >>> print(escape_lines("first\nsecond\x1b[2J"))
+    first
+    second\x1b[2J
+    """
+    return "\n".join(escape_text(line, len(line) + 1) for line in text.split("\n"))
+
+
 def link(value: object) -> Link:
     """Link of a value in a URL column, with a target if it is safe to follow.
 

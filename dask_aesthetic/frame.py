@@ -69,9 +69,21 @@ def score(frame: Any, embedding_column: str, spec: ScoreSpec, replace_columns: b
 
 def similarity(frame: Any, spec: SimilaritySpec, replace_columns: bool) -> Any:
     """Frame with a column of the similarity of its image and text embeddings added; lazy on Dask frames."""
-    images, texts = (_column(frame, name)[0] for name in spec.columns)
+    meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
+    for name in spec.columns:
+        _check_column(meta, name)
+    held = [meta[name] for name in spec.columns]
+    if spec.embedding_dtype is not None and not any(
+        embeddings.holds_bytes(column) or (not len(column) and column.dtype == object) for column in held
+    ):
+        raise ColumnError(
+            f"expected bytes per row in {' or '.join(map(repr, spec.columns))} with "
+            f"embedding_dtype={spec.embedding_dtype!r}, got others: leave embedding_dtype out"
+        )
+    found = [_column(frame, name, spec.dtype_of(column)) for name, column in zip(spec.columns, held, strict=True)]
+    images, texts = (column for column, _ in found)
     refuse_replacing(frame.columns, {"similarity_column": spec.similarity_column}, replace_columns)
-    width = spec.find_width(images, texts)
+    width = spec.find_width(*(known for _, known in found))
     if not isinstance(frame, dd.DataFrame):
         seen = tuple(warn_if_unusable(column, spec.score_spec(width)) for column in (images, texts))
         return similarity_frame(frame, spec, width, seen)
@@ -212,7 +224,7 @@ def calibrate(
 
 def fit(frame: Any, spec: FitSpec) -> FittedPredictor:
     """Predictor fitted to a frame's ratings; computed at once, in one pass over the two columns."""
-    _column(frame, spec.embedding_column)
+    _column(frame, spec.embedding_column, spec.embedding_dtype)
     meta = frame._meta if isinstance(frame, dd.DataFrame) else frame
     _check_columns(meta, {"rating_column": spec.rating_column})
     count = partial(
@@ -222,6 +234,7 @@ def fit(frame: Any, spec: FitSpec) -> FittedPredictor:
         width=spec.width,
         folds=spec.folds,
         seed=spec.seed,
+        embedding_dtype=spec.embedding_dtype,
     )
     columns = frame[[spec.embedding_column, spec.rating_column]]
     return fit_predictor(_reduce("fit", columns, count, add_sums, FAN_IN_LARGE), spec)

@@ -54,7 +54,7 @@ class ScoreSpec:
     override_column : str or None
         Column whose values win over rule or threshold.
     embedding_dtype : str or None
-        Of packed embeddings; None where rows are lists.
+        Of packed embeddings, with the zero point of 8-bit integers: "uint8-128"; None where rows are lists.
     """
 
     predictors: tuple[Predictor, ...]
@@ -186,6 +186,7 @@ class ScoreSpec:
         keep: Keep | None = None,
         override_column: str | None = None,
         embedding_dtype: str | None = None,
+        zero_point: int | None = None,
     ) -> ScoreSpec:
         """Check the arguments of ``.aesthetic.score`` and load the predictors."""
         check_column_name("embedding_column", embedding_column)
@@ -206,7 +207,7 @@ class ScoreSpec:
             check_batch_size(batch_size),
             rule,
             override_column,
-            embeddings.check_embedding_dtype(embedding_dtype),
+            embeddings.check_embedding_dtype(embedding_dtype, zero_point),
         )
         if override_column is not None:
             check_column_name("override_column", override_column)

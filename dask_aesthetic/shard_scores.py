@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from dask_aesthetic.embeddings.packed import unpack_array
 from dask_aesthetic.io import parquet
 from dask_aesthetic.io.pages import Pages, open_pages
 from dask_aesthetic.io.shards import ParquetShard, Shard
@@ -68,7 +69,7 @@ def row_scores(
         A row has no usable embedding and ``spec.on_invalid`` is "raise".
     """
     heads = [one.heads for one in passes(spec.predictors) if one.heads is not None]
-    if isinstance(shard, ParquetShard) and shard.embedding_dtype is None and len(heads) == len(passes(spec.predictors)):
+    if isinstance(shard, ParquetShard) and len(heads) == len(passes(spec.predictors)):
         yield from _parquet_scores(shard, spec, heads, place, first, digests)
         return
     for _, lists in shard.batches([], digests=digests):
@@ -87,7 +88,7 @@ def score_batches(
         As of `row_scores`.
     """
     place, read = f"shard {shard.name}", 0
-    if not isinstance(shard, ParquetShard) or shard.embedding_dtype is not None:  # No lists in pages.
+    if not isinstance(shard, ParquetShard):
         for passthrough, lists in shard.batches(columns, digests=digests):
             yield Scored(passthrough, *score_array(lists, spec, shard.column, place, read))
             read += len(lists)
@@ -117,14 +118,14 @@ def _parquet_scores(
         for batch in parquet.batches(shard.file, [shard.column], begin, end) if begin < end else ():
             if not batch.num_columns:
                 raise shard.changed("other columns")
-            lists = batch.column(0)
+            lists = unpack_array(batch.column(0), shard.embedding_dtype, shard.column)
             yield *score_array(lists, spec, shard.column, place, first + at - shard.start), lists
             at += len(lists)
         if at != end:
             raise shard.changed(f"{at - shard.start:,}")
 
     waiting = shard.start
-    with open_pages(shard.file, shard.column, spec.width, shard.rows, digests) as pages:
+    with open_pages(shard.file, shard.column, spec.width, shard.rows, digests, shard.embedding_dtype) as pages:
         if pages is not None:
             groups, in_place = _groups(pages, shard), 0
             # What is declined is fetched again, so the first row group decides whether more are fetched ahead.

@@ -39,6 +39,8 @@ class SimilaritySpec:
     width : int or None
         Floats per embedding; None before the columns' types are known.
     on_invalid : {"null", "raise"}
+    embedding_dtype : str or None
+        Of the columns that hold bytes.
     """
 
     embedding_column: str
@@ -46,6 +48,7 @@ class SimilaritySpec:
     similarity_column: str
     width: int | None = None
     on_invalid: str = "null"
+    embedding_dtype: str | None = None
 
     def __post_init__(self) -> None:
         check_column_name("embedding_column", self.embedding_column)
@@ -68,15 +71,19 @@ class SimilaritySpec:
         """Names of the two columns of embeddings."""
         return self.embedding_column, self.text_column
 
-    def find_width(self, images: Any, texts: Any) -> int:
-        """Width of the embeddings: as requested, by the columns' types, or else the default.
+    def dtype_of(self, column: Any) -> str | None:
+        """Dtype by which a column is unpacked; None for lists."""
+        return self.embedding_dtype if embeddings.holds_bytes(column) else None
+
+    def find_width(self, of_images: int | None, of_texts: int | None) -> int:
+        """Width of the embeddings: as requested, by the widths of the columns' types, or else the default.
 
         Raises
         ------
         ColumnError
             A column's type has another width.
         """
-        widths = {name: embeddings.width(column) for name, column in zip(self.columns, (images, texts), strict=True)}
+        widths = dict(zip(self.columns, (of_images, of_texts), strict=True))
         known = {name: width for name, width in widths.items() if width is not None}
         expected = self.width or next(iter(known.values()), SIMILARITY_WIDTH)
         for name, width in known.items():
@@ -146,6 +153,7 @@ def _compute(
     seen: tuple[Seen, ...],
     build: Callable[[torch.Tensor], Any],
 ) -> Any:
+    images, texts = (embeddings.unpack(column, spec.dtype_of(column)) for column in (images, texts))
     with embeddings.stream(images):
         found = [_similarity(*pair) for pair in _pairs(embeddings.runs(images, width), embeddings.runs(texts, width))]
         if not found:

@@ -12,10 +12,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import dask_aesthetic
 from dask_aesthetic.synthetic import synthetic_embeddings, write_demo
-from helpers import tar_files
+from helpers import sources, tar_files
 from helpers.commands import run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,13 +65,16 @@ def folder(tmp_path, monkeypatch):
     write_demo(tmp_path / "embeddings", rows=2_000)
     matrix = synthetic_embeddings(20)
     keys = pd.read_parquet(tmp_path / "embeddings", columns=["key"])["key"]
-    for place in ("clip/img_emb", "clip/metadata", "datacomp", "matrices"):
+    for place in ("clip/img_emb", "clip/metadata", "datacomp", "matrices", "tensors", "quantized"):
         (tmp_path / place).mkdir(parents=True)
     np.save(tmp_path / "clip/img_emb/img_emb_0.npy", matrix)
     pd.DataFrame({"key": keys[:20]}).to_parquet(tmp_path / "clip/metadata/metadata_0.parquet")
     np.savez(tmp_path / "datacomp/00.npz", l14_img=matrix.astype(np.float16))
     pd.DataFrame({"uid": keys[:20]}).to_parquet(tmp_path / "datacomp/00.parquet")
     np.save(tmp_path / "matrices/a.npy", matrix)
+    sources.write_safetensors(tmp_path / "tensors", matrix, texts=torch.from_numpy(matrix.copy()))
+    sources.write_saved(tmp_path / "saved", sources.lists(matrix))
+    np.save(tmp_path / "quantized/a.npy", (np.clip(matrix * 1000, -127, 127) + 128).astype(np.uint8))
     samples = [
         member
         for key in keys

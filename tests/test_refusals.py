@@ -25,6 +25,7 @@ from dask_aesthetic import (
     PredictorError,
     errors,
     read_and_score,
+    read_images,
     read_npy,
     read_webdataset,
     score_dataset,
@@ -60,7 +61,8 @@ PATHS = [
 
 @pytest.mark.parametrize(("path", "message"), PATHS, ids=[str(path) for path, _ in PATHS])
 def test_what_is_no_path_is_refused_by_every_reader(tmp_path, path, message):
-    for read in (read_and_score, read_npy, read_webdataset, check_dataset, lambda path: score_dataset(path, tmp_path)):
+    readers = (read_and_score, read_images, read_npy, read_webdataset, check_dataset)
+    for read in (*readers, lambda path: score_dataset(path, tmp_path)):
         with pytest.raises(ArgumentError, match=message):
             read(path)
 

@@ -30,6 +30,7 @@ SECONDS = 5  # For which a process is sampled.
 CORES = 16
 PREFIX = "seconds of the GIL, two threads, "
 WAYS = {
+    "reading and scoring alone": "row_scores pages",
     "read_and_score": "read_and_score pages",
     "job": "score_dataset pages",
     "read_and_score, pages read by pyarrow": "read_and_score pyarrow",
@@ -37,9 +38,13 @@ WAYS = {
 }
 PROGRAM = """
 import sys, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from dask_aesthetic import read_and_score, score_dataset
 from dask_aesthetic.io import pages
+from dask_aesthetic.io.shards import find_shards
+from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.shard_scores import row_scores
 
 files, out, work, reader, seconds = sys.argv[1:]
 if reader == "pyarrow":
@@ -47,9 +52,19 @@ if reader == "pyarrow":
 else:
     pages.COLD_ROWS = 0  # Compiled in the first run.
 
+spec = ScoreSpec.of("image_embedding", "laion-v2", "standard", "raw", "aesthetic_score", "keep", "null", None)
+shards = find_shards(files)
+
+def score(shard):
+    for _ in row_scores(shard, spec, shard.name):
+        pass
+
 def run(number):
     start = time.perf_counter()
-    if work == "score_dataset":
+    if work == "row_scores":
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(score, shards))
+    elif work == "score_dataset":
         score_dataset(files, Path(out) / str(number), threads=2)
     else:
         found = read_and_score(files)[["key", "aesthetic_score"]]

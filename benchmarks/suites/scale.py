@@ -125,12 +125,14 @@ def _identity(value: int) -> int:
 
 
 def _tiny() -> Path:
-    folder = data.FOLDER / f"tiny-{SHARDS}"
+    """Files that have their own rows, so their own statistics in their footers."""
+    folder = data.FOLDER / f"tiny-{SHARDS}-of-their-own"
     if not folder.exists():
-        table = pq.read_table(data.embeddings() / "0000.parquet").slice(0, TINY)
+        table = pq.read_table(data.embeddings() / "0000.parquet")
         folder.mkdir(parents=True)
         for number in range(SHARDS):
-            pq.write_table(table, folder / f"{number:04d}.parquet", use_dictionary=False)
+            part = table.slice(number * TINY, TINY)
+            pq.write_table(part, folder / f"{number:04d}.parquet", use_dictionary=False)
     return folder
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from dask_aesthetic.choices import EmbeddingDtype, Scale
-from dask_aesthetic.defaults import CAPTION_COLUMN, EMBEDDING_COLUMN, PREDICTOR
+from dask_aesthetic.defaults import CAPTION_COLUMN, EMBEDDING_COLUMN, IMAGE_EXTENSIONS, PREDICTOR
 from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.proxies import through_proxies
 
@@ -32,6 +32,7 @@ class AnalyzeMethods:
         sample: int | None = None,
         predictor: Predictors = PREDICTOR,
         embedding_dtype: EmbeddingDtype | None = None,
+        embedding_zero_point: int | None = None,
     ) -> Check:
         """Check whether the embeddings can be scored, and list problems with their fixes.
 
@@ -49,7 +50,7 @@ class AnalyzeMethods:
             sample.
         predictor : str, path, Predictor, or mapping of str to one of them
             Predictor to check against, as in `score`; of several, which have to take the same embeddings, the first.
-        embedding_dtype : str, optional
+        embedding_dtype, embedding_zero_point
             As in `score`.
 
         Returns
@@ -83,10 +84,12 @@ class AnalyzeMethods:
         say predictor='laion-v1-b32'
         """
         from dask_aesthetic import frame as frames
+        from dask_aesthetic.embeddings import check_embedding_dtype
         from dask_aesthetic.predictors import load_predictors
 
+        packed = check_embedding_dtype(embedding_dtype, embedding_zero_point)
         first = next(iter(load_predictors(predictor).values()))
-        return through_proxies(frames.check, self._frame, embedding_column, sample, first, embedding_dtype)
+        return through_proxies(frames.check, self._frame, embedding_column, sample, first, packed)
 
     @overload
     def distribution(
@@ -226,6 +229,10 @@ class AnalyzeMethods:
         seed: int = 0,
         title: str = "Aesthetic scores",
         predictor: str | os.PathLike[str] | Predictor | None = None,
+        tars: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        image_extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> Path:
         """Write an HTML report of the scores: one file that loads nothing from elsewhere.
 
@@ -255,6 +262,18 @@ class AnalyzeMethods:
         seed : int
             Seed of the sampling. The sampled rows do not depend on the partitioning.
         title : str
+        tars : str, path, or list of them, optional
+            The tars that were scored: a folder, file, glob or URL. Their images are shown as thumbnails; rows are
+            joined by ``key``, and by ``shard`` if there is such a column, as `read_webdataset` and jobs over tars give
+            them. Of tars with a sampled row, headers and the members of sampled rows are read; of every tar, if there
+            is no ``shard``.
+        images : str, path, or list of them, optional
+            Image files that were scored, or folders of them, shown as thumbnails; rows are joined by ``image_path``:
+            the file's own path, or one relative to the working folder or to the folder in `images`.
+        image_extensions : list of str
+            Extensions of images in tars.
+        storage_options : mapping, optional
+            fsspec's options of `tars` or `images`.
 
         Returns
         -------
@@ -306,4 +325,8 @@ class AnalyzeMethods:
             seed=seed,
             title=title,
             provenance={**said.record, **({"predictor": info.to_dict()} if info else {})},
+            tars=tars,
+            images=images,
+            image_extensions=image_extensions,
+            storage_options=storage_options,
         )

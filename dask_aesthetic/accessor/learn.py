@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
-from dask_aesthetic.choices import Scale
+from dask_aesthetic.choices import EmbeddingDtype, Scale
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, PREDICTOR
 from dask_aesthetic.proxies import through_proxies
 
@@ -108,6 +108,8 @@ class LearnMethods:
         folds: int = 5,
         seed: int = 0,
         width: int | None = None,
+        embedding_dtype: EmbeddingDtype | None = None,
+        embedding_zero_point: int | None = None,
     ) -> FittedPredictor:
         """Fit a predictor to the ratings in a column, by ridge regression on the embeddings.
 
@@ -133,6 +135,8 @@ class LearnMethods:
             Seed of the folds.
         width : int, optional
             Floats per embedding, 768 if not given; the prior's where there is one.
+        embedding_dtype, embedding_zero_point
+            As in `score`.
 
         Returns
         -------
@@ -179,7 +183,9 @@ class LearnMethods:
         True
         """
         from dask_aesthetic import frame as frames
+        from dask_aesthetic.embeddings import check_embedding_dtype
         from dask_aesthetic.learning import FitSpec
 
-        spec = FitSpec.of(embedding_column, rating_column, name, prior, alpha, width, folds, seed)
+        packed = check_embedding_dtype(embedding_dtype, embedding_zero_point)
+        spec = FitSpec.of(embedding_column, rating_column, name, prior, alpha, width, folds, seed, packed)
         return through_proxies(frames.fit, self._frame, spec)

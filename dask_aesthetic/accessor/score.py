@@ -35,6 +35,7 @@ class ScoreMethods(Generic[Frame]):
         batch_size: int | None = None,
         replace_columns: bool = False,
         embedding_dtype: EmbeddingDtype | None = None,
+        embedding_zero_point: int | None = None,
     ) -> Frame:
         """Add columns with each row's aesthetic score and whether to keep it.
 
@@ -73,9 +74,12 @@ class ScoreMethods(Generic[Frame]):
             The most rows scored at a time. It changes memory and speed, never a score.
         replace_columns : bool
             Let the added columns replace those of the frame that have their names, which is refused otherwise.
-        embedding_dtype : {"float32", "float16", "float64", "bfloat16"}, optional
-            The column holds packed floats of this dtype: Arrow (fixed-size) binary, or objects of bytes. A row of
+        embedding_dtype : {"float32", "float16", "float64", "bfloat16", "uint8", "int8"}, optional
+            The column holds packed numbers of this dtype: Arrow (fixed-size) binary, or objects of bytes. A row of
             another length has the wrong width.
+        embedding_zero_point : int, optional
+            Zero point of packed "uint8", which needs one, or "int8" (0 if not given): the values are the numbers less
+            it. Their scale does not matter, since they are normalized.
 
         Returns
         -------
@@ -130,6 +134,7 @@ class ScoreMethods(Generic[Frame]):
             keep,
             override_column,
             embedding_dtype,
+            embedding_zero_point,
         )
         return through_proxies(frames.score, self._frame, embedding_column, spec, replace_columns)
 
@@ -148,13 +153,14 @@ class ScoreMethods(Generic[Frame]):
         batch_size: int | None = None,
         replace_columns: bool = False,
         embedding_dtype: EmbeddingDtype | None = None,
+        embedding_zero_point: int | None = None,
     ) -> Frame:
         """Rows that the threshold keeps, with their scores: `score`, then the rows whose ``keep`` is True.
 
         Parameters
         ----------
         embedding_column, predictor, threshold, keep, override_column, scale, score_column, keep_column, on_invalid, \
-batch_size, replace_columns, embedding_dtype
+batch_size, replace_columns, embedding_dtype, embedding_zero_point
             As in `score`.
 
         Returns
@@ -190,6 +196,7 @@ batch_size, replace_columns, embedding_dtype
             keep,
             override_column,
             embedding_dtype,
+            embedding_zero_point,
         )
         spec.require_keep("filter")
         scored = through_proxies(frames.score, self._frame, embedding_column, spec, replace_columns)
@@ -254,6 +261,7 @@ batch_size, replace_columns, embedding_dtype
         *,
         predictor: str | os.PathLike[str] | Predictor = PREDICTOR,
         embedding_dtype: EmbeddingDtype | None = None,
+        embedding_zero_point: int | None = None,
     ) -> Any:
         """Status of each row's embedding: usable, or the reason why not.
 
@@ -263,7 +271,7 @@ batch_size, replace_columns, embedding_dtype
             As in `score`.
         predictor : str, path or Predictor
             Its width is the number of floats that a row should have.
-        embedding_dtype : str, optional
+        embedding_dtype, embedding_zero_point
             As in `score`.
 
         Returns
@@ -286,7 +294,8 @@ batch_size, replace_columns, embedding_dtype
         ['ok', 'missing', 'wrong_width']
         """
         from dask_aesthetic import frame as frames
+        from dask_aesthetic.embeddings import check_embedding_dtype
         from dask_aesthetic.predictors import load_predictor
 
-        width = load_predictor(predictor).width
-        return through_proxies(frames.status, self._frame, embedding_column, width, embedding_dtype)
+        width, packed = load_predictor(predictor).width, check_embedding_dtype(embedding_dtype, embedding_zero_point)
+        return through_proxies(frames.status, self._frame, embedding_column, width, packed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic
 
-from dask_aesthetic.choices import Frame, OnInvalid
+from dask_aesthetic.choices import EmbeddingDtype, Frame, OnInvalid
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, SIMILARITY_COLUMN, TEXT_COLUMN
 from dask_aesthetic.proxies import through_proxies
 
@@ -23,6 +23,8 @@ class SimilarityMethods(Generic[Frame]):
         width: int | None = None,
         on_invalid: OnInvalid = "null",
         replace_columns: bool = False,
+        embedding_dtype: EmbeddingDtype | None = None,
+        embedding_zero_point: int | None = None,
     ) -> Frame:
         """Add a column with the cosine similarity of each row's image and text embedding.
 
@@ -40,6 +42,8 @@ class SimilarityMethods(Generic[Frame]):
             A row without two usable embeddings gets a missing similarity, or raises.
         replace_columns : bool
             Let the added column replace one of its name, which is refused otherwise.
+        embedding_dtype, embedding_zero_point
+            As in `score`, for those of the two columns that hold bytes.
 
         Returns
         -------
@@ -77,7 +81,9 @@ class SimilarityMethods(Generic[Frame]):
         Name: similarity, dtype: float32
         """
         from dask_aesthetic import frame as frames
+        from dask_aesthetic.embeddings import check_embedding_dtype
         from dask_aesthetic.similarity import SimilaritySpec
 
-        spec = SimilaritySpec(embedding_column, text_column, similarity_column, width, on_invalid)
+        packed = check_embedding_dtype(embedding_dtype, embedding_zero_point)
+        spec = SimilaritySpec(embedding_column, text_column, similarity_column, width, on_invalid, packed)
         return through_proxies(frames.similarity, self._frame, spec, replace_columns)

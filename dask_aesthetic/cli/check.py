@@ -19,6 +19,8 @@ GAIN = 1.2  # Times faster, or smaller, from which on repacking is worth a line.
 @click.argument("source", metavar="INPUT")
 @options.embedding_column
 @options.embedding_dtype
+@options.zero_point
+@options.matrix_key
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
@@ -37,6 +39,8 @@ def command(
     source: str,
     embedding_column: str,
     embedding_dtype: EmbeddingDtype | None,
+    embedding_zero_point: int | None,
+    matrix_key: str | None,
     sample: int | None,
     predictor: Sequence[str],
     activation: Activation | None,
@@ -49,6 +53,7 @@ def command(
     Exit status 0 if they can, 1 if not.
     """
     from dask_aesthetic.check_dataset import check_dataset
+    from dask_aesthetic.embeddings import check_embedding_dtype
     from dask_aesthetic.errors import AestheticError, AestheticWarning
 
     try:
@@ -56,7 +61,14 @@ def command(
             warnings.simplefilter("always", AestheticWarning)
             loaded = options.load_with(predictor, activation, input_scale)
             found = check_dataset(
-                source, embedding_column, sample=sample, predictor=loaded, format=kind, embedding_dtype=embedding_dtype
+                source,
+                embedding_column,
+                sample=sample,
+                predictor=loaded,
+                format=kind,
+                embedding_dtype=embedding_dtype,
+                embedding_zero_point=embedding_zero_point,
+                matrix_key=matrix_key,
             )
         for warning in caught:
             click.echo(f"caution: {warning.message}", err=True)
@@ -64,14 +76,15 @@ def command(
         raise click.UsageError(str(error)) from error
     click.echo(found.to_json() if as_json else repr(found))
     if not as_json:
-        for line in _describe_layout(source, embedding_column, found.width) if embedding_dtype is None else ():
+        packed = check_embedding_dtype(embedding_dtype, None if embedding_dtype is None else embedding_zero_point)
+        for line in _describe_layout(source, embedding_column, found.width, packed):
             click.echo(line)
-        for line in _describe_gain(source, embedding_column, embedding_dtype, loaded) if found.usable else ():
+        for line in _describe_gain(source, embedding_column, packed, loaded) if found.usable else ():
             click.echo(line)
     context.exit(0 if found.usable else 1)
 
 
-def _describe_layout(source: str, column: str, width: int) -> Iterator[str]:
+def _describe_layout(source: str, column: str, width: int, packed: str | None = None) -> Iterator[str]:
     """Lines on how the first Parquet file of an input is read, and what would make that faster."""
     from dask_aesthetic.errors import InputError
     from dask_aesthetic.io.listing import find_files
@@ -81,14 +94,14 @@ def _describe_layout(source: str, column: str, width: int) -> Iterator[str]:
     try:
         file, _ = find_files(source, ".parquet")[0]
         metadata = read_footer(file).metadata
-        supported, groups = count_supported(file, column, width)
+        supported, groups = count_supported(file, column, width, packed)
     except InputError:
         return
     if not groups:
         return
     yield (
         f"- note: {supported:,} of {groups:,} row groups of the first Parquet file can be scored where they lie in its "
-        f"pages,\n  if all their rows are lists of {width} floats without nulls; pyarrow reads others, more slowly"
+        f"pages,\n  if all their rows have {width} floats without nulls; pyarrow reads others, more slowly"
     )
     paths = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
     leaves = [metadata.row_group(0).column(at) for at, path in enumerate(paths) if path.split(".")[0] == column]

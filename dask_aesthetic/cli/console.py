@@ -27,6 +27,7 @@ from dask_aesthetic.errors import (
     PredictorError,
     ThresholdError,
 )
+from dask_aesthetic.escape import escape_lines
 from dask_aesthetic.jobs.state import JobPlan
 from dask_aesthetic.tables import format_facts
 
@@ -47,7 +48,7 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except _USAGE as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(describe(error)) from error
     except OSError as error:
         raise click.ClickException(describe(error)) from error
 
@@ -59,7 +60,7 @@ def cautions() -> Iterator[None]:
         warnings.simplefilter("always", AestheticWarning)
         yield
     for warning in caught:
-        click.echo(f"caution: {warning.message}", err=True)
+        click.echo(f"caution: {escape_lines(str(warning.message))}", err=True)
 
 
 @contextmanager
@@ -72,10 +73,13 @@ def run_errors() -> Iterator[None]:
 
 
 def describe(error: Exception) -> str:
-    """Message of an error, in one form for all errors of the operating system: what failed, and the file."""
+    """Message of an error, in one form for all errors of the operating system: what failed, and the file.
+
+    Names of files may hold control characters, which a terminal would obey.
+    """
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
-    return str(error) or type(error).__name__
+        return escape_lines(f"{error.strerror}: {error.filename}")
+    return escape_lines(str(error)) or type(error).__name__
 
 
 def run_or_list(

@@ -10,7 +10,15 @@ from typing import Any
 import click
 
 from dask_aesthetic.choices import Activation
-from dask_aesthetic.defaults import ACTIVATIONS, EMBEDDING_COLUMN, EMBEDDING_DTYPES, PREDICTOR, PROGRESS, SCORE_COLUMN
+from dask_aesthetic.defaults import (
+    ACTIVATIONS,
+    EMBEDDING_COLUMN,
+    EMBEDDING_DTYPES,
+    MATRIX_KEY,
+    PREDICTOR,
+    PROGRESS,
+    SCORE_COLUMN,
+)
 
 embedding_column = click.option(
     "--embedding-column", default=EMBEDDING_COLUMN, metavar="NAME", help="Column with a list of floats per row."
@@ -20,6 +28,20 @@ embedding_dtype = click.option(
     type=click.Choice(EMBEDDING_DTYPES),
     default=None,
     help="The column holds packed floats of this dtype: bytes, which do not say it.",
+)
+zero_point = click.option(
+    "--zero-point",
+    "embedding_zero_point",
+    type=click.IntRange(-128, 255),
+    default=None,
+    help="Zero point of embeddings of uint8 or int8: a value is a number less it.",
+)
+matrix_key = click.option(
+    "--matrix-key",
+    default=None,
+    metavar="NAME",
+    show_default=f"{MATRIX_KEY}; the only tensor",
+    help="Matrix of DataComp's .npz files, or tensor of .safetensors and .pt files.",
 )
 predictor = click.option(
     "--predictor",

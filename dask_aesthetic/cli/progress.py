@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dask_aesthetic.escape import escape_lines
 from dask_aesthetic.jobs.state import JobPlan
 
 EVERY = 10.0  # Seconds between lines.
@@ -223,7 +224,7 @@ class Progress(logging.Handler):
         """Print a warning of the job, on a quiet run too."""
         level = record.levelname.lower()
         text = record.getMessage()
-        self.print(text if isinstance(self._shown, Json) else f"{level}: {text}", level)
+        self.print(text if isinstance(self._shown, Json) else f"{level}: {escape_lines(text)}", level)
 
     def __enter__(self) -> Progress:
         logging.getLogger("dask_aesthetic").addHandler(self)

@@ -21,6 +21,7 @@ from dask_aesthetic.defaults import LAYOUTS, PACKED
     help="packed: fixed-size binary, the fastest; lists: plain lists; small: byte stream split and zstd.",
 )
 @options.embedding_dtype
+@options.zero_point
 @click.option(
     "--storage-options", callback=options.parse_json, metavar="JSON", help="For fsspec, where INPUT or OUTPUT is a URL."
 )

@@ -1,10 +1,14 @@
-"""``dask-aesthetic score INPUT OUTPUT``."""
+"""``dask-aesthetic score INPUT OUTPUT``, and ``dask-aesthetic score IMAGE... --embed``."""
 
 from __future__ import annotations
 
+import mimetypes
+import os
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dask_aesthetic.cli import options
 from dask_aesthetic.defaults import (
@@ -22,10 +26,24 @@ from dask_aesthetic.defaults import (
     WORKER_TIMEOUT,
 )
 
+# Options of a table of images; others are of a job.
+_OF_TABLE = (
+    *("embed", "file", "model", "pretrained", "precision", "exif_orientation", "batch_size", "storage_options"),
+    *("predictor", "activation", "input_scale", "threshold", "no_threshold", "scale", "style", "score_column"),
+    *("keep_column", "max_failed", "allow_unusable", "as_json", "quiet"),
+)
+
 
 @click.command("score")
 @click.argument("source", metavar="INPUT")
-@click.argument("output")
+@click.argument("others", metavar="OUTPUT", nargs=-1)
+@click.option(
+    "--output",
+    "file",
+    default=None,
+    metavar="FILE",
+    help="With image files alone: a .csv, .parquet or .json file for their table, instead of the terminal.",
+)
 @click.option(
     "--format",
     type=click.Choice([*FORMATS, *IMAGE_FORMATS[2:]]),
@@ -34,6 +52,7 @@ from dask_aesthetic.defaults import (
 )
 @options.embedding_column
 @options.embedding_dtype
+@options.zero_point
 @click.option(
     "--embed", is_flag=True, help="INPUT holds images: tars, Parquet files or image files; embed them by open_clip."
 )
@@ -64,7 +83,7 @@ from dask_aesthetic.defaults import (
     show_default=",".join(IMAGE_EXTENSIONS),
     help="Extensions of the images in tars.",
 )
-@click.option("--matrix-key", default="l14_img", metavar="NAME", help="Matrix of DataComp's .npz files.")
+@options.matrix_key
 @options.predictor
 @options.activation
 @options.input_scale
@@ -141,6 +160,10 @@ from dask_aesthetic.defaults import (
 @options.progress
 @options.quiet
 def command(
+    source: str,
+    others: Sequence[str],
+    file: str | None,
+    embed: bool,
     threshold: str,
     no_threshold: bool,
     columns: str,
@@ -155,9 +178,10 @@ def command(
     It scores in a thread per core, unless --workers or --scheduler is given; images on several GPUs are scored by a
     local Dask cluster. Machines share OUTPUT by --part. The same command resumes a stopped run. Exit status: 0 done, 1
     the run failed, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM.
-    """
-    from dask_aesthetic.cli.job import run_job
 
+    Image files without OUTPUT, as in "score a.jpg b.jpg --embed", give a table of path, score and status on the
+    terminal, or in the file of --output: the best first, and unusable ones last.
+    """
     said = {"--threads": threads, "--scheduler": scheduler, "--workers": workers}
     several = [name for name, value in said.items() if value is not None]
     if len(several) > 1:
@@ -166,8 +190,28 @@ def command(
         raise click.UsageError(
             f"expected --threshold or --no-threshold, got --threshold {threshold} and --no-threshold"
         )
+    if _is_table([source, *others], embed, file):
+        from dask_aesthetic.cli.image_table import print_scores
+
+        context = click.get_current_context()
+        _refuse_others(context, _OF_TABLE)
+        # A table has the column of what to keep if a threshold is asked for.
+        lowest = options.parse_threshold(threshold) if _is_given(context, "threshold") else None
+        print_scores([source, *others], file=file, threshold=lowest, **settings)
+        return
+    images_alone = not embed and all(map(_looks_like_image, [source, *others]))
+    if len(others) != 1 or images_alone:
+        got = others[0] if len(others) == 1 else f"{len(others)} of them" if others else "none"
+        raise click.UsageError(
+            f"expected INPUT and one OUTPUT, a folder to write to, got {got}{_hint([source, *others])}"
+        )
+    from dask_aesthetic.cli.job import run_job
+
     names: str | list[str] = columns if columns in ("ids", "all") else columns.split(",")
     run_job(
+        source,
+        others[0],
+        embed=embed,
         threshold=None if no_threshold else options.parse_threshold(threshold),
         columns=names,
         image_extensions=None if image_extensions is None else image_extensions.split(","),
@@ -176,3 +220,36 @@ def command(
         workers=workers,
         **settings,
     )
+
+
+def _is_table(paths: Sequence[str], embed: bool, file: str | None) -> bool:
+    """Whether all paths are images for a table, so that the last one is no folder to write to."""
+    if file is not None and not embed:
+        raise click.UsageError(f"expected --embed and image files with --output, got --output {file}{_hint(paths)}")
+    if not embed or file is not None:
+        return embed
+    return len(paths) != 2 or os.path.isfile(paths[1]) or (_looks_like_image(paths[0]) and _looks_like_image(paths[1]))
+
+
+def _looks_like_image(path: str) -> bool:
+    return (mimetypes.guess_type(path)[0] or "").startswith("image/") and not os.path.isdir(path)
+
+
+def _hint(paths: Sequence[str]) -> str:
+    if any(map(_looks_like_image, paths)):
+        return ": image files need --embed, and then no OUTPUT"
+    return ": as in dask-aesthetic score INPUT OUTPUT"
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
+
+
+def _refuse_others(context: click.Context, names: Collection[str]) -> None:
+    """Refuse options of a job, which a table would ignore."""
+    for option in context.command.params:
+        if isinstance(option, click.Option) and option.name not in names and _is_given(context, str(option.name)):
+            raise click.UsageError(
+                f"expected {option.opts[0]} with INPUT and OUTPUT, got it with images alone, whose table it does not "
+                "concern: leave it out, or name a folder to write to"
+            )

@@ -12,7 +12,7 @@ import torch
 
 from dask_aesthetic.embeddings import arrow, objects
 from dask_aesthetic.embeddings.objects import describe
-from dask_aesthetic.embeddings.packed import check_embedding_dtype, unpack
+from dask_aesthetic.embeddings.packed import check_embedding_dtype, holds_bytes, unpack
 from dask_aesthetic.embeddings.rows import Guess, Run, scale_rows, suspicious, unit_vectors
 from dask_aesthetic.errors import ColumnError
 
@@ -26,6 +26,7 @@ __all__ = [
     "describe",
     "get_backend",
     "guess",
+    "holds_bytes",
     "runs",
     "scale_rows",
     "stream",

@@ -1,11 +1,13 @@
 """Packed embeddings: the bytes of a row's floats, in a column of binary or of objects, as lists of floats.
 
 Bytes do not say what they hold, so the caller states the dtype. Fixed-size binary, and binary rows of whole floats,
-become lists without a copy, but for bfloat16, which Arrow does not have.
+become lists without a copy, but for bfloat16, which Arrow does not have, and 8-bit integers, which stand for floats by
+a zero point. Checked dtypes are texts: "float32", or "uint8-128" with the zero point 128.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -15,20 +17,59 @@ import pyarrow.compute as pc
 
 from dask_aesthetic.defaults import EMBEDDING_DTYPES
 from dask_aesthetic.embeddings.objects import first_values, is_bytes
+from dask_aesthetic.embeddings.stored import BFLOAT16, QUANTIZED, check_zero_point, floats_of, stored_dtype, value_type
 from dask_aesthetic.errors import ArgumentError, ColumnError
 
-_BFLOAT16 = "bfloat16"
 _OTHER_LENGTH = np.empty((2, 2), np.float32)  # A matrix is a row of another width.
 
 
-def check_embedding_dtype(dtype: Any) -> str | None:
-    """Raise ArgumentError unless the dtype of packed embeddings is one of `EMBEDDING_DTYPES`, or None."""
+def check_embedding_dtype(dtype: Any, zero_point: Any = None) -> str | None:
+    """Dtype of packed embeddings, checked, with the zero point of 8-bit integers; None for None.
+
+    Raises
+    ------
+    ArgumentError
+        The dtype is none of `EMBEDDING_DTYPES`; uint8 has no zero point, or another dtype has one.
+
+    Examples
+    --------
+    >>> check_embedding_dtype("float32"), check_embedding_dtype("uint8", 128), check_embedding_dtype("int8")
+    ('float32', 'uint8-128', 'int8-0')
+    """
+    zero_point = check_zero_point(zero_point)
     if dtype is None:
+        if zero_point is not None:
+            raise ArgumentError(
+                f"expected embedding_zero_point={zero_point} with embedding_dtype='uint8' (--embedding-dtype uint8), "
+                "for a column of bytes, or with a matrix of uint8, got neither"
+            )
         return None
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", None) or str(dtype).removeprefix("torch.")
+    if zero_point is None and _CHECKED.fullmatch(name):
+        return name
     if name not in EMBEDDING_DTYPES:
         raise ArgumentError.choice("embedding_dtype", dtype, EMBEDDING_DTYPES)
-    return name
+    if name not in QUANTIZED:
+        if zero_point is not None:
+            raise ArgumentError(
+                f"expected embedding_zero_point with embedding_dtype 'uint8' or 'int8', got {name!r}: leave it out"
+            )
+        return name
+    if zero_point is None and name == "uint8":
+        raise ArgumentError(
+            "expected a zero point with embedding_dtype='uint8', which stands for floats by one, got none: "
+            "embedding_zero_point=128 (--zero-point 128), or 0 where the numbers are the values themselves"
+        )
+    return f"{name}-{zero_point or 0}"
+
+
+_CHECKED = re.compile(rf"({'|'.join(QUANTIZED)})-(-?\d{{1,3}})")
+
+
+def _parts(name: str) -> tuple[str, int | None]:
+    """Dtype and zero point of a checked dtype."""
+    found = _CHECKED.fullmatch(name)
+    return (found[1], int(found[2])) if found else (name, None)
 
 
 def is_packed(dtype: pa.DataType) -> bool:
@@ -39,6 +80,11 @@ def is_packed(dtype: pa.DataType) -> bool:
         or pa.types.is_fixed_size_binary(dtype)
         or pa.types.is_binary_view(dtype)
     )
+
+
+def is_plain_dtype(embedding_dtype: str) -> bool:
+    """Whether the bytes of a checked dtype are those of floats that kernels read."""
+    return embedding_dtype != BFLOAT16 and _parts(embedding_dtype)[1] is None
 
 
 def list_type(dtype: pa.DataType, embedding_dtype: str | None, column: object) -> pa.DataType:
@@ -61,14 +107,24 @@ def list_type(dtype: pa.DataType, embedding_dtype: str | None, column: object) -
             f"expected bytes per row in column {column!r} with embedding_dtype={embedding_dtype!r}, got {dtype}: leave "
             "embedding_dtype out"
         )
-    value, size = _value_type(embedding_dtype), _itemsize(embedding_dtype)
+    value, size = value_type(*_parts(embedding_dtype)), _itemsize(embedding_dtype)
     if not pa.types.is_fixed_size_binary(dtype):
         return pa.list_(value) if pa.types.is_binary(dtype) else pa.large_list(value)
     if dtype.byte_width % size:
         raise ColumnError(
-            f"expected rows of whole {embedding_dtype} values, of {size} bytes each, in column {column!r}, got {dtype}"
+            f"expected rows of whole {_parts(embedding_dtype)[0]} values, of {size} bytes each, in column {column!r}, "
+            f"got {dtype}"
         )
     return pa.list_(value, dtype.byte_width // size)
+
+
+def holds_bytes(column: Any) -> bool:
+    """Whether a column is of Arrow binary, or of objects the first of which are bytes."""
+    if not isinstance(column, pd.Series):
+        return False
+    if isinstance(column.dtype, pd.ArrowDtype):
+        return is_packed(column.dtype.pyarrow_dtype)
+    return column.dtype == object and is_bytes(next(iter(first_values(column)), None))
 
 
 def unpack(column: Any, embedding_dtype: str | None) -> Any:
@@ -179,9 +235,10 @@ def _values(data: Any, begin: int, length: int, name: str) -> pa.Array:
     part = data.slice(begin, length) if length else pa.py_buffer(b"")
     if length and part.address % size:
         part = pa.py_buffer(np.frombuffer(part, np.uint8).copy())
-    if name == _BFLOAT16:
-        return pa.array(_widened(np.frombuffer(part, np.uint16)))
-    return pa.Array.from_buffers(_value_type(name), length // size, [None, part])
+    if is_plain_dtype(name):
+        return pa.Array.from_buffers(value_type(name, None), length // size, [None, part])
+    dtype, zero_point = _parts(name)
+    return pa.array(floats_of(np.frombuffer(part, stored_dtype(dtype)), dtype, zero_point))
 
 
 def _array(row: Any, name: str) -> np.ndarray:
@@ -190,23 +247,13 @@ def _array(row: Any, name: str) -> np.ndarray:
     with memoryview(row) as view:
         if view.nbytes % _itemsize(name) or not view.c_contiguous:
             return _OTHER_LENGTH
-    if name == _BFLOAT16:
-        return _widened(np.frombuffer(row, np.uint16))
-    return np.frombuffer(row, name)
-
-
-def _widened(halves: np.ndarray) -> np.ndarray:
-    """float32 of bfloat16 bits: its upper half."""
-    return (halves.astype(np.uint32) << 16).view(np.float32)
+    dtype, zero_point = _parts(name)
+    return floats_of(np.frombuffer(row, stored_dtype(dtype)), dtype, zero_point)
 
 
 def _valid(chunk: Any) -> np.ndarray:
     return np.asarray(chunk.is_valid().to_numpy(zero_copy_only=False))
 
 
-def _value_type(name: str) -> pa.DataType:
-    return pa.float32() if name == _BFLOAT16 else pa.from_numpy_dtype(np.dtype(name))
-
-
 def _itemsize(name: str) -> int:
-    return 2 if name == _BFLOAT16 else np.dtype(name).itemsize
+    return stored_dtype(_parts(name)[0]).itemsize

@@ -7,13 +7,13 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypeVar
 
 from dask_aesthetic.defaults import FORMATS
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, InputError
+from dask_aesthetic.in_threads import map_in_threads
 from dask_aesthetic.io.listing import (
     ListedFile,
     Source,
@@ -24,14 +24,21 @@ from dask_aesthetic.io.listing import (
     skipped_files,
     source_paths,
 )
+from dask_aesthetic.io.saved_datasets import SPLITS, STATE
+from dask_aesthetic.io.saved_datasets import SUFFIX as ARROW
 from dask_aesthetic.io.storage import File
 
 CLIP_RETRIEVAL = "img_emb/img_emb_N.npy beside metadata/metadata_N.parquet"
 DATACOMP = "<name>.npz beside <name>.parquet"
+BY_COLUMN = ("parquet", "hf-dataset")  # Layouts whose embeddings are a column.
+# Layouts of files that are one matrix or hold it under a name, and the suffixes of these files.
+MATRICES = {"npy": (".npy",), "safetensors": (".safetensors",), "torch": (".pt", ".pth")}
+TENSORS = ("safetensors", "torch")
 _MAX_NAMED = 10  # Files named in an error.
 _SHOWN = 3  # Files named in a note.
 # Words in names of matrices and of their folders.
 _TEXTS, _IMAGES = (re.compile(rf"(?<![a-z])({words})s?(?![a-z])") for words in ("text|txt|caption", "image|img|photo"))
+_SUFFIXES = tuple(suffix for own in MATRICES.values() for suffix in own)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -68,11 +75,16 @@ def choose_format(found: Iterable[ListedFile], source: Source, requested: str) -
     if {"img_emb", "metadata"} <= folders:
         return "clip-retrieval"
     suffixes = Counter(PurePosixPath(one.name).suffix.lower() for one in files)
+    if ARROW in suffixes and any(PurePosixPath(one.name).name in (STATE, SPLITS) for one in files):
+        return "hf-dataset"
     known = {".npz", ".npy", ".parquet"} & suffixes.keys()
     if known == {".npz", ".parquet"}:
         return "datacomp"
     if known == {".npy"}:
         return "npy"
+    others = [layout for layout, own in MATRICES.items() if not suffixes.keys().isdisjoint(own)]
+    if not known and len(others) == 1:  # Checkpoints may lie beside Parquet files.
+        return others[0]
     if known == {".parquet"} or (files and not known and all(one.explicit for one in files)):
         return "parquet"
     if known == {".npz"}:
@@ -82,13 +94,14 @@ def choose_format(found: Iterable[ListedFile], source: Source, requested: str) -
         )
     counts = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in suffixes.most_common())
     raise InputError(
-        f"expected .parquet, .npy, {CLIP_RETRIEVAL}, or {DATACOMP} in {format_source(source)}, got "
+        f"expected .parquet, .npy, .safetensors, .pt, {CLIP_RETRIEVAL}, {DATACOMP}, or a folder as "
+        f"Dataset.save_to_disk leaves it in {format_source(source)}, got "
         f"{counts or 'none'}: choose with format= one of {', '.join(FORMATS[1:])}"
     )
 
 
 def find_matrices(layout: str, found: Iterable[ListedFile], source: Source) -> list[PairedFiles]:
-    """Matrices of a layout ("npy", "clip-retrieval" or "datacomp") among listed files, in order.
+    """Matrices of a layout (of `MATRICES`, "clip-retrieval" or "datacomp") among listed files, in order.
 
     Raises
     ------
@@ -96,9 +109,9 @@ def find_matrices(layout: str, found: Iterable[ListedFile], source: Source) -> l
         No such files exist, a file has no partner, or the layout needs a folder and the source is none.
     """
     files = list(found)
-    if layout == "npy":
+    if layout in MATRICES:
         texts = set(text_matrices(files))
-        named = files_with_suffix((one for one in files if one not in texts), ".npy", source)
+        named = files_with_suffix((one for one in files if one not in texts), MATRICES[layout], source)
         return [PairedFiles(name, file, None) for file, name in named]
     check_folder(files, source)
     return (clip_retrieval if layout == "clip-retrieval" else datacomp)(files, source)
@@ -144,7 +157,7 @@ def text_matrices(found: Iterable[ListedFile]) -> list[ListedFile]:
     >>> [one.name for one in text_matrices(ListedFile(File(name, 0, ""), name, explicit=False) for name in names)]
     ['text_emb/text_emb_0.npy']
     """
-    matrices = [one for one in found if not one.underscored and match_suffix(one.name, (".npy",))]
+    matrices = [one for one in found if not one.underscored and match_suffix(one.name, _SUFFIXES)]
     texts = [bool(_TEXTS.search(one.name.lower())) for one in matrices]
     images = [bool(_IMAGES.search(one.name.lower())) for one in matrices]
     if not any(image and not text for text, image in zip(texts, images, strict=True)):
@@ -217,7 +230,7 @@ def check_folder(found: Iterable[ListedFile], source: Source) -> None:
 
 
 def inspect_all(items: Iterable[Item], inspect: Callable[[Item], Result]) -> list[Result]:
-    """Apply a function to many files in threads, and report all damaged files in one error.
+    """Apply a function to many files, and report all damaged files in one error.
 
     Raises
     ------
@@ -233,8 +246,7 @@ def inspect_all(items: Iterable[Item], inspect: Callable[[Item], Result]) -> lis
         except (InputError, ColumnError) as error:
             return error
 
-    with ThreadPoolExecutor(32) as threads:
-        results = list(threads.map(attempt, items))
+    results = map_in_threads(attempt, items)
     errors = [one for one in results if isinstance(one, InputError)]
     if len(errors) == 1:
         raise errors[0]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import groupby
 from pathlib import PurePosixPath
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 import pyarrow as pa
@@ -26,10 +27,10 @@ from dask_aesthetic.io.listing import (
     match_suffix,
     refuse_repeated,
 )
-from dask_aesthetic.io.samples import IMAGES, Fault, Sample
+from dask_aesthetic.io.samples import IMAGES, Fault
 from dask_aesthetic.io.shards import Batches, Shard, parquet_shards
 from dask_aesthetic.io.storage import Digests, File, combine_digests, escape_undecodable
-from dask_aesthetic.io.tar import open_tar, read_index, read_member
+from dask_aesthetic.io.tar import open_tar, read_image, read_index
 from dask_aesthetic.io.webdataset import SUFFIXES, Tar, TarColumns, find_tars, read_rows
 from dask_aesthetic.validation import check_integer
 
@@ -76,16 +77,13 @@ class TarShard(Shard):
         with self.tar.file.reading("a tar"), open_tar(self.tar.file) as stream:
             for start in range(0, len(table), BATCH_ROWS):
                 rows = table.select(columns).slice(start, BATCH_ROWS)
-                images = [self._image(stream, sample) for sample in samples[start : start + BATCH_ROWS]]
+                images = [
+                    read_image(stream, sample, self.tar_columns.images)
+                    for sample in samples[start : start + BATCH_ROWS]
+                ]
                 alone = min(BATCH_ROWS, len(table) - start) - len(images)
                 arrays = [column.combine_chunks() for column in rows.columns]
                 yield pa.RecordBatch.from_arrays(arrays, schema=rows.schema), [*images, *[_NOT_IN_TAR] * alone]
-
-    def _image(self, stream: IO[bytes], sample: Sample) -> bytes | Fault:
-        member = sample.only(sample.image(self.tar_columns.images))
-        if sample.fault is not None or member is None:
-            return sample.faults(self.tar_columns.images, ())[0]
-        return read_member(stream, member)
 
 
 @dataclass(frozen=True)
@@ -217,23 +215,37 @@ def _tars(found: Sequence[ListedFile], source: Source, image_extensions: Sequenc
     return inspect_all(tars, to_shard)
 
 
-def _image_files(found: Iterable[ListedFile], source: Source, rows_per_shard: int) -> list[Shard]:
-    """Image files, split into shards: folder by folder, sorted by name."""
-    folders: dict[str, list[File]] = {}
+def find_image_files(found: Iterable[ListedFile], source: Source) -> list[ListedFile]:
+    """Image files among listed files, folder by folder, sorted by name.
+
+    Raises
+    ------
+    InputError
+        There are none, or the source holds one twice.
+    """
     suffixes = image_suffixes()
-    for one in sorted(found, key=lambda one: one.name):
-        if one.explicit or match_suffix(one.name, suffixes):
-            folder = PurePosixPath(one.name).parent.as_posix()
-            folders.setdefault(_TOP if folder == "." else folder, []).append(one.file)
-    if not folders:
-        raise InputError(f"expected image files ({', '.join(image_suffixes())}) in {format_source(source)}, got none")
-    refuse_repeated((file for files in folders.values() for file in files), source)
+    files = [one for one in found if one.explicit or match_suffix(one.name, suffixes)]
+    if not files:
+        raise InputError(f"expected image files ({', '.join(suffixes)}) in {format_source(source)}, got none")
+    refuse_repeated((one.file for one in files), source)
+    return sorted(files, key=lambda one: (_folder(one), one.name))
+
+
+def _folder(one: ListedFile) -> str:
+    """Folder of an image file, which names its shard."""
+    folder = PurePosixPath(one.name).parent.as_posix()
+    return _TOP if folder == "." else folder
+
+
+def _image_files(found: Iterable[ListedFile], source: Source, rows_per_shard: int) -> list[Shard]:
+    """Image files, split into shards."""
     schema = pa.schema({PATH: pa.string()})
-    return [
-        ImageFilesShard(name, stop - start, start, schema, PATH, tuple(folders[folder][start:stop]))
-        for folder in sorted(folders)
-        for name, start, stop in split.name_parts(folder, split.split_evenly(len(folders[folder]), rows_per_shard))
-    ]
+    shards: list[Shard] = []
+    for folder, listed in groupby(find_image_files(found, source), key=_folder):
+        files = tuple(one.file for one in listed)
+        for name, start, stop in split.name_parts(folder, split.split_evenly(len(files), rows_per_shard)):
+            shards.append(ImageFilesShard(name, stop - start, start, schema, PATH, files[start:stop]))
+    return shards
 
 
 def _check(schema: pa.Schema, column: str, pooling: str | None) -> None:

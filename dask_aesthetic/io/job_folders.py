@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import fsspec
 
 from dask_aesthetic.errors import InputError
+from dask_aesthetic.in_threads import map_in_threads
 from dask_aesthetic.io.storage import File, is_url
 
 JOB_FOLDER = "_dask_aesthetic"  # Markers and settings. Readers of Parquet folders skip such names.
@@ -40,8 +40,7 @@ class JobFolders:
         by_parent: dict[str, list[File]] = {}
         for file in files:
             by_parent.setdefault(parent_folder(file.path), []).append(file)
-        with ThreadPoolExecutor(32) as threads:
-            found = list(threads.map(self.enclosing, by_parent))
+        found = map_in_threads(self.enclosing, by_parent)
         by_job: dict[str, list[File]] = {}
         for job, theirs in zip(found, by_parent.values(), strict=True):
             if job is not None:

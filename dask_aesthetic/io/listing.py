@@ -42,7 +42,7 @@ _UNDERSCORE = "_"  # Prefix of files that other programs write beside data; but 
 # Files that other programs and jobs of this package keep beside data; skipped without a warning.
 _BOOKKEEPING = re.compile(
     r"(.*/)?(_SUCCESS|_metadata|_common_metadata|_(started|committed)_[^/]*|[^/]*_stats\.json|stats/\d+\.json|[^/]*\.idx"
-    r"|(_delta_log|_temporary|_dask_aesthetic|_failed\.parquet)(/.*)?)"
+    r"|state\.json|dataset_info\.json|cache-[0-9a-f]+[^/]*\.arrow|(_delta_log|_temporary|_dask_aesthetic|_failed\.parquet)(/.*)?)"
 )
 _KINDS = {".parquet": "Parquet", ".npy": "npy", ".npz": "npz"}
 
@@ -127,17 +127,20 @@ def format_source(source: Source) -> str:
     return ", ".join(map(repr, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
-def files_with_suffix(found: Iterable[ListedFile], suffix: str, source: Source) -> list[tuple[File, str]]:
-    """Select the listed files with a suffix: (file, name without suffix), sorted by name.
+def files_with_suffix(
+    found: Iterable[ListedFile], suffix: str | tuple[str, ...], source: Source
+) -> list[tuple[File, str]]:
+    """Select the listed files with a suffix, or one of some: (file, name without suffix), sorted by name.
 
     Raises
     ------
     InputError
         No file has the suffix, two have the same name, or the source holds one twice.
     """
+    suffixes = (suffix,) if isinstance(suffix, str) else suffix
     by_name: dict[str, File] = {}
     for one in sorted(found, key=lambda one: one.name):
-        own = match_suffix(one.name, (suffix,))
+        own = match_suffix(one.name, suffixes)
         if one.underscored or (not one.explicit and not own):
             continue
         name = one.name.removesuffix(own)
@@ -145,11 +148,12 @@ def files_with_suffix(found: Iterable[ListedFile], suffix: str, source: Source) 
             raise InputError(f"expected files of different names, got {by_name[name].path} and {one.file.path}")
         by_name[name] = one.file
     if not by_name:
-        kind = _KINDS.get(suffix, suffix)
+        kind = _KINDS.get(suffixes[0], suffixes[0])
         hint = ""
         if any(path.startswith("http") and _wildcard(path) for path in source_paths(source)):
-            hint = f": http servers list files only as links of a page; name them, as by {{00000..00099}}{suffix}"
-        raise InputError(f"expected {kind} files (*{suffix}) in {format_source(source)}, got none{hint}")
+            hint = f": http servers list files only as links of a page; name them, as by {{00000..00099}}{suffixes[0]}"
+        named = ", ".join(f"*{one}" for one in suffixes)
+        raise InputError(f"expected {kind} files ({named}) in {format_source(source)}, got none{hint}")
     refuse_repeated(by_name.values(), source)
     refuse_undecodable(by_name.values())
     return sorted(((file, name) for name, file in by_name.items()), key=lambda pair: pair[1])
@@ -264,6 +268,8 @@ def _list_once(path: str, options: Mapping[str, Any]) -> list[ListedFile]:
         # fsspec caches listings for the life of the process, but other processes may have written since.
         system.invalidate_cache()
     else:
+        # A wildcard in the first place has a folder before it, too.
+        path = f"./{path}" if path[:1] in "*?[" and not os.path.exists(path) else path
         system, root = fsspec.filesystem("file"), os.path.abspath(path)
     at = 0 if not is_url(path) and os.path.exists(path) else _wildcard(path)
     # Brackets may be part of a name.

@@ -1,23 +1,21 @@
-"""Matrices of embeddings in .npy and .npz files: header parsing, and reading by memory map or byte ranges."""
+"""Matrices of embeddings in .npy and .npz files."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from threading import Lock
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-import pyarrow as pa
 
 from dask_aesthetic.embeddings.axes import flat_shape
 from dask_aesthetic.errors import InputError
-from dask_aesthetic.io.read_ahead import ReadAhead
+from dask_aesthetic.io.matrix import Matrix, name_of
 from dask_aesthetic.io.storage import BLOCK, File
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -29,108 +27,14 @@ _CHECKED = 1 << 20  # Bytes that are compared with a checksum at a time.
 _LOCAL_HEADER = 30  # Bytes before the name of a zip member; they end with the lengths of name and extra field.
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """Header of a float matrix on disk, one embedding per row.
+class NpyMatrix(Matrix):
+    """A matrix of an .npy or .npz file."""
 
-    Attributes
-    ----------
-    file : File
-    key : str or None
-        Name of the matrix in an .npz file; None for an .npy file.
-    rows, width : int
-    dtype : str
-        "float16", "float32", "float64", or of integers.
-    fortran : bool
-        Whether the matrix is stored column by column.
-    offset : int
-        Byte offset of the data in the file, compressed or not.
-    compressed_size : int or None
-        Bytes of the compressed data; None if the data is not compressed.
-    """
-
-    file: File
-    key: str | None
-    rows: int
-    width: int
-    dtype: str
-    fortran: bool
-    offset: int
-    compressed_size: int | None
-
-    @property
-    def type(self) -> pa.DataType:
-        """Arrow type of a column of the rows: a fixed-size list."""
-        return pa.list_(pa.from_numpy_dtype(np.dtype(self.dtype)), self.width)
-
-    @property
-    def where(self) -> str:
-        """Name for error messages."""
-        return _where(self.file, self.key)
-
-    @property
-    def has_row_ranges(self) -> bool:
-        """Whether a range of rows can be read without the rest."""
-        return self.compressed_size is None and (self.file.is_local or not self.fortran)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the bytes of the file are those of the rows, one after another."""
-        return self.compressed_size is None and not self.fortran
-
-    def range_of(self, start: int, stop: int) -> tuple[int, int]:
-        """Byte range, as (begin, length), that rows from `start` to `stop` depend on."""
-        if self.compressed_size is not None:
-            return self.offset, self.compressed_size
-        row = self.width * np.dtype(self.dtype).itemsize
-        first, last = (0, self.rows) if self.fortran else (start, stop)
-        return self.offset + first * row, (last - first) * row
-
-    def read(self, start: int, stop: int) -> pa.FixedSizeListArray:
-        """Rows from `start` to `stop` as an Arrow array; of a local file without a copy, unless compressed.
-
-        Raises
-        ------
-        InputError
-            The file has changed since it was found.
-        """
-        with self.reader(start, stop) as read:
-            return read(start, stop)
-
-    @contextmanager
-    def reader(self, first: int, last: int) -> Iterator[Callable[[int, int], pa.FixedSizeListArray]]:
-        """Context manager of a function that reads rows from a start to a stop, in order, from row `first` to `last`.
-
-        The rows of a remote file are fetched ahead.
-        """
-        found = open_matrix(self.file, self.key)
-        if replace(found, file=self.file) != self:
-            raise InputError(
-                f"expected {self.rows:,} x {self.width} {self.dtype} in {self.where} as when found, got "
-                f"{found.rows:,} x {found.width} {found.dtype}: start again"
-            )
-        if not self.file.is_local and self.has_row_ranges:
-            with ReadAhead(self.file) as stream:
-                stream.plan([self.range_of(first, last)])
-                yield partial(self._read_stream, stream)
-            return
-        matrix = self._open()
-
-        def read(start: int, stop: int) -> pa.FixedSizeListArray:
-            self.file.check_size()  # Memory that is mapped beyond the end of a file ends the process.
-            return as_lists(matrix[start:stop])
-
-        yield read
-
-    def _read_stream(self, stream: ReadAhead, start: int, stop: int) -> pa.FixedSizeListArray:
-        begin, length = self.range_of(start, stop)
-        stream.seek(begin)
-        return as_lists(np.frombuffer(stream.read(length), self.dtype).reshape(-1, self.width))
+    def _find_again(self) -> Matrix:
+        return open_matrix(self.file, self.key)
 
     def _open(self) -> np.ndarray:
-        if not self.rows:
-            return np.empty((0, self.width), self.dtype)
-        if self.compressed_size is not None:
+        if self.rows and self.compressed_size is not None:
             with (
                 _reading(self.where),
                 self.file.open(BLOCK) as file,
@@ -139,21 +43,9 @@ class Matrix:
             ):
                 matrix: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
                 return matrix
-        order: Any = "F" if self.fortran else "C"
-        if self.file.is_local:
-            if self.key is not None:
-                _check_member(self.file, self.key)
-            self.file.check_size()
-            return np.asarray(np.memmap(self.file.path, self.dtype, "r", self.offset, (self.rows, self.width), order))
-        data = self.file.read(*self.range_of(0, self.rows))
-        return np.frombuffer(data, self.dtype).reshape((self.rows, self.width), order=order)
-
-
-def as_lists(rows: np.ndarray) -> pa.FixedSizeListArray:
-    """Rows as an Arrow array of fixed-size lists, without a copy where possible."""
-    # Fortran order and unaligned zip members need a copy.
-    aligned = np.require(rows, requirements=["C", "A"])
-    return pa.FixedSizeListArray.from_arrays(pa.array(aligned.reshape(-1)), rows.shape[1])
+        if self.rows and self.file.is_local and self.key is not None:
+            _check_member(self.file, self.key)
+        return super()._open()
 
 
 def open_matrix(file: File, key: str | None = None) -> Matrix:
@@ -164,7 +56,7 @@ def open_matrix(file: File, key: str | None = None) -> Matrix:
     InputError
         The file is damaged or missing, or holds no matrix of floats.
     """
-    with _reading(_where(file, key)), file.open() as stream:
+    with _reading(name_of(file, key)), file.open() as stream:
         if key is None:
             size = stream.seek(0, io.SEEK_END)
             stream.seek(0)
@@ -186,21 +78,10 @@ def open_matrix(file: File, key: str | None = None) -> Matrix:
                 return _parse_header(file, key, member, info.file_size, begin, compressed_size)
 
 
-def check_matrices(matrices: Sequence[Matrix]) -> None:
-    """Raise InputError unless all matrices have the same width and dtype."""
-    first = matrices[0]
-    for other in matrices:
-        if (other.width, other.dtype) != (first.width, first.dtype):
-            raise InputError(
-                "expected embeddings of one width and type in all shards, got "
-                f"{first.width} {first.dtype} in {first.where} and {other.width} {other.dtype} in {other.where}"
-            )
-
-
 def _parse_header(
     file: File, key: str | None, stream: IO[bytes], size: int, begin: int, compressed_size: int | None
 ) -> Matrix:
-    where = _where(file, key)
+    where = name_of(file, key)
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
         raise InputError(f"expected a matrix of floats in {where}, got a structured .npy of version {version}")
@@ -229,7 +110,7 @@ def _parse_header(
             "as several numpy.save into one open file leave: write each matrix into a file of its own"
         )
     offset = begin + head if compressed_size is None else begin
-    return Matrix(file, key, shape[0], shape[1], dtype.name, fortran, offset, compressed_size)
+    return NpyMatrix(file, key, shape[0], shape[1], dtype.name, fortran, offset, compressed_size)
 
 
 @lru_cache(maxsize=1024)
@@ -239,7 +120,7 @@ def _check_member(file: File, key: str) -> None:
     zipfile compares compressed members as it reads them. Others are mapped to memory, past it.
     """
     with (
-        _reading(_where(file, key)),
+        _reading(name_of(file, key)),
         file.open(BLOCK) as stream,
         zipfile.ZipFile(stream) as archive,
         archive.open(f"{key}.npy") as member,
@@ -274,7 +155,3 @@ def _reading(where: str) -> Iterator[None]:
         raise
     except _DAMAGED as error:
         raise InputError(f"expected a whole .npy or .npz file of floats, got {where}: {error}") from error
-
-
-def _where(file: File, key: str | None) -> str:
-    return file.path if key is None else f"{key!r} of {file.path}"

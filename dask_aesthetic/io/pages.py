@@ -1,4 +1,4 @@
-"""Scores of a list column of a Parquet file, computed where the values lie in its pages.
+"""Scores of a column of lists or of packed floats of a Parquet file, computed where the values lie in its pages.
 
 It reads what it can prove, and nothing else: row groups whose rows all have the width, without nulls, in encodings and
 codecs that are known here. pyarrow reads the others.
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import torch
 
 from dask_aesthetic.embeddings.axes import list_storage
+from dask_aesthetic.embeddings.packed import is_plain_dtype
 from dask_aesthetic.errors import InputError
 from dask_aesthetic.io.column_chunks import check_column_chunk
 from dask_aesthetic.io.read_ahead import ReadAhead
@@ -76,16 +77,17 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """Position, types and highest definition level of a column's values."""
+    """Position, types and highest definition level of a column's values; a flat column holds a packed row in each."""
 
     at: int
     physical: str
     dtype: torch.dtype
     level: int
+    is_flat: bool = False
 
 
 class Pages:
-    """A list column of a Parquet file that is open.
+    """A column of lists, or of packed floats, of a Parquet file that is open.
 
     Parameters
     ----------
@@ -100,6 +102,8 @@ class Pages:
         Of the file, for errors.
     digests : dict, optional
         Takes the digest of each column chunk that is read to its end, by its (begin, length) in the file.
+    embedding_dtype : str, optional
+        Of packed floats in fixed-size binary.
     """
 
     def __init__(
@@ -110,13 +114,18 @@ class Pages:
         width: int,
         name: str = "a Parquet file",
         digests: Digests | None = None,
+        embedding_dtype: str | None = None,
     ) -> None:
         self._stream, self._size, self._column, self._width = stream, size, column, width
         self._name, self._digests = name, digests
         # The same stream: another file may have taken the name since it was opened.
         source = pq.ParquetFile(pa.PythonFile(stream, "r"))
         self._metadata = source.metadata
-        self._leaf = _find_leaf(source, column, width)
+        self._leaf = (
+            _find_leaf(source, column, width)
+            if embedding_dtype is None
+            else _find_packed(source, column, width, embedding_dtype)
+        )
         self._chunks: dict[int, _Chunk | None] = {}
 
     @property
@@ -198,7 +207,7 @@ class Pages:
             or chunk.file_path
             or chunk.physical_type != self._leaf.physical
             or not 0 < rows < 1 << 31
-            or values != rows * self._width
+            or values != (rows if self._leaf.is_flat else rows * self._width)
             or start < len(b"PAR1")
             or not 0 < length <= self._size - start
         ):
@@ -228,25 +237,32 @@ class _Warmup:
 
 @contextmanager
 def open_pages(
-    file: File, column: str, width: int, rows: int, digests: Digests | None = None
+    file: File,
+    column: str,
+    width: int,
+    rows: int,
+    digests: Digests | None = None,
+    embedding_dtype: str | None = None,
 ) -> Iterator[Pages | None]:
     """Context manager of the pages of a column, to read `rows`; None where pyarrow is to read the file."""
     # The values of Parquet are little-endian.
     if sys.byteorder != "little" or not _warmup.is_over(rows):
         yield None
         return
-    with _open(file, column, width, digests) as pages:
+    with _open(file, column, width, digests, embedding_dtype) as pages:
         yield pages
 
 
-def count_supported(file: File, column: str, width: int) -> tuple[int, int]:
+def count_supported(file: File, column: str, width: int, embedding_dtype: str | None = None) -> tuple[int, int]:
     """Number of a file's row groups whose metadata let their pages be scored in place, and of all."""
-    with _open(file, column, width) as pages:
+    with _open(file, column, width, None, embedding_dtype) as pages:
         return (pages.supported, len(pages.groups)) if pages is not None else (0, 0)
 
 
 @contextmanager
-def _open(file: File, column: str, width: int, digests: Digests | None = None) -> Iterator[Pages | None]:
+def _open(
+    file: File, column: str, width: int, digests: Digests | None, embedding_dtype: str | None
+) -> Iterator[Pages | None]:
     try:
         stream: Any = Path(file.path).open("rb", buffering=0) if file.is_local else ReadAhead(file)  # noqa: SIM115
     except OSError:
@@ -255,7 +271,8 @@ def _open(file: File, column: str, width: int, digests: Digests | None = None) -
     with stream:
         try:
             size = stream.seek(0, 2)
-            pages = Pages(stream, size, column, width, file.path, digests) if size == file.size else None
+            options = (file.path, digests, embedding_dtype)
+            pages = Pages(stream, size, column, width, *options) if size == file.size else None
         except InputError:
             raise
         except _ERRORS:
@@ -282,6 +299,24 @@ def _find_leaf(source: pq.ParquetFile, column: str, width: int) -> _Leaf | None:
     return None
 
 
+def _find_packed(source: pq.ParquetFile, column: str, width: int, embedding_dtype: str) -> _Leaf | None:
+    schema, arrow = source.schema, source.schema_arrow
+    at = arrow.get_field_index(column)  # -1 for several of the name, too.
+    leaves = [k for k in range(len(schema)) if schema.column(k).path == column]
+    if at < 0 or len(leaves) != 1 or not is_plain_dtype(embedding_dtype):
+        return None
+    leaf, dtype = schema.column(leaves[0]), getattr(torch, embedding_dtype)
+    if (
+        arrow.field(at).type != pa.binary(width * dtype.itemsize)
+        or leaf.physical_type != "FIXED_LEN_BYTE_ARRAY"
+        or leaf.length != width * dtype.itemsize
+        or leaf.max_repetition_level != 0
+        or leaf.max_definition_level > 1
+    ):
+        return None
+    return _Leaf(leaves[0], leaf.physical_type, dtype, leaf.max_definition_level, is_flat=True)
+
+
 class _Walk:
     """The walk over one column chunk: Python reads, decompresses and calls compiled code."""
 
@@ -291,7 +326,9 @@ class _Walk:
         self._compiled = get_parquet_pages()
         self._state = state = np.zeros(self._compiled.STATE_SIZE, np.int64)
         state[self._compiled.TOTAL] = chunk.values
-        state[self._compiled.WIDTH], state[self._compiled.SIZE] = width, leaf.dtype.itemsize
+        size = leaf.dtype.itemsize
+        state[self._compiled.WIDTH], state[self._compiled.SIZE] = (1, width * size) if leaf.is_flat else (width, size)
+        state[self._compiled.IS_FLAT] = leaf.is_flat
         state[self._compiled.PRESENT], state[self._compiled.COMPRESSED] = leaf.level, chunk.open_page is not None
         state[self._compiled.WORD_COUNT], state[self._compiled.MOST_PAGE] = -1, MOST_PAGE
         is_read_here = self._compiled.CAN_READ and isinstance(stream, io.FileIO)
@@ -306,12 +343,12 @@ class _Walk:
         compiled, state, memory = self._compiled, self._state, _memory
         header = np.empty(compiled.HEADER_SIZE, np.int64)
         buffer, opened, scratch, addresses = memory.buffer, memory.opened, memory.scratch, memory.addresses
-        body, words = _EMPTY, np.empty(0, np.uint8)
+        body, words, places = _EMPTY, np.empty(0, np.uint8), np.empty(0, np.int64)
         update, hash_state = (self._hasher.function, self._hasher.state) if self._hasher is not None else (0, 0)
         while True:
             code = compiled.run(
-                buffer.memory, buffer.data, opened.memory, opened.data, body, words, scratch, addresses, header, state,
-                kernel.function, kernel.context, update, hash_state,
+                buffer.memory, buffer.data, opened.memory, opened.data, body, words, places, scratch, addresses, header,
+                state, kernel.function, kernel.context, update, hash_state,
             )  # fmt: skip
             begin, filled = int(state[compiled.BEGIN]), int(state[compiled.FILLED])
             if code == compiled.DECLINED:
@@ -338,7 +375,10 @@ class _Walk:
                     is_opened_there = state[compiled.IS_SNAPPY] and header[compiled.CRC] == compiled.ABSENT
                     source = opened.data if is_opened_there else body
                 at = int(state[compiled.FROM])
-                words = source[at : at + int(state[compiled.WORD_COUNT] * state[compiled.SIZE])].copy()
+                size = int(state[compiled.SIZE])
+                words = source[at : at + int(state[compiled.WORD_COUNT]) * size].copy()
+                if state[compiled.IS_FLAT]:
+                    places = np.int64(words.ctypes.data) + np.arange(len(words) // size, dtype=np.int64) * size
             elif code == compiled.GROW:
                 have = int(state[compiled.HAVE])
                 grown = np.empty(-(-int(state[compiled.NEED]) // 8) * 8, np.uint8)

@@ -2,169 +2,37 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
-import xxhash
 
-from dask_aesthetic.embeddings.arrow import is_without_values, type_width
+from dask_aesthetic.embeddings.arrow import is_without_values
 from dask_aesthetic.embeddings.packed import check_embedding_dtype, list_type, unpack_array
-from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
+from dask_aesthetic.embeddings.stored import check_zero_point
+from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.io import formats, hive, parquet, split
 from dask_aesthetic.io.listing import ListedFile, Source, files_with_suffix, list_files
-from dask_aesthetic.io.npy import Matrix, check_matrices, open_matrix
-from dask_aesthetic.io.storage import Digests, File, changed_error, combine_digests, local_file
+from dask_aesthetic.io.matrix_shards import LOCATION, MatrixShard, Opening, matrix_shards
+from dask_aesthetic.io.saved_datasets import find_saved
+from dask_aesthetic.io.shard import Batches, Shard
+from dask_aesthetic.io.storage import Digests, File, changed_error, combine_digests
+from dask_aesthetic.io.stream_shards import stream_shards
 from dask_aesthetic.validation import check_integer
 
-Batches = Iterator[tuple[pa.RecordBatch, Any]]
-# Columns of a matrix without metadata: the location of each row.
-LOCATION = pa.schema({"shard": pa.string(), "row": pa.int64()})
-MATRIX_ROWS = 4096  # Rows of a batch of a matrix, which are not copied.
-
-
-@dataclass(frozen=True)
-class Shard(ABC):
-    """Contiguous rows of an input, each with an embedding or an image; small to pickle.
-
-    Attributes
-    ----------
-    name : str
-        Unique name: the file's name relative to the source, without suffix; for a part of a file also its number and
-        the number of parts.
-    rows : int
-    start : int
-        Position of the first row in the file.
-    schema : pyarrow.Schema
-        Possible passthrough columns, without the embedding or image column.
-    column : str
-        Name of the embedding or image column.
-    """
-
-    # Columns that locate a row of the output in the input; they always pass through.
-    location_columns: ClassVar[tuple[str, ...]] = ()
-    # Whether `batches` can take digests of what it reads; if not, the digest is taken first.
-    digests_in_passing: ClassVar[bool] = False
-
-    name: str
-    rows: int
-    start: int
-    schema: pa.Schema = field(repr=False)
-    column: str
-
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return type(self).__name__, self.name, self.rows, self.start, self.column, self.files
-
-    @property
-    @abstractmethod
-    def files(self) -> tuple[File, ...]:
-        """Files that the shard is read from."""
-
-    @property
-    def versions(self) -> list[list[Any]]:
-        """Size and version of each file."""
-        return [[file.size, file.version] for file in self.files]
-
-    @property
-    @abstractmethod
-    def scored_type(self) -> pa.DataType:
-        """Arrow type of the embedding or image column."""
-
-    @property
-    def embedding_fields(self) -> list[pa.Field]:
-        """Columns of embeddings that `read` gives."""
-        return [pa.field(self.column, self.scored_type)]
-
-    @property
-    def width(self) -> int | None:
-        """Floats per row of a fixed-size list; None if the type does not have it."""
-        return type_width(self.scored_type)
-
-    @property
-    def partitions(self) -> tuple[str, ...]:
-        """Hive partition columns: in folder names, not in the file."""
-        return ()
-
-    @property
-    def stop(self) -> int:
-        """Position after the last row in the file."""
-        return self.start + self.rows
-
-    def batches(self, columns: Sequence[str], paged: bool = False, digests: Digests | None = None) -> Batches:
-        """Iterate over the rows in order, in small batches.
-
-        Parameters
-        ----------
-        columns : list of str
-            Passthrough columns; possibly empty.
-        paged : bool
-            Read Parquet page by page, for the first rows only.
-        digests : dict, optional
-            Takes digests of what is read, for `digest`.
-
-        Yields
-        ------
-        pyarrow.RecordBatch
-            The passthrough columns, in this order.
-        pyarrow.Array
-            The embeddings, a list of floats per row; for images, the values that `embed_images` takes.
-
-        Raises
-        ------
-        InputError
-            A file is damaged, or has changed since the shard was found.
-        """
-        read = 0
-        for passthrough, values in self._batches(list(columns), paged, digests):
-            read += len(values)
-            yield passthrough, values
-        if read != self.rows:
-            raise self.changed(f"{read:,}")
-
-    @abstractmethod
-    def read(self, schema: pa.Schema) -> pa.Table:
-        """Read all rows at once, with the columns and types of a schema; the embedding or image may be among them.
-
-        Raises
-        ------
-        InputError
-            As of `batches`.
-        """
-
-    @abstractmethod
-    def digest(self, columns: Sequence[str], known: Digests | None = None) -> str:
-        """xxh3_128 content hash, in hexadecimal, of the bytes that ``batches(columns)`` depends on.
-
-        For Parquet, the footer and the chunks of these columns; other columns may change. For a matrix, the shard's
-        rows. What is `known` of the embeddings' bytes, from reading them, is not read again.
-
-        Raises
-        ------
-        InputError
-            A file is damaged.
-        """
-
-    def local_files(self) -> list[File]:
-        """Local files of the shard with the sizes and versions that they have now, on this machine.
-
-        Raises
-        ------
-        InputError
-            One does not exist any more.
-        """
-        return [local_file(file.path) for file in self.files if file.is_local]
-
-    @abstractmethod
-    def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches: ...
-
-    def changed(self, got: str) -> InputError:
-        """InputError for files that have changed since the shard was found."""
-        return changed_error(self.files, self.start, self.stop, got)
+__all__ = [
+    "Batches",
+    "LOCATION",
+    "MatrixShard",
+    "ParquetShard",
+    "Shard",
+    "find_shards",
+    "parquet_shards",
+    "row_group_shards",
+]
 
 
 @dataclass(frozen=True)
@@ -237,96 +105,22 @@ class ParquetShard(Shard):
             yield batch
 
 
-@dataclass(frozen=True)
-class MatrixShard(Shard):
-    """Rows of a matrix, and of the Parquet file whose row i describes row i of the matrix, if there is one.
-
-    `read` gives the embeddings of the rows' texts as well, a column `text_column`, where there are `texts`.
-    """
-
-    digests_in_passing: ClassVar[bool] = True
-
-    matrix: Matrix
-    metadata: File | None
-    matrix_name: str  # Relative to the source, without suffix: the shard's name may be that of a part.
-    texts: Matrix | None = None
-    text_column: str = ""
-
-    @property
-    def files(self) -> tuple[File, ...]:
-        texts = [self.texts.file] if self.texts and self.texts.file != self.matrix.file else []
-        return (self.matrix.file, *texts, *([self.metadata] if self.metadata else []))
-
-    @property
-    def embedding_fields(self) -> list[pa.Field]:
-        texts = [pa.field(self.text_column, self.texts.type)] if self.texts else []
-        return [*super().embedding_fields, *texts]
-
-    @property
-    def scored_type(self) -> pa.DataType:
-        return self.matrix.type
-
-    def read(self, schema: pa.Schema) -> pa.Table:
-        matrices = {self.column: self.matrix, **({self.text_column: self.texts} if self.texts else {})}
-        described = pa.schema([field for field in schema if field.name not in matrices])
-        if self.metadata is not None and described.names:
-            table = parquet.read_rows(self.metadata, described, self.start, self.stop)
-        else:
-            table = pa.Table.from_batches([self._location(self.start, self.stop).select(described.names)])
-        for name, matrix in matrices.items():
-            if name in schema.names:
-                table = table.append_column(name, matrix.read(self.start, self.stop))
-        return table.select(schema.names)
-
-    def digest(self, columns: Sequence[str], known: Digests | None = None) -> str:
-        header = f"{self.matrix.width} {self.matrix.dtype} {self.matrix.fortran}"
-        part = self.matrix.range_of(self.start, self.stop)
-        content = (known or {}).get(part) or self.matrix.file.digest([part])
-        if self.metadata is None:
-            return combine_digests(header, content)
-        return combine_digests(header, content, parquet.digest(self.metadata, columns, self.start, self.stop))
-
-    def _batches(self, columns: list[str], paged: bool, digests: Digests | None) -> Batches:  # noqa: ARG002
-        hasher = xxhash.xxh3_128() if digests is not None and self.matrix.is_plain else None
-        at = self.start
-        with self.matrix.reader(self.start, self.stop) as read:
-            for passthrough in self._passthrough(columns):
-                lists = read(at, at + len(passthrough))
-                if hasher is not None:
-                    hasher.update(lists.flatten().to_numpy().data)
-                yield passthrough, lists
-                at += len(passthrough)
-        if hasher is not None and digests is not None:
-            digests[self.matrix.range_of(self.start, self.stop)] = hasher.hexdigest()
-
-    def _passthrough(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        if columns and self.metadata is not None:
-            for batch in parquet.batches(self.metadata, columns, self.start, self.stop, MATRIX_ROWS):
-                if not set(columns) <= set(batch.schema.names):
-                    raise self.changed("other columns")
-                yield batch.select(columns)
-            return
-        for at in range(self.start, self.stop, MATRIX_ROWS):
-            yield self._location(at, min(at + MATRIX_ROWS, self.stop)).select(columns)
-
-    def _location(self, start: int, stop: int) -> pa.RecordBatch:
-        """Location of rows: the name of the matrix and the position in it."""
-        name = pa.repeat(pa.scalar(self.matrix_name), stop - start)
-        return pa.record_batch([name, pa.array(np.arange(start, stop))], schema=LOCATION)
-
-
 def find_shards(
     source: Source,
     *,
     format: str = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
-    key: str = "l14_img",
+    key: str | None = None,
     rows_per_shard: int | None = 1_000_000,
     storage_options: Mapping[str, Any] | None = None,
     found: Sequence[ListedFile] | None = None,
     text_column: str = "",
     text_key: str = "",
     embedding_dtype: str | None = None,
+    zero_point: int | None = None,
+    into: Callable[[list[int]], split.Ranges] | None = None,
+    check: Callable[[pa.Schema, str], None] | None = None,
+    partition_type: pa.DataType = hive.PARTITION_TYPE,
 ) -> list[Shard]:
     """Find embeddings of any layout, check every header and footer, and split them into shards.
 
@@ -334,15 +128,17 @@ def find_shards(
     ----------
     source : str, path, or list of them
         A file, a folder (searched recursively) or a glob; local, or fsspec URLs.
-    format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy"}
+    format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy", "safetensors", "torch", "hf-dataset"}
         The layout; "auto" infers it from the file names.
     embedding_column : str
-        Embedding column of Parquet files; of matrices, the name that their shards give to it.
-    key : str
-        Matrix in DataComp's .npz files.
+        Embedding column of Parquet files and saved data sets; of matrices, the name that their shards give to it.
+    key : str, optional
+        Matrix in DataComp's .npz files, by default "l14_img"; tensor in .safetensors and .pt files, by default the
+        only one.
     rows_per_shard : int or None
-        Larger Parquet files are split between row groups into parts of nearly equal size, of at most about this many
-        rows; matrices are split between rows; compressed .npz files are not split. None for a shard per file.
+        Larger Parquet files are split between row groups, and saved data sets between record batches, into parts of
+        nearly equal size, of at most about this many rows; matrices are split between rows; compressed .npz files are
+        not split. None for a shard per file.
     storage_options : mapping, optional
         Options of the fsspec file system.
     found : list of ListedFile, optional
@@ -352,7 +148,16 @@ def find_shards(
     text_key : str
         Matrix of the text embeddings in DataComp's .npz files.
     embedding_dtype : str, optional
-        Of packed embeddings, bytes in a column of Parquet files, which are read as lists.
+        Of packed embeddings, bytes in a column, which are read as lists.
+    zero_point : int, optional
+        Of matrices of 8-bit integers, or of an `embedding_dtype` of these.
+    into : callable, optional
+        Splits the row counts of a file's row groups, or record batches, into row ranges; by `rows_per_shard` unless
+        given.
+    check : callable, optional
+        Raises for a schema without the right column; by default for one without lists of numbers.
+    partition_type : pyarrow.DataType
+        Of hive partition columns.
 
     Returns
     -------
@@ -372,17 +177,29 @@ def find_shards(
     if found is None:
         found = list_files(source, storage_options)
     layout = formats.choose_format(found, source, format)
-    if layout == "parquet":
-        files = files_with_suffix(found, ".parquet", source)
-        into = partial(split.split_row_groups, max_rows=rows_per_shard) if rows_per_shard else _whole
-        packed = check_embedding_dtype(embedding_dtype)
-        check = partial(parquet.check_embedding, embedding_dtype=packed)
-        shards: list[Shard] = [*parquet_shards(files, embedding_column, into, check, embedding_dtype=packed)]
+    if layout in formats.BY_COLUMN:
+        packed = check_embedding_dtype(embedding_dtype, zero_point)
+        if into is None:
+            into = partial(split.split_row_groups, max_rows=rows_per_shard) if rows_per_shard else _whole
+        check = partial(parquet.check_embedding, embedding_dtype=packed) if check is None else check
+        if layout == "parquet":
+            files = files_with_suffix(found, ".parquet", source)
+            shards: list[Shard] = [
+                *parquet_shards(
+                    files, embedding_column, into, check, partition_type=partition_type, embedding_dtype=packed
+                )
+            ]
+        else:
+            saved = find_saved(found, source)
+            shards = [*stream_shards(saved, embedding_column, into, check, packed)]
     elif embedding_dtype is not None:
-        raise ArgumentError(f"expected embedding_dtype with a column of Parquet files, got it with {layout}")
+        raise ArgumentError(
+            f"expected embedding_dtype with a column of Parquet files or of a saved data set, got it with {layout}"
+        )
     else:
         paired = formats.find_matrices(layout, found, source)
-        shards = _matrix_shards(paired, embedding_column, key, rows_per_shard, text_column, text_key)
+        options = Opening(layout, key, check_zero_point(zero_point))
+        shards = matrix_shards(paired, embedding_column, options, rows_per_shard, text_column, text_key)
     split.check_names([shard.name for shard in shards])
     return shards
 
@@ -481,58 +298,3 @@ def row_group_shards(
 
 def _whole(groups: list[int]) -> split.Ranges:
     return split.combine_row_groups(groups, None)
-
-
-def _matrix_shards(
-    files: Sequence[formats.PairedFiles],
-    column: str,
-    key: str,
-    max_rows: int | None,
-    text_column: str,
-    text_key: str,
-) -> list[Shard]:
-    opened = formats.inspect_all(files, partial(_open_matrix, key=key))
-    check_matrices([matrix for matrix, _ in opened])
-    texts: list[Matrix | None] = [None] * len(files)
-    if text_column:
-        pairs = list(zip(files, (matrix for matrix, _ in opened), strict=True))
-        held = formats.inspect_all(pairs, partial(_open_texts, key=text_key))
-        check_matrices(held)
-        texts = [*held]
-    return [
-        MatrixShard(part, stop - start, start, schema, column, matrix, one.metadata, one.name, text, text_column)
-        for one, (matrix, schema), text in zip(files, opened, texts, strict=True)
-        for part, start, stop in split.name_parts(
-            one.name, split.split_evenly(matrix.rows, max_rows if matrix.has_row_ranges else None)
-        )
-    ]
-
-
-def _open_texts(pair: tuple[formats.PairedFiles, Matrix], key: str) -> Matrix:
-    """Header of the matrix with the text embeddings of the rows of another matrix."""
-    files, images = pair
-    if files.texts is None:
-        raise InputError(
-            f"expected a matrix of text embeddings beside {images.where}, text_emb/text_emb_N.npy, got none"
-        )
-    texts = open_matrix(files.texts, key if files.texts.name.lower().endswith(".npz") else None)
-    if texts.rows != images.rows:
-        raise InputError(
-            f"expected as many text embeddings as image embeddings, got {texts.rows:,} in {texts.where} and "
-            f"{images.rows:,} in {images.where}"
-        )
-    return texts
-
-
-def _open_matrix(files: formats.PairedFiles, key: str) -> tuple[Matrix, pa.Schema]:
-    """Header of a matrix, and the schema of its metadata."""
-    matrix = open_matrix(files.matrix, key if files.matrix.name.lower().endswith(".npz") else None)
-    if files.metadata is None:
-        return matrix, LOCATION
-    footer = parquet.read_footer(files.metadata)
-    if footer.metadata.num_rows != matrix.rows:
-        raise InputError(
-            f"expected as many rows of metadata as embeddings, got {footer.metadata.num_rows:,} in "
-            f"{files.metadata.path} and {matrix.rows:,} in {matrix.where}"
-        )
-    return matrix, footer.schema.remove_metadata()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -109,6 +109,20 @@ def read_member(stream: IO[bytes], member: TarInfo) -> bytes:
     if len(data) != member.size:
         raise InputError(f"expected {member.size:,} bytes of {member.name!r}, got {len(data):,}: the tar has changed")
     return data
+
+
+def read_image(stream: IO[bytes], sample: Sample, images: Collection[str]) -> bytes | Fault:
+    """Bytes of a sample's one image, whose extension is among `images`; or the fault that says why there is none.
+
+    Raises
+    ------
+    InputError
+        As of `read_member`.
+    """
+    member = sample.only(sample.image(images))
+    if sample.fault is not None or member is None:
+        return sample.faults(images, ())[0]
+    return read_member(stream, member)
 
 
 @lru_cache(maxsize=4)  # Several partitions or outputs read the same tar.

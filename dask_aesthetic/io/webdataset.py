@@ -55,6 +55,24 @@ def find_tars(found: Iterable[ListedFile], source: Source, metadata: bool = True
     InputError
         No tars exist, two have the same name, the source holds one twice, or files are not tars.
     """
+    by_name = name_tars(found, source)
+
+    def open_named(name: str) -> Tar:
+        file = by_name[name]
+        check_tar(file)
+        return Tar(name, file, sibling(file, SUFFIXES, ".parquet") if metadata else None)
+
+    return inspect_all(by_name, open_named)
+
+
+def name_tars(found: Iterable[ListedFile], source: Source) -> dict[str, File]:
+    """Files with a suffix of tars among listed files, by name, sorted; none is opened.
+
+    Raises
+    ------
+    InputError
+        No tars exist, two have the same name, or the source holds one twice.
+    """
     by_name: dict[str, File] = {}
     for one in sorted(found, key=lambda one: one.name):
         suffix = match_suffix(one.name, SUFFIXES)
@@ -70,13 +88,7 @@ def find_tars(found: Iterable[ListedFile], source: Source, metadata: bool = True
         raise InputError(f"expected tars ({', '.join(SUFFIXES)}) in {format_source(source)}, got none")
     refuse_repeated(by_name.values(), source)
     refuse_undecodable(by_name.values())
-
-    def open_named(name: str) -> Tar:
-        file = by_name[name]
-        check_tar(file)
-        return Tar(name, file, sibling(file, SUFFIXES, ".parquet") if metadata else None)
-
-    return inspect_all(by_name, open_named)
+    return by_name
 
 
 def metadata_schema(tars: Sequence[Tar]) -> pa.Schema:
@@ -167,7 +179,7 @@ class TarColumns:
     @classmethod
     def of(cls, tars: Sequence[Tar], images: Sequence[str] = IMAGES, extensions: Sequence[str] = TEXTS) -> TarColumns:
         """Columns of some tars; raise ColumnError if two would have the same name."""
-        columns = cls(_extensions(images), _extensions(extensions), metadata_schema(tars))
+        columns = cls(check_extensions(images), check_extensions(extensions), metadata_schema(tars))
         names = columns.schema.names
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -266,7 +278,13 @@ def _status_columns(faults_of_rows: Sequence[Sequence[Fault]]) -> dict[str, pa.A
     }
 
 
-def _extensions(requested: Sequence[str]) -> tuple[str, ...]:
+def check_extensions(requested: Sequence[str]) -> tuple[str, ...]:
+    """Extensions in lower case, without their dots.
+
+    Raises
+    ------
+    ArgumentError
+    """
     if not isinstance(requested, Iterable) or not all(isinstance(name, str) for name in requested):
         raise ArgumentError(f"expected a list of extensions, such as ['jpg', 'png'], got {requested!r}")
     names = [requested] if isinstance(requested, str) else list(requested)

@@ -62,7 +62,7 @@ def score_dataset(
     progress: Callable[[ShardMarker], None] | None = None,
     format: Format = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
-    matrix_key: str = MATRIX_KEY,
+    matrix_key: str | None = None,
     predictor: Predictors = PREDICTOR,
     threshold: float | str | Threshold | None = THRESHOLD,
     keep: Keep | None = None,
@@ -94,6 +94,7 @@ def score_dataset(
     replace_columns: bool = False,
     part: tuple[int, int] | None = None,
     embedding_dtype: EmbeddingDtype | None = None,
+    embedding_zero_point: int | None = None,
 ) -> JobSummary:
     """Score a data set on disk into Parquet files, durably; the same call resumes a run that was stopped.
 
@@ -113,13 +114,16 @@ def score_dataset(
         End the run when more rows have no usable embedding: an integer is a count, a float a fraction of all rows.
     progress : callable, optional
         Called with the `ShardMarker` of every shard that is done.
-    format : {"auto", "parquet", "clip-retrieval", "datacomp", "npy", "webdataset", "images"}
-        Layout of `source`, by default recognized by the names of the files. With `embed` it is "parquet", "webdataset",
-        or "images": files of one image each, where every folder is a shard.
+    format : str
+        Layout of `source`, by default recognized by the names of the files: "parquet", "clip-retrieval", "datacomp",
+        "npy", "safetensors", "torch", or "hf-dataset", a folder as ``Dataset.save_to_disk`` leaves it. With `embed` it
+        is "parquet", "webdataset", or "images": files of one image each, where every folder is a shard.
     embedding_column : str
-        Column of Parquet files with a list of floats per row; with `embed` the name of the embedding.
-    matrix_key : str
-        Matrix of DataComp's .npz files, as `key` of `read_datacomp`.
+        Column of Parquet files or of a saved data set with a list of floats per row; with `embed` the name of the
+        embedding.
+    matrix_key : str, optional
+        Matrix of DataComp's .npz files, by default "l14_img"; tensor of .safetensors and .pt files, by default the only
+        one.
     predictor, threshold, keep, override_column, scale, keep_column, on_invalid, batch_size
         As in ``.aesthetic.score``. The columns of `keep` and `override_column` are passthrough columns, too. With
         `embed`, `batch_size` counts images encoded together.
@@ -166,8 +170,11 @@ def score_dataset(
         folder without a scheduler. All take the same number of parts. The same call without `part` then checks that
         all parts are there, scores what is not, and writes the manifest.
     embedding_dtype : str, optional
-        As in ``.aesthetic.score``, for a column of bytes in Parquet files; where the embedding is kept, it is kept as
+        As in ``.aesthetic.score``, for a column of bytes; where the embedding is kept, it is kept as
         lists of floats.
+    embedding_zero_point : int, optional
+        Zero point of a matrix of uint8 or int8, or of an `embedding_dtype` of these: the values are the numbers less
+        the zero point. A matrix of uint8 needs one.
 
     Returns
     -------
@@ -271,6 +278,7 @@ def score_dataset(
         replace_columns=replace_columns,
         part=part,
         embedding_dtype=embedding_dtype,
+        embedding_zero_point=embedding_zero_point,
     )
     with Pool(client, threads or plan.settings.threads) as pool:
         timing = Timing(worker_timeout=worker_timeout)
@@ -284,7 +292,7 @@ def plan_dataset(
     client: Client | None = None,
     format: Format = "auto",  # noqa: A002
     embedding_column: str = "image_embedding",
-    matrix_key: str = MATRIX_KEY,
+    matrix_key: str | None = None,
     predictor: Predictors = PREDICTOR,
     threshold: float | str | Threshold | None = THRESHOLD,
     keep: Keep | None = None,
@@ -316,6 +324,7 @@ def plan_dataset(
     replace_columns: bool = False,
     part: tuple[int, int] | None = None,
     embedding_dtype: EmbeddingDtype | None = None,
+    embedding_zero_point: int | None = None,
 ) -> ScorePlan:
     """Plan of a scoring job: its shards, and the ones that an earlier run has done; nothing is written.
 
@@ -355,7 +364,10 @@ def plan_dataset(
         keep,
         override_column,
         embedding_dtype,
+        None if embedding_dtype is None else embedding_zero_point,
     )
+    if embed and embedding_zero_point is not None:
+        raise ArgumentError(f"expected embedding_zero_point without embed, got {embedding_zero_point!r} and embed=True")
     if embed and embedding_dtype is not None:
         raise ArgumentError(f"expected embedding_dtype without embed, got {embedding_dtype!r} and embed=True")
     if keep_only:
@@ -400,7 +412,8 @@ def plan_dataset(
             rows_per_shard=rows_per_shard,
             storage_options=storage_options,
             found=found,
-            embedding_dtype=spec.embedding_dtype,
+            embedding_dtype=embedding_dtype,
+            zero_point=embedding_zero_point,
         )
     notes = describe_left_out(found, [file for shard in shards for file in shard.files])
     if isinstance(columns, str):
@@ -415,10 +428,12 @@ def plan_dataset(
             spec, embedding_column, passthrough, keep_only, rows_per_shard, None, images.column, embed_spec, weights
         )
     else:
-        key = shards[0].matrix.key if isinstance(shards[0], MatrixShard) else None
-        key = None if key == MATRIX_KEY else key
+        matrix = shards[0].matrix if isinstance(shards[0], MatrixShard) else None
+        key = None if matrix is None or matrix.key == MATRIX_KEY else matrix.key
         settings = ScoreSettings(
-            spec, embedding_column, passthrough, keep_only, rows_per_shard, key, embedding_hash=embedding_hash
+            *(spec, embedding_column, passthrough, keep_only, rows_per_shard, key),
+            embedding_hash=embedding_hash,
+            zero_point=None if matrix is None else matrix.zero_point,
         )
         if not allow_unusable:
             refuse_other_widths(shards, spec.predictor, embedding_column)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from dask_aesthetic.in_threads import map_in_threads
 from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.jobs.markers import ShardMarker, content_of, failures_name, output_name
 from dask_aesthetic.jobs.score_shard import ScoreBatches, embedding_batches, score_shard
@@ -152,8 +152,7 @@ def plan_run(
     if part is not None:
         shards, leftovers = shards[part[0] - 1 :: part[1]], []
     find_reason = partial(_why, left=left, settings=settings, verify=verify)
-    with ThreadPoolExecutor(32) as threads:
-        reasons = dict(zip([shard.name for shard in shards], threads.map(find_reason, shards), strict=True))
+    reasons = dict(zip([shard.name for shard in shards], map_in_threads(find_reason, shards), strict=True))
     why = {name: reason for name, reason in reasons.items() if reason}
     done = {name: left.markers[name] for name in reasons if name not in why}
     caution = encoder_caution if why and (part is None or part[0] == 1) else None

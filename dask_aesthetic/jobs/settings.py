@@ -36,9 +36,11 @@ class ScoreSettings:
     rows_per_shard : int
         Rows after which a file is split into shards; their names hold the number of the part.
     matrix_key : str or None
-        Matrix in .npz files, if it is another than DataComp's own.
+        Matrix in .npz files, if it is another than DataComp's own; tensor in .safetensors and .pt files.
     embedding_hash : bool
         Whether ``embedding_hash``, the last of the passthrough columns, is computed.
+    zero_point : int or None
+        Of a matrix of 8-bit integers.
     statuses : tuple of str
         By their codes.
     benign_statuses : frozenset of str
@@ -61,6 +63,7 @@ class ScoreSettings:
     rows_per_shard: int
     matrix_key: str | None
     embedding_hash: bool = field(default=False, kw_only=True)
+    zero_point: int | None = field(default=None, kw_only=True)
 
     @property
     def threads(self) -> int | None:
@@ -149,6 +152,7 @@ class ScoreSettings:
             "rows_per_shard": self.rows_per_shard,
             **({"more_scores": [[name, predictor.token] for name, predictor in others]} if others else {}),
             **({"matrix_key": self.matrix_key} if self.matrix_key is not None else {}),
+            **({"zero_point": self.zero_point} if self.zero_point is not None else {}),
             **({"embedding_dtype": spec.embedding_dtype} if spec.embedding_dtype is not None else {}),
         }
 

@@ -6,11 +6,11 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from dask_aesthetic.errors import AestheticError, InputError, first_line
+from dask_aesthetic.in_threads import map_in_threads
 from dask_aesthetic.io.job_folders import JOB_FOLDER, SETTINGS, SUCCESS
 from dask_aesthetic.jobs.store import Store
 
@@ -274,8 +274,7 @@ def marker_name(shard: str) -> str:
 def read_markers(store: Store, names: Iterable[str], kind: type[Done]) -> dict[str, Done]:
     """Markers of a kind by shard; damaged ones are skipped."""
     wanted = [name for name in names if name.startswith(f"{MARKERS}/") and name.endswith(".json")]
-    with ThreadPoolExecutor(32) as threads:
-        found = [_parsed(content, kind) for content in threads.map(store.read, wanted)]
+    found = [_parsed(content, kind) for content in map_in_threads(store.read, wanted)]
     shards = [name.removeprefix(f"{MARKERS}/").removesuffix(".json") for name in wanted]
     return {shard: marker for shard, marker in zip(shards, found, strict=True) if marker is not None}
 

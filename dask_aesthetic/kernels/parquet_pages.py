@@ -1,4 +1,4 @@
-"""Pages of a Parquet column of lists, walked in compiled code: where the values of every row lie.
+"""Pages of a Parquet column of lists, or of packed rows, walked in compiled code: where the values of every row lie.
 
 Files may be damaged, or made to deceive. So a number from a file is compared with the array that it points into, or
 with what it must be, before it is used; pages that cannot be proven well-formed are declined. All numbers are integers
@@ -35,7 +35,7 @@ from dask_aesthetic.kernels.page_levels import MOST_BITS, all_present, read_run,
 DONE, DECLINED, MORE, OPEN, DICTIONARY, SCORE, GROW, GROW_DATA, GROW_OPENED, HASH = range(10)
 
 # What `walk` keeps from call to call.
-STATE_SIZE = 30
+STATE_SIZE = 31
 (
     TOTAL,  # Values of the column chunk.
     WIDTH,
@@ -67,12 +67,13 @@ STATE_SIZE = 30
     PASSED,  # Rows that the kernel has had.
     HASHED,  # Bytes of the chunk that were hashed; -1 if nothing is to be.
     OPENED,  # Pages opened.
+    IS_FLAT,  # Whether a value is a whole row of bytes, so that there are no repetition levels.
 ) = range(STATE_SIZE)
 CAN_READ = HAS_PREAD  # Whether `run` reads files itself.
 HEADER_ROOM = 1 << 8  # Bytes that hold most page headers.
 
 DATA_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = 0, 2, 3
-PLAIN, PLAIN_DICTIONARY, RLE, RLE_DICTIONARY, BYTE_STREAM_SPLIT = 0, 2, 3, 8, 9
+PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED, RLE_DICTIONARY, BYTE_STREAM_SPLIT = 0, 2, 3, 4, 8, 9
 SPLIT_VALUES = 4096  # Values put together at a time, which stay in cache.
 
 
@@ -182,17 +183,36 @@ def _note_rows(data: Any, at: Any, count: Any, addresses: Any, state: Any) -> An
 
 @inner
 def _values(
-    data: Any, at: Any, end: Any, count: Any, encoding: Any, words: Any, scratch: Any, addresses: Any, state: Any
+    data: Any,
+    at: Any,
+    end: Any,
+    count: Any,
+    encoding: Any,
+    words: Any,
+    places: Any,
+    scratch: Any,
+    addresses: Any,
+    state: Any,
 ) -> Any:
     """Find the rows of a page's values; rows that it holds in part are put together in `scratch`."""
     size, have, slot = state[SIZE], state[HAVE], state[SLOT]
     row, total = state[WIDTH] * size, count * size
     is_plain, is_split = encoding == PLAIN, encoding == BYTE_STREAM_SPLIT
+    if state[IS_FLAT] != 0 and (is_split or have != 0):  # Streams would be of single bytes.
+        return DECLINED
     if is_plain or is_split:
         if end - at != total:
             return DECLINED
     elif (encoding != RLE_DICTIONARY and encoding != PLAIN_DICTIONARY) or state[WORD_COUNT] < 0:
         return DECLINED
+    if state[IS_FLAT] != 0 and not is_plain:  # Rows lie in the dictionary.
+        if count > len(addresses) - state[ROWS]:
+            return SCORE if state[ROWS] > 0 else DECLINED
+        if not _look_up(data, at, end, count, places, addresses, state[ROWS]):
+            return DECLINED
+        state[ROWS] += count
+        state[FOUND] += count
+        return DONE
     rows, room = (have + total) // row, 2 * row if is_plain else have + total + row
     if total > state[MOST_PAGE] or rows > len(addresses):
         return DECLINED
@@ -250,22 +270,38 @@ def _length(data: Any, at: Any, end: Any) -> Any:
 
 @inner
 def _data_page(
-    data: Any, source: Any, at: Any, end: Any, words: Any, scratch: Any, addresses: Any, header: Any, state: Any
+    data: Any,
+    source: Any,
+    at: Any,
+    end: Any,
+    words: Any,
+    places: Any,
+    scratch: Any,
+    addresses: Any,
+    header: Any,
+    state: Any,
 ) -> Any:
     """Find the rows of a page with values in ``source[at:end]``; levels of version 2 are in `data`."""
     if header[KIND] == DATA_PAGE:
         count, encoding = header[V1 + 1], header[V1 + 2]
-        if header[V1 + 3] != RLE or header[V1 + 4] != RLE:
-            return DECLINED
         levels = source
-        length = _length(source, at, end)
-        if length < 0:
+        # Of levels that are not there, writers note either encoding.
+        if header[V1 + 3] != RLE and (state[PRESENT] > 0 or header[V1 + 3] != BIT_PACKED):
             return DECLINED
-        repetition, repetition_end = at + 4, at + 4 + length
-        length = _length(source, repetition_end, end)
-        if length < 0:
+        if header[V1 + 4] != RLE and (state[IS_FLAT] == 0 or header[V1 + 4] != BIT_PACKED):
             return DECLINED
-        definition, definition_end = repetition_end + 4, repetition_end + 4 + length
+        repetition = repetition_end = at
+        if state[IS_FLAT] == 0:
+            length = _length(source, at, end)
+            if length < 0:
+                return DECLINED
+            repetition, repetition_end = at + 4, at + 4 + length
+        definition = definition_end = repetition_end
+        if state[PRESENT] > 0:
+            length = _length(source, repetition_end, end)
+            if length < 0:
+                return DECLINED
+            definition, definition_end = repetition_end + 4, repetition_end + 4 + length
         at = definition_end
     else:
         count, encoding = header[V2 + 1], header[V2 + 4]
@@ -274,12 +310,17 @@ def _data_page(
         levels = data
         repetition, repetition_end = state[BODY], state[BODY] + header[V2 + 6]
         definition, definition_end = repetition_end, state[BODY] + state[LEVELS]
+        if (state[IS_FLAT] != 0 and header[V2 + 6] != 0) or (state[PRESENT] == 0 and definition != definition_end):
+            return DECLINED
     if count < 0 or count > state[TOTAL] - state[SEEN]:  # pyarrow writes pages without values, too.
         return DECLINED
-    place = rows_begin_evenly(levels, repetition, repetition_end, count, state[HAVE] // state[SIZE], state[WIDTH])
-    if place < 0 or not all_present(levels, definition, definition_end, count, state[PRESENT]):
+    place = np.int64(0)
+    if state[IS_FLAT] == 0:
+        begun = state[HAVE] // state[SIZE]
+        place = np.int64(rows_begin_evenly(levels, repetition, repetition_end, count, begun, state[WIDTH]))
+    if place < 0 or (state[PRESENT] > 0 and not all_present(levels, definition, definition_end, count, state[PRESENT])):
         return DECLINED
-    code = _values(source, at, end, count, encoding, words, scratch, addresses, state)
+    code = _values(source, at, end, count, encoding, words, places, scratch, addresses, state)
     if code != DONE:
         return code
     if state[HAVE] != place * state[SIZE]:
@@ -289,7 +330,7 @@ def _data_page(
 
 
 @inner
-def _walk(data, filled, body, words, scratch, addresses, header, state):  # type: ignore[no-untyped-def]
+def _walk(data, filled, body, words, places, scratch, addresses, header, state):  # type: ignore[no-untyped-def]
     """Walk over the pages of a column chunk until Python is needed.
 
     Rows lie in `data`, `body` and `scratch`: those of the last call must have been scored before another call, and
@@ -304,6 +345,8 @@ def _walk(data, filled, body, words, scratch, addresses, header, state):  # type
         Values of the page that was to be decompressed.
     words : numpy.ndarray of uint8
         The dictionary.
+    places : numpy.ndarray of int64
+        Of packed rows, the address of each in the dictionary.
     scratch : numpy.ndarray of uint8
         For rows that do not lie in the file as they are. Aligned, with a length that 8 divides.
     addresses : numpy.ndarray of int64
@@ -364,7 +407,7 @@ def _walk(data, filled, body, words, scratch, addresses, header, state):  # type
             return DICTIONARY
         if header[KIND] != DATA_PAGE and header[KIND] != DATA_PAGE_V2:
             return DECLINED
-        code = _data_page(data, source, at, end, words, scratch, addresses, header, state)
+        code = _data_page(data, source, at, end, words, places, scratch, addresses, header, state)
         if code != DONE:
             return code
         state[GIVEN], state[POSITION] = 0, after
@@ -400,6 +443,7 @@ def run(  # type: ignore[no-untyped-def]
     opened,
     body,
     words,
+    places,
     scratch,
     addresses,
     header,
@@ -417,7 +461,7 @@ def run(  # type: ignore[no-untyped-def]
         Memory that the file is read into, and the same array, read-only.
     opened_memory, opened : numpy.ndarray of uint8
         The same for decompressed values.
-    body, words, scratch, addresses, header, state
+    body, words, places, scratch, addresses, header, state
         As of `_walk`.
     function, context : int
         Address of the kernel, ``void(context, addresses, rows, first)``, and its argument; 0 where Python calls it.
@@ -436,7 +480,7 @@ def run(  # type: ignore[no-untyped-def]
     if is_snappy and state[GIVEN] != 0 and state[IS_PACKED] != 0 and header[CRC] == ABSENT:  # Opened in the last call.
         body = opened[: max(header[UNPACKED] - state[LEVELS], 0)]
     while True:
-        code = _walk(data, state[FILLED], body, words, scratch, addresses, header, state)
+        code = _walk(data, state[FILLED], body, words, places, scratch, addresses, header, state)
         if code == DECLINED:
             return code
         rows = state[ROWS]

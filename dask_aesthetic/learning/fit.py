@@ -44,6 +44,8 @@ class FitSpec:
     alpha : float or None
         None to choose it by cross-validation.
     width, folds, seed : int
+    embedding_dtype : str or None
+        Of packed embeddings.
     """
 
     embedding_column: str
@@ -54,6 +56,7 @@ class FitSpec:
     width: int
     folds: int
     seed: int
+    embedding_dtype: str | None = None
 
     @classmethod
     def of(
@@ -66,6 +69,7 @@ class FitSpec:
         width: int | None,
         folds: int,
         seed: int,
+        embedding_dtype: str | None = None,
     ) -> FitSpec:
         """Check the arguments of ``.aesthetic.fit`` and load the prior."""
         if rating_column == embedding_column:
@@ -83,7 +87,10 @@ class FitSpec:
         if loaded is not None and width not in (None, loaded.width):
             raise ArgumentError(f"expected width to be the prior's, {loaded.width}, got {width!r}: leave it out")
         found = loaded.width if loaded is not None else WIDTH if width is None else int(width)
-        return cls(embedding_column, rating_column, name, loaded, _check_alpha(alpha), found, int(folds), int(seed))
+        return cls(
+            *(embedding_column, rating_column, name, loaded, _check_alpha(alpha), found, int(folds), int(seed)),
+            embedding_dtype=embedding_dtype,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +139,15 @@ class FitSums:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def sum_rows(frame: Any, embedding_column: str, rating_column: str, width: int, folds: int, seed: int) -> FitSums:
+def sum_rows(
+    frame: Any,
+    embedding_column: str,
+    rating_column: str,
+    width: int,
+    folds: int,
+    seed: int,
+    embedding_dtype: str | None = None,
+) -> FitSums:
     """Sums over the rated rows of a partition, fold by fold.
 
     The fold of a row follows from the content of its embedding alone, so a repeated image is never in the training
@@ -142,7 +157,7 @@ def sum_rows(frame: Any, embedding_column: str, rating_column: str, width: int, 
         frame[rating_column], "rating_column", ".astype('float64') makes numbers of text that spells them"
     )
     total = FitSums({}, RankSample.empty(width))
-    start, column = 0, frame[embedding_column]
+    start, column = 0, embeddings.unpack(frame[embedding_column], embedding_dtype)
     with embeddings.stream(column):
         for run in embeddings.runs(column, width):
             total = add_sums([total, *_sum_run(run, ratings[start : start + len(run.status)], folds, seed)])

@@ -1,4 +1,4 @@
-"""Readers of matrices of embeddings: .npy files, clip-retrieval's output and DataComp's metadata."""
+"""Readers of embeddings that lie apart from frames: matrices, clip-retrieval, DataComp and saved data sets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
-from dask_aesthetic.errors import ColumnError
+from dask_aesthetic.choices import EmbeddingDtype
+from dask_aesthetic.errors import ColumnError, InputError
 from dask_aesthetic.io import parquet
-from dask_aesthetic.io.formats import warn_left_out, warn_text_matrices
-from dask_aesthetic.io.listing import ListedFile, Source, StrPath, list_files
+from dask_aesthetic.io.formats import TENSORS, choose_format, warn_left_out, warn_text_matrices
+from dask_aesthetic.io.listing import ListedFile, Source, StrPath, format_source, list_files
 from dask_aesthetic.io.shards import LOCATION, Shard, find_shards
 from dask_aesthetic.readers.partitions import (
     check_rows_per_partition,
@@ -179,6 +180,7 @@ def read_npy(
     embedding_column: str = "image_embedding",
     rows_per_partition: int | None = 25_000,
     storage_options: Mapping[str, Any] | None = None,
+    embedding_zero_point: int | None = None,
 ) -> dd.DataFrame:
     """Read .npy matrices of embeddings as a lazy Dask DataFrame with shard, row and embedding columns.
 
@@ -193,6 +195,8 @@ def read_npy(
         Maximum rows of a partition, which never spans two files; None for a partition per file.
     storage_options : mapping, optional
         Options of the fsspec file system.
+    embedding_zero_point : int, optional
+        Zero point of a matrix of uint8, which needs one, or int8: the values, float32, are the numbers less it.
 
     Returns
     -------
@@ -225,11 +229,151 @@ def read_npy(
     0  photos    0            4.883
     1  photos    1            4.883
     """
+    return _read_bare(path, "npy", embedding_column, rows_per_partition, storage_options, embedding_zero_point, None)
+
+
+def read_tensors(
+    path: Source,
+    *,
+    key: str | None = None,
+    embedding_column: str = "image_embedding",
+    rows_per_partition: int | None = 25_000,
+    storage_options: Mapping[str, Any] | None = None,
+    embedding_zero_point: int | None = None,
+) -> dd.DataFrame:
+    """Read .safetensors or .pt matrices of embeddings as a lazy Dask DataFrame with shard, row and embedding columns.
+
+    Parameters
+    ----------
+    path : str, path, or list of them
+        Files, a folder of them (searched recursively) or a glob: either .safetensors, local or behind fsspec URLs, or
+        .pt and .pth, local ones. torch loads the latter by ``weights_only`` and runs no code of theirs. Files are read
+        in the order of their names.
+    key : str, optional
+        Name of the tensor; without one, files have a single tensor.
+    embedding_column, rows_per_partition, storage_options, embedding_zero_point
+        As in `read_npy`.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
+        As of `read_npy`. Tensors of local files stay in the memory-mapped file; bfloat16 becomes float32, partition by
+        partition.
+
+    Raises
+    ------
+    InputError
+        As in `read_npy`; or a file has several tensors and there is no `key`, lacks the tensor `key`, or asks to run
+        code.
+    ColumnError
+        The embedding column would have the name "shard" or "row".
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> from pathlib import Path
+    >>> from dask_aesthetic import read_tensors
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> torch.save({"images": torch.full((2, 768), 0.1, dtype=torch.bfloat16)}, folder / "photos.pt")
+    >>> read_tensors(folder).aesthetic.score()[["shard", "row", "aesthetic_score"]].compute().round(3)
+        shard  row  aesthetic_score
+    0  photos    0            4.883
+    1  photos    1            4.883
+    """
+    found = list_files(path, storage_options)
+    layout = choose_format(found, path, "auto")
+    if layout not in TENSORS:
+        raise InputError(f"expected .safetensors or .pt files in {format_source(path)}, got the format {layout!r}")
+    return _read_bare(
+        path, layout, embedding_column, rows_per_partition, storage_options, embedding_zero_point, key, found
+    )
+
+
+def read_hf_dataset(
+    folder: StrPath,
+    *,
+    embedding_column: str = "image_embedding",
+    columns: str | Sequence[str] | None = None,
+    rows_per_partition: int | None = 25_000,
+    storage_options: Mapping[str, Any] | None = None,
+    embedding_dtype: EmbeddingDtype | None = None,
+    embedding_zero_point: int | None = None,
+) -> dd.DataFrame:
+    """Read a Hugging Face data set, as ``Dataset.save_to_disk`` leaves it, as a lazy Dask DataFrame.
+
+    It needs pyarrow alone, not the package datasets.
+
+    Parameters
+    ----------
+    folder : str or path
+        A path or fsspec URL with ``state.json`` and ``data-*.arrow``; of a ``DatasetDict``, the folder of one split.
+    embedding_column : str
+        Column of ``Sequence(Value("float32"), length=768)``, ``Array2D((1, 768), "float32")``, or another list of
+        numbers.
+    columns : list of str, optional
+        Passthrough columns; default: all. "ids" takes key, uid, url, hash, id and image_path.
+    rows_per_partition : int or None
+        Record batches of a file are combined up to about so many rows; None for a partition per file.
+    storage_options : mapping, optional
+        Options of the fsspec file system.
+    embedding_dtype, embedding_zero_point
+        As in ``.aesthetic.score``; packed embeddings are read as lists.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
+        Passthrough columns with their Arrow types, then the embedding; the index numbers the rows. Local files are
+        mapped to memory, and embeddings are scored there without a copy.
+
+    Raises
+    ------
+    InputError
+        The folder is not a single saved data set, is not complete, has indices, by which its rows are others than
+        those of its files, or a file is damaged. All but damaged rows are found without reading data.
+    ColumnError
+        A column is missing, or the embedding column holds no lists of numbers.
+
+    Examples
+    --------
+    >>> from dask_aesthetic import read_hf_dataset
+    >>> read_hf_dataset("laion-subset/train").aesthetic.score().compute()  # doctest: +SKIP
+    """
+    return _read_matrices(
+        folder,
+        "hf-dataset",
+        columns,
+        embedding_column,
+        rows_per_partition,
+        storage_options,
+        packed=(embedding_dtype, embedding_zero_point),
+    )
+
+
+def _read_bare(
+    path: Source,
+    layout: str,
+    embedding_column: str,
+    rows_per_partition: int | None,
+    storage_options: Mapping[str, Any] | None,
+    zero_point: int | None,
+    key: str | None,
+    found: Sequence[ListedFile] | None = None,
+) -> dd.DataFrame:
     if embedding_column in LOCATION.names:
         raise ColumnError.clash("embedding_column", embedding_column, "the columns shard and row")
-    found = list_files(path, storage_options)
+    found = list_files(path, storage_options) if found is None else found
     warn_text_matrices(found)
-    return _read_matrices(path, "npy", None, embedding_column, rows_per_partition, storage_options, found)
+    return _read_matrices(
+        path,
+        layout,
+        None,
+        embedding_column,
+        rows_per_partition,
+        storage_options,
+        found,
+        key,
+        packed=(None, zero_point),
+    )
 
 
 def _read_matrices(
@@ -240,9 +384,10 @@ def _read_matrices(
     rows_per_partition: int | None,
     options: Mapping[str, Any] | None,
     found: Sequence[ListedFile] | None = None,
-    key: str = "",
+    key: str | None = None,
     text_column: str | None = None,
     text_key: str = "",
+    packed: tuple[str | None, int | None] = (None, None),
 ) -> dd.DataFrame:
     """Lazy Dask DataFrame of passthrough columns and, last, the columns of embeddings."""
     check_new_name("embedding_column", embedding_column)
@@ -262,6 +407,8 @@ def _read_matrices(
         found=found,
         text_column=text_column or "",
         text_key=text_key,
+        embedding_dtype=packed[0],
+        zero_point=packed[1],
     )
     warn_left_out(found, [file for shard in shards for file in shard.files])
     schema = shards[0].schema
@@ -275,7 +422,7 @@ def _read_matrices(
     schema = parquet.common_schema(((shard.files[-1], shard.schema) for shard in shards), names)
     for added in shards[0].embedding_fields:
         schema = schema.append(added)
-    name = f"read_{layout.replace('-', '_')}"
+    name = "read_tensors" if layout in TENSORS else f"read_{layout.replace('-', '_')}"
     return from_shards(name, _read, with_rows(shards), empty_frame(schema), schema=schema)
 
 

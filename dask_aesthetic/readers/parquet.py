@@ -1,4 +1,4 @@
-"""Reader of Parquet files that scores the embeddings while it reads them, and never holds the column."""
+"""Reader of files that scores the embeddings while it reads them, and never holds the column."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from dask_aesthetic.choices import EmbeddingDtype, OnInvalid, Scale
+from dask_aesthetic.choices import EmbeddingDtype, Format, OnInvalid, Scale
 from dask_aesthetic.defaults import HASH_COLUMN, PREDICTOR, THRESHOLD
 from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
 from dask_aesthetic.frame_columns import READ_AND_SCORE, SCORE_TASK, ScoreColumns, add_keep, empty_scores, scores_of
 from dask_aesthetic.io import cudf, parquet, split
-from dask_aesthetic.io.formats import warn_left_out
-from dask_aesthetic.io.listing import Source, files_with_suffix, list_files
-from dask_aesthetic.io.shards import ParquetShard, parquet_shards
+from dask_aesthetic.io.formats import choose_format, warn_left_out
+from dask_aesthetic.io.listing import Source, list_files
+from dask_aesthetic.io.shards import LOCATION, ParquetShard, Shard, find_shards
 from dask_aesthetic.keep_rule import Keep
 from dask_aesthetic.predictors import Predictors
 from dask_aesthetic.readers.partitions import (
@@ -46,10 +46,10 @@ class _Scoring:
     """Spec and shards of a frame: a key of its graph that all tasks share."""
 
     spec: ScoreSpec
-    shards: Sequence[ParquetShard]
+    shards: Sequence[Shard]
     firsts: Sequence[int]
 
-    def shard_at(self, row: int) -> ParquetShard:
+    def shard_at(self, row: int) -> Shard:
         """Shard that holds the row with this index label."""
         return self.shards[bisect_right(self.firsts, row) - 1]
 
@@ -73,30 +73,37 @@ def read_and_score(
     replace_columns: bool = False,
     embedding_hash: bool = False,
     embedding_dtype: EmbeddingDtype | None = None,
+    embedding_zero_point: int | None = None,
+    format: Format = "auto",  # noqa: A002
+    matrix_key: str | None = None,
 ) -> dd.DataFrame:
-    """Read Parquet files and score their embeddings, as a lazy Dask DataFrame of scores without the embedding column.
+    """Read files and score their embeddings, as a lazy Dask DataFrame of scores without the embedding column.
 
-    Scores equal those of ``dd.read_parquet(path, dtype_backend="pyarrow").aesthetic.score()``, but the embedding column
-    is scored and dropped batch by batch, so that a partition never holds it.
+    Scores of Parquet files equal those of ``dd.read_parquet(path, dtype_backend="pyarrow").aesthetic.score()``, but the
+    embedding column is scored and dropped batch by batch, so that a partition never holds it.
 
     Parameters
     ----------
     path : str, path, or list of them
-        A Parquet file, a folder of them (searched recursively) or a glob; local, or an fsspec URL.
+        A Parquet file, a folder of them (searched recursively) or a glob; local, or an fsspec URL. Or any other layout
+        that `score_dataset` reads: see `format`.
     columns : list of str, optional
         Passthrough columns; default: id columns (key, uid, url, hash, id, image_path, in any case). "all" takes all but
         the embedding column. Hive folders such as ``lang=en`` make a string column ``lang``, which can be named and
         is among "all".
     embedding_column, predictor, threshold, keep, override_column, scale, score_column, keep_column, on_invalid, \
-batch_size, replace_columns, embedding_dtype
+batch_size, replace_columns, embedding_dtype, embedding_zero_point
         As in ``.aesthetic.score``. The columns of `keep` and `override_column` are passthrough columns, too.
     rows_per_partition : int or None
-        Row groups of a file are combined until a partition has at least this many rows; None for a partition per file
-        (with cuDF, whose columns hold at most 2,147,483,647 floats, for as few partitions as possible).
+        Row groups of a file, or record batches of a saved data set, are combined until a partition has at least this
+        many rows; matrices are split into partitions of at most so many. None for a partition per file (with cuDF,
+        whose columns hold at most 2,147,483,647 floats, for as few partitions as possible).
     storage_options : mapping, optional
         Options of the fsspec file system.
     embedding_hash : bool
         Add a column ``embedding_hash`` before the score, as of `score_dataset`, of Arrow's uint64; not with cuDF.
+    format, matrix_key
+        As of `score_dataset`. Bare matrices have the columns ``shard`` and ``row``. cuDF reads Parquet alone.
 
     Returns
     -------
@@ -143,6 +150,7 @@ batch_size, replace_columns, embedding_dtype
         keep,
         override_column,
         embedding_dtype,
+        None if embedding_dtype is None else embedding_zero_point,
     )
     check_rows_per_partition(rows_per_partition)
     on_gpu = dask.config.get("dataframe.backend") == "cudf"
@@ -150,20 +158,30 @@ batch_size, replace_columns, embedding_dtype
         raise ArgumentError("expected embedding_dtype with dataframe.backend 'pandas', got 'cudf', which has no bytes")
     max_rows = cudf.max_rows(spec.width) if on_gpu else None
     found = list_files(path, storage_options)
-    files = files_with_suffix(found, ".parquet", path)
-    warn_left_out(found, [file for file, _ in files])
-    shards = parquet_shards(
-        files,
-        embedding_column,
-        partial(split.combine_row_groups, min_rows=rows_per_partition, max_rows=max_rows),
-        partial(parquet.check_embedding, embedding_dtype=spec.embedding_dtype),
+    layout = choose_format(found, path, format)
+    if on_gpu and layout != "parquet":
+        raise ArgumentError(f"expected Parquet files with dataframe.backend 'cudf', got the format {layout!r}")
+    shards = find_shards(
+        path,
+        format=layout,
+        embedding_column=embedding_column,
+        key=matrix_key,
+        rows_per_shard=rows_per_partition,
+        found=found,
+        storage_options=storage_options,
+        embedding_dtype=embedding_dtype,
+        zero_point=embedding_zero_point,
+        into=partial(split.combine_row_groups, min_rows=rows_per_partition, max_rows=max_rows),
         partition_type=pa.string(),
-        embedding_dtype=spec.embedding_dtype,
     )
+    warn_left_out(found, [file for shard in shards for file in shard.files])
     for one in shards:
         refuse_width(one.width, spec.predictor, embedding_column)
-    schema = shards[0].schema.append(pa.field(embedding_column, shards[0].type))
-    names = parquet.choose_columns(schema, "ids" if columns is None else columns, embedding_column)
+    schema = shards[0].schema.append(pa.field(embedding_column, shards[0].scored_type))
+    columns = "ids" if columns is None else columns
+    if columns == "ids" and shards[0].schema.names == LOCATION.names:
+        columns = LOCATION.names
+    names = parquet.choose_columns(schema, columns, embedding_column)
     if embedding_column in names:
         raise ColumnError(
             f"expected passthrough columns, got the embedding column {embedding_column!r}, which is not "
@@ -176,14 +194,14 @@ batch_size, replace_columns, embedding_dtype
     added = {**spec.added, **({"embedding_hash": HASH_COLUMN} if embedding_hash else {})}
     refuse_replacing(names, added, replace_columns)
     names = [name for name in dict.fromkeys(names) if name not in added.values()]
-    passthrough = parquet.common_schema(((shard.file, shard.schema) for shard in shards), names)
+    passthrough = parquet.common_schema(((shard.files[-1], shard.schema) for shard in shards), names)
     shards = with_rows(shards)
     if on_gpu:
         for one in shards:
-            cudf.check_type(one.type, embedding_column)
-        cudf.check_rows(shards, spec.width)
+            cudf.check_type(one.scored_type, embedding_column)
+        cudf.check_rows([one for one in shards if isinstance(one, ParquetShard)], spec.width)
         cudf.require()
-        schema = cudf.cudf_schema(passthrough.append(pa.field(embedding_column, shards[0].type)))
+        schema = cudf.cudf_schema(passthrough.append(pa.field(embedding_column, shards[0].scored_type)))
         frame = from_shards(READ_AND_SCORE, _read_cudf, shards, cudf.empty_frame(schema), schema=schema)
         scored = _scored(frame, embedding_column, _score_cudf, spec, shards)
         return scored[[*names, *spec.columns]]
@@ -198,7 +216,7 @@ batch_size, replace_columns, embedding_dtype
 
 
 def _scored(
-    frame: dd.DataFrame, column: str, score: Callable[..., Any], spec: ScoreSpec, shards: Sequence[ParquetShard]
+    frame: dd.DataFrame, column: str, score: Callable[..., Any], spec: ScoreSpec, shards: Sequence[Shard]
 ) -> dd.DataFrame:
     """Frame of shards with scores of a column, hashes perhaps, and keep added; spec and shards are one graph key."""
     scoring = _Scoring(spec, shards, frame.divisions[:-1])
@@ -209,7 +227,7 @@ def _scored(
         meta = _with_hashes(meta, pa.nulls(0, pa.uint64()))
     scores = frame[column].map_partitions(
         score,
-        scoring=dask.delayed(scoring, name=key, pure=True),
+        scoring=dask.delayed(scoring, name=key, pure=True, traverse=False),
         call=frame._name,
         meta=meta,
         token=SCORE_TASK,
@@ -219,7 +237,7 @@ def _scored(
     return scored if spec.keep_spec is None else add_keep(scored, spec.keep_column, spec.keep_spec)
 
 
-def _read(shard: ParquetShard, first: int, columns: list[str], passthrough: pa.Schema) -> pd.DataFrame:
+def _read(shard: Shard, first: int, columns: list[str], passthrough: pa.Schema) -> pd.DataFrame:
     own = shard.read(pa.schema([field for field in passthrough if field.name in columns]))
     nothing: Any = pd.array(pa.nulls(shard.rows), dtype=pd.ArrowDtype(pa.null()))
     frame = to_pandas(own, first, shard.rows)
@@ -231,7 +249,7 @@ def _score(column: pd.Series, scoring: _Scoring, call: str) -> Any:
     parts = [np.empty((len(spec.predictors), 0), np.float32)]
     if len(column):
         shard = scoring.shard_at(column.index[0])
-        for scores, status, lists in row_scores(shard, spec, shard.file.name, shard.start):
+        for scores, status, lists in row_scores(shard, spec, shard.files[0].name, shard.start):
             count_unusable(call, lists, spec, shard.column)(torch.from_numpy(status))
             parts.append(scores)
     return scores_of(np.concatenate(parts, axis=1), column.index, spec)
@@ -245,7 +263,7 @@ def _score_and_hash(column: pd.Series, scoring: _Scoring, call: str) -> pd.DataF
         shard = scoring.shard_at(column.index[0])
         first = shard.start
         for _, lists in shard.batches([]):
-            scores, status = score_array(lists, spec, shard.column, shard.file.name, first)
+            scores, status = score_array(lists, spec, shard.column, shard.files[0].name, first)
             count_unusable(call, lists, spec, shard.column)(torch.from_numpy(status))
             parts.append(scores)
             hashes.append(hash_embeddings(lists, spec.width, status))
@@ -280,4 +298,4 @@ def _score_cudf(column: Any, scoring: _Scoring, call: str) -> Any:
     except InvalidEmbeddingError as error:
         shard = scoring.shard_at(column.index[0])
         row = shard.start + error.row
-        raise InvalidEmbeddingError(error.column, shard.file.name, row, None, error.reason, error.width) from None
+        raise InvalidEmbeddingError(error.column, shard.files[0].name, row, None, error.reason, error.width) from None

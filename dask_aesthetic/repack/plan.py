@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from dask_aesthetic.choices import EmbeddingDtype, Layout
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, LAYOUTS, PACKED
 from dask_aesthetic.embeddings.axes import drop_axes, flat_type
+from dask_aesthetic.embeddings.packed import check_embedding_dtype
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
 from dask_aesthetic.io.listing import Source, list_files
 from dask_aesthetic.io.shards import ParquetShard, find_shards
@@ -103,6 +104,7 @@ def repack_dataset(
     *,
     layout: Layout = PACKED,
     embedding_dtype: EmbeddingDtype | None = None,
+    embedding_zero_point: int | None = None,
     client: Client | None = None,
     threads: int | None = None,
     progress: Callable[[RepackMarker], None] | None = None,
@@ -124,8 +126,8 @@ def repack_dataset(
         "packed": fixed-size binary, the bytes of a row's floats, which reads fastest and needs `embedding_dtype` from
         then on; "lists": plain lists without dictionaries, which are scored where they lie in Parquet pages; "small":
         lists with byte stream split and zstd, for who pays for bytes.
-    embedding_dtype : str, optional
-        The column holds packed floats of this dtype, as in ``.aesthetic.score``.
+    embedding_dtype, embedding_zero_point
+        The column holds packed numbers of this dtype, as in ``.aesthetic.score``; 8-bit integers become floats.
     client, threads, progress, overwrite, storage_options, output_options
         As in `score_dataset`; `progress` gets a `RepackMarker`.
 
@@ -171,6 +173,7 @@ def repack_dataset(
         embedding_column,
         layout=layout,
         embedding_dtype=embedding_dtype,
+        embedding_zero_point=embedding_zero_point,
         overwrite=overwrite,
         storage_options=storage_options,
         output_options=output_options,
@@ -188,12 +191,14 @@ def plan_repack(
     *,
     layout: Layout = PACKED,
     embedding_dtype: EmbeddingDtype | None = None,
+    embedding_zero_point: int | None = None,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
 ) -> RepackPlan:
     """Plan of a repack job; nothing is written. Arguments and errors as of `repack_dataset`."""
     check_column_name("embedding_column", embedding_column)
+    packed = check_embedding_dtype(embedding_dtype, embedding_zero_point)
     found = list_files(source, storage_options)
     shards: list[Any] = find_shards(
         source,
@@ -201,9 +206,9 @@ def plan_repack(
         embedding_column=embedding_column,
         rows_per_shard=None,
         found=found,
-        embedding_dtype=embedding_dtype,
+        embedding_dtype=packed,
     )
-    settings = repack_settings(shards, embedding_column, layout, embedding_dtype)
+    settings = repack_settings(shards, embedding_column, layout, packed)
     store = Store.of(output, storage_options if output_options is None else output_options)
     refuse_overlap(source, [shard.file for shard in shards], store)
     left = PreviousRun.of(store, RepackMarker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,9 +15,10 @@ import pandas as pd
 from dask_aesthetic import frame as frames
 from dask_aesthetic.distribution import ScoreDistribution, add_groups, count_groups
 from dask_aesthetic.distribution._bins import on_host
-from dask_aesthetic.errors import InputError
+from dask_aesthetic.errors import AestheticWarning, InputError
 from dask_aesthetic.images import get_backend, rows_of
 from dask_aesthetic.keep_rule import RuleCounts, add_rule_counts
+from dask_aesthetic.report.image_source import ImageSource
 from dask_aesthetic.report.pairs import PairCounts
 from dask_aesthetic.report.sampling import choose, top_rows
 from dask_aesthetic.report.spec import ReportSpec
@@ -50,12 +52,13 @@ class FirstPass:
 
 @dataclass(frozen=True)
 class ReportSample:
-    """Sampled row; `image`, `url` and `group` are None if they were not asked for."""
+    """Sampled row; `image`, its short name, `url` and `group` are None if they were not asked for."""
 
     place: int
     score: float
     key: Any
     image: Thumbnail | None = None
+    image_name: str | None = None
     url: Any = None
     group: Any = None
 
@@ -87,11 +90,12 @@ class ReportData:
     rule_counts: RuleCounts | None = None
 
 
-def compute_data(frame: Any, spec: ReportSpec) -> ReportData:
+def compute_data(frame: Any, spec: ReportSpec, images: ImageSource | None = None) -> ReportData:
     """Compute the data of a report from a pandas, cuDF or Dask frame.
 
     The first pass reads the scores, the statuses, the groups and the keys. The second pass reads images, URLs and
-    groups of the partitions with sampled rows, and holds no more images in memory than tasks run.
+    groups of the partitions with sampled rows, and holds no more images in memory than tasks run. Images of other files
+    are then read here.
 
     Raises
     ------
@@ -104,6 +108,8 @@ def compute_data(frame: Any, spec: ReportSpec) -> ReportData:
     first = _compute_first_pass(frame, spec)
     chosen = first.chosen
     shown = _compute_second_pass(frame, chosen, spec) if spec.shown and len(chosen) else [{}] * len(chosen)
+    if images is not None and len(chosen):
+        _add_images(shown, images)
     by = "by" in spec.counted
     counted = [
         (group, part, first.kept[group].count if group in first.kept else 0) for group, part in first.groups.items()
@@ -117,6 +123,26 @@ def compute_data(frame: Any, spec: ReportSpec) -> ReportData:
     samples = [ReportSample(place, score, key, **more) for place, score, key, more in rows]
     kept = sum(kept for _, _, kept in counted)
     return ReportData(total, kept, counted if by else [], samples, first.pairs, first.rule_counts)
+
+
+def _add_images(shown: list[dict[str, Any]], images: ImageSource) -> None:
+    """Replace the ids of the sampled rows' images by thumbnails."""
+    ids = [tuple(None if value is None else str(value) for value in row.pop("ids")) for row in shown]
+    thumbnails = images.thumbnails(ids, _max_bytes(len(ids)))
+    for row, row_ids, thumbnail in zip(shown, ids, thumbnails, strict=True):
+        row |= {"image": thumbnail, "image_name": images.short_name(row_ids)}
+    if thumbnails and not any(one.url for one in thumbnails):
+        warnings.warn(
+            f"expected images of the sampled rows in {images.shown}, got none of {len(thumbnails):,}: "
+            f"{thumbnails[0].reason}. Name what was scored",
+            AestheticWarning,
+            stacklevel=4,
+        )
+
+
+def _max_bytes(count: int) -> int:
+    """Maximum size of each of so many thumbnails of a page."""
+    return min(MAX_BYTES, MAX_PAGE_BYTES // max(count, 1))
 
 
 def first_pass(part: Any, number: int, spec: ReportSpec) -> FirstPass:
@@ -162,7 +188,7 @@ def _compute_second_pass(frame: Any, chosen: pd.DataFrame, spec: ReportSpec) -> 
     by_partition = [
         (number, chosen[chosen["partition"] == number]) for number in sorted(set(chosen["partition"].tolist()))
     ]
-    max_bytes = min(MAX_BYTES, MAX_PAGE_BYTES // len(chosen))
+    max_bytes = _max_bytes(len(chosen))
     if isinstance(frame, dd.DataFrame):
         parts = _partitions(frame)
         if by_partition[-1][0] >= len(parts):
@@ -192,6 +218,8 @@ def _second_pass(part: Any, chosen: pd.DataFrame, spec: ReportSpec, max_bytes: i
         for role, name in (("url_column", "url"), ("by", "group"))
         if role in spec.shown
     }
+    if spec.image_ids:
+        columns["ids"] = list(zip(*(_values(rows[name]) for name in spec.image_ids), strict=True))
     if "image_column" in spec.shown:
         column = rows[spec.shown["image_column"]]
         images = rows_of(get_backend(column).images(column))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from importlib.resources import files
@@ -18,12 +18,16 @@ from dask_aesthetic.distribution._bins import STEPS
 from dask_aesthetic.distribution.distribution import QUANTILES
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.escape import escape_text, link
+from dask_aesthetic.io.image_shards import PATH
+from dask_aesthetic.io.listing import Source
+from dask_aesthetic.io.samples import IMAGES
 from dask_aesthetic.keep_rule import RuleCounts
 from dask_aesthetic.report import plots
 from dask_aesthetic.report.data import ReportData, ReportSample, compute_data
+from dask_aesthetic.report.image_source import find_image_source
 from dask_aesthetic.report.pairs import heat_map
 from dask_aesthetic.report.sampling import ABOVE, BELOW, bucket_ends
-from dask_aesthetic.report.spec import ReportSpec
+from dask_aesthetic.report.spec import ReportSpec, require
 from dask_aesthetic.status import MEANINGS
 from dask_aesthetic.thresholds import PRESETS, SCALES, Threshold, is_on_preset_scale
 from dask_aesthetic.version import __version__
@@ -43,6 +47,10 @@ def write_report(
     seed: int,
     title: str,
     provenance: Mapping[str, Any],
+    tars: Source | None = None,
+    images: Source | None = None,
+    image_extensions: Sequence[str] = IMAGES,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the report page of a frame's scores; see ``.aesthetic.report``.
 
@@ -53,6 +61,8 @@ def write_report(
         An existing file is replaced once the page is complete.
     columns, threshold, known, samples, seed, title, provenance
         As in `ReportSpec`; columns of None are left out.
+    tars, images, image_extensions, storage_options
+        As of ``.aesthetic.report``.
 
     Raises
     ------
@@ -65,8 +75,11 @@ def write_report(
     target = Path(path)
     if target.is_dir() or not target.absolute().parent.is_dir():
         raise InputError(f"expected a file to write in a folder that exists, got {target}")
-    spec = ReportSpec.of(frame.columns, columns, threshold, known, samples, seed, title, provenance)
-    page = render(compute_data(frame, spec), spec)
+    if tars is not None or images is not None or columns.get("image_column") is not None:
+        require("PIL", "showing images", "Pillow")
+    source = find_image_source(frame.columns, tars, images, image_extensions, storage_options)
+    spec = ReportSpec.of(frame.columns, columns, threshold, known, samples, seed, title, provenance, source)
+    page = render(compute_data(frame, spec, source), spec)
     write_atomic(target, page.encode("utf-8"))  # Bytes: the hashes in the page's policy need these line ends.
     return target
 
@@ -255,12 +268,14 @@ def _heading(place: int, spec: ReportSpec) -> str:
 
 def _card(sample: ReportSample, spec: ReportSpec) -> dict[str, Any]:
     exact = float(sample.score)
+    # Of a long path the end, which says most, would not be shown.
+    short = sample.image_name if spec.columns.get("key_column") == PATH else None
     return {
         "score": exact,
         # Near the threshold all digits matter.
         "shown": f"{exact:.7g}" if sample.place < -1 else _format_score(exact, spec.threshold.scale),
         "kept": exact >= spec.threshold.cut,
-        "key": escape_text(sample.key),
+        "key": escape_text(sample.key if short is None else short),
         "image": sample.image,
         "link": link(sample.url) if sample.url is not None else None,
         "group": escape_text(sample.group) if sample.group is not None else "",

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from dask_aesthetic.errors import MissingDependencyError
+from dask_aesthetic.errors import ArgumentError, MissingDependencyError
 from dask_aesthetic.id_columns import LABEL_COLUMNS, find_id_column
 from dask_aesthetic.keep_rule import KeepRule, KeepSpec
+from dask_aesthetic.report.image_source import ImageSource
 from dask_aesthetic.report.pairs import SHOWN_PAIRS, cells_of
 from dask_aesthetic.thresholds import Threshold, find_threshold
 from dask_aesthetic.validation import check_integer
@@ -39,6 +40,10 @@ class ReportSpec:
         Width of the cells of the heat maps, by column, of frames that are known to hold several scores.
     keep : KeepSpec or None
         Rule and override of the run, if the frame has their columns.
+    image_ids : tuple of str
+        Columns that say which image of other files a row is of.
+    image_files : dict of str to str
+        Paths of these files, for people to read, by the argument that gave them.
     """
 
     columns: dict[str, str]
@@ -50,6 +55,8 @@ class ReportSpec:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     cells: Mapping[str, float] = field(default_factory=dict)
     keep: KeepSpec | None = None
+    image_ids: tuple[str, ...] = ()
+    image_files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -62,11 +69,15 @@ class ReportSpec:
         seed: int,
         title: str,
         provenance: Mapping[str, Any],
+        images: ImageSource | None = None,
     ) -> ReportSpec:
         """Check the arguments of ``.aesthetic.report``; `frame_columns` are the names of the frame's columns."""
         require("jinja2", "a report")
-        if columns.get("image_column") is not None:
-            require("PIL", "showing images", "Pillow")
+        if columns.get("image_column") is not None and images is not None:
+            raise ArgumentError(
+                f"expected image_column or {images.kind} (--image-column, --{images.kind}), got both: name the one "
+                "that has the images"
+            )
         check_integer("samples", samples, minimum=0, maximum=MAX_SAMPLES)
         check_integer("seed", seed)
         asked = {role: name for role, name in columns.items() if name is not None}
@@ -84,7 +95,9 @@ class ReportSpec:
             shown["keep"] = str(rule)
             keep = KeepSpec(rule, provenance.get("override_column"))
             keep = keep if set(keep.columns) <= set(frame_columns) else None
-        return cls(asked, found, known, samples, seed, title, shown, cells, keep)
+        # Not the files themselves: every task of a graph gets the spec.
+        ids, files = (images.columns, {images.kind: images.shown}) if images is not None else ((), {})
+        return cls(asked, found, known, samples, seed, title, shown, cells, keep, ids, files)
 
     @property
     def others(self) -> list[str]:
@@ -104,6 +117,7 @@ class ReportSpec:
         threshold = self.threshold
         return {
             **self.columns,
+            **self.image_files,
             "scale": threshold.scale,
             "threshold": f"{threshold.value:g}" + (f" ({threshold.name})" if threshold.name else ""),
             "samples": self.samples,
@@ -113,7 +127,8 @@ class ReportSpec:
     @property
     def shown(self) -> dict[str, str]:
         """Columns by role that are read for the sampled rows only."""
-        return {role: self.columns[role] for role in ("image_column", "url_column", "by") if role in self.columns}
+        shown = {role: self.columns[role] for role in ("image_column", "url_column", "by") if role in self.columns}
+        return shown | {name: name for name in self.image_ids}  # Each is a role of its own.
 
 
 def require(module: str, purpose: str, package: str | None = None) -> None:

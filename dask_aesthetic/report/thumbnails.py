@@ -45,8 +45,16 @@ def make_thumbnails(values: Sequence[Any], max_bytes: int = MAX_BYTES) -> list[T
     max_bytes : int
         Maximum size of one JPEG, if the smallest size can meet it.
     """
+    load_decoders()
     with ThreadPoolExecutor(THREADS) as threads:
         return list(threads.map(lambda value: make_thumbnail(value, max_bytes), values))
+
+
+def load_decoders() -> None:
+    """Load Pillow's decoders, before threads need them: Pillow does not support that from several at once."""
+    from PIL import Image
+
+    Image.init()
 
 
 def make_thumbnail(value: Any, max_bytes: int = MAX_BYTES) -> Thumbnail:

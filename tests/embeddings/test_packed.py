@@ -170,7 +170,7 @@ def test_what_is_no_packed_column_is_refused(tmp_path, vectors):
             embedding_dtype="float64"
         )
     with pytest.raises(ArgumentError, match="expected embedding_dtype to be one of 'float32'"):
-        frame.aesthetic.score(embedding_dtype="int8")
+        frame.aesthetic.score(embedding_dtype="int4")
     np.save(tmp_path / "0.npy", vectors)
-    with pytest.raises(ArgumentError, match="with a column of Parquet files, got it with npy"):
+    with pytest.raises(ArgumentError, match="with a column of Parquet files or of a saved data set, got it with npy"):
         score_dataset(tmp_path, tmp_path / "out", embedding_dtype="float32")

@@ -75,10 +75,10 @@ def run_cases(first: int, count: int) -> None:
     bases = _bases()
     for seed in range(first, first + count):
         print(f"at {seed}", flush=True)
-        damaged, width = _case(seed, bases)
+        damaged, width, dtype = _case(seed, bases)
         heads = page_files.heads(width)
         try:
-            found = page_files.in_place(damaged, heads)
+            found = page_files.in_place(damaged, heads, embedding_dtype=dtype)
         except _errors():
             counts["unopened"] += 1
             continue
@@ -90,7 +90,7 @@ def run_cases(first: int, count: int) -> None:
             if one is None:
                 continue
             try:
-                wanted = page_files.by_pyarrow(damaged, heads, group)
+                wanted = page_files.by_pyarrow(damaged, heads, group, embedding_dtype=dtype)
             except _errors() as error:
                 print(f"BAD seed {seed} group {group}: pyarrow refuses: {str(error)[:150]!r}", flush=True)
                 verdict = "refused_by_pyarrow"
@@ -117,7 +117,7 @@ def read_alone(seed: int) -> None:
     from dask_aesthetic.io.storage import local_file
     from helpers import page_files
 
-    content, _ = _case(seed, _bases())
+    content, _, _ = _case(seed, _bases())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.parquet"
         path.write_bytes(content)
@@ -129,20 +129,20 @@ def read_alone(seed: int) -> None:
             print(type(error).__name__)
 
 
-def _case(seed: int, bases: list[tuple[bytes, int]]) -> tuple[bytes, int]:
+def _case(seed: int, bases: list[tuple[bytes, int, str | None]]) -> tuple[bytes, int, str | None]:
     import numpy as np
 
     random = np.random.default_rng([seed, 77])
-    content, width = bases[random.integers(len(bases))]
-    return _damage(content, random), width
+    content, width, dtype = bases[random.integers(len(bases))]
+    return _damage(content, random), width, dtype
 
 
-def _bases() -> list[tuple[bytes, int]]:
+def _bases() -> list[tuple[bytes, int, str | None]]:
     import numpy as np
 
     from helpers import page_files
 
-    return [_base(np.random.default_rng(at), page_files) for at in range(120)]
+    return [_base(np.random.default_rng(at), page_files, is_packed=at >= 120) for at in range(160)]
 
 
 def _errors() -> tuple[type[BaseException], ...]:
@@ -151,7 +151,8 @@ def _errors() -> tuple[type[BaseException], ...]:
     return OSError, ValueError, pa.ArrowException  # A damaged name is no UTF-8: a ValueError.
 
 
-def _base(random: Any, page_files: Any) -> tuple[bytes, int]:
+def _base(random: Any, page_files: Any, is_packed: bool) -> tuple[bytes, int, str | None]:
+    """A file, the floats of a row, and their dtype if they are packed."""
     import pyarrow as pa
 
     width = int(random.choice([1, 5, 8, 24, 24, 100]))
@@ -164,7 +165,11 @@ def _base(random: Any, page_files: Any) -> tuple[bytes, int]:
         options.pop("column_encoding", None)
     options["write_page_checksum"] = bool(random.random() < 0.1)
     options["write_page_index"] = False
-    return page_files.written(page_files.table(rows), **options), width
+    if is_packed:
+        options.pop("column_encoding", None)
+        content = page_files.packed_table(rows, nullable=bool(random.random() < 0.5))
+        return page_files.written(content, **options), width, f"float{8 * size}"
+    return page_files.written(page_files.table(rows), **options), width, None
 
 
 def _damage(content: bytes, random: Any) -> bytes:

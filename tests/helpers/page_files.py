@@ -43,6 +43,15 @@ def table(rows: np.ndarray | list, kind: str = "list", nullable: bool = True, si
     return pa.table({"key": [f"k{at}" for at in range(len(rows))], COLUMN: lists})
 
 
+def packed_table(rows: np.ndarray | list, nullable: bool = True, size: int = 4, width: int = 0) -> pa.Table:
+    """Keys and a column of fixed-size binary: of an array (n, width), or of rows that may be None."""
+    if not isinstance(rows, list):
+        size, width = rows.itemsize, rows.shape[1]
+    data = [None if row is None else np.asarray(row, f"f{size}").tobytes() for row in rows]
+    schema = pa.schema([pa.field("key", pa.string()), pa.field(COLUMN, pa.binary(width * size), nullable)])
+    return pa.table([[f"k{at}" for at in range(len(rows))], pa.array(data, schema.field(1).type)], schema=schema)
+
+
 def written(content: pa.Table, **options: Any) -> bytes:
     sink = io.BytesIO()
     pq.write_table(content, sink, **options)
@@ -73,20 +82,30 @@ def random_options(random: np.random.Generator) -> dict[str, Any]:
     return options
 
 
-def in_place(content: bytes, heads: Heads, column: str = COLUMN) -> list[Found]:
-    """What the page reader finds in each row group of a file."""
+def in_place(content: bytes, heads: Heads, column: str = COLUMN, embedding_dtype: str | None = None) -> list[Found]:
+    """What the page reader finds in each row group of a file; with an `embedding_dtype`, of packed rows."""
     with TemporaryFile(buffering=0) as stream:
         stream.write(content)
-        pages = Pages(stream, len(content), column, heads.width)
+        pages = Pages(stream, len(content), column, heads.width, embedding_dtype=embedding_dtype)
         found = [pages.map_rows(group, partial(RowScorer, heads=heads)) for group in range(len(pages.groups))]
     return [None if one is None else (one.scores.tobytes(), one.norms.tobytes()) for one in found]
 
 
-def by_pyarrow(content: bytes, heads: Heads, group: int, column: str = COLUMN) -> Found:
+def by_pyarrow(
+    content: bytes, heads: Heads, group: int, column: str = COLUMN, embedding_dtype: str | None = None
+) -> Found:
     """The same by pyarrow; None where a row of the row group has another width, or a null."""
     with pq.ParquetFile(pa.BufferReader(content)) as source:
         batches = list(source.iter_batches(1024, [group], [column], use_threads=False))
     lists = pa.concat_arrays([batch.column(0) for batch in batches])
+    if embedding_dtype is not None:
+        if lists.null_count or lists.type.byte_width != heads.width * np.dtype(embedding_dtype).itemsize:
+            return None
+        data = b"".join(lists.to_pylist())
+        scores, norms = scores_and_norms(
+            torch.from_numpy(np.frombuffer(data, embedding_dtype).reshape(-1, heads.width).copy()), heads
+        )
+        return scores.numpy().tobytes(), norms.numpy().tobytes()
     if lists.null_count or lists.flatten().null_count or (lists.value_lengths().to_numpy() != heads.width).any():
         return None
     rows = lists.flatten().to_numpy().reshape(-1, heads.width)

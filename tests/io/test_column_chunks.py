@@ -102,6 +102,21 @@ def test_each_chunk_is_checked(options):
         check_column_chunk(metadata, end - 1, metadata.num_row_groups - 1, "b")
 
 
+def test_other_metadata_and_another_size_are_checked_anew():
+    """What a thread has checked last is not checked again, and nothing else is taken for it."""
+    content = written()
+    metadata = pq.read_metadata(io.BytesIO(content))
+    for _ in range(2):
+        check_column_chunks(metadata, len(content))
+        check_column_chunks(pq.read_metadata(io.BytesIO(content)), len(content))
+        with pytest.raises(OSError, match="Invalid column metadata"):
+            check_column_chunks(metadata, 8)
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"a": [1.0] * 9999}), sink, compression="none", use_dictionary=False)
+        with pytest.raises(OSError, match="Invalid column metadata"):
+            check_column_chunks(pq.read_metadata(io.BytesIO(sink.getvalue())), len(content))
+
+
 @pytest.mark.parametrize("table", [pa.table({}), pa.table({"a": pa.array([], pa.int64())})])
 def test_files_without_rows_are_sound(table):
     sink = io.BytesIO()

@@ -172,6 +172,18 @@ def test_local_paths_are_absolute_and_literal_before_they_are_globs(tmp_path, mo
         assert (file.name, file.stem) == ("a[1].parquet", "a[1]")
 
 
+@pytest.mark.parametrize("pattern", ["*.parquet", "?.parquet", "[ab].parquet", "{a,b}.parquet", "**/*.parquet"])
+def test_a_glob_may_begin_with_its_wildcard(tmp_path, monkeypatch, pattern):
+    for name in ("a", "b", "c/a", "c/b"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.parquet").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    expected = {"**/*.parquet": ["a", "b", "c/a", "c/b"]}.get(pattern, ["a", "b"])
+    assert names(find_files(pattern, ".parquet")) == names(find_files(tmp_path / pattern, ".parquet")) == expected
+    with pytest.raises(InputError, match=r"got none|got '\*.tif'"):
+        find_files("*.tif", ".parquet")
+
+
 def test_a_zip_archive_is_listed_as_a_folder(tmp_path):
     import zipfile
 

@@ -28,6 +28,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import dask_aesthetic  # noqa: F401
+from helpers import tar_files
 from helpers.hostile import page as hostile_page
 from helpers.hostile import strings
 
@@ -245,6 +246,35 @@ def test_page_fits_its_width_with_enough_contrast(browser, report, tmp_path, wid
         assert image.width == width
         corner = image.convert("L").getpixel((3, 3))
         assert corner > 230 if scheme == "light" else corner < 40
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_images_from_tars_are_shown_and_missing_ones_are_told_in_words(browser, tmp_path, width):
+    members = []
+    for at in range(8):
+        file = io.BytesIO()
+        Image.new("RGB", (40 + 300 * (at % 2), 40 + 100 * (at % 3)), (30 * at, 90, 200 - 20 * at)).save(file, "PNG")
+        members.append(tar_files.member(f"{at}.png", b"<html>" if at == 5 else file.getvalue()))
+    tar_files.write(tmp_path / "tars/00000.tar", *members)
+    frame = pd.DataFrame({"shard": ["00000"] * 8 + ["00001"] * 2, "key": [str(at) for at in range(10)]})
+    frame["aesthetic_score"] = np.linspace(4.55, 5.45, 10).astype("f4")
+    path = frame.aesthetic.report(tmp_path / "report.html", tars=tmp_path / "tars")
+    page = opened(browser, path, width)
+    sizes = page.execute_script("return [...document.images].map((one) => [one.naturalWidth, one.width, one.height])")
+    assert len(sizes) >= 7
+    for natural, shown_width, shown_height in sizes:
+        assert natural
+        assert max(shown_width, shown_height) <= 170
+    words = page.execute_script("return [...document.querySelectorAll('.frame.none')].map((one) => one.innerText)")
+    assert any("not an image of a known format" in text for text in words)
+    assert any("there is no tar 00001 among" in text for text in words)
+    inside = """
+        return [...document.querySelectorAll(".frame")].every((one) => one.scrollWidth <= one.clientWidth + 1
+          && one.scrollHeight <= one.clientHeight + 1);
+    """
+    assert page.execute_script(inside)
+    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert [url for url in requested(browser) if not url.startswith(("file:", "data:"))] == []
 
 
 def test_page_without_script_has_all_but_the_slider(browser, report, scores):
