@@ -8,7 +8,8 @@ stand-in: without a GPU. The model computes nothing: it takes as long as a GPU o
 process goes on, and no CPU. Its share of time at work, once at the given rate and once at a rate that leaves the cores
 some room, beside the images per second that the cores decode when the model takes no time.
 
-gil: the time for which an image holds the GIL in the process of the model, by py-spy, on one thread and on all.
+gil: the time for which an image holds the GIL in the process of the model, by py-spy, on one thread and on all; of a
+frame, and of a job over a tar.
 
 gpu: with a GPU (with a CPU, to try it out). The model alone on a batch that is there, decoding alone, and both by
 `embed`; the time of the model's work on a batch and the time between two batches, as the GPU sees them; and whether an
@@ -21,10 +22,13 @@ import argparse
 import json
 import os
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
+from itertools import count as counted
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -38,7 +42,7 @@ import torch
 from jpegs import jpeg
 from machine import machine
 
-import dask_aesthetic  # noqa: F401 (puts .aesthetic on frames)
+from dask_aesthetic import score_dataset
 from dask_aesthetic.images import EncoderSpec, encoder, pool
 
 LARGE, WIDTH, DISTINCT = "ViT-L-14-quickgelu", 64, 32
@@ -131,21 +135,24 @@ def stand_in(images: int, rate: float, rounds: int = 5) -> dict[str, Any]:
 
 
 GIL = """
-import sys, time
+import sys, tempfile, time
+from pathlib import Path
 import torch
 import image_feed as bench
 from dask_aesthetic.images import encoder, pool
-images, threads, seconds = map(int, sys.argv[1:])
+what, (images, threads, seconds) = sys.argv[1], map(int, sys.argv[2:])
 torch.set_num_threads(1)
 pool.thread_count = lambda: threads
 encoder.CPU_BATCH = encoder.GPU_BATCH
 frame = bench.frame_of(images)
-with bench.small_model() as arguments:
-    run = lambda: bench.run_stand_in(frame, arguments, 1e9)
+with bench.small_model() as arguments, tempfile.TemporaryDirectory() as folder, bench.standing_in(1e9):
+    run = bench.embed_frame(frame, arguments) if what == "frame" else bench.score_tar(frame, arguments, Path(folder))
     run()
-    print(len(frame) / run()[0], flush=True)
+    start = time.perf_counter()
+    run()
+    print(time.perf_counter() - start, flush=True)
     input()
-    start, runs = time.perf_counter(), 0
+    start = time.perf_counter()
     while time.perf_counter() < start + seconds:
         run()
     print(time.perf_counter() - start, flush=True)
@@ -153,22 +160,42 @@ with bench.small_model() as arguments:
 """
 
 
+def embed_frame(frame: pd.DataFrame, arguments: dict[str, Any]) -> Callable[[], object]:
+    return lambda: frame.aesthetic.embed(**arguments)
+
+
+def score_tar(frame: pd.DataFrame, arguments: dict[str, Any], folder: Path) -> Callable[[], object]:
+    """A job over a tar of a frame's images."""
+    (folder / "in").mkdir()
+    with tarfile.open(folder / "in/0.tar", "w") as tar:
+        for at, data in enumerate(frame["image"]):
+            member = tarfile.TarInfo(f"{at:06d}.jpg")
+            member.size = len(data)
+            tar.addfile(member, BytesIO(data))
+    torch.save({"weight": torch.ones(1, WIDTH), "bias": torch.zeros(1)}, folder / "head.pt")
+    numbers = counted()
+    return lambda: score_dataset(
+        folder / "in", folder / f"out{next(numbers)}", embed=True, predictor=folder / "head.pt", threads=1, **arguments
+    )
+
+
 def gil(images: int) -> dict[str, Any]:
     from suites.gil import RATE, sampled
 
-    results = {}
-    for threads in dict.fromkeys((1, pool.thread_count())):
-        with TemporaryDirectory() as folder:
-            command = [sys.executable, "-c", GIL, str(images), str(threads), "8"]
-            wall, samples, seconds = sampled(command, Path(folder), cwd=Path(__file__).parent)
-        share = samples / (RATE * seconds)
-        held = share * wall / images
-        results[threads] = {"gil_ms": 1e3 * held, "images_per_second": images / wall}
-        print(
-            f"  {threads} threads: an image holds the GIL for {1e3 * held:.3f} ms, which is {share:.0%} of the time; "
-            f"{images / wall:,.0f} images/s",
-            flush=True,
-        )
+    results: dict[str, Any] = {}
+    for what in ("frame", "job over a tar"):
+        for threads in dict.fromkeys((1, pool.thread_count())):
+            with TemporaryDirectory() as folder:
+                command = [sys.executable, "-c", GIL, what, str(images), str(threads), "6"]
+                wall, samples, seconds = sampled(command, Path(folder), cwd=Path(__file__).parent)
+            share = samples / (RATE * seconds)
+            held = share * wall / images
+            results[f"{what}, {threads} threads"] = {"gil_ms": 1e3 * held, "images_per_second": images / wall}
+            print(
+                f"  {what}, {threads} threads: an image holds the GIL for {1e3 * held:.3f} ms, which is {share:.0%} of "
+                f"the time; {images / wall:,.0f} images/s",
+                flush=True,
+            )
     return results
 
 

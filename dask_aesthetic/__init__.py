@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dask_aesthetic.accessor import AestheticAccessor, aesthetic
     from dask_aesthetic.arrays import score_embeddings
     from dask_aesthetic.check import Check
-    from dask_aesthetic.distribution import ScoreDistribution
+    from dask_aesthetic.distribution import GroupDistributions, ScoreDistribution
     from dask_aesthetic.errors import (
         AestheticError,
         ArgumentError,
@@ -72,6 +72,7 @@ __all__ = [
     "ExportSummary",
     "FilterSummary",
     "FittedPredictor",
+    "GroupDistributions",
     "InputError",
     "InvalidEmbeddingError",
     "InvalidImageError",
@@ -114,7 +115,7 @@ _MODULES = {
     "accessor": ("AestheticAccessor", "aesthetic"),
     "arrays": ("score_embeddings",),
     "check": ("Check",),
-    "distribution": ("ScoreDistribution",),
+    "distribution": ("GroupDistributions", "ScoreDistribution"),
     "errors": (
         "AestheticError",
         "ArgumentError",

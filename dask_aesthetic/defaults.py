@@ -30,6 +30,7 @@ FORMATS = ("auto", "parquet", "clip-retrieval", "datacomp", "npy", "safetensors"
 IMAGE_FORMATS = ("auto", "parquet", "webdataset", "images")  # Inputs that hold images.
 STYLES = {"laion": "aesthetic", "coyo": "aesthetic_score_laion_v2"}  # To score columns.
 STYLE_NAMES = ("default", *STYLES)
+PROGRESS = ("auto", "text", "json", "none")
 WORKER_TIMEOUT = 3600.0  # Seconds without any worker after which a job ends.
 ROWS_PER_SHARD, IMAGES_PER_SHARD = 1_000_000, 10_000
 SHARDS_PER_GPU = 2  # That are at work side by side, of images: one is encoded while the other is committed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class AestheticError(Exception):
@@ -14,11 +15,13 @@ class ColumnError(AestheticError, ValueError):
 
     @classmethod
     def missing(cls, column: str, columns: Iterable[object], candidates: Iterable[str]) -> ColumnError:
+        columns = list(columns)
         held = [repr(name) for name in columns]
         more = f" and {len(held) - _SHOWN:,} more" if len(held) > _SHOWN else ""
         names = ", ".join(held[:_SHOWN]) + more
+        end = did_you_mean(column, columns) or "."
         return cls(
-            f"expected an embedding column {column!r}; the frame has {names or 'no columns'}. {_hint(candidates)}"
+            f"expected an embedding column {column!r}; the frame has {names or 'no columns'}{end} {_hint(candidates)}"
         )
 
     @classmethod
@@ -161,7 +164,9 @@ class ArgumentError(AestheticError, ValueError):
 
     @classmethod
     def choice(cls, name: str, value: object, choices: Iterable[str]) -> ArgumentError:
-        return cls(f"expected {name} to be one of {', '.join(map(repr, choices))}, got {value!r}")
+        choices = list(choices)
+        hint = did_you_mean(value, choices)
+        return cls(f"expected {name} to be one of {', '.join(map(repr, choices))}, got {value!r}{hint}")
 
 
 class InputError(AestheticError, ValueError):
@@ -239,6 +244,20 @@ class AestheticWarning(UserWarning):
 
 _SHOWN = 20  # Names of columns in an error.
 _ARROW_BINARY = ("binary", "large_binary", "fixed_size_binary")  # Beginnings of Arrow type names.
+
+
+def did_you_mean(name: object, names: Iterable[object], most: int = 1) -> str:
+    """End of a message: names that are close to an unknown one, in any case; empty if none is.
+
+    Examples
+    --------
+    >>> did_you_mean("Laoin-v2", ["laion-v2", "nsfw-l14"]), did_you_mean("other", ["laion-v2"])
+    (": did you mean 'laion-v2'?", '')
+    """
+    known = {str(one).casefold(): one for one in names}
+    folded = str(name).casefold()
+    close = [repr(known[one]) for one in get_close_matches(folded, known, 1 if folded in known else most)]
+    return f": did you mean {', '.join(close[:-1])}{' or ' if close[1:] else ''}{close[-1]}?" if close else ""
 
 
 def first_line(error: BaseException) -> str:

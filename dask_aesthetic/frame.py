@@ -22,8 +22,8 @@ from dask_aesthetic.check import (
     slice_column,
     sum_each,
 )
-from dask_aesthetic.distribution import Terms, add_groups, count_groups, count_terms, refuse_nested
-from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.distribution import GroupDistributions, Terms, add_groups, count_groups, count_terms, refuse_nested
+from dask_aesthetic.errors import ArgumentError, ColumnError, did_you_mean
 from dask_aesthetic.frame_columns import ScoreColumns, StatusColumn, add_keep, check_rule, empty_series, graph_ready
 from dask_aesthetic.fused_read import add_columns
 from dask_aesthetic.images import EmbedSpec, check_images, embed_column
@@ -43,7 +43,7 @@ from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.score_spec import ScoreSpec, refuse_replacing, refuse_width
 from dask_aesthetic.scoring import score_frame, status_column
 from dask_aesthetic.similarity import SimilaritySpec, similarity_column, similarity_frame
-from dask_aesthetic.thresholds import check_scale
+from dask_aesthetic.thresholds import Threshold, check_scale
 from dask_aesthetic.validation import check_column_name
 from dask_aesthetic.warn_unusable import count_unusable, warn_after_compute, warn_if_unusable
 
@@ -90,7 +90,9 @@ def similarity(frame: Any, spec: SimilaritySpec, replace_columns: bool) -> Any:
     warn_after_compute()
     meta = empty_series(images._meta, spec.similarity_column, "float32")
     both = frame[list(spec.columns)]
-    found = both.map_partitions(_similarity_partition, spec, width, call=both._name, meta=meta)
+    found = both.map_partitions(
+        _similarity_partition, spec, width, call=both._name, meta=meta, token="similarity-of-embeddings"
+    )
     return frame.assign(**{spec.similarity_column: found})
 
 
@@ -148,7 +150,10 @@ def _embedded(
         return embed_column(frame[image_column], spec, score_spec, keep_embedding)
     empty = embed_column(meta[image_column].iloc[:0], spec, score_spec, keep_embedding)
     score_ready = graph_ready(score_spec) if score_spec is not None else None
-    return frame[image_column].map_partitions(_embed_partition, spec, score_ready, keep_embedding, meta=empty)
+    name = "embed-images" if score_spec is None else "embed-and-score-images"
+    return frame[image_column].map_partitions(
+        _embed_partition, spec, score_ready, keep_embedding, meta=empty, token=name
+    )
 
 
 def status(frame: Any, embedding_column: str, width: int, embedding_dtype: str | None = None) -> Any:
@@ -169,8 +174,12 @@ def distribution(
     known: dict[str, str],
     terms: Terms | None = None,
     caption_column: str | None = None,
+    threshold: Threshold | None = None,
 ) -> Any:
-    """Distribution of a frame's scores, or of each group's or term's; computed at once, in one pass."""
+    """Distribution of a frame's scores, or of each group's or term's; computed at once, in one pass.
+
+    Groups are printed with the share that `threshold` keeps.
+    """
     names = {"score_column": score_column, "status_column": status_column, "by": by, "caption_column": caption_column}
     columns = {role: name for role, name in names.items() if name is not None}
     check_scale(known["scale"])
@@ -178,11 +187,12 @@ def distribution(
     if by is not None:
         refuse_nested((frame._meta if isinstance(frame, dd.DataFrame) else frame)[by].dtype, by)
     if terms is not None:
-        return _reduce(frame, partial(count_terms, columns=columns, known=known, terms=terms), _add_terms)
-    counted = _reduce(frame, partial(count_groups, columns=columns, known=known), partial(add_groups, by=by))
-    if by is None:
-        return counted[None]
-    return dict(sorted(counted.items(), key=lambda item: (item[0] is None, str(item[0]))))
+        count = partial(count_terms, columns=columns, known=known, terms=terms)
+        counted = _reduce("score-distribution", frame, count, _add_terms)
+        return GroupDistributions(counted, columns["caption_column"], threshold, overlap=True)
+    count = partial(count_groups, columns=columns, known=known)
+    counted = _reduce("score-distribution", frame, count, partial(add_groups, by=by))
+    return counted[None] if by is None else GroupDistributions(counted, by, threshold)
 
 
 _add_terms = partial(add_groups, by="terms")
@@ -209,7 +219,7 @@ def calibrate(
     check_scale(known["scale"])
     frame = _scored(frame, {"score_column": score_column, "label_column": label_column})
     count = partial(count_labels, score_column=score_column, label_column=label_column)
-    return by_labels(_reduce(frame, count, add_labels), known, seed=seed)
+    return by_labels(_reduce("calibrate", frame, count, add_labels), known, seed=seed)
 
 
 def fit(frame: Any, spec: FitSpec) -> FittedPredictor:
@@ -226,25 +236,31 @@ def fit(frame: Any, spec: FitSpec) -> FittedPredictor:
         seed=spec.seed,
         embedding_dtype=spec.embedding_dtype,
     )
-    return fit_predictor(
-        _reduce(frame[[spec.embedding_column, spec.rating_column]], count, add_sums, FAN_IN_LARGE), spec
-    )
+    columns = frame[[spec.embedding_column, spec.rating_column]]
+    return fit_predictor(_reduce("fit", columns, count, add_sums, FAN_IN_LARGE), spec)
 
 
-def tree_reduce(parts: list[Any], combine: Callable[[list[Any]], Any], fan_in: int = FAN_IN) -> Any:
+def task(name: str, run: Callable[..., Any], *arguments: Any) -> Any:
+    """Delayed result of ``run(*arguments)``, whose key begins with a name, for Dask's dashboard."""
+    key = f"{name}-{dask.base.tokenize(run, *arguments)}"
+    return dask.delayed(run, pure=True)(*arguments, dask_key_name=key)
+
+
+def tree_reduce(name: str, parts: list[Any], combine: Callable[[list[Any]], Any], fan_in: int = FAN_IN) -> Any:
     """Delayed result of a tree reduction: `combine` merges up to `fan_in` delayed parts in one task."""
     while len(parts) > 1:
-        parts = [dask.delayed(combine)(parts[at : at + fan_in]) for at in range(0, len(parts), fan_in)]
+        parts = [task(name, combine, parts[at : at + fan_in]) for at in range(0, len(parts), fan_in)]
     return parts[0]
 
 
 def _reduce(
-    frame: Any, map_part: Callable[[Any], Any], combine: Callable[[list[Any]], Any], fan_in: int = FAN_IN
+    name: str, frame: Any, map_part: Callable[[Any], Any], combine: Callable[[list[Any]], Any], fan_in: int = FAN_IN
 ) -> Any:
     """Result of `map_part` on every partition, merged by `combine` in a tree; computed at once."""
     if not isinstance(frame, dd.DataFrame):
         return map_part(frame)
-    return tree_reduce([dask.delayed(map_part)(part) for part in frame.to_delayed()], combine, fan_in).compute()
+    parts = [task(name, map_part, part) for part in frame.to_delayed()]
+    return tree_reduce(f"{name}-sum", parts, combine, fan_in).compute()
 
 
 def check(
@@ -275,8 +291,9 @@ def _check_partitions(
     chosen = choose_partitions(len(partitions), sample)
     rows = rows_per_partition(sample, len(chosen))
     # Scoring is timed once, on the first of them.
-    parts = [dask.delayed(_check_partition)(partitions[at], rows, specs, at == chosen[0]) for at in chosen]
-    statistics = tree_reduce(parts, sum_each).compute()
+    name = "check-embeddings"
+    parts = [task(name, _check_partition, partitions[at], rows, specs, at == chosen[0]) for at in chosen]
+    statistics = tree_reduce(f"{name}-sum", parts, sum_each).compute()
     left_out = len(chosen) < len(partitions)
     return statistics, round(statistics[0].partition_rows * len(partitions) / len(chosen)) if left_out else None
 
@@ -313,8 +330,9 @@ def _check_columns(meta: Any, columns: Mapping[str, str], score_hint: str = "") 
     for role, name in columns.items():
         check_column_name(role, name)
         if name not in meta.columns:
-            hint = f". {score_hint}" if role == "score_column" else ""
-            raise ColumnError(f"expected {role}={name!r} to be a column; the frame has {held}{hint}")
+            close = did_you_mean(name, meta.columns)
+            end = f"{close or '.'} {score_hint}" if role == "score_column" else close
+            raise ColumnError(f"expected {role}={name!r} to be a column; the frame has {held}{end}")
         if list(meta.columns).count(name) > 1:
             raise ColumnError.repeated(name)
 

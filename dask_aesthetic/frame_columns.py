@@ -23,6 +23,10 @@ from dask_aesthetic.scoring import score_column, status_column
 from dask_aesthetic.status import STATUS_DTYPE, STATUSES
 from dask_aesthetic.warn_unusable import count_unusable
 
+# Names on Dask's dashboard. It joins those of fused steps up to their first dash, and hides what lies in the middle of
+# more than four; it cuts a joined name at the first word with an underscore, unless that is the first of all.
+SCORE_TASK, STATUS_TASK, READ_AND_SCORE = "score-embeddings", "status-of-embeddings", "read_and_score"
+
 
 class EmbeddingColumns(ABC):
     """Columns computed from embeddings. A reader computes one value per row, and the columns are made from these."""
@@ -34,12 +38,21 @@ class EmbeddingColumns(ABC):
 
     @property
     @abstractmethod
+    def read_name(self) -> str:
+        """Name of the tasks of a reader that computes them, on Dask's dashboard."""
+
+    @property
+    @abstractmethod
     def read_spec(self) -> ScoreSpec:
         """How a reader scores rows; it gets scores and statuses."""
 
     @abstractmethod
     def from_partitions(self, frame: Any, embedding_column: str) -> dict[str, Any]:
         """Columns, by name, computed from the partitions of a Dask frame that holds the embeddings."""
+
+    @abstractmethod
+    def add(self, frame: Any, embedding_column: str, wanted: list[str], meta: Any) -> Any:
+        """Wanted columns of a Dask frame that holds the embeddings, these among them, by one task per partition."""
 
     @abstractmethod
     def from_values(self, values: Any) -> dict[str, Any]:
@@ -75,6 +88,10 @@ class ScoreColumns(EmbeddingColumns):
         return list(self.spec.columns)
 
     @property
+    def read_name(self) -> str:
+        return READ_AND_SCORE
+
+    @property
     def read_spec(self) -> ScoreSpec:
         return self.spec
 
@@ -84,7 +101,20 @@ class ScoreColumns(EmbeddingColumns):
         column = frame[embedding_column]
         meta = empty_scores(column._meta, self.spec)
         return self.from_scores(
-            column.map_partitions(_score_partition, spec=graph_ready(self.spec), call=column._name, meta=meta)
+            column.map_partitions(
+                _score_partition, spec=graph_ready(self.spec), call=column._name, meta=meta, token=SCORE_TASK
+            )
+        )
+
+    def add(self, frame: Any, embedding_column: str, wanted: list[str], meta: Any) -> Any:
+        return frame.map_partitions(
+            _add_scores,
+            embedding_column,
+            wanted,
+            spec=graph_ready(self.spec),
+            call=frame._name,
+            meta=meta,
+            token=SCORE_TASK,
         )
 
     def from_scores(self, scores: Any) -> dict[str, Any]:
@@ -128,6 +158,10 @@ class StatusColumn(EmbeddingColumns):
     def names(self) -> list[str]:
         return [self.name]
 
+    @property
+    def read_name(self) -> str:
+        return "read_status"
+
     @cached_property
     def read_spec(self) -> ScoreSpec:
         nothing = AffinePredictor(np.zeros(self.width), 0.0, PredictorInfo(name="status", width=self.width))
@@ -136,7 +170,11 @@ class StatusColumn(EmbeddingColumns):
     def from_partitions(self, frame: Any, embedding_column: str) -> dict[str, Any]:
         column = frame[embedding_column]
         meta = empty_series(column._meta, self.name, STATUS_DTYPE)
-        return self.from_values(column.map_partitions(status_column, self.width, self.embedding_dtype, meta=meta))
+        status = column.map_partitions(status_column, self.width, self.embedding_dtype, meta=meta, token=STATUS_TASK)
+        return self.from_values(status)
+
+    def add(self, frame: Any, embedding_column: str, wanted: list[str], meta: Any) -> Any:
+        return frame.map_partitions(_add_status, embedding_column, wanted, computed=self, meta=meta, token=STATUS_TASK)
 
     def from_values(self, values: Any) -> dict[str, Any]:
         return {self.name: values}
@@ -174,7 +212,9 @@ def add_keep(frame: Any, name: str, keep: KeepSpec) -> Any:
     # Series keep column projection, as in `ScoreColumns.from_partitions`.
     first, *others = (frame[column] for column in keep.columns)
     meta = empty_series(first._meta, name, bool)
-    return frame.assign(**{name: first.map_partitions(_keep_partition, *others, keep=keep, meta=meta)})
+    return frame.assign(
+        **{name: first.map_partitions(_keep_partition, *others, keep=keep, meta=meta, token="keep-by-rule")}
+    )
 
 
 def _keep_partition(*columns: Any, keep: KeepSpec) -> Any:
@@ -225,3 +265,20 @@ def graph_ready(spec: ScoreSpec) -> Any:
 def _score_partition(column: Any, spec: Any, call: str, partition_info: dict[str, Any] | None = None) -> Any:
     number = partition_info["number"] if partition_info else None
     return score_column(column, spec, number, count_unusable(call, column, spec, str(column.name)))
+
+
+def _add_scores(
+    frame: Any,
+    embedding_column: str,
+    wanted: list[str],
+    spec: ScoreSpec,
+    call: str,
+    partition_info: dict[str, Any] | None = None,
+) -> Any:
+    scores = _score_partition(frame[embedding_column], spec, call, partition_info)
+    return frame.assign(**ScoreColumns(spec).from_scores(scores))[wanted]
+
+
+def _add_status(frame: Any, embedding_column: str, wanted: list[str], computed: StatusColumn) -> Any:
+    status = status_column(frame[embedding_column], computed.width, computed.embedding_dtype)
+    return frame.assign(**computed.from_values(status))[wanted]

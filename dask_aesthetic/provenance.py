@@ -12,7 +12,7 @@ import pyarrow as pa
 from dask_aesthetic.defaults import SCORE_COLUMN
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.predictors import PredictorInfo, list_predictors
-from dask_aesthetic.thresholds import Threshold, find_threshold
+from dask_aesthetic.thresholds import DEFAULT_PRESET, Threshold, find_threshold, is_on_preset_scale
 
 METADATA_KEY = "dask_aesthetic"  # Of the schema metadata of Parquet files, and of a frame's `attrs`.
 
@@ -153,10 +153,26 @@ class Provenance:
         if "threshold" in self.record:
             return Threshold.from_dict(self.record["threshold"])
         own = info.threshold if info is not None else self.record.get("predictor", {}).get("threshold")
-        return "standard" if own is None else Threshold(own, name="default", higher_is_better=self._direction(info))
+        return DEFAULT_PRESET if own is None else Threshold(own, name="default", higher_is_better=self._direction(info))
 
     def _direction(self, info: PredictorInfo | None) -> bool:
         return self.higher_is_better if info is None else info.higher_is_better
+
+    def usual_threshold(self, known: Mapping[str, str], info: PredictorInfo | None) -> Threshold | None:
+        """Threshold of the run, else the default one of the scores, on their scale; None if there is neither.
+
+        Parameters
+        ----------
+        known : dict of str to str
+            As `describe` gives it.
+        info : PredictorInfo or None
+            Of the requested predictor.
+        """
+        family, predictor = known.get("predictor_scale", "unknown"), known.get("predictor", "")
+        usual = self.find_threshold(None, info)
+        if usual == DEFAULT_PRESET and not is_on_preset_scale(family, predictor):
+            return None
+        return find_threshold(usual, known["scale"], family, predictor, self._direction(info))
 
     def on_scores(self, threshold: float | str | Threshold, scale: str | None) -> Threshold:
         """A threshold on the scores' scale and in their direction, as of `find_threshold`.

@@ -154,7 +154,7 @@ class ScoreSpec:
         """Why there is no keep column; empty if there is one."""
         if self.has_keep:
             return ""
-        if _default_threshold(self.predictor.info) is not None:
+        if default_threshold(self.predictor.info) is not None:
             return "no threshold was asked for"
         return f"{self.predictor.info.name} has no default threshold: give one, or choose later by select"
 
@@ -285,7 +285,7 @@ def width_hint(widths: Sequence[int]) -> str:
     return f". Predictors that take such: {', '.join(names)}" if names else ""
 
 
-def _default_threshold(info: PredictorInfo) -> Threshold | str | None:
+def default_threshold(info: PredictorInfo) -> Threshold | str | None:
     """Default threshold of a predictor, if it has one: its own, or the preset of its scale."""
     if info.threshold is not None:
         return Threshold(info.threshold, name="default")
@@ -314,7 +314,7 @@ def _find_rule(keep: Keep, threshold: Any, scale: str, predictors: Mapping[str, 
 
 def _find_threshold(threshold: Any, scale: str, info: PredictorInfo) -> Threshold | None:
     if isinstance(threshold, str) and threshold == THRESHOLD:
-        threshold = _default_threshold(info)
+        threshold = default_threshold(info)
     if threshold is None:
         return None
     return find_threshold(threshold, scale, info.scale, info.name, info.higher_is_better, info.is_probability)

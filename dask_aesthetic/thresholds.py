@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dask_aesthetic.defaults import PREDICTOR
-from dask_aesthetic.errors import ArgumentError, ThresholdError
+from dask_aesthetic.errors import ArgumentError, ThresholdError, did_you_mean
 
 # Divisor of a raw score. Raw scores of images run from about 1 to 10.
 SCALES = {"raw": 1.0, "unit": 10.0}
@@ -231,7 +231,9 @@ def _check_predictor(threshold: Threshold, predictor: str) -> None:
 def _preset(name: str, predictor_scale: str, predictor: str) -> Threshold:
     if name not in PRESETS:
         presets = ", ".join(f"{preset} ({value:g} raw)" for preset, value in PRESETS.items())
-        raise ThresholdError(f"expected a number or one of the presets {presets}, got {name!r}")
+        raise ThresholdError(
+            f"expected a number or one of the presets {presets}, got {name!r}{did_you_mean(name, PRESETS)}"
+        )
     if not is_on_preset_scale(predictor_scale, predictor):
         whose = (
             f"nothing says on what scale {predictor} scores"

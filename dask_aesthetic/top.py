@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -65,21 +64,26 @@ def top(
         return _take(frame, ranked, Top.of(bins, _candidates(frame, ranked, bins)))
     names = list(dict.fromkeys(asked.values()))
     counted = frame[list(dict.fromkeys(name for role, name in asked.items() if role != "id_column"))]
-    counts = frames.tree_reduce(_parts(counted, _count, ranked), partial(add_counts, by=by))
-    bins = dask.delayed(wanted.bins)(counts)
-    candidates = _parts(frame[names] if _same_partitions(frame, names) else frame, _candidates, ranked, bins)
-    chosen = dask.delayed(Top.of)(bins, frames.tree_reduce(candidates, merge_candidates))
-    return frame.map_partitions(_take, ranked, chosen, meta=frame._meta)
+    counts = frames.tree_reduce(
+        "top-count-sum", _parts("top-count", counted, _count, ranked), partial(add_counts, by=by)
+    )
+    bins = frames.task("top-bins", wanted.bins, counts)
+    narrow = frame[names] if _same_partitions(frame, names) else frame
+    candidates = _parts("top-candidates", narrow, _candidates, ranked, bins)
+    merged = frames.tree_reduce("top-candidates-sum", candidates, merge_candidates)
+    chosen = frames.task("top-choice", Top.of, bins, merged)
+    return frame.map_partitions(_take, ranked, chosen, meta=frame._meta, token="top-rows")
 
 
-def _parts(frame: dd.DataFrame, run: Callable[..., Any], ranked: _Ranked, *more: Any) -> list[Any]:
+def _parts(name: str, frame: dd.DataFrame, run: Callable[..., Any], ranked: _Ranked, *more: Any) -> list[Any]:
     """Delayed results of `run` on every partition.
 
     Each pass is optimized on its own, so that a partition is read and counted in one task. Were the read a task that
     the next pass uses too, all partitions would stay in memory until then.
     """
     meta = pd.Series([], dtype=object)  # Any: only the delayed results are used.
-    parts: list[Any] = frame.map_partitions(run, ranked, *more, meta=meta, enforce_metadata=False).to_delayed()
+    results = frame.map_partitions(run, ranked, *more, meta=meta, enforce_metadata=False, token=name)
+    parts: list[Any] = results.to_delayed()
     return parts
 
 

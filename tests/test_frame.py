@@ -96,13 +96,13 @@ def test_a_key_alone_reads_no_embedding(parquet):
 def test_no_predictor_runs_where_no_score_is_asked_for(parquet):
     scored = dd.read_parquet(parquet, dtype_backend="pyarrow").aesthetic.score()
     assert "aesthetic" not in tasks(scored[["key"]])
-    assert "read_aesthetic_columns" in tasks(scored[["key", "keep"]])
+    assert "read_and_score" in tasks(scored[["key", "keep"]])
     assert len(scored) == 300
 
 
 def test_a_filter_scores_each_partition_once(parquet):
     kept = dd.read_parquet(parquet, dtype_backend="pyarrow").aesthetic.filter(threshold=5)[["key", "aesthetic_score"]]
-    scorings = [key for key in kept.optimize(fuse=False).__dask_graph__() if "read_aesthetic_columns" in str(key)]
+    scorings = [key for key in kept.optimize(fuse=False).__dask_graph__() if "read_and_score" in str(key)]
     assert len(scorings) == kept.optimize(fuse=False).npartitions
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+from typing import assert_type
 
 import dask.dataframe as dd
 import numpy as np
@@ -14,6 +14,7 @@ from dask_aesthetic import (
     ArgumentError,
     Calibration,
     Check,
+    GroupDistributions,
     PredictorError,
     ScoreDistribution,
     aesthetic,
@@ -49,7 +50,7 @@ def test_analyses_return_what_they_say(frame: pd.DataFrame) -> None:
     scored = aesthetic(frame).score().assign(source=["a", "b"] * 10)
     assert_type(aesthetic(frame).check(), Check)
     assert_type(aesthetic(scored).distribution(), ScoreDistribution)
-    assert_type(aesthetic(scored).distribution(by="source"), dict[Any, ScoreDistribution])
+    assert_type(aesthetic(scored).distribution(by="source"), GroupDistributions)
     assert_type(aesthetic(scored).calibrate(keep_fraction=0.5, scale="raw"), Calibration)
     assert isinstance(aesthetic(scored).distribution(), ScoreDistribution)
     assert isinstance(aesthetic(scored).distribution(by="source"), dict)

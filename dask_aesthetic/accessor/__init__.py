@@ -30,6 +30,18 @@ class AestheticAccessor(
     def __init__(self, frame: Any) -> None:
         self._frame = frame
 
+    def __repr__(self) -> str:
+        from dask_aesthetic.accessor.describe import describe
+        from dask_aesthetic.tables import format_text
+
+        return format_text(*describe(self))
+
+    def _repr_html_(self) -> str:
+        from dask_aesthetic.accessor.describe import describe
+        from dask_aesthetic.tables import format_html
+
+        return format_html(*describe(self))
+
 
 def aesthetic(frame: Frame) -> AestheticAccessor[Frame]:
     """``frame.aesthetic`` with static types: editors complete its methods, type checkers know what they return.

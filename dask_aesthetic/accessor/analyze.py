@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dask_aesthetic.check import Check
-    from dask_aesthetic.distribution import ScoreDistribution
+    from dask_aesthetic.distribution import GroupDistributions, ScoreDistribution
     from dask_aesthetic.predictors import Predictor, Predictors
     from dask_aesthetic.thresholds import Threshold
 
@@ -115,7 +115,7 @@ class AnalyzeMethods:
         terms: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
         caption_column: str = ...,
         predictor: str | os.PathLike[str] | Predictor | None = ...,
-    ) -> dict[Any, ScoreDistribution]: ...
+    ) -> GroupDistributions: ...
 
     def distribution(
         self,
@@ -127,7 +127,7 @@ class AnalyzeMethods:
         terms: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
         caption_column: str = CAPTION_COLUMN,
         predictor: str | os.PathLike[str] | Predictor | None = None,
-    ) -> ScoreDistribution | dict[Any, ScoreDistribution]:
+    ) -> ScoreDistribution | GroupDistributions:
         """Distribution of the scores: histogram, quantiles, keep rates, thresholds that keep a given share.
 
         It returns numbers, so it computes at once on Dask frames too: one pass that reads the columns named here and,
@@ -155,9 +155,10 @@ class AnalyzeMethods:
 
         Returns
         -------
-        ScoreDistribution, or dict of group to ScoreDistribution
-            Nulls in `by` are the group None. A row counts under each of the `terms` that its caption contains, and
-            under None if it contains no term. The same on every partitioning.
+        ScoreDistribution, or GroupDistributions: a dict of group to ScoreDistribution
+            With `by` or `terms` a dict that prints as a table and has ``plot()`` and ``to_frame()``. Nulls in `by` are
+            the group None. A row counts under each of the `terms` that its caption contains, and under None if it
+            contains no term. The same on every partitioning.
 
         Raises
         ------
@@ -193,18 +194,24 @@ class AnalyzeMethods:
         from dask_aesthetic.frame_provenance import find_provenance
         from dask_aesthetic.predictors import load_predictor
         from dask_aesthetic.provenance import Provenance
+        from dask_aesthetic.thresholds import check_scale
 
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
         said = find_provenance(self._frame, score_column)
-        known = said.describe(scale, load_predictor(predictor).info if predictor is not None else None)
+        info = load_predictor(predictor).info if predictor is not None else None
+        known = said.describe(scale, info)
         status_column = status_column or said.columns.get("status_column")
-        # Not through the proxies: the result is no frame.
-        if terms is None:
-            return frames.distribution(self._frame, score_column, status_column, by, known)
-        if by is not None:
+        if by is None and terms is None:
+            return frames.distribution(self._frame, score_column, status_column, None, known)
+        if by is not None and terms is not None:
             raise ArgumentError(f"expected either by or terms, got by={by!r} and terms={terms!r}: ask one by one")
-        found = find_terms(terms)
-        return frames.distribution(self._frame, score_column, status_column, None, known, found, caption_column)
+        found, captions = (None, None) if terms is None else (find_terms(terms), caption_column)
+        check_scale(known["scale"])
+        threshold = said.usual_threshold(known, info)
+        # Not through the proxies: the result is no frame.
+        return frames.distribution(
+            self._frame, score_column, status_column, by, known, found, captions, threshold=threshold
+        )
 
     def report(
         self,

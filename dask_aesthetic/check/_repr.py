@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from textwrap import fill
 
+from dask_aesthetic import tables
 from dask_aesthetic.check.findings import NOTE, NOTHING, Finding
+from dask_aesthetic.tables import Facts
 
 MAX_COUNTS = 6
 
 
-def format_text(title: str, rows: Mapping[str, str], findings: Sequence[Finding]) -> str:
-    """Text for a terminal: title, a line per row, and the findings with their advice."""
-    lines = [title, *(f"{name:>12}  {value}" for name, value in rows.items())]
+def format_text(title: str, facts: Facts, findings: Sequence[Finding]) -> str:
+    """Text for a terminal: a table, and the findings with their advice."""
+    lines = [tables.format_text(title, facts)]
     for finding in findings:
         mark = "-" if finding.level == NOTE else "!"
         lines.append(fill(f"{finding.level}: {finding.what}", 110, initial_indent=f"{mark} ", subsequent_indent="  "))
@@ -22,13 +24,12 @@ def format_text(title: str, rows: Mapping[str, str], findings: Sequence[Finding]
     return "\n".join(lines)
 
 
-def format_html(title: str, rows: Mapping[str, str], findings: Sequence[Finding]) -> str:
+def format_html(title: str, facts: Facts, findings: Sequence[Finding]) -> str:
     """HTML table for a notebook, and a list of the findings with their advice."""
-    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows.items())
     items = "".join(
         f"<li><b>{escape(finding.level)}</b>: {escape(finding.what)}{_advice(finding)}</li>" for finding in findings
     )
-    return f"<table><caption>{escape(title)}</caption>{cells}</table><ul>{items}</ul>"
+    return f"{tables.format_html(title, facts)}<ul>{items}</ul>"
 
 
 def format_counts(counts: Mapping[str, int]) -> str:

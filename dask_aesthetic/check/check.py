@@ -16,12 +16,11 @@ from dask_aesthetic.check.findings import CAUTION, LEVELS, NOT_USABLE, NOTE, NOT
 from dask_aesthetic.check.measure import check_spec, measure_vectors
 from dask_aesthetic.check.signature import ENCODER, KINDS, has_signature
 from dask_aesthetic.check.statistics import OBJECTS, PROBABILITY_STEPS, Statistics, sum_statistics
-from dask_aesthetic.distribution import ScoreDistribution
+from dask_aesthetic.distribution import QUANTILES, ScoreDistribution
 from dask_aesthetic.embeddings.arrow import array_runs
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.predictors import Predictor, list_predictors, refuse_apart
 
-QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 MIXED = 0.9  # Embeddings with a lower share of one kind are a mixture.
 FEW = 10  # Rows below which the kind is less certain.
 PLACEHOLDER = 0.01  # Share of the rows with the same vector.

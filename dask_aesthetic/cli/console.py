@@ -1,23 +1,20 @@
-"""Progress, signals and exit status of a run from the command line."""
+"""Errors, signals and exit status of a run from the command line, and runs of plans in threads."""
 
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 import click
-from tqdm import tqdm
 
+from dask_aesthetic.cli.progress import Counts, Progress
 from dask_aesthetic.errors import (
     AestheticError,
     AestheticWarning,
@@ -30,10 +27,10 @@ from dask_aesthetic.errors import (
     PredictorError,
     ThresholdError,
 )
+from dask_aesthetic.escape import escape_lines
 from dask_aesthetic.jobs.state import JobPlan
-from dask_aesthetic.report.escape import escape_lines
+from dask_aesthetic.tables import format_facts
 
-EVERY = 10.0  # Seconds between lines where there is no terminal.
 _USAGE = (
     ArgumentError,
     ColumnError,
@@ -85,73 +82,15 @@ def describe(error: Exception) -> str:
     return escape_lines(str(error)) or type(error).__name__
 
 
-class Progress(logging.Handler):
-    """Progress bar on a terminal, a line every ten seconds elsewhere, and the job's warnings between, on stderr."""
-
-    def __init__(self, plan: JobPlan[Any], quiet: bool) -> None:
-        super().__init__(logging.WARNING)
-        self._plan, self._quiet = plan, quiet
-        self._shards, self._rows = len(plan.done), plan.rows_done
-        self._begin, self._first = time.monotonic(), self._rows
-        self._printed = self._begin
-        self._lines = not quiet and not sys.stderr.isatty()
-        self._bar = tqdm(
-            total=plan.rows,
-            initial=plan.rows_done,
-            unit="row",
-            unit_scale=True,
-            disable=quiet or self._lines,
-            postfix=self._postfix(),
-        )
-
-    def done(self, marker: Any) -> None:
-        """Count a finished shard."""
-        self._shards += 1
-        self._rows += marker.rows
-        self._bar.set_postfix(self._postfix(), refresh=False)
-        self._bar.update(marker.rows)
-        now = time.monotonic()
-        if self._lines and now - self._printed >= EVERY:
-            self._printed = now
-            self.print(self._line(now))
-
-    def print(self, text: str) -> None:
-        """Print a line above the bar."""
-        tqdm.write(text, file=sys.stderr)
-        sys.stderr.flush()  # A pipe shows the line at once.
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a warning of the job, on a quiet run too."""
-        self.print(f"{record.levelname.lower()}: {escape_lines(record.getMessage())}")
-
-    def __enter__(self) -> Progress:
-        logging.getLogger("dask_aesthetic").addHandler(self)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        logging.getLogger("dask_aesthetic").removeHandler(self)
-        self._bar.close()
-
-    def _postfix(self) -> dict[str, str]:
-        return {"shards": f"{self._shards:,}/{len(self._plan.shards):,}"}
-
-    def _line(self, now: float) -> str:
-        rate = (self._rows - self._first) / max(now - self._begin, 1e-9)
-        left = timedelta(seconds=round((self._plan.rows - self._rows) / rate)) if rate else "?"
-        return (
-            f"{time.strftime('%H:%M:%S')} {self._shards:,} of {len(self._plan.shards):,} shards, {self._rows:,} of "
-            f"{self._plan.rows:,} rows ({self._rows / max(self._plan.rows, 1):.0%}), {rate:,.0f} rows/s, {left} left"
-        )
-
-
 def run_or_list(
     plan: JobPlan[Any],
     summarize: Callable[[Any, Mapping[str, Any]], Any],
-    table: Callable[[Any], str],
     *,
+    command: str,
     threads: int | None,
     dry_run: bool,
     as_json: bool,
+    progress: str,
     quiet: bool,
 ) -> None:
     """Run a plan in threads and print its summary; or print the plan alone."""
@@ -164,21 +103,24 @@ def run_or_list(
     with (
         run_errors(),
         Pool(threads=threads) as pool,
-        Progress(plan, quiet) as progress,
-        stop_on_signal(progress) as signals,
+        Progress(Counts.of(command, plan), progress, quiet) as shown,
+        stop_on_signal(shown) as stop,
     ):
-        markers = run_plan(plan, pool, progress=progress.done, stop=lambda: bool(signals))
+        markers = run_plan(plan, pool, progress=shown.done, stop=stop)
     with cautions():
         done = summarize(plan, markers)
     if as_json:
         click.echo(json.dumps(asdict(done)))
     elif not quiet:
-        click.echo(table(done))
+        click.echo(format_facts(done.facts, 10))
 
 
 @contextmanager
-def stop_on_signal(progress: Progress) -> Iterator[list[int]]:
-    """Signals received so far: the first requests an orderly stop, the second ends the run at once."""
+def stop_on_signal(progress: Progress) -> Iterator[Callable[[], bool]]:
+    """Function that says whether a signal requests an orderly stop, and keeps `progress` up to date meanwhile.
+
+    A second signal ends the run at once.
+    """
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -187,11 +129,15 @@ def stop_on_signal(progress: Progress) -> Iterator[list[int]]:
         received.append(number)
         progress.print(f"{signal.Signals(number).name}: stopping; once more to stop at once")
 
+    def stop() -> bool:
+        progress.tick()
+        return bool(received)
+
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        yield stop
     except JobStoppedError as error:
-        progress.print(f"Error: {error}")
+        progress.print(f"Error: {error}", "error")
         sys.exit(128 + received[0])
     finally:
         for number, handler in before.items():

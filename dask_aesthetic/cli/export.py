@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -29,14 +30,24 @@ from dask_aesthetic.cli import options
 )
 @options.allow_unfinished
 @options.json_summary
+@options.progress
 @options.quiet
-def command(scores: str, output: str, as_json: bool, quiet: bool, **settings: Any) -> None:
+def command(scores: str, output: str, as_json: bool, progress: str, quiet: bool, **settings: Any) -> None:
     """Write the rows that SCORES keeps as a list for a downloader or resharder: one file, whole or absent."""
     from dask_aesthetic.cli.console import cautions, usage_errors
+    from dask_aesthetic.cli.progress import Counts, Progress
     from dask_aesthetic.export import export_dataset
 
-    with usage_errors(), cautions():
-        done = export_dataset(scores, output, **settings)
+    with usage_errors(), cautions(), ExitStack() as stack:
+        shown: list[Progress] = []  # One, from when the number of rows is known.
+
+        def advance(read: int, rows: int) -> None:
+            if not shown:
+                shown.append(stack.enter_context(Progress(Counts("export", output, 1, rows), progress, quiet)))
+            shown[0].advance(read)
+
+        done = export_dataset(scores, output, progress=advance, **settings)
+        shown[0].shard(output, done.rows, {})
     if as_json:
         click.echo(json.dumps(asdict(done)))
     elif not quiet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +10,7 @@ import click
 from dask_aesthetic.cli import options
 
 if TYPE_CHECKING:
-    from dask_aesthetic.filter import FilterPlan, FilterSummary
+    from dask_aesthetic.filter import FilterPlan
 
 
 @click.command("filter")
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 @options.overwrite
 @click.option("--dry-run", is_flag=True, help="List what is kept by shard; write nothing.")
 @options.json_summary
+@options.progress
 @options.quiet
 def command(
     scores: str,
@@ -56,6 +56,7 @@ def command(
     threads: int | None,
     dry_run: bool,
     as_json: bool,
+    progress: str,
     quiet: bool,
     **settings: Any,
 ) -> None:
@@ -70,8 +71,16 @@ def command(
 
     with usage_errors(), cautions():
         plan = _plan(scores, output, **settings)
-    table = partial(_table, unit=plan.unit)
-    run_or_list(plan, summary, table, threads=threads, dry_run=dry_run, as_json=as_json, quiet=quiet)
+    run_or_list(
+        plan,
+        summary,
+        command="filter",
+        threads=threads,
+        dry_run=dry_run,
+        as_json=as_json,
+        progress=progress,
+        quiet=quiet,
+    )
 
 
 def _plan(
@@ -123,18 +132,3 @@ def _plan(
         storage_options=storage_options,
         **settings,
     )
-
-
-def _table(done: FilterSummary, unit: str) -> str:
-    written, missing = ("files", "a file") if unit == "images" else ("members", "a sample")
-    facts = {
-        "shards": f"{done.shards:,} -> {done.output}",
-        unit: f"{done.samples:,}",
-        "kept": f"{done.kept:,} ({done.kept / max(done.samples, 1):.1%}), {done.members:,} {written}",
-        "bytes": f"{done.bytes:,}",
-        "unscored": f"{done.unscored:,} {unit} without a row, not kept" if done.unscored else "",
-        "missing": f"{done.missing:,} rows to keep without {missing}" if done.missing else "",
-        "left out": ", ".join(f"{count:,} {reason}" for reason, count in done.left_out.items()),
-        "notes": ", ".join(f"{count:,} {note}" for note, count in done.notes.items()),
-    }
-    return "\n".join(f"{name:>10}  {fact}" for name, fact in facts.items() if fact)

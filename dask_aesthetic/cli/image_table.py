@@ -22,6 +22,7 @@ from dask_aesthetic.cli.console import run_errors, usage_errors
 from dask_aesthetic.cli.options import load_with
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, IMAGES_PER_SHARD, STYLES, WORKER_TIMEOUT
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, JobError
+from dask_aesthetic.escape import escape_lines, escape_text
 from dask_aesthetic.images import embed_images, score_images
 from dask_aesthetic.io.formats import describe_left_out
 from dask_aesthetic.io.image_shards import PATH, find_image_files
@@ -32,7 +33,6 @@ from dask_aesthetic.jobs.image_scoring import ImageOptions, ImageSettings
 from dask_aesthetic.jobs.runner import failures_allowed
 from dask_aesthetic.jobs.settings import STATUS_COLUMN
 from dask_aesthetic.jobs.store import Store
-from dask_aesthetic.report.escape import escape_lines, escape_text
 from dask_aesthetic.score_spec import ScoreSpec, refuse_replacing
 from dask_aesthetic.status import ImageStatus
 

@@ -21,11 +21,12 @@ import click
 from dask.system import CPU_COUNT
 
 from dask_aesthetic.choices import Activation, OutputActivation
-from dask_aesthetic.cli.console import Progress, run_errors, stop_on_signal, usage_errors
+from dask_aesthetic.cli.console import run_errors, stop_on_signal, usage_errors
 from dask_aesthetic.cli.options import load_with
+from dask_aesthetic.cli.progress import Counts, Progress
 from dask_aesthetic.cluster import closed_in_time, local_cluster, usable_gpus
 from dask_aesthetic.defaults import PREDICTOR, WORKER_TIMEOUT
-from dask_aesthetic.distribution import ScoreDistribution
+from dask_aesthetic.distribution import QUANTILES
 from dask_aesthetic.jobs import JobSummary, Pool, ScorePlan, plan_dataset, run
 from dask_aesthetic.jobs.estimate import estimate
 from dask_aesthetic.jobs.image_scoring import ImageSettings
@@ -33,11 +34,10 @@ from dask_aesthetic.jobs.runner import Timing, failures_allowed
 from dask_aesthetic.jobs.settings import ScoreSettings
 from dask_aesthetic.jobs.state import FAILED
 from dask_aesthetic.score_spec import ScoreSpec
+from dask_aesthetic.tables import format_facts
 
 if TYPE_CHECKING:
     from distributed import Client
-
-QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 
 def run_job(
@@ -52,6 +52,7 @@ def run_job(
     allow_unusable: bool = False,
     dry_run: bool = False,
     as_json: bool = False,
+    progress: str = "auto",
     quiet: bool = False,
     predictor: Sequence[str] = (PREDICTOR,),
     activation: Activation | None = None,
@@ -79,7 +80,7 @@ def run_job(
             _print_plan(plan, threads, as_json)
             return
         times = _Times()
-        summary = _run(plan, remote, threads, scheduler, workers, worker_timeout, max_failed, quiet, times)
+        summary = _run(plan, remote, threads, scheduler, workers, worker_timeout, max_failed, progress, quiet, times)
     if as_json:
         click.echo(_format_json(summary, plan, times))
     elif not quiet:
@@ -106,16 +107,17 @@ def _run(
     workers: int | None,
     worker_timeout: float,
     max_failed: float | None,
+    progress: str,
     quiet: bool,
     times: _Times,
 ) -> JobSummary:
     begin = time.perf_counter()
     with (
         run_errors(),
-        _client(plan, remote, threads, scheduler, workers, quiet) as client,
+        _client(plan, remote, threads, scheduler, workers, quiet or progress == "json") as client,
         Pool(client, threads or plan.settings.threads) as pool,
-        Progress(plan, quiet) as progress,
-        stop_on_signal(progress) as signals,
+        Progress(Counts.of("score", plan), progress, quiet) as shown,
+        stop_on_signal(shown) as stop,
     ):
         started = time.perf_counter()
         times.starting = started - begin if client is not None else 0.0
@@ -124,8 +126,8 @@ def _run(
                 replace(plan, encoder_caution=None) if quiet else plan,
                 pool,
                 max_failed=max_failed,
-                progress=progress.done,
-                stop=lambda: bool(signals),
+                progress=shown.done,
+                stop=stop,
                 timing=Timing(worker_timeout=worker_timeout),
             )
         finally:
@@ -240,31 +242,23 @@ def _print_plan(plan: ScorePlan, threads: int | None, as_json: bool) -> None:
 
 def _format_table(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
     spec = plan.settings.spec
+    facts = {**summary.facts(spec.score_column), "shards": f"{summary.files:,} -> {plan.store.url}"}
     encoder = _encoder(plan.settings)
     names = ", ".join(predictor.info.name for predictor in spec.predictors)
-    several = {spec.score_column: summary.distribution, **summary.others}
-    by_score = several if len(several) > 1 else {"raw score": summary.distribution}
     rate = times.rate(summary.rows - plan.rows_done)
-    failed = ", ".join(f"{n:,} {reason}" for reason, n in summary.failed.items())
     starting = f", after {times.starting:.2f} to start workers" if times.starting else ""
     rows = {
         "part": f"{plan.store.part}: the same command without --part completes the job" if plan.is_part else "",
-        "shards": f"{summary.files:,} -> {plan.store.url}",
+        "shards": facts["shards"],
         "before": f"{len(plan.done):,} shards, {plan.rows_done:,} rows done by earlier runs" if plan.done else "",
-        "rows": f"{summary.rows:,}",
-        "scored": f"{summary.scored:,}",
-        "failed": f"{failed} (listed in {FAILED})" if failed else "0",
-        "texts": _format_texts(summary, plan.settings),
+        **facts,
+        "failed": f"{facts['failed']} (listed in {FAILED})" if summary.failed else "0",
         "kept": _format_kept(summary, spec),
-        "rule": "" if summary.rule_counts is None else f"\n{'':12}".join(summary.rule_counts.lines),
-        **({name: f"{_quantiles(one)}  (quantiles)" for name, one in by_score.items()} if summary.scored else {}),
-        "in place": f"{summary.in_place:,} rows scored where they lie in Parquet pages" if summary.in_place else "",
         "predictor": names + ("" if encoder else f", for {spec.predictor.info.encoder} embeddings"),
         "encoder": encoder,
         "seconds": f"{times.running:.2f}" + (f" ({rate:,} rows/s)" if rate is not None else "") + starting,
     }
-    width = max(10, *map(len, rows))
-    return "\n".join(f"{name:>{width}}  {value}" for name, value in rows.items() if value)
+    return format_facts(rows, 10)
 
 
 def _format_kept(summary: JobSummary, spec: ScoreSpec) -> str:
@@ -272,18 +266,6 @@ def _format_kept(summary: JobSummary, spec: ScoreSpec) -> str:
         return f"no column {spec.keep_column!r}: {spec.why_no_keep}"
     share = summary.kept / summary.scored if summary.scored else 0.0
     return f"{summary.kept:,} ({share:.1%} of the scored: {spec.condition})"
-
-
-def _format_texts(summary: JobSummary, settings: ScoreSettings) -> str:
-    """Usable text embeddings, and the others by reason; empty for a job without texts."""
-    if settings.texts is None:
-        return ""
-    usable = f"{summary.rows - sum(summary.text_failed.values()):,} usable"
-    return ", ".join([usable, *(f"{count:,} {reason}" for reason, count in summary.text_failed.items())])
-
-
-def _quantiles(scores: ScoreDistribution) -> str:
-    return ", ".join(f"{q:.0%} {scores.quantile(q):.2f}" for q in QUANTILES)
 
 
 def _encoder(settings: ScoreSettings) -> str:

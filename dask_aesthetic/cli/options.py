@@ -18,6 +18,7 @@ from dask_aesthetic.defaults import (
     MATRIX_KEY,
     OUTPUT_ACTIVATIONS,
     PREDICTOR,
+    PROGRESS,
 )
 
 embedding_column = click.option(
@@ -88,7 +89,13 @@ overwrite = click.option(
 allow_unfinished = click.option(
     "--allow-unfinished", is_flag=True, help="Take the files that are there of a job that is not finished."
 )
-quiet = click.option("--quiet", is_flag=True, help="No progress and no table.")
+progress = click.option(
+    "--progress",
+    type=click.Choice(PROGRESS),
+    default="auto",
+    help="Progress on standard error. auto: a bar on a terminal, lines of text elsewhere; json: an object a line.",
+)
+quiet = click.option("--quiet", is_flag=True, help="No table, and no progress unless --progress says how.")
 json_summary = click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from dask_aesthetic.cli import options
 from dask_aesthetic.defaults import LAYOUTS, PACKED
-
-if TYPE_CHECKING:
-    from dask_aesthetic.repack import RepackSummary
 
 
 @click.command("repack")
@@ -32,9 +29,17 @@ if TYPE_CHECKING:
 @options.overwrite
 @click.option("--dry-run", is_flag=True, help="List the files to write; write nothing.")
 @options.json_summary
+@options.progress
 @options.quiet
 def command(
-    source: str, output: str, threads: int | None, dry_run: bool, as_json: bool, quiet: bool, **settings: Any
+    source: str,
+    output: str,
+    threads: int | None,
+    dry_run: bool,
+    as_json: bool,
+    progress: str,
+    quiet: bool,
+    **settings: Any,
 ) -> None:
     """Rewrite the Parquet files of INPUT so that their embeddings read fastest, row for row.
 
@@ -46,14 +51,13 @@ def command(
 
     with usage_errors():
         plan = plan_repack(source, output, **settings)
-    run_or_list(plan, summary, _table, threads=threads, dry_run=dry_run, as_json=as_json, quiet=quiet)
-
-
-def _table(done: RepackSummary) -> str:
-    facts = {
-        "files": f"{done.files:,} -> {done.output}",
-        "rows": f"{done.rows:,}",
-        "bytes": f"{done.bytes:,}, from {done.bytes_before:,}",
-        "layout": done.layout + (f": readers need {done.how_to_read}" if done.how_to_read else ""),
-    }
-    return "\n".join(f"{name:>10}  {fact}" for name, fact in facts.items())
+    run_or_list(
+        plan,
+        summary,
+        command="repack",
+        threads=threads,
+        dry_run=dry_run,
+        as_json=as_json,
+        progress=progress,
+        quiet=quiet,
+    )

@@ -166,6 +166,7 @@ _OF_TABLE = (
 @click.option("--verify", is_flag=True, help="Verify checksums of inputs and outputs of finished shards.")
 @click.option("--dry-run", is_flag=True, help="List shards, rows, what is done and the time to take; score nothing.")
 @options.json_summary
+@options.progress
 @options.quiet
 def command(
     source: str,

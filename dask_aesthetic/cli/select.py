@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from dask_aesthetic.cli import options
-
-if TYPE_CHECKING:
-    from dask_aesthetic.select import SelectSummary
 
 
 @click.command("select")
@@ -45,6 +42,7 @@ if TYPE_CHECKING:
 @options.overwrite
 @click.option("--dry-run", is_flag=True, help="List the files, and what is done; write nothing.")
 @options.json_summary
+@options.progress
 @options.quiet
 def command(
     scores: str,
@@ -53,6 +51,7 @@ def command(
     threads: int | None,
     dry_run: bool,
     as_json: bool,
+    progress: str,
     quiet: bool,
     **settings: Any,
 ) -> None:
@@ -67,19 +66,13 @@ def command(
     lowest = None if threshold is None else options.parse_threshold(threshold)
     with usage_errors(), cautions():
         plan = plan_select(scores, output, threshold=lowest, threads=threads, **settings)
-    run_or_list(plan, summary, _table, threads=threads, dry_run=dry_run, as_json=as_json, quiet=quiet)
-
-
-def _table(done: SelectSummary) -> str:
-    facts = {
-        "files": f"{done.files:,} -> {done.output}",
-        "before": f"{done.files_before:,} files done by earlier runs" if done.files_before else "",
-        "rows": f"{done.rows:,}",
-        "scored": f"{done.scored:,}",
-        "kept": f"{done.kept:,} ({done.kept / max(done.scored, 1):.1%} of the scored): {done.rule}",
-        "rule": "" if done.rule_counts is None else f"\n{'':12}".join(done.rule_counts.lines),
-        "excluded": f"{done.excluded:,} rows by id" if done.excluded else "",
-        "duplicates": f"{done.duplicates:,} rows dropped for their hash" if done.duplicates else "",
-        "included": f"{done.included:,} rows kept by id alone" if done.included else "",
-    }
-    return "\n".join(f"{name:>10}  {fact}" for name, fact in facts.items() if fact)
+    run_or_list(
+        plan,
+        summary,
+        command="select",
+        threads=threads,
+        dry_run=dry_run,
+        as_json=as_json,
+        progress=progress,
+        quiet=quiet,
+    )

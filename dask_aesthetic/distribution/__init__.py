@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dask_aesthetic.distribution._bins import on_host
-from dask_aesthetic.distribution.distribution import LAION_COUNTS, LAION_PAIRS, LAION_SHARES, ScoreDistribution
+from dask_aesthetic.distribution.distribution import (
+    LAION_COUNTS,
+    LAION_PAIRS,
+    LAION_SHARES,
+    QUANTILES,
+    ScoreDistribution,
+)
+from dask_aesthetic.distribution.grouped import GroupDistributions
 from dask_aesthetic.distribution.groups import (
     add_groups,
     check_groups,
@@ -15,9 +22,11 @@ from dask_aesthetic.distribution.groups import (
 from dask_aesthetic.distribution.terms import Terms, count_terms, find_terms
 
 __all__ = [
+    "GroupDistributions",
     "LAION_COUNTS",
     "LAION_PAIRS",
     "LAION_SHARES",
+    "QUANTILES",
     "ScoreDistribution",
     "Terms",
     "add_groups",

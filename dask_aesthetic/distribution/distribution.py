@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from dask_aesthetic.atomic import write_atomic
-from dask_aesthetic.distribution import _bins, _json, _repr, plot
+from dask_aesthetic.distribution import _bins, _json, plot
 from dask_aesthetic.distribution._bins import BINS, EDGES, FIRST, STEPS, Moments
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, InputError, ThresholdError
+from dask_aesthetic.tables import Shown
 from dask_aesthetic.thresholds import (
     PRESET_SCALE,
     PRESETS,
@@ -43,7 +44,7 @@ QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ScoreDistribution:
+class ScoreDistribution(Shown):
     """Histogram of scores in bins of 0.01 raw, with exact minimum, maximum, mean and standard deviation.
 
     Made by ``frame.aesthetic.distribution()`` or `of`. Distributions of parts add up, with ``+`` or ``sum``, to the
@@ -204,18 +205,18 @@ class ScoreDistribution:
         0.75
         """
         rate = self.rate(threshold)
-        self._check_rate(self._threshold(threshold), rate)
+        self._check_rate(self.find_threshold(threshold), rate)
         return rate
 
     def kept(self, threshold: float | str | Threshold) -> int:
         """Number of rows that score at least `threshold`, by `keep_rate`; of a sample, an estimate for the whole."""
         rate = self.rate(threshold)
-        self._check_rate(self._threshold(threshold), rate)
+        self._check_rate(self.find_threshold(threshold), rate)
         return round(rate * self._scored_of_whole) if self.count else 0
 
     def rate(self, threshold: float | str | Threshold) -> float:
         """Share of the scored rows that `threshold` keeps, as `keep_rate`, without its warning."""
-        found = self._threshold(threshold)
+        found = self.find_threshold(threshold)
         if found.higher_is_better:
             return self._at_least(found.cut)
         return 1 - self._at_least(float(np.nextafter(np.float32(found.cut), np.float32(math.inf))))
@@ -423,7 +424,7 @@ class ScoreDistribution:
         >>> ax = distribution.plot(threshold="standard", color="tab:blue")  # doctest: +SKIP
         >>> ax.figure.savefig("scores.png")  # doctest: +SKIP
         """
-        line = None if threshold is None else self._threshold(threshold)
+        line = None if threshold is None else self.find_threshold(threshold)
         return plot.draw(self.bins, self.scale, self.predictor, ax, line, style)
 
     def to_json(self) -> str:
@@ -476,12 +477,6 @@ class ScoreDistribution:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __repr__(self) -> str:
-        return _repr.format_text(*self._table())
-
-    def _repr_html_(self) -> str:
-        return _repr.format_html(*self._table())
-
     def _table(self) -> tuple[str, dict[str, str]]:
         """Title and rows of the printed form."""
         title = f"ScoreDistribution of {self.scale} scores by {self.predictor or 'an unknown predictor'}"
@@ -510,7 +505,8 @@ class ScoreDistribution:
             return self.count
         return round(self.sampled_from * self.count / self.rows)
 
-    def _threshold(self, threshold: float | str | Threshold) -> Threshold:
+    def find_threshold(self, threshold: float | str | Threshold) -> Threshold:
+        """Threshold on the scale of these scores; ThresholdError if it belongs to another scale or predictor."""
         return find_threshold(threshold, self.scale, self.predictor_scale, self.predictor)
 
     def _check_rate(self, threshold: Threshold, rate: float) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dask_aesthetic.distribution._bins import BINS, FIRST, STEPS
 from dask_aesthetic.errors import MissingDependencyError
+from dask_aesthetic.escape import escape_text
 from dask_aesthetic.thresholds import SCALES, Threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_BARS = 70
+MAX_NAME = 40  # Characters of a name on an axis.
 WIDTHS = (1, 2, 5, 10, 20, 50, 100)
 
 
@@ -47,17 +50,49 @@ def draw(
     bins: np.ndarray, scale: str, predictor: str, ax: Axes | None, threshold: Threshold | None, style: dict[str, Any]
 ) -> Axes:
     """Axes with the histogram, and the threshold as a line."""
+    ax = _axes(ax)
+    edges, counts = bars(bins)
+    ax.stairs(counts, edges / (STEPS * SCALES[scale]), **{"fill": True, **style})
+    _label_scores(ax, scale, predictor, threshold)
+    ax.set_ylabel("rows")
+    ax.margins(x=0)
+    return ax
+
+
+def draw_groups(
+    boxes: Mapping[str, Sequence[float]],
+    by: str,
+    scale: str,
+    predictor: str,
+    ax: Axes | None,
+    threshold: Threshold | None,
+    style: dict[str, Any],
+) -> Axes:
+    """Axes with a horizontal box per group, the first on top, from five quantiles each."""
+    ax = _axes(ax)
+    at = np.arange(len(boxes))
+    lowest, low, middle, high, highest = np.array(list(boxes.values())).reshape(-1, 5).T
+    ax.hlines(at, lowest, highest, color="black", linewidth=1)
+    ax.barh(at, high - low, left=low, **{"height": 0.6, "alpha": 0.7, **style})
+    ax.scatter(middle, at, color="black", marker="|", s=120, zorder=3)
+    # A dollar sign in a name is no formula.
+    ax.set_yticks(at, [escape_text(name, MAX_NAME) for name in boxes], parse_math=False)
+    ax.set_ylabel(escape_text(by, MAX_NAME), parse_math=False)
+    ax.invert_yaxis()
+    _label_scores(ax, scale, predictor, threshold)
+    return ax
+
+
+def _axes(ax: Axes | None) -> Axes:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise MissingDependencyError("matplotlib", "report", "a plot") from error
-    ax = plt.gca() if ax is None else ax
-    edges, counts = bars(bins)
-    ax.stairs(counts, edges / (STEPS * SCALES[scale]), **{"fill": True, **style})
+    return plt.gca() if ax is None else ax
+
+
+def _label_scores(ax: Axes, scale: str, predictor: str, threshold: Threshold | None) -> None:
     if threshold is not None:
         label = f"threshold {threshold.value:g}"
         ax.axvline(threshold.value, color="black", linestyle="--", linewidth=1, label=label)
-    ax.set_xlabel(f"{predictor or 'aesthetic'} score ({scale})")
-    ax.set_ylabel("rows")
-    ax.margins(x=0)
-    return ax
+    ax.set_xlabel(f"{escape_text(predictor, MAX_NAME) or 'aesthetic'} score ({scale})", parse_math=False)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from dask_aesthetic.defaults import KEEP_COLUMN
-from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, did_you_mean
 from dask_aesthetic.export.uids import parse_uids, write_subset
 from dask_aesthetic.id_columns import find_id_column
 from dask_aesthetic.io import parquet
@@ -27,15 +28,17 @@ from dask_aesthetic.io.formats import inspect_all
 from dask_aesthetic.io.listing import File, Source, find_files
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.score_files import ScoreFiles, find_scores
+from dask_aesthetic.tables import Facts, Shown
 
 FORMATS = (".parquet", ".csv", ".txt", ".npy")
 URL, CAPTION = "url", "caption"
 CAPTIONS = ("caption", "text", "alt_text", "title")  # Names that data sets give to captions, in any case.
+Read = Callable[[Sequence[str]], Iterator[pa.Table]]  # Columns of the selected rows.
 _BREAKS = r"[\r\n]+"
 
 
-@dataclass(frozen=True)
-class ExportSummary:
+@dataclass(frozen=True, repr=False)
+class ExportSummary(Shown):
     """Counts of an export.
 
     Attributes
@@ -51,6 +54,18 @@ class ExportSummary:
     rows: int
     left_out: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def facts(self) -> Facts:
+        """Rows of the printed table, by name."""
+        return {
+            "output": self.output,
+            "rows": f"{self.rows:,}",
+            "left out": ", ".join(f"{rows:,} {reason}" for reason, rows in self.left_out.items()),
+        }
+
+    def _table(self) -> tuple[str, Facts]:
+        return "Summary of an export", self.facts
+
 
 def export_dataset(
     scores: Source,
@@ -64,6 +79,7 @@ def export_dataset(
     allow_unfinished: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ExportSummary:
     """Write the rows that scores keep as a list for another program: one file, whole or absent.
 
@@ -90,6 +106,8 @@ def export_dataset(
         Take the files that are there of a job that is not finished, with a warning; otherwise it is an error.
     storage_options, output_options : mapping, optional
         fsspec options of `scores` and `metadata`, and of `output`; the second defaults to the first.
+    progress : callable, optional
+        Called with the number of rows that were just read and the number of all rows of the scores; first with 0.
 
     Returns
     -------
@@ -112,7 +130,9 @@ def export_dataset(
     Examples
     --------
     >>> export_dataset("best/", "urls.parquet")  # doctest: +SKIP
-    ExportSummary(output='/data/urls.parquet', rows=1000000, left_out={})
+    Summary of an export
+      output  /data/urls.parquet
+        rows  1,000,000
     """
     folder, name = os.path.split(os.fspath(output)) if isinstance(output, str | os.PathLike) else ("", "")
     suffix = Path(name).suffix.lower()
@@ -129,30 +149,38 @@ def export_dataset(
             "takes every row"
         )
     left_out: Counter[str] = Counter()
+    read = partial(_selected, found, keep, progress)
     with store.temporary(name) as path:
         if suffix == ".npy":
-            rows = write_subset(path, _uids(found, keep, id_column or "uid", left_out))
+            rows = write_subset(path, _uids(found, read, id_column or "uid", left_out))
         else:
-            tables = _tables(found, keep, metadata, url_column, caption_column, id_column, storage_options, left_out)
+            tables = _tables(found, read, metadata, url_column, caption_column, id_column, storage_options, left_out)
             rows = _write(path, suffix, tables, left_out)
         store.place(path, name)
     store.sync([name])
     return ExportSummary(f"{store.url}/{name}", rows, dict(+left_out))
 
 
-def _uids(found: ScoreFiles, keep: str | None, column: str, left_out: Counter[str]) -> Iterator[np.ndarray]:
+def _uids(found: ScoreFiles, read: Read, column: str, left_out: Counter[str]) -> Iterator[np.ndarray]:
     _check_columns(found.schema.names, {"id_column": column}, "the files of scores")
-    for table in _selected(found, keep, [column]):
+    for table in read([column]):
         left_out["no_uid"] += table.column(column).null_count
         yield parse_uids(table.column(column))
 
 
-def _selected(found: ScoreFiles, keep: str | None, columns: Sequence[str]) -> Iterator[pa.Table]:
+def _selected(
+    found: ScoreFiles, keep: str | None, progress: Callable[[int, int], None] | None, columns: Sequence[str]
+) -> Iterator[pa.Table]:
     """Columns of the selected rows, batch by batch; the first table has no rows, and their types."""
+    rows = sum(one.rows for one in found.files)
+    if progress is not None:
+        progress(0, rows)
     names = list(dict.fromkeys([*columns, *([] if keep is None else [keep])]))
     schema = found.columns(names)
     yield schema.empty_table().select(list(columns))
     for table in _batches([one.file for one in found.files], schema):
+        if progress is not None:
+            progress(len(table), rows)
         yield (table if keep is None else table.filter(table.column(keep))).select(list(columns))
 
 
@@ -165,7 +193,7 @@ def _batches(files: Iterable[File], schema: pa.Schema) -> Iterator[pa.Table]:
 
 def _tables(
     found: ScoreFiles,
-    keep: str | None,
+    read: Read,
     metadata: Source | None,
     url_column: str | None,
     caption_column: str | None,
@@ -182,15 +210,14 @@ def _tables(
         more = [] if id_column is None else [id_column]
         chosen = list(dict.fromkeys([*renamed, *more, found.score_column]))
         _check_columns(names, {"id_column": id_column}, "the files of scores")
-        for table in _selected(found, keep, chosen):
+        for table in read(chosen):
             yield table.rename_columns([renamed.get(name, name) for name in chosen])
         return
     if id_column is None:
         raise ColumnError(f"expected a column of ids to join by, got {', '.join(names)}: name it (--id-column)")
     _check_columns(names, {"id_column": id_column}, "the files of scores")
-    yield from _joined(
-        _selected(found, keep, [id_column, found.score_column]), metadata, url_column, caption_column, options, left_out
-    )
+    selected = read([id_column, found.score_column])
+    yield from _joined(selected, metadata, url_column, caption_column, options, left_out)
 
 
 def _joined(
@@ -258,7 +285,7 @@ def _text_columns(
 def _check_columns(names: Sequence[str], columns: Mapping[str, str | None], where: str) -> None:
     for role, name in columns.items():
         if name is not None and name not in names:
-            raise ColumnError(f"expected {role} {name!r} in {where}, got {', '.join(names)}")
+            raise ColumnError(f"expected {role} {name!r} in {where}, got {', '.join(names)}{did_you_mean(name, names)}")
 
 
 def _write(path: Path, suffix: str, tables: Iterable[pa.Table], left_out: Counter[str]) -> int:

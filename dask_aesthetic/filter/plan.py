@@ -32,6 +32,10 @@ class FilterPlan(JobPlan[FilterMarker]):
     def work(self) -> Callable[[Any, Stopped], FilterMarker]:
         return partial(copy_output, settings=self.settings, store=self.store)
 
+    @property
+    def task_name(self) -> str:
+        return "filter-shard"
+
     @staticmethod
     def outputs(shard: str) -> tuple[str, ...]:
         return output_names(shard)

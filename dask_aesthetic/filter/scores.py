@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic.errors import ColumnError, InputError, did_you_mean
 from dask_aesthetic.io.formats import inspect_all
 from dask_aesthetic.io.tar import read_index
 from dask_aesthetic.io.webdataset import Tar, names_in
@@ -128,7 +128,8 @@ def score_table(
     known = frame_names(frame)
     for name in asked:
         if name not in known:
-            raise ColumnError(f"expected column {name!r} beside the scores, got {', '.join(map(str, known))}")
+            held = ", ".join(map(str, known)) + did_you_mean(name, known)
+            raise ColumnError(f"expected column {name!r} beside the scores, got {held}")
     if isinstance(frame, pa.Table):
         table = frame.select(asked)
     elif hasattr(frame, "to_arrow"):  # cuDF

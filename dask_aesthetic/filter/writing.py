@@ -24,12 +24,13 @@ from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.provenance import Provenance
+from dask_aesthetic.tables import Facts, Shown
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
 
 
-@dataclass(frozen=True)
-class FilterSummary:
+@dataclass(frozen=True, repr=False)
+class FilterSummary(Shown):
     """Counts of a filter job's output.
 
     Attributes
@@ -51,6 +52,8 @@ class FilterSummary:
     notes : dict of str to int
         ``json_unchanged``: JSON sidecars that are no object and so take no score;
         ``duplicate_row``: samples with several rows of metadata, whose columns are null.
+    unit : {"samples", "images"}
+        Whether samples of tars or image files were filtered.
     """
 
     output: str
@@ -63,6 +66,25 @@ class FilterSummary:
     missing: int
     left_out: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
+    unit: str = "samples"
+
+    @property
+    def facts(self) -> Facts:
+        """Rows of the printed table, by name."""
+        written, missing = ("files", "a file") if self.unit == "images" else ("members", "a sample")
+        return {
+            "shards": f"{self.shards:,} -> {self.output}",
+            self.unit: f"{self.samples:,}",
+            "kept": f"{self.kept:,} ({self.kept / max(self.samples, 1):.1%}), {self.members:,} {written}",
+            "bytes": f"{self.bytes:,}",
+            "unscored": f"{self.unscored:,} {self.unit} without a row, not kept" if self.unscored else "",
+            "missing": f"{self.missing:,} rows to keep without {missing}" if self.missing else "",
+            "left out": ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items()),
+            "notes": ", ".join(f"{count:,} {note}" for note, count in self.notes.items()),
+        }
+
+    def _table(self) -> tuple[str, Facts]:
+        return "Summary of a filter job", self.facts
 
 
 def filter_dataset(
@@ -311,6 +333,7 @@ def summary(plan: FilterPlan, markers: Mapping[str, FilterMarker]) -> FilterSumm
         missing=counts.missing,
         left_out=counts.left_out,
         notes=notes,
+        unit=plan.unit,
     )
 
 

@@ -120,8 +120,7 @@ class AestheticColumns(Elemwise):
 
     def _by_partition(self) -> Any:
         """The graph over partitions that hold the embeddings."""
-        frame = new_collection(self.frame)
-        return Projection(frame.assign(**self.computed.from_partitions(frame, self.embedding_column)).expr, self.wanted)
+        return self.computed.add(new_collection(self.frame), self.embedding_column, self.wanted, self._meta).expr
 
     def _read(self, tune: bool) -> Any:
         """Columns of a reader that computes them; None where that is not possible or does not pay."""

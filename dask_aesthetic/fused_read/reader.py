@@ -47,7 +47,7 @@ class ReadAestheticColumns(BlockwiseIO):
 
     @functools.cached_property
     def _name(self) -> str:
-        return f"read_aesthetic_columns-{self.deterministic_token}"
+        return f"{self.computed.read_name}-{self.deterministic_token}"
 
     @functools.cached_property
     def _meta(self) -> Any:

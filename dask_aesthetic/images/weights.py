@@ -6,12 +6,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dask_aesthetic.errors import EncoderError, MissingDependencyError, PredictorError
+from dask_aesthetic.errors import EncoderError, MissingDependencyError, PredictorError, did_you_mean
 from dask_aesthetic.predictors.checkpoint import SUFFIXES, read_head
 from dask_aesthetic.predictors.hub import cache_alone, fetch, is_hub_id, parse_id, why_offline
 
@@ -52,11 +51,9 @@ def architecture_of(model: str) -> dict[str, Any]:
     open_clip = import_open_clip()
     known = open_clip.list_models()
     if model not in known:  # For other names open_clip would download the config of a repository.
-        near = ", ".join(map(repr, get_close_matches(str(model), known, 4, 0.5)))
         raise EncoderError(
-            f"expected a model of open_clip, got {model!r}. "
-            + (f"Did you mean {near}?" if near else "")
-            + " open_clip.list_models() lists all; open_clip.add_model_config adds one, in every worker"
+            f"expected a model of open_clip, got {model!r}{did_you_mean(model, known, 4) or '.'} "
+            "open_clip.list_models() lists all; open_clip.add_model_config adds one, in every worker"
         )
     architecture: dict[str, Any] = open_clip.get_model_config(model)
     return architecture

@@ -14,7 +14,7 @@ import pyarrow as pa
 import xxhash
 
 from dask_aesthetic.defaults import IMAGE_FORMATS
-from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, did_you_mean
 from dask_aesthetic.images import check_images, holds_images, image_suffixes
 from dask_aesthetic.io import parquet, split
 from dask_aesthetic.io.formats import inspect_all
@@ -254,8 +254,8 @@ def _check(schema: pa.Schema, column: str, pooling: str | None) -> None:
         names = ", ".join(map(repr, schema.names)) or "no columns"
         would_do = ", ".join(repr(field.name) for field in schema if holds_images(field.type)) or "none"
         raise ColumnError(
-            f"expected image_column={column!r} to be a column; the file has {names}. Columns that may hold images, "
-            f"or paths of images: {would_do}"
+            f"expected image_column={column!r} to be a column; the file has {names}"
+            f"{did_you_mean(column, schema.names) or '.'} Columns that may hold images, or paths of images: {would_do}"
         )
     parquet.refuse_repeated_name(schema, column)
     empty = pa.schema([schema.field(column)]).empty_table()

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from dask_aesthetic.embeddings.arrow import is_float_list, may_hold_embeddings
 from dask_aesthetic.embeddings.packed import list_type
-from dask_aesthetic.errors import ArgumentError, ColumnError, InputError
+from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, did_you_mean
 from dask_aesthetic.id_columns import ID_COLUMNS
 from dask_aesthetic.io.column_chunks import check_column_chunks
 from dask_aesthetic.io.level_count import LevelCount
@@ -153,7 +153,9 @@ def choose_columns(schema: pa.Schema, requested: str | Sequence[str], embedding_
     names = [requested] if isinstance(requested, str) else list(requested)
     for name in names:
         if name not in schema.names:
-            raise ColumnError(f"expected column {name!r} to pass through, the file has {', '.join(schema.names)}")
+            close = did_you_mean(name, schema.names)
+            held = ", ".join(schema.names)
+            raise ColumnError(f"expected column {name!r} to pass through, the file has {held}{close}")
     return names
 
 

@@ -123,6 +123,7 @@ class ImageSettings(ScoreSettings):
     statuses: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*IMAGE_STATUSES, *SAMPLE_FAULTS)))
     # All downloads of a tar may have failed.
     benign_statuses: ClassVar[frozenset[str]] = frozenset(SAMPLE_FAULTS)
+    task_name: ClassVar[str] = "embed-and-score-shard"
     first_timeout: ClassVar[float] = 6 * 3600.0  # A CPU may embed one image per second.
 
     @property

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from dask.system import CPU_COUNT
 
 from dask_aesthetic.errors import ArgumentError
+from dask_aesthetic.escape import escape_text
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -57,10 +59,16 @@ class Pool:
             else client.get_executor(pure=False)
         )
 
-    def submit(self, run: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Future of ``run(*arguments, stopped)``, where ``stopped()`` says in a thread whether to end early."""
-        stopped = self._stopped.is_set if self._client is None else None
-        future: Future[Any] = self._executor.submit(run, *arguments, stopped)
+    def submit(self, run: Callable[..., Any], *arguments: Any, name: str = "shards", what: str = "") -> Future[Any]:
+        """Future of ``run(*arguments, stopped)``, where ``stopped()`` says in a thread whether to end early.
+
+        On a cluster's dashboard the task is one of `name`, and its key says `what` it runs.
+        """
+        if self._client is None:
+            future: Future[Any] = self._executor.submit(run, *arguments, self._stopped.is_set)
+        else:
+            key = (f"{name}-{uuid4().hex}", escape_text(what))
+            future = self._executor.submit(run, *arguments, None, key=key)
         return future
 
     def capacity(self) -> int:

@@ -191,8 +191,9 @@ class _ShardLoop:
         return tuple(shards), attempt
 
     def _submit(self, shards: Sequence[Any], attempt: int) -> None:
-        future = self.pool.submit(run_shards, self.plan.work, shards)
-        self.in_flight[future] = RunningTask(shards, attempt)
+        task = RunningTask(shards, attempt)
+        future = self.pool.submit(run_shards, self.plan.work, shards, name=self.plan.task_name, what=str(task))
+        self.in_flight[future] = task
 
     def _collect(self, future: Future[Finished]) -> Exception | None:
         """Collect a result; the error that ends the run, if one does."""
@@ -230,6 +231,8 @@ class _ShardLoop:
 
     def _take(self, shard: Any, attempt: int, outcome: Any) -> Exception | None:
         """Take the marker or error of a shard; the error that ends the run, if it does."""
+        if shard.name in self.markers:
+            return None  # A speculative task has done it.
         if isinstance(outcome, InputError):
             self._fail(shard, outcome)
         elif isinstance(outcome, AestheticError):

@@ -54,6 +54,10 @@ class ScorePlan(JobPlan[ShardMarker]):
         )
 
     @property
+    def task_name(self) -> str:
+        return self.settings.task_name
+
+    @property
     def first_timeout(self) -> float:
         return float(self.settings.first_timeout)
 

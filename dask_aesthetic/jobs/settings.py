@@ -50,12 +50,15 @@ class ScoreSettings:
         By their codes.
     benign_statuses : frozenset of str
         Statuses that all rows of a shard may have without hinting at a wrong column or model.
+    task_name : str
+        Name of the tasks on a cluster's dashboard.
     first_timeout : float
         Seconds that the first shards may take before one counts as stuck.
     """
 
     statuses: ClassVar[tuple[str, ...]] = STATUSES
     benign_statuses: ClassVar[frozenset[str]] = frozenset()
+    task_name: ClassVar[str] = "score-shard"
     first_timeout: ClassVar[float] = 0.0
 
     spec: ScoreSpec

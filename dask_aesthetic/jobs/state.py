@@ -63,6 +63,11 @@ class JobPlan(ABC, Generic[Done]):
         """What runs a shard, on a worker, and returns its marker; it can be pickled."""
 
     @property
+    @abstractmethod
+    def task_name(self) -> str:
+        """Name of the tasks on a cluster's dashboard."""
+
+    @property
     def is_part(self) -> bool:
         """Whether others run the other parts of the job."""
         return bool(self.store.part)

@@ -11,13 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dask_aesthetic.distribution import ScoreDistribution
+from dask_aesthetic.distribution import QUANTILES, ScoreDistribution
 from dask_aesthetic.keep_rule import RuleCounts, add_rule_counts
 from dask_aesthetic.status import STATUSES, Status
+from dask_aesthetic.tables import Facts, Shown
 
 
-@dataclass
-class JobSummary:
+@dataclass(repr=False)
+class JobSummary(Shown):
     """Counts of one or more files; add them with ``+``.
 
     Attributes
@@ -64,6 +65,34 @@ class JobSummary:
         known = {reason: reasons[reason] for reason in (*STATUSES, *reasons) if reason in reasons}
         rest = self.distribution.missing - sum(known.values())  # The embedding is usable, and the score not finite.
         return {**known, "unknown": rest} if rest else known
+
+    def facts(self, score_column: str = "(first)") -> Facts:
+        """Rows of the printed table, by name; of several scores the first is called `score_column`."""
+        several = {score_column: self.distribution, **self.others}
+        kept = "" if self.kept is None else f"{self.kept:,} ({self.kept / max(self.scored, 1):.1%} of the scored)"
+        return {
+            "shards": f"{self.files:,}",
+            "rows": f"{self.rows:,}",
+            "scored": f"{self.scored:,}",
+            "failed": ", ".join(f"{rows:,} {reason}" for reason, rows in self.failed.items()) or "0",
+            "texts": self._usable_texts,
+            "kept": kept,
+            "rule": [] if self.rule_counts is None else self.rule_counts.lines,
+            "raw score": _quantiles(self.distribution) if self.scored and not self.others else "",
+            "raw scores": [f"{name}  {_quantiles(one)}" for name, one in several.items()] if self.others else [],
+            "in place": f"{self.in_place:,} rows scored where they lie in Parquet pages" if self.in_place else "",
+        }
+
+    @property
+    def _usable_texts(self) -> str:
+        """Usable text embeddings, and the others by reason; empty where all are usable or none is read."""
+        if not self.text_failed:
+            return ""
+        usable = f"{self.rows - sum(self.text_failed.values()):,} usable"
+        return ", ".join([usable, *(f"{count:,} {reason}" for reason, count in self.text_failed.items())])
+
+    def _table(self) -> tuple[str, Facts]:
+        return "Summary of a scoring job", self.facts()
 
     def count(
         self, raw: Mapping[str, np.ndarray], keep: np.ndarray | None, status: np.ndarray, statuses: Sequence[str]
@@ -115,6 +144,12 @@ def add_counts(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, 
     """Sums of counts by status, in the order of the statuses."""
     total = Counter(some) + Counter(others)
     return {name: total[name] for name in STATUSES if total[name]}
+
+
+def _quantiles(scores: ScoreDistribution) -> str:
+    if not scores.count:
+        return "nothing scored"
+    return ", ".join(f"{q:.0%} {scores.quantile(q):.2f}" for q in QUANTILES) + "  (quantiles)"
 
 
 def _sum(

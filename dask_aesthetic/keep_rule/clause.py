@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.errors import ArgumentError, ColumnError, did_you_mean
 from dask_aesthetic.thresholds import Threshold
 
 ORDERED = (">=", ">", "<=", "<")
@@ -164,8 +163,7 @@ class Clause:
 def missing_column(expected: str, name: str, names: Iterable[str]) -> ColumnError:
     """Error for a column that is not there, with the names that are."""
     held = [str(one) for one in names]
-    close = difflib.get_close_matches(str(name), held, 1)
-    hint = f": did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(name, held)
     more = f" and {len(held) - SHOWN:,} more" if len(held) > SHOWN else ""
     return ColumnError(f"expected {expected}, got columns {', '.join(map(repr, held[:SHOWN]))}{more}{hint}")
 

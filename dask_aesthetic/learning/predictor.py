@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
+from dask_aesthetic.tables import format_html, format_text
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,11 @@ class FittedPredictor(AffinePredictor):
     def __repr__(self) -> str:
         info = self.info
         head = f"<{type(self).__name__} {info.name!r}: {info.width} floats of {info.encoder} -> raw score>"
-        return "\n".join([head, *(f"{name:>11}  {value}" for name, value in self._table().items())])
+        return format_text(head, self._table())
 
     def _repr_html_(self) -> str:
-        rows = {"name": self.info.name, "encoder": self.info.encoder, **self._table(), "token": self.token}
-        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
-        return f"<table>{cells}</table>"
+        facts = {"name": self.info.name, "encoder": self.info.encoder, **self._table(), "token": self.token}
+        return format_html(type(self).__name__, facts)
 
     def _table(self) -> dict[str, str]:
         towards = self.prior or "zero"

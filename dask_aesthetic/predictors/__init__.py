@@ -12,7 +12,7 @@ from typing import Any
 
 from dask_aesthetic.choices import Activation, OutputActivation
 from dask_aesthetic.defaults import ACTIVATIONS, PREDICTOR
-from dask_aesthetic.errors import ArgumentError, ColumnError, PredictorError
+from dask_aesthetic.errors import ArgumentError, ColumnError, PredictorError, did_you_mean
 from dask_aesthetic.predictors.affine import AffinePredictor
 from dask_aesthetic.predictors.base import Predictor, PredictorInfo, from_header
 from dask_aesthetic.predictors.catalog import BY_LAYOUT, BY_NAME, BY_WEIGHTS, KNOWN, Known, Layout
@@ -116,7 +116,7 @@ def load_predictor(
     elif not path.exists() and os.sep not in name and not name.endswith(SUFFIXES):
         raise PredictorError(
             f"expected a predictor among {', '.join(list_predictors())}, a checkpoint's path or a Hugging Face id, "
-            f"got {name!r}"
+            f"got {name!r}{did_you_mean(name, BY_NAME, 3)}"
         )
     path = path / FILE if path.is_dir() else path
     return _from_file(path, origin, sha256, requested)

@@ -6,7 +6,6 @@ import json
 import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from dask_aesthetic.defaults import SCORE_COLUMN
 from dask_aesthetic.errors import PredictorError
 from dask_aesthetic.kernels import Vectors
+from dask_aesthetic.tables import format_html
 
 HEADER = "dask_aesthetic"
 
@@ -139,9 +139,8 @@ class Predictor(ABC):
         )
 
     def _repr_html_(self) -> str:
-        rows = {"kind": type(self).__name__, **self.info.to_dict(), "token": self.token}
-        cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items() if v)
-        return f"<table>{cells}</table>"
+        facts = {name: str(value) for name, value in self.info.to_dict().items() if value}
+        return format_html(type(self).__name__, {**facts, "token": self.token})
 
 
 def to_header(info: PredictorInfo, **more: Any) -> dict[str, str]:

@@ -106,7 +106,7 @@ def read_images(
         _Images([one.file for one in images[start:stop]], [one.name for one in images[start:stop]])
         for start, stop in split_evenly(len(images), rows_per_partition)
     ]
-    return from_shards(_read, parts, empty_frame(SCHEMA))
+    return from_shards("read_images", _read, parts, empty_frame(SCHEMA))
 
 
 def _refuse_same_names(images: Sequence[ListedFile]) -> None:

@@ -422,7 +422,8 @@ def _read_matrices(
     schema = parquet.common_schema(((shard.files[-1], shard.schema) for shard in shards), names)
     for added in shards[0].embedding_fields:
         schema = schema.append(added)
-    return from_shards(_read, with_rows(shards), empty_frame(schema), schema=schema)
+    name = "read_tensors" if layout in TENSORS else f"read_{layout.replace('-', '_')}"
+    return from_shards(name, _read, with_rows(shards), empty_frame(schema), schema=schema)
 
 
 def _read(shard: Shard, first: int, columns: list[str], schema: pa.Schema) -> pd.DataFrame:

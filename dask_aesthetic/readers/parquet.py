@@ -20,7 +20,7 @@ from dask_aesthetic.choices import EmbeddingDtype, Format, OnInvalid, Scale
 from dask_aesthetic.defaults import HASH_COLUMN, PREDICTOR, SIMILARITY_COLUMN, TEXT_KEY, THRESHOLD
 from dask_aesthetic.embedding_hash import hash_embeddings
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError
-from dask_aesthetic.frame_columns import ScoreColumns, add_keep, empty_scores, scores_of
+from dask_aesthetic.frame_columns import READ_AND_SCORE, SCORE_TASK, ScoreColumns, add_keep, empty_scores, scores_of
 from dask_aesthetic.io import cudf, parquet, split
 from dask_aesthetic.io.formats import choose_format, warn_left_out
 from dask_aesthetic.io.listing import Source, list_files
@@ -247,14 +247,14 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
         cudf.check_rows([one for one in shards if isinstance(one, ParquetShard)], spec.width)
         cudf.require()
         schema = cudf.cudf_schema(passthrough.append(pa.field(embedding_column, shards[0].scored_type)))
-        frame = from_shards(_read_cudf, shards, cudf.empty_frame(schema), schema=schema)
+        frame = from_shards(READ_AND_SCORE, _read_cudf, shards, cudf.empty_frame(schema), schema=schema)
         scored = _scored(frame, embedding_column, _score_cudf, _Scoring(spec, shards, frame.divisions[:-1]))
         return scored[[*names, *spec.columns]]
     # The first score column at first holds nothing, then gets the scores. As in `frame.score`, Dask's optimizer drops
     # the Series if no score is used; and it drops an assignment only if the frame has a column that is not used,
     # which this column is.
     meta = empty_frame(passthrough.append(pa.field(spec.score_column, pa.null())))
-    frame = from_shards(_read, shards, meta, passthrough=passthrough)
+    frame = from_shards(READ_AND_SCORE, _read, shards, meta, passthrough=passthrough)
     scoring = _Scoring(spec, shards, frame.divisions[:-1], embedding_hash, texts)
     if computed:
         return _scored(frame, spec.score_column, _score_and_more, scoring)[[*names, *computed, *spec.columns]]
@@ -275,6 +275,7 @@ def _scored(frame: dd.DataFrame, column: str, score: Callable[..., Any], scoring
         scoring=dask.delayed(scoring, name=key, pure=True, traverse=False),
         call=frame._name,
         meta=meta,
+        token=SCORE_TASK,
     )
     more = {name: scores[name] for name in scoring.more}
     scored = frame.assign(**more, **ScoreColumns(spec).from_scores(scores))

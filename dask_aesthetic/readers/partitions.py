@@ -25,11 +25,13 @@ def with_rows(shards: Sequence[Any]) -> list[Any]:
     return [shard for shard in shards if shard.rows] or [shards[0]]
 
 
-def from_shards(read: Callable[..., Any], shards: Sequence[Any], meta: Any, **kwargs: Any) -> dd.DataFrame:
+def from_shards(name: str, read: Callable[..., Any], shards: Sequence[Any], meta: Any, **kwargs: Any) -> dd.DataFrame:
     """Lazy Dask DataFrame with a partition per shard.
 
     Parameters
     ----------
+    name : str
+        Name of the tasks on Dask's dashboard.
     read : callable
         ``read(shard, first, columns, **kwargs)`` returns the partition with those columns alone, whose index labels
         begin with `first`. Dask projects only if the parameter has this name, and no default: with one, Dask omits it
@@ -43,7 +45,7 @@ def from_shards(read: Callable[..., Any], shards: Sequence[Any], meta: Any, **kw
     divisions = (*firsts, max(firsts[-1], rows - 1))
     # from_map would convert Arrow strings to pandas' own.
     with dask.config.set({"dataframe.convert-string": False}):
-        return dd.from_map(read, shards, firsts, meta=meta, divisions=divisions, **kwargs)
+        return dd.from_map(read, shards, firsts, meta=meta, divisions=divisions, label=name, **kwargs)
 
 
 def empty_frame(schema: pa.Schema) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def read_scores(
         path, storage_options, lambda names, _: names if columns is None else list(columns), allow_unfinished
     )
     meta = found.provenance.mark(empty_frame(found.schema))
-    return from_shards(_read, found.files, meta, schema=found.schema, provenance=found.provenance)
+    return from_shards("read_scores", _read, found.files, meta, schema=found.schema, provenance=found.provenance)
 
 
 def _read(file: ScoreFile, first: int, columns: list[str], schema: pa.Schema, provenance: Provenance) -> pd.DataFrame:

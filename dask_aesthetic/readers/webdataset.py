@@ -110,7 +110,8 @@ def read_webdataset(
     tar_columns = TarColumns.of(tars, image_extensions, extensions)
     sources, spans = _partition(tars, None if blocksize is None else _bytes(blocksize))
     with dask.config.set({"dataframe.convert-string": False}):  # from_map would convert Arrow strings.
-        return dd.from_map(_read, sources, spans, meta=empty_frame(tar_columns.schema), tar_columns=tar_columns)
+        meta = empty_frame(tar_columns.schema)
+        return dd.from_map(_read, sources, spans, meta=meta, label="read_webdataset", tar_columns=tar_columns)
 
 
 def _bytes(blocksize: int | str) -> int:

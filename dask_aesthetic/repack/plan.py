@@ -25,14 +25,15 @@ from dask_aesthetic.jobs.state import JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.repack.settings import SCHEMA_VERSION, RepackSettings
 from dask_aesthetic.repack.writing import RepackMarker, repack_shard
+from dask_aesthetic.tables import Facts, Shown
 from dask_aesthetic.validation import check_column_name
 
 if TYPE_CHECKING:
     from distributed import Client
 
 
-@dataclass(frozen=True)
-class RepackSummary:
+@dataclass(frozen=True, repr=False)
+class RepackSummary(Shown):
     """Counts of a repack job's output.
 
     Attributes
@@ -54,6 +55,19 @@ class RepackSummary:
     bytes: int
     how_to_read: str = ""
 
+    @property
+    def facts(self) -> Facts:
+        """Rows of the printed table, by name."""
+        return {
+            "files": f"{self.files:,} -> {self.output}",
+            "rows": f"{self.rows:,}",
+            "bytes": f"{self.bytes:,}, from {self.bytes_before:,}",
+            "layout": self.layout + (f": readers need {self.how_to_read}" if self.how_to_read else ""),
+        }
+
+    def _table(self) -> tuple[str, Facts]:
+        return "Summary of a repack job", self.facts
+
 
 @dataclass(frozen=True)
 class RepackPlan(JobPlan[RepackMarker]):
@@ -62,6 +76,10 @@ class RepackPlan(JobPlan[RepackMarker]):
     @property
     def work(self) -> Callable[[ParquetShard, Stopped], RepackMarker]:
         return partial(repack_shard, settings=self.settings, store=self.store)
+
+    @property
+    def task_name(self) -> str:
+        return "repack-shard"
 
     @staticmethod
     def outputs(shard: str) -> tuple[str, ...]:

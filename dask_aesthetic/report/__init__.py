@@ -1,8 +1,7 @@
 """Report page of scores: one HTML file that loads nothing, to open from a disk or to send by mail.
 
 ``spec`` checks the arguments, ``data`` computes the counts and collects the sampled rows, ``sampling`` chooses them,
-``thumbnails`` encodes their images, ``plots`` draws, ``escape`` cleans other people's strings, and ``page`` renders and
-writes.
+``thumbnails`` encodes their images, ``plots`` draws, and ``page`` renders and writes.
 """
 
 from __future__ import annotations

@@ -185,8 +185,9 @@ def _compute_first_pass(frame: Any, spec: ReportSpec) -> FirstPass:
     frame = frame[list(dict.fromkeys([*names, *spec.others, *(spec.keep.columns if spec.keep is not None else [])]))]
     if not isinstance(frame, dd.DataFrame):
         return first_pass(frame, 0, spec)
-    parts = [dask.delayed(first_pass)(part, number, spec) for number, part in enumerate(_partitions(frame))]
-    return frames.tree_reduce(parts, partial(add_first_passes, spec=spec)).compute()
+    name = "report-first-pass"
+    parts = [frames.task(name, first_pass, part, number, spec) for number, part in enumerate(_partitions(frame))]
+    return frames.tree_reduce(f"{name}-sum", parts, partial(add_first_passes, spec=spec)).compute()
 
 
 def _compute_second_pass(frame: Any, chosen: pd.DataFrame, spec: ReportSpec) -> list[dict[str, Any]]:
@@ -202,7 +203,10 @@ def _compute_second_pass(frame: Any, chosen: pd.DataFrame, spec: ReportSpec) -> 
         parts = _partitions(frame)
         if by_partition[-1][0] >= len(parts):
             raise _changed()
-        tasks = [dask.delayed(_second_pass)(parts[number], rows, spec, max_bytes) for number, rows in by_partition]
+        tasks = [
+            frames.task("report-second-pass", _second_pass, parts[number], rows, spec, max_bytes)
+            for number, rows in by_partition
+        ]
         computed = dask.compute(*tasks)
     else:
         computed = tuple(_second_pass(frame, rows, spec, max_bytes) for _, rows in by_partition)

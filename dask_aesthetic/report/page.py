@@ -19,13 +19,13 @@ from dask_aesthetic.distribution import LAION_PAIRS, LAION_SHARES, ScoreDistribu
 from dask_aesthetic.distribution._bins import STEPS
 from dask_aesthetic.distribution.distribution import QUANTILES
 from dask_aesthetic.errors import ArgumentError, InputError
+from dask_aesthetic.escape import escape_text, link
 from dask_aesthetic.io.image_shards import PATH
 from dask_aesthetic.io.listing import Source
 from dask_aesthetic.io.samples import IMAGES
 from dask_aesthetic.keep_rule import RuleCounts
 from dask_aesthetic.report import plots
 from dask_aesthetic.report.data import ReportData, ReportSample, compute_data
-from dask_aesthetic.report.escape import escape_text, link
 from dask_aesthetic.report.image_source import find_image_source
 from dask_aesthetic.report.pairs import heat_map
 from dask_aesthetic.report.sampling import ABOVE, BELOW, bucket_ends

@@ -23,6 +23,10 @@ class SelectPlan(JobPlan[SelectMarker]):
     def work(self) -> Callable[[SelectShard, Stopped], SelectMarker]:
         return partial(select_shard, settings=self.settings, store=self.store)
 
+    @property
+    def task_name(self) -> str:
+        return "select-shard"
+
     @staticmethod
     def outputs(shard: str) -> tuple[str, ...]:
         return (output_name(shard),)

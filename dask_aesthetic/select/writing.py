@@ -14,7 +14,7 @@ from dask.system import CPU_COUNT
 
 from dask_aesthetic.choices import Scale
 from dask_aesthetic.defaults import KEEP_COLUMN
-from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError
+from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, did_you_mean
 from dask_aesthetic.id_columns import find_id_column
 from dask_aesthetic.io.listing import Source
 from dask_aesthetic.jobs.pool import Pool
@@ -29,12 +29,13 @@ from dask_aesthetic.select.plan import SelectPlan, plan_outputs, sum_rule_counts
 from dask_aesthetic.select.rule import Rule
 from dask_aesthetic.select.settings import SelectSettings
 from dask_aesthetic.select.shard import COUNTS, SelectMarker, SelectShard
+from dask_aesthetic.tables import Facts, Shown
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
 
 
-@dataclass(frozen=True)
-class SelectSummary:
+@dataclass(frozen=True, repr=False)
+class SelectSummary(Shown):
     """Counts of a select job's output.
 
     Attributes
@@ -69,6 +70,24 @@ class SelectSummary:
     duplicates: int
     files_before: int
     rule_counts: RuleCounts | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """Rows of the printed table, by name."""
+        return {
+            "files": f"{self.files:,} -> {self.output}",
+            "before": f"{self.files_before:,} files done by earlier runs" if self.files_before else "",
+            "rows": f"{self.rows:,}",
+            "scored": f"{self.scored:,}",
+            "kept": f"{self.kept:,} ({self.kept / max(self.scored, 1):.1%} of the scored): {self.rule}",
+            "rule": [] if self.rule_counts is None else self.rule_counts.lines,
+            "excluded": f"{self.excluded:,} rows by id" if self.excluded else "",
+            "duplicates": f"{self.duplicates:,} rows dropped for their hash" if self.duplicates else "",
+            "included": f"{self.included:,} rows kept by id alone" if self.included else "",
+        }
+
+    def _table(self) -> tuple[str, Facts]:
+        return "Summary of a select job", self.facts
 
 
 def select_dataset(
@@ -369,7 +388,9 @@ def _check_columns(found: ScoreFiles, by: str | None, id_column: str | None) -> 
     names = found.schema.names
     for role, name in (("score column", found.score_column), ("by", by), ("id_column", id_column)):
         if name is not None and name not in names:
-            raise ColumnError(f"expected {role} {name!r} in the files of scores, got {', '.join(names)}")
+            raise ColumnError(
+                f"expected {role} {name!r} in the files of scores, got {', '.join(names)}{did_you_mean(name, names)}"
+            )
     dtype = found.schema.field(found.score_column).type
     if not pa.types.is_floating(dtype):
         raise ColumnError(f"expected scores, a column of floats, in {found.score_column!r}, got {dtype}")

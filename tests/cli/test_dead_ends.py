@@ -201,7 +201,7 @@ def test_a_job_without_workers_ends_after_its_time(source, tmp_path):
         def capacity(self):
             return 0
 
-        def submit(self, *_):
+        def submit(self, *_, **__):
             return Future()
 
     plan = plan_dataset(source, tmp_path / "out")

@@ -52,13 +52,14 @@ def test_the_config_value_switches_it_off_before_and_after_the_call(folders):
 def test_the_frame_shows_which_way_is_taken(folders, capsys):
     scored = frame_of(folders / "plain").aesthetic.score(**SCORE)[SOME]
     assert "AestheticColumns" in repr(scored)
-    assert "read_aesthetic_columns" in repr(scored.optimize())
+    assert "read_and_score" in repr(scored.optimize())
     scored.optimize(fuse=False).pprint()
     assert "ReadAestheticColumns: read_name='image_embedding'" in capsys.readouterr().out
     with by_partition():
-        assert "read_aesthetic_columns" not in repr(scored.optimize())
+        assert "read_and_score" not in repr(scored.optimize())
         scored.optimize(fuse=False).pprint()
-        assert "_score_partition" in capsys.readouterr().out
+        assert "score-embeddings" in str(list(scored.optimize(fuse=False).__dask_graph__()))
+        assert "_add_scores" in capsys.readouterr().out
 
 
 def test_without_tuning_parts_are_not_merged(folders):
@@ -297,7 +298,7 @@ import dask_aesthetic
 from dask_aesthetic.fused_read.private import MISSING
 frame = dd.read_parquet(sys.argv[1])
 scored = frame.aesthetic.score(predictor="laion-v2")
-assert "score_partition" in str(list(scored["keep"].__dask_graph__())), MISSING
+assert "score-embeddings" in str(list(scored["keep"].__dask_graph__())), MISSING
 assert len(MISSING) == 1 and name in MISSING[0]
 """
     done = interpreter.run(code, str(folders / "plain"))

@@ -57,7 +57,7 @@ def embed(frame, pretrained, **arguments) -> np.ndarray:
     [
         ("ViT-L-14", "openai", "expected model='ViT-L-14-quickgelu' for the weights 'openai'"),
         ("ViT-B-32", "laion400m_e32", "expected model='ViT-B-32-quickgelu'"),
-        ("ViT-L/14", "openai", "a model of open_clip, got 'ViT-L/14'. Did you mean .*'ViT-L-14"),
+        ("ViT-L/14", "openai", "a model of open_clip, got 'ViT-L/14': did you mean .*'ViT-L-14"),
         ("hf-hub:someone/model", "openai", "a model of open_clip, got 'hf-hub:someone/model'"),
         ("local-dir:/tmp", "openai", "a model of open_clip, got 'local-dir:/tmp'"),
         (LARGE, "opena1", r"a tag of open_clip \('openai', .*got 'opena1'"),

@@ -510,8 +510,8 @@ def test_a_lost_result_is_retried(source, tmp_path):
 
         lost = None
 
-        def submit(self, run, work, shards):
-            future = super().submit(run, work, shards)
+        def submit(self, run, work, shards, **names):
+            future = super().submit(run, work, shards, **names)
             if self.lost is None:
                 self.lost = shards[0].name
                 return Future()
@@ -530,7 +530,7 @@ def test_a_failed_speculative_task_is_retried_while_the_first_hangs(source, tmp_
     class Unlucky(Pool):
         """Never answers for the first shard at first, then cannot reach its file, then scores it."""
 
-        def submit(self, run, work, shards):
+        def submit(self, run, work, shards, **names):
             submitted_names.append(shards[0].name)
             times = submitted_names.count(submitted_names[0]) if shards[0].name == submitted_names[0] else 3
             if times < 3:
@@ -538,7 +538,7 @@ def test_a_failed_speculative_task_is_retried_while_the_first_hangs(source, tmp_
                 if times == 2:
                     future.set_exception(OSError("out of reach"))
                 return future
-            return super().submit(run, work, shards)
+            return super().submit(run, work, shards, **names)
 
     score_dataset(source, tmp_path / "calm")
     with Unlucky(threads=2) as pool:
@@ -570,7 +570,7 @@ def test_shards_that_wait_for_a_worker_are_not_called_stuck(source, tmp_path, ca
         def capacity(self):
             return 0
 
-        def submit(self, *_):
+        def submit(self, *_, **__):
             submitted.append(Future())
             return submitted[-1]
 

@@ -465,7 +465,7 @@ def test_a_resumed_job_never_mixes_precisions(tars, score, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"model": "tiny-clap"}, EncoderError, "a model of open_clip, got 'tiny-clap'. Did you mean 'tiny-clip'"),
+        ({"model": "tiny-clap"}, EncoderError, "a model of open_clip, got 'tiny-clap': did you mean 'tiny-clip'"),
         ({"predictor": "laion-v2"}, EncoderError, r"768 floats.*'laion-v2' takes, got tiny-clip \("),
         ({"pretrained": "nowhere.pt"}, EncoderError, "a checkpoint at nowhere.pt"),
         (

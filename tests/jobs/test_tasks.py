@@ -24,9 +24,9 @@ class Counting(Pool):
         super().__init__(*arguments, **options)
         self.tasks: list[int] = []
 
-    def submit(self, run, work, shards):
+    def submit(self, run, work, shards, **names):
         self.tasks.append(len(shards))
-        return super().submit(run, work, shards)
+        return super().submit(run, work, shards, **names)
 
 
 @pytest.fixture

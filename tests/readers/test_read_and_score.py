@@ -108,7 +108,7 @@ def test_passthrough_columns_alone_read_no_embeddings_and_score_nothing(parquet)
     for names in (["key"], ["key", "url"]):
         scored = read_and_score(parquet, names)
         assert len(scored[names].compute()) == len(scored[["key"]].compute()) == len(scored) == 300
-        assert "_score-" not in " ".join(map(str, scored[names].optimize(fuse=False).__dask_graph__()))
+        assert "score-embeddings" not in " ".join(map(str, scored[names].optimize(fuse=False).__dask_graph__()))
     with pytest.raises(InputError, match=r"expected a whole Parquet file, got .*\d\.parquet"):
         scored[["keep"]].compute()
 
@@ -126,7 +126,7 @@ def test_a_score_alone_reads_only_embeddings(parquet):
 def test_a_filter_scores_each_partition_once(parquet):
     scored = read_and_score(parquet, rows_per_partition=20)
     kept = scored[scored["keep"]][["key", "aesthetic_score"]].optimize(fuse=False)
-    assert sum("_score-" in str(key) for key in kept.__dask_graph__()) == scored.npartitions
+    assert sum("score-embeddings" in str(key) for key in kept.__dask_graph__()) == scored.npartitions
 
 
 def test_the_graph_holds_a_network_once(shared, parquet, cluster):

@@ -27,8 +27,8 @@ from helpers.report_page import Page, assert_inert
 pytest.importorskip("jinja2", reason="needs pip install 'dask-aesthetic[report]'")
 Image = pytest.importorskip("PIL.Image", reason="needs pip install 'dask-aesthetic[report]'")
 
+from dask_aesthetic.escape import escape_text, link
 from dask_aesthetic.report import plots, thumbnails
-from dask_aesthetic.report.escape import escape_text, link
 from dask_aesthetic.report.page import format_share, policy
 from dask_aesthetic.report.sampling import choose, draw
 from dask_aesthetic.report.spec import ReportSpec
