@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,7 +28,11 @@ def rows(vectors) -> list[np.ndarray | None]:
     found = [row * np.float32(10.0 ** (at % 5 - 2)) for at, row in enumerate(vectors)]
     found[3], found[104] = None, np.zeros(0, np.float32)
     found[117] = np.where(np.arange(768) == 5, np.nan, found[117]).astype(np.float32)
-    found[118], found[219], found[220] = found[118] / np.float32(0), np.zeros(768, np.float32), found[220] * 1e-22
+    found[118], found[219], found[220] = (
+        found[118] * np.float32(math.inf),
+        np.zeros(768, np.float32),
+        found[220] * 1e-22,
+    )
     found[221] = found[221] * np.float32(1e18)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
@@ -92,14 +93,14 @@ class GroupDistributions(dict[Any, ScoreDistribution]):
         >>> frame.aesthetic.distribution(by="source").to_frame(threshold=4.5)["kept"].to_dict()
         {'a': 0.5, 'b': 1.0}
         """
-        asked = self.threshold if threshold is None else threshold
+        asked = self._find(threshold)
         rows = [
             {
                 "rows": one.rows,
                 "scored": one.count,
                 **{name: getattr(one, name) for name in ("mean", "std", "min", "max")},
                 **{f"q{round(q * 100):02d}": one.quantile(q) for q in QUANTILES},
-                **({} if asked is None else {"kept": _share_kept(one, one.find_threshold(asked))}),
+                **({} if asked is None else {"kept": one.rate(asked)}),
             }
             for one in self.values()
         ]
@@ -134,12 +135,18 @@ class GroupDistributions(dict[Any, ScoreDistribution]):
         >>> ax = groups.plot(threshold="standard", color="tab:blue")  # doctest: +SKIP
         >>> ax.figure.savefig("groups.png")  # doctest: +SKIP
         """
-        asked = self.threshold if threshold is None else threshold
+        line = self._find(threshold)
         shown = {group: self[group] for group in self._shown() if self[group].count}
         first = next(iter(self.values()), ScoreDistribution())
         boxes = {_name(group): [one.quantile(q) for q in QUANTILES] for group, one in shown.items()}
-        line = None if asked is None else first.find_threshold(asked)
         return plot.draw_groups(boxes, self.by, first.scale, first.predictor, ax, line, style)
+
+    def _find(self, threshold: float | str | Threshold | None) -> Threshold | None:
+        """The requested threshold, in the direction of the groups' own, or their own."""
+        if threshold is None or not self:
+            return self.threshold
+        found = next(iter(self.values())).find_threshold(threshold)
+        return found if self.threshold is None else replace(found, higher_is_better=self.threshold.higher_is_better)
 
     def __repr__(self) -> str:
         return self._grid().text(self._title())
@@ -165,7 +172,7 @@ class GroupDistributions(dict[Any, ScoreDistribution]):
         shown = self._shown()
         columns = ["term" if self.overlap else self.by, "rows", "scored", *(f"{q:.0%}" for q in QUANTILES)]
         if self.threshold is not None:
-            columns.append(f"{'>=' if self.threshold.higher_is_better else '<'} {self.threshold.value:g}")
+            columns.append(f"{'>=' if self.threshold.higher_is_better else '<='} {self.threshold.value:g}")
         rows = [self._row(_name(group), self[group]) for group in shown]
         total = self._row("all", reduce(add, self.values())) if self and not self.overlap else []
         left_out = [one.rows for group, one in self.items() if group not in shown]
@@ -175,14 +182,8 @@ class GroupDistributions(dict[Any, ScoreDistribution]):
     def _row(self, name: str, one: ScoreDistribution) -> list[str]:
         digits = 2 if SCALES[one.scale] == 1 else 3
         quantiles = [f"{one.quantile(q):.{digits}f}" if one.count else "" for q in QUANTILES]
-        share = [] if self.threshold is None else [_share_kept(one, self.threshold)]
+        share = [] if self.threshold is None else [one.rate(self.threshold)]
         return [name, f"{one.rows:,}", f"{one.count:,}", *quantiles, *(f"{x:.2%}" if one.count else "" for x in share)]
-
-
-def _share_kept(one: ScoreDistribution, threshold: Threshold) -> float:
-    """Share of the scored rows at or above a threshold; below it, where lower scores are better."""
-    rate = one.rate(threshold)
-    return rate if threshold.higher_is_better else 1 - rate
 
 
 def _name(group: Any) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from dask_aesthetic.images.decode import decode_image, is_too_large, most_pixels
+from dask_aesthetic.images.decode import decode_image, is_too_large, most_pixels, prepare_pillow
 from dask_aesthetic.images.jpeg import KEPT_BYTES, buffer, get_simplejpeg
 from dask_aesthetic.images.sources import read_image
 from dask_aesthetic.kernels import get_jpeg_header
@@ -40,6 +40,7 @@ class Decoder:
         self._slot = resizer.height, resizer.width, 3
         self._library = get_simplejpeg() if resizer.is_compiled else None
         self._headers = get_jpeg_header()
+        prepare_pillow()
         self._most_pixels = min(most_pixels(), KEPT_BYTES // 4)
 
     def __call__(self, images: Sequence[Any], slots: np.ndarray, places: Sequence[int]) -> list[ImageStatus]:

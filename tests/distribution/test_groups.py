@@ -114,12 +114,14 @@ def test_the_threshold_of_a_table_is_the_runs_or_the_predictors(tmp_path):
     values = scores.compute()
     assert kept.to_frame()["kept"]["ok"] == pytest.approx((values["aesthetic_score"] >= 4.25).sum() / kept["ok"].count)
     unknown = scores.aesthetic.distribution("unsafe", by="status")
-    assert repr(unknown).splitlines()[1].split()[-1] == "99%"  # The run has no threshold for it.
+    assert repr(unknown).splitlines()[1].split()[-2:] == ["<=", "0.5"]  # The run has none for it: the predictor's.
     frame = values[["unsafe", "status"]].rename(columns={"unsafe": "p"})
     named = frame.aesthetic.distribution("p", by="status", predictor="nsfw-l14")
-    assert repr(named).splitlines()[1].endswith(" < 0.5")
-    below = (frame["p"] < 0.5).sum() / frame["p"].notna().sum()
-    assert repr(named).splitlines()[-1].split()[-1] == f"{below:.2%}"
+    assert repr(named).splitlines()[1].endswith(" <= 0.5")
+    assert repr(named).splitlines()[-1].split()[-1] == "100.00%"
+    best = 100 * (frame["p"] <= 0.01).sum() / frame["p"].notna().sum()
+    assert 0 < best < 100
+    assert 100 * named.to_frame(threshold=dask_aesthetic.Threshold(0.01))["kept"]["ok"] == pytest.approx(best, abs=1)
 
 
 def test_numbers_of_groups_as_a_frame(many):
