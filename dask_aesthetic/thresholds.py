@@ -140,7 +140,7 @@ def find_threshold(
     scale : {"raw", "unit"}
     predictor_scale : str
         Family of the predictor's scores. Presets are set on "laion-v2" scores; a predictor of another or an unknown
-        family refuses them.
+        family refuses them. A predictor of an unknown family takes any number.
     predictor : str
         Name of the predictor, empty if unknown; then an unknown family counts as "laion-v2".
     higher_is_better : bool, optional
@@ -193,7 +193,8 @@ def _find(
         if not 0 <= value <= 1:
             raise ThresholdError(f"expected a probability from 0 to 1 as threshold for {predictor}, got {value:g}")
         return found
-    guess = _other_scale(value, scale)
+    # Of a predictor of one's own nothing says on what scale it scores.
+    guess = "" if predictor and predictor_scale == "unknown" else _other_scale(value, scale)
     if guess:
         raise ThresholdError(
             f"expected a threshold on {scale} scores ({_range(scale)}), got {value:g}: did you mean {guess}? "

@@ -69,6 +69,11 @@ def test_numbers_of_another_scale_are_refused(value, scale, message):
         find_threshold(value, scale, "laion-v2")
 
 
+@pytest.mark.parametrize("value", [-0.1, 0.01, 50])
+def test_a_predictor_of_ones_own_scores_on_any_scale(value):
+    assert find_threshold(value, "raw", "unknown", "mine") == Threshold(value)
+
+
 def test_thresholds_of_another_predictor_are_refused():
     threshold = Threshold(5.5, predictor="laion-v2")
     assert find_threshold(threshold, "raw", "laion-v2", "laion-v2") is not None

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -209,16 +210,32 @@ def _without_sigint(make: Callable[[], Any]) -> Any:
 
 @contextmanager
 def _connected(scheduler: str) -> Iterator[Client]:
-    """Client of the scheduler at an address."""
+    """Client of the scheduler at an address, or of that which a scheduler file names."""
     from distributed import Client
 
     try:
-        client = Client(scheduler, set_as_default=False, timeout=30)
+        client = Client(_find_address(scheduler), set_as_default=False, timeout=30)
     except (OSError, ValueError) as error:
         raise click.ClickException(f"expected a Dask scheduler at {scheduler}, got none: {error}") from error
     with client:
         click.echo(f"scheduler {scheduler} (dashboard {client.dashboard_link})", err=True)
         yield client
+
+
+def _find_address(scheduler: str) -> str:
+    """The address of a scheduler, which may stand in a file as ``dask scheduler --scheduler-file`` writes it.
+
+    A client that is made with another text ends a minute later, by an error of its own.
+    """
+    from distributed.comm.addressing import parse_address, parse_host_port
+
+    if Path(scheduler).is_file():
+        try:
+            scheduler = str(json.loads(Path(scheduler).read_bytes())["address"])
+        except (LookupError, TypeError) as error:
+            raise ValueError("the file names no address") from error
+    parse_host_port(parse_address(scheduler)[1])
+    return scheduler
 
 
 def _print_plan(plan: ScorePlan, threads: int | None, as_json: bool) -> None:

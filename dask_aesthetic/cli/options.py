@@ -211,5 +211,5 @@ def parse_part(ctx: click.Context, param: click.Parameter, value: str | None) ->
         return None
     number, _, parts = value.partition("/")
     if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
-        raise click.BadParameter(f"expected a number of N parts from 1 on, as in 3/64, got {value!r}", ctx, param)
+        raise click.BadParameter(f"expected K/N, part K of 1 to N, as in 3/64, got {value!r}", ctx, param)
     return int(number), int(parts)

@@ -147,7 +147,7 @@ _OF_TABLE = (
     "--storage-options", callback=options.parse_json, metavar="JSON", help="For fsspec, where INPUT or OUTPUT is a URL."
 )
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Score in so many threads of this process.")
-@click.option("--scheduler", metavar="ADDRESS", default=None, help="Score on the Dask cluster of this scheduler.")
+@click.option("--scheduler", metavar="ADDRESS|FILE", default=None, help="Score on the Dask cluster of this scheduler.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Score in so many processes of this machine.")
 @click.option(
     "--worker-timeout",

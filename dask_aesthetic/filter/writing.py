@@ -24,6 +24,7 @@ from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
 from dask_aesthetic.jobs.store import Store, refuse_overlap
 from dask_aesthetic.provenance import Provenance
+from dask_aesthetic.readers import read_scores
 from dask_aesthetic.tables import Facts, Shown
 from dask_aesthetic.thresholds import Threshold
 from dask_aesthetic.validation import check_integer
@@ -115,8 +116,9 @@ def filter_dataset(
 
     Parameters
     ----------
-    frame : dask.dataframe.DataFrame, pandas.DataFrame, cudf.DataFrame or pyarrow.Table
-        Scored rows: ``key``, the score, `where`, and ``shard`` if the tars share keys, as `read_webdataset` gives it.
+    frame : dask.dataframe.DataFrame, pandas.DataFrame, cudf.DataFrame, pyarrow.Table, str or path
+        Scored rows, or the folder of a job that wrote them, as of `read_scores`: ``key``, the score, `where`, and
+        ``shard`` if the tars share keys, as `read_webdataset` gives it.
         For `images`: ``image_path``, as a job over image files writes it, the score and `where`; a path may be relative
         to the working folder or to `images`. Of a Dask frame only these columns are computed and held: about 50 bytes a
         row, and the path.
@@ -192,10 +194,10 @@ def filter_dataset(
 
     Examples
     --------
-    >>> from dask_aesthetic import filter_dataset, read_scores, read_webdataset
+    >>> from dask_aesthetic import filter_dataset, read_webdataset
     >>> scored = read_webdataset("cc3m/").aesthetic.embed_and_score()  # doctest: +SKIP
     >>> filter_dataset(scored, "kept/", tars="cc3m/", samples_per_shard=10_000)  # doctest: +SKIP
-    >>> filter_dataset(read_scores("scores/"), "best/", images="photos/", threshold=6.5)  # doctest: +SKIP
+    >>> filter_dataset("scores/", "best/", images="photos/", threshold=6.5)  # doctest: +SKIP
     """
     plan = plan_filter(
         frame,
@@ -276,6 +278,8 @@ def plan_filter(
         As in `filter_dataset`.
     """
     source = find_source(tars, images, link)
+    if isinstance(frame, str | os.PathLike):
+        frame = read_scores(frame)
     if images is not None:
         only_tars = {
             "samples_per_shard": samples_per_shard is not None,

@@ -96,7 +96,8 @@ def choose_format(found: Iterable[ListedFile], source: Source, requested: str) -
     raise InputError(
         f"expected .parquet, .npy, .safetensors, .pt, {CLIP_RETRIEVAL}, {DATACOMP}, or a folder as "
         f"Dataset.save_to_disk leaves it in {format_source(source)}, got "
-        f"{counts or 'none'}: choose with format= one of {', '.join(FORMATS[1:])}"
+        f"{counts or 'none'}: choose with format= (--format) one of {', '.join(FORMATS[1:])}; images "
+        "are scored with embed=True (--embed)"
     )
 
 

@@ -389,7 +389,8 @@ def _check_columns(found: ScoreFiles, by: str | None, id_column: str | None) -> 
     for role, name in (("score column", found.score_column), ("by", by), ("id_column", id_column)):
         if name is not None and name not in names:
             raise ColumnError(
-                f"expected {role} {name!r} in the files of scores, got {', '.join(names)}{did_you_mean(name, names)}"
+                f"expected {role} {name!r} in the files of scores, got {', '.join(names)}{did_you_mean(name, names)}: "
+                "a job passes other columns of its input through by columns (--columns)"
             )
     dtype = found.schema.field(found.score_column).type
     if not pa.types.is_floating(dtype):

@@ -57,6 +57,21 @@ def test_bad_usage_is_exit_2_and_one_line(source, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("text", ["none.json", "localhost", "{}", "[]", "{"])
+def test_what_names_no_scheduler_ends_at_once(source, tmp_path, text):
+    scheduler = tmp_path / "scheduler.json"
+    scheduler.write_text(text)
+    ended = commands.run("score", source, tmp_path / "out", "--scheduler", scheduler if text[0] in "{[" else text)
+    assert ended.status == 1
+    assert ended.err.strip().splitlines()[-1].startswith("Error: expected a Dask scheduler at ")
+
+
+def test_a_file_names_the_scheduler(source, tmp_path, cluster):
+    (tmp_path / "scheduler.json").write_text(json.dumps({"address": cluster.scheduler.address}))
+    ended = commands.run("score", source, tmp_path / "out", "--scheduler", tmp_path / "scheduler.json", "--json")
+    assert (ended.status, json.loads(ended.out)["rows"]) == (0, 40)
+
+
 def test_no_failed_row_at_all_may_be_asked_for(source, tmp_path):
     assert commands.run("score", source, tmp_path / "out", "--max-failed", "0%", "--batch-size", "-1").status == 0
 

@@ -190,7 +190,7 @@ def test_the_score_goes_into_the_json_if_asked_and_nothing_else_changes(tmp_path
     assert done.members == len(before) + 1
 
 
-@pytest.mark.parametrize("as_frame", ["object", "arrow", "dask", "table", "dictionary"])
+@pytest.mark.parametrize("as_frame", ["object", "arrow", "dask", "table", "dictionary", "files"])
 def test_whatever_holds_the_rows_the_bytes_are_the_same(tars, scored, tmp_path, as_frame):
     filter_dataset(scored, tmp_path / "calm", tars=tars)
     shuffled = scored.sample(frac=1, random_state=1)
@@ -200,7 +200,10 @@ def test_whatever_holds_the_rows_the_bytes_are_the_same(tars, scored, tmp_path, 
         "dask": dd.from_pandas(shuffled, npartitions=3, sort=False),
         "table": pa.Table.from_pandas(shuffled, preserve_index=False),
         "dictionary": scored.astype({"shard": "category"}),
+        "files": tmp_path / "scores",
     }
+    (tmp_path / "scores").mkdir()
+    shuffled.to_parquet(tmp_path / "scores/a.parquet")
     filter_dataset(frames[as_frame], tmp_path / "out", tars=tars)
     assert chaos.content(tmp_path / "out") == chaos.content(tmp_path / "calm")
 
