@@ -44,14 +44,18 @@ def why_offline() -> str:
 @contextmanager
 def cache_alone() -> Iterator[None]:
     """Context in which the hub's client takes files from its cache and asks nobody."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, utils
 
+    # Versions before 1.0 keep a session per thread, which stays online or offline as it was made.
+    forget_sessions = getattr(utils, "reset_sessions", lambda: None)
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = True
+    forget_sessions()
     try:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+        forget_sessions()
 
 
 def is_hub_id(name: str) -> bool:

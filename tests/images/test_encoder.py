@@ -332,6 +332,7 @@ def test_the_model_is_on_the_gpu_of_its_process(frame, weights, monkeypatch):
 def test_offline_is_said_within_seconds(monkeypatch, tmp_path):
     """Where nothing answers, the hub's own client tries for minutes."""
     from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -341,3 +342,7 @@ def test_offline_is_said_within_seconds(monkeypatch, tmp_path):
         with pytest.raises(EncoderError, match=r"no connection to 127.0.0.1.*set HF_HOME to a cache"):
             fetch_weights(LARGE, kind, name)
     assert constants.HF_HUB_OFFLINE is False
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as hub:  # The process's own calls of the hub stay online.
+        hub.answers["someone/absent"] = Answer(b"")
+        assert get_session().get(f"{hub.url}/someone/absent/resolve/{REVISION}/model.safetensors").status_code == 200
