@@ -23,7 +23,7 @@ from dask_aesthetic.embeddings.axes import flat_shape
 from dask_aesthetic.embeddings.objects import first_values, is_bytes
 from dask_aesthetic.embeddings.packed import unpack_array
 from dask_aesthetic.embeddings.rows import mark_nulls
-from dask_aesthetic.embeddings.stored import check_zero_point
+from dask_aesthetic.embeddings.stored import check_held, check_zero_point
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, first_line
 from dask_aesthetic.kernels import FLOATS
 from dask_aesthetic.predictors import Predictor, Predictors
@@ -219,6 +219,7 @@ def _check_zero_point(dtype: torch.dtype, zero_point: int | None) -> None:
         )
     if zero_point is not None and dtype not in (torch.uint8, torch.int8):
         raise ArgumentError(f"expected embedding_zero_point with uint8 or int8, got {dtype}: leave it out")
+    check_held(str(dtype).removeprefix("torch."), zero_point)
 
 
 def _refuse_others(rows: Any) -> None:

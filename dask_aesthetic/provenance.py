@@ -12,8 +12,9 @@ import pyarrow as pa
 from dask_aesthetic.defaults import SCORE_COLUMN
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.predictors import PredictorInfo, list_predictors
-from dask_aesthetic.thresholds import DEFAULT_PRESET, Threshold, find_threshold, is_on_preset_scale
+from dask_aesthetic.thresholds import COSINE, DEFAULT_PRESET, Threshold, find_threshold, is_on_preset_scale
 
+SIMILARITY = "similarity"  # Stands for a predictor.
 METADATA_KEY = "dask_aesthetic"  # Of the schema metadata of Parquet files, and of a frame's `attrs`.
 
 
@@ -62,10 +63,17 @@ class Provenance:
         return cls(shared, columns if shared else {})
 
     def of_score(self, score_column: str) -> Provenance:
-        """Provenance of one of several columns of scores; the threshold is that of the first."""
-        score = next((one for one in self.record.get("scores", []) if one["column"] == score_column), None)
-        if score is None or score_column == self.columns.get("score_column"):
+        """Provenance of one of several columns of scores; the threshold is that of the first.
+
+        The similarity counts as a score of a predictor of its own. Of other columns nothing is known.
+        """
+        if score_column == self.columns.get("score_column"):
             return self
+        score = next((one for one in self.record.get("scores", []) if one["column"] == score_column), None)
+        if score is None and score_column == self.similarity_column:
+            score = {"predictor": {"name": SIMILARITY, "scale": COSINE}, "weights_sha256": None, "scale": "raw"}
+        if score is None:
+            return Provenance()
         record = {name: value for name, value in self.record.items() if name != "threshold"}
         record.update((name, value) for name, value in score.items() if name != "column")
         columns = {role: name for role, name in self.columns.items() if role != "keep_column"}
@@ -74,9 +82,7 @@ class Provenance:
     @classmethod
     def first_score(cls, frame: Any) -> str:
         """Name of a frame's first column of scores whose provenance is known, else the default name."""
-        meta = getattr(frame, "_meta", frame)
-        marks = getattr(meta, "attrs", {}).get(METADATA_KEY, {})
-        return next((name for name in marks if name in meta.columns), SCORE_COLUMN)
+        return next(iter(_marked(frame)), SCORE_COLUMN)
 
     @classmethod
     def only_score(cls, frame: Any) -> str:
@@ -87,9 +93,7 @@ class Provenance:
         ArgumentError
             There are several.
         """
-        meta = getattr(frame, "_meta", frame)
-        marks = getattr(meta, "attrs", {}).get(METADATA_KEY, {})
-        return one_score([name for name in marks if name in meta.columns])
+        return one_score(_marked(frame))
 
     @classmethod
     def of_frame(cls, frame: Any, score_column: str) -> Provenance:
@@ -106,7 +110,7 @@ class Provenance:
     def mark(self, frame: Any) -> Any:
         """The pandas frame, after the provenance is put into its `attrs`."""
         marks = {}
-        for name in self.score_columns:
+        for name in (*self.score_columns, *([self.similarity_column] if self.similarity_column else [])):
             if name in frame.columns:
                 its = self.of_score(name)
                 dtype = str(frame[name].dtype)
@@ -126,6 +130,11 @@ class Provenance:
         """Names of the columns of scores; empty if unknown."""
         first = self.columns.get("score_column")
         return [one["column"] for one in self.record.get("scores", [])] or ([first] if first is not None else [])
+
+    @property
+    def similarity_column(self) -> str:
+        """Name of the column of similarities; empty if there is none."""
+        return str(self.record.get("similarity", {}).get("column", ""))
 
     @property
     def higher_is_better(self) -> bool:
@@ -238,6 +247,17 @@ def one_score(names: Sequence[str]) -> str:
             f"expected score_column (--score-column) where there are several scores, got none: {', '.join(names)}"
         )
     return names[0] if names else SCORE_COLUMN
+
+
+def _marked(frame: Any) -> list[str]:
+    """Columns of a frame's scores whose provenance is known, without the similarity."""
+    meta = getattr(frame, "_meta", frame)
+    marks = getattr(meta, "attrs", {}).get(METADATA_KEY, {})
+    return [
+        name
+        for name, mark in marks.items()
+        if name in meta.columns and mark["record"].get("similarity", {}).get("column") != name
+    ]
 
 
 def _record(path: str, schema: pa.Schema) -> dict[str, Any]:

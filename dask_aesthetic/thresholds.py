@@ -18,6 +18,7 @@ SCALES = {"raw": 1.0, "unit": 10.0}
 
 PRESETS = {"permissive": 3.0, "standard": 5.0, "high": 6.0, "premium": 7.0}
 PRESET_SCALE, DEFAULT_PRESET = "laion-v2", "standard"
+COSINE = "cosine similarity"  # Family of similarities, from -1 to 1.
 UNKNOWN = "unknown"  # Predictor of a threshold that was chosen by scores without provenance.
 
 
@@ -192,6 +193,10 @@ def _find(
     if is_probability:
         if not 0 <= value <= 1:
             raise ThresholdError(f"expected a probability from 0 to 1 as threshold for {predictor}, got {value:g}")
+        return found
+    if predictor_scale == COSINE:
+        if not -1 <= value <= 1:
+            raise ThresholdError(f"expected a similarity from -1 to 1 as threshold, got {value:g}")
         return found
     # Of a predictor of one's own nothing says on what scale it scores.
     guess = "" if predictor and predictor_scale == "unknown" else _other_scale(value, scale)

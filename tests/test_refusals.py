@@ -131,7 +131,7 @@ def test_minus_one_as_batch_size_is_curators_default(source, frame, tmp_path):
         frame.aesthetic.score(batch_size=-2)
 
 
-@pytest.mark.parametrize("predictor", [None, 3, ["laion-v2"]])
+@pytest.mark.parametrize("predictor", [None, 3, ["laion-v2"], ""])
 def test_what_is_no_predictor_is_refused(frame, predictor):
     with pytest.raises(PredictorError, match="expected a predictor's name, path or a loaded Predictor, "):
         frame.aesthetic.score(predictor=predictor)

@@ -113,11 +113,9 @@ def _plan(
 
     find_source(tars, images, link)  # Before scores are read.
     found = find_scores(scores, storage_options, choose, allow_unfinished)
-    known: Mapping[str, Any] = found.provenance.describe(scale)
-    lowest = None
-    if threshold is not None:
-        said = found.provenance.of_score(score_of(found.provenance))
-        lowest = said.on_scores(options.parse_threshold(threshold), scale)
+    said = found.provenance.of_score(score_of(found.provenance))
+    known: Mapping[str, Any] = said.describe(scale)
+    lowest = None if threshold is None else said.on_scores(options.parse_threshold(threshold), scale)
     table = pa.concat_tables([file.read(found.schema) for file in found.files])
     return plan_filter(
         table,

@@ -295,7 +295,9 @@ def _encoder(settings: ScoreSettings) -> str:
 
 
 def _format_json(summary: JobSummary, plan: ScorePlan, times: _Times) -> str:
-    more_quantiles = {name: {str(q): one.quantile(q) for q in QUANTILES} for name, one in summary.others.items()}
+    more_quantiles = {
+        name: {str(q): one.quantile(q) for q in QUANTILES} if one.count else {} for name, one in summary.others.items()
+    }
     return json.dumps(
         {
             "output": plan.store.url,

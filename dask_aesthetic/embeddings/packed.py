@@ -17,7 +17,15 @@ import pyarrow.compute as pc
 
 from dask_aesthetic.defaults import EMBEDDING_DTYPES
 from dask_aesthetic.embeddings.objects import first_values, is_bytes
-from dask_aesthetic.embeddings.stored import BFLOAT16, QUANTIZED, check_zero_point, floats_of, stored_dtype, value_type
+from dask_aesthetic.embeddings.stored import (
+    BFLOAT16,
+    QUANTIZED,
+    check_held,
+    check_zero_point,
+    floats_of,
+    stored_dtype,
+    value_type,
+)
 from dask_aesthetic.errors import ArgumentError, ColumnError
 
 _OTHER_LENGTH = np.empty((2, 2), np.float32)  # A matrix is a row of another width.
@@ -46,6 +54,7 @@ def check_embedding_dtype(dtype: Any, zero_point: Any = None) -> str | None:
         return None
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", None) or str(dtype).removeprefix("torch.")
     if zero_point is None and _CHECKED.fullmatch(name):
+        check_held(*_parts(name))
         return name
     if name not in EMBEDDING_DTYPES:
         raise ArgumentError.choice("embedding_dtype", dtype, EMBEDDING_DTYPES)
@@ -60,6 +69,7 @@ def check_embedding_dtype(dtype: Any, zero_point: Any = None) -> str | None:
             "expected a zero point with embedding_dtype='uint8', which stands for floats by one, got none: "
             "embedding_zero_point=128 (--zero-point 128), or 0 where the numbers are the values themselves"
         )
+    check_held(name, zero_point)
     return f"{name}-{zero_point or 0}"
 
 

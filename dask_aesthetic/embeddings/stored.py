@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.validation import check_integer
 
 BFLOAT16 = "bfloat16"
@@ -18,6 +19,19 @@ def check_zero_point(value: Any) -> int | None:
     if value is None:
         return None
     return check_integer("embedding_zero_point", value, minimum=-128, maximum=255, default="None")
+
+
+def check_held(dtype: str, zero_point: int | None, where: str = "") -> None:
+    """Raise ArgumentError for a zero point that an 8-bit dtype cannot hold; `where` follows it in the message."""
+    if zero_point is None:
+        return
+    bounds = np.iinfo(dtype)
+    if not bounds.min <= zero_point <= bounds.max:
+        hint = ": int8 has the zero point 0 as a rule" if dtype == "int8" else ""
+        raise ArgumentError(
+            f"expected embedding_zero_point (--zero-point) from {bounds.min} to {bounds.max}, which {dtype} can hold, "
+            f"got {zero_point}{where}{hint}"
+        )
 
 
 def stored_dtype(name: str) -> np.dtype[Any]:

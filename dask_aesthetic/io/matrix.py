@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from dask_aesthetic.embeddings.stored import BFLOAT16, floats_of, stored_dtype, value_type
+from dask_aesthetic.embeddings.stored import BFLOAT16, check_held, floats_of, stored_dtype, value_type
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.io.read_ahead import ReadAhead
 from dask_aesthetic.io.storage import File
@@ -96,7 +96,7 @@ class Matrix(ABC):
         InputError
             The matrix holds uint8, and there is no zero point.
         ArgumentError
-            There is one, and the matrix holds other numbers than 8-bit integers.
+            There is one, and the matrix holds other numbers than 8-bit integers, or such as cannot be it.
         """
         if zero_point is None and self.dtype == "uint8":
             raise InputError(
@@ -109,6 +109,7 @@ class Matrix(ABC):
                 f"expected embedding_zero_point (--zero-point) with uint8 or int8, got {self.dtype} in {self.where}: "
                 "leave it out"
             )
+        check_held(self.dtype, zero_point, f" for {self.where}")
         return replace(self, zero_point=zero_point)
 
     def read(self, start: int, stop: int) -> pa.FixedSizeListArray:

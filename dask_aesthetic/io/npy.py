@@ -42,7 +42,7 @@ class NpyMatrix(Matrix):
                 archive.open(f"{self.key}.npy") as stream,
             ):
                 matrix: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-                return matrix
+                return matrix.reshape(self.rows, self.width)
         if self.rows and self.file.is_local and self.key is not None:
             _check_member(self.file, self.key)
         return super()._open()

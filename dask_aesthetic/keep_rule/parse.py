@@ -42,7 +42,7 @@ def parse_rule(texts: Sequence[str]) -> KeepRule:
     if len(texts) == 1 and texts[0].lstrip().startswith("["):
         try:
             return KeepRule.of(json.loads(texts[0]))
-        except ValueError as error:
+        except (RecursionError, ValueError) as error:
             if isinstance(error, ArgumentError):
                 raise
             raise ArgumentError(f"expected a rule as JSON, got {texts[0]!r}: {error}") from error
@@ -55,8 +55,16 @@ def _parse(text: str) -> Clause:
         raise ArgumentError(
             f"expected a column, an operator (==, !=, <, >, <=, >=, in, not in) and a value, got {text!r}"
         )
-    column = json.loads(found["column"]) if found["column"].startswith('"') else found["column"]
-    return Clause(column, re.sub(r"\s+", " ", found["operator"]), _value(found["value"].strip()))
+    return Clause(
+        _column(found["column"], text), re.sub(r"\s+", " ", found["operator"]), _value(found["value"].strip())
+    )
+
+
+def _column(name: str, text: str) -> str:
+    try:
+        return str(json.loads(name)) if name.startswith('"') else name
+    except ValueError as error:
+        raise ArgumentError(f"expected a column's name in double quotes as JSON has it in {text!r}: {error}") from error
 
 
 def _value(text: str) -> Any:
@@ -64,7 +72,7 @@ def _value(text: str) -> Any:
         return text == "True"
     try:
         return json.loads(text)
-    except ValueError:
+    except (RecursionError, ValueError):
         pass
     try:
         return float(text)  # ".5", "+3"

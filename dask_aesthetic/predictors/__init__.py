@@ -102,7 +102,7 @@ def load_predictor(
     if isinstance(predictor, Predictor):
         _refuse_arguments(arguments, repr(predictor.info.name), "a predictor that has been loaded")
         return predictor
-    if not isinstance(predictor, str | os.PathLike):
+    if not isinstance(predictor, str | os.PathLike) or not os.fspath(predictor):
         raise PredictorError(f"expected a predictor's name, path or a loaded Predictor, got {predictor!r}")
     name = os.fspath(predictor)
     if name in BY_NAME:

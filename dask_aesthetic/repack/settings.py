@@ -53,7 +53,9 @@ class RepackSettings:
     def schema(self, source: pa.Schema) -> pa.Schema:
         """Schema of an output: that of its input with another type of the embedding column."""
         at = source.get_field_index(self.embedding_column)
-        return source.set(at, source.field(at).with_type(self.type))
+        field = source.field(at).with_type(self.type)
+        # Empty rows become null.
+        return source.set(at, field.with_nullable(True) if self.layout == PACKED else field)
 
     def writer_options(self, schema: pa.Schema) -> dict[str, Any]:
         """Options of `pyarrow.parquet.ParquetWriter` for an output of a schema."""

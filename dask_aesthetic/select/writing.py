@@ -378,6 +378,7 @@ def _keep_rule(
         raise both_error(threshold, found.score_column)
     scale = None if "scale" in found.provenance.record else scale  # Probabilities have another one.
     names = found.provenance.score_columns or [found.score_column]
+    names += [name for name in [found.provenance.similarity_column] if name]
     find = {name: partial(found.provenance.of_score(name).on_scores, scale=scale) for name in names}
     rule = KeepRule.of(keep).with_thresholds(find)
     rule.check(types)

@@ -122,6 +122,11 @@ def test_zero_points_that_are_not_usable_are_refused():
         for wrong in (256, -129, 0.5, "0", False):
             with pytest.raises(ArgumentError, match="embedding_zero_point to be a whole number from -128 to 255"):
                 call(embedding_dtype="uint8", embedding_zero_point=wrong)
+        for dtype, wrong in (("uint8", -1), ("int8", 128)):
+            with pytest.raises(ArgumentError, match=f"from .* to .*, which {dtype} can hold, got {wrong}"):
+                call(embedding_dtype=dtype, embedding_zero_point=wrong)
+            with pytest.raises(ArgumentError, match=f"which {dtype} can hold"):
+                call(embedding_dtype=f"{dtype}-{wrong}")
 
 
 # Arrays

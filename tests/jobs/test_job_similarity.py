@@ -115,7 +115,7 @@ def test_the_files_say_what_was_compared(output, tmp_path):
     assert record["similarity"] == {"column": "similarity", "status_column": "text_status", "text_column": TEXT}
     scores = read_scores(folder)
     assert scores.aesthetic.distribution().predictor == "laion-v2"
-    assert scores.aesthetic.distribution("similarity").predictor == ""
+    assert scores.aesthetic.distribution("similarity").predictor == "similarity"
     page = scores.aesthetic.report(tmp_path / "page.html").read_text()
     assert '<title id="pair-2-title">Heat map of aesthetic_score and similarity</title>' in page
     assert "290 rows have both" in page

@@ -279,7 +279,10 @@ def test_what_is_no_rule_for_these_columns_is_refused(keep, error, message):
         KeepRule.of(keep).with_thresholds({"score": find}).check(types)
 
 
-@pytest.mark.parametrize("text", ["unsafe", "unsafe<", "<3", "unsafe<null", "unsafe<nan", "[3]", "[[", "a in 3"])
+@pytest.mark.parametrize(
+    "text",
+    ["unsafe", "unsafe<", "<3", "unsafe<null", "unsafe<nan", "[3]", "[[", "a in 3", '"a>1', '"\\x">1', "[" * 10**5],
+)
 def test_what_is_no_clause_on_the_command_line_is_refused(text):
     with pytest.raises(ArgumentError, match="expected"):
         parse_rule([text])

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dask_aesthetic import InputError
+from dask_aesthetic import InputError, read_and_score, read_scores, score_dataset, score_embeddings
 from dask_aesthetic.readers import read_datacomp
 from helpers.shards import ROWS, SHARDS, assert_same_scores, expected_scores, metadata_table
 
@@ -65,3 +65,18 @@ def test_matrices_in_fortran_order_or_unaligned_are_read(tmp_path, vectors):
         pq.write_table(metadata_table(at, len(vectors)), tmp_path / f"{stem}.parquet")
     part = read_datacomp(tmp_path, rows_per_partition=70)["image_embedding"].compute()
     assert np.stack(part.to_numpy()).tolist() == np.concatenate([vectors] * 4).tolist()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(-1, 1, 768), (-1, 768, 1)])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_matrices_with_an_axis_of_length_1_have_the_scores_of_those_without(tmp_path, vectors, save, shape, order):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    save(folder / "a.npz", l14_img=np.asarray(vectors.reshape(shape), order=order))
+    pq.write_table(metadata_table(0, len(vectors)), folder / "a.parquet")
+    wanted = score_embeddings(vectors).tobytes()
+    for frame in (read_datacomp(folder, rows_per_partition=70).aesthetic.score(), read_and_score(folder)):
+        assert frame["aesthetic_score"].compute().to_numpy().tobytes() == wanted
+    score_dataset(folder, tmp_path / "out", rows_per_shard=70)
+    assert read_scores(tmp_path / "out")["aesthetic_score"].compute().to_numpy().tobytes() == wanted

@@ -180,6 +180,13 @@ def test_int8_needs_no_zero_point_and_floats_take_none(tmp_path, rows):
         assert bits(read_and_score(tmp_path, **options).compute()["aesthetic_score"]) == wanted
         assert bits(read_npy(tmp_path, **options).aesthetic.score()["aesthetic_score"].compute()) == wanted
         assert bits(score_embeddings(numbers, **options)) == wanted
+    for read in (read_and_score, read_npy):
+        with pytest.raises(
+            ArgumentError, match=r"from -128 to 127, which int8 can hold, got 128 for .*part\.npy: int8 has"
+        ):
+            read(tmp_path, embedding_zero_point=128)  # That of uint8.
+    with pytest.raises(ArgumentError, match="from -128 to 127, which int8 can hold, got 128"):
+        score_embeddings(numbers, embedding_zero_point=128)
     np.save(tmp_path / "part.npy", rows)
     with pytest.raises(ArgumentError, match="with uint8 or int8, got float32"):
         read_and_score(tmp_path, embedding_zero_point=128)

@@ -166,3 +166,18 @@ def test_the_command_repacks_and_check_says_first_what_it_gains(tmp_path, vector
     found = read_and_score(tmp_path / "out", embedding_dtype="float32").compute()
     pd.testing.assert_frame_equal(found, read_and_score(source).compute(), check_exact=True)
     assert 'layout "packed"' not in printed("check", tmp_path / "out", "--embedding-dtype", "float32")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_empty_rows_of_a_column_without_nulls_keep_their_place(tmp_path, vectors, layout):
+    rows = pa.array([vectors[0], [], vectors[1]], pa.list_(pa.float32()))
+    field = pa.field("image_embedding", rows.type, nullable=False)
+    table = pa.table(
+        [pa.array(list("abc")), rows], schema=pa.schema([pa.field("key", pa.string(), nullable=False), field])
+    )
+    pq.write_table(table, tmp_path / "0.parquet")
+    repack_dataset(tmp_path / "0.parquet", tmp_path / "out", layout=layout)
+    found = read_and_score(tmp_path / "out", embedding_dtype=dtype_of(layout)).compute()
+    pd.testing.assert_frame_equal(found, read_and_score(tmp_path / "0.parquet").compute())
+    assert found["aesthetic_score"].isna().tolist() == [False, True, False]
+    assert not pq.read_schema(tmp_path / "out/0.parquet").field("key").nullable
