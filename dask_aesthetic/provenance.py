@@ -156,13 +156,29 @@ class Provenance:
     def find_threshold(
         self, requested: float | str | Threshold | None, info: PredictorInfo | None = None
     ) -> float | str | Threshold:
-        """The requested threshold, else that of the run, else the predictor's own, else the preset "standard"."""
+        """The requested threshold, else that of the run, else the predictor's own, else the preset "standard".
+
+        Where presets mean nothing, the score of the last row that `select_dataset` kept as best stands in for them.
+        """
         if requested is not None:
             return requested
         if "threshold" in self.record:
             return Threshold.from_dict(self.record["threshold"])
         own = info.threshold if info is not None else self.record.get("predictor", {}).get("threshold")
+        if own is None and (cut := self._cut_of_selection(info)) is not None:
+            return cut
         return DEFAULT_PRESET if own is None else Threshold(own, name="default", higher_is_better=self._direction(info))
+
+    def _cut_of_selection(self, info: PredictorInfo | None) -> Threshold | None:
+        """Score of the last of the best rows that a selection kept, of scores that presets do not fit."""
+        selected, known = self.record.get("selected", {}), self.known
+        if not known or is_on_preset_scale(known["predictor_scale"], known["predictor"]):
+            return None
+        cut, column = selected.get("cut"), selected.get("score_column")
+        if not isinstance(cut, float) or column != self.columns.get("score_column"):
+            return None
+        better = self._direction(info)
+        return Threshold(cut, self.find_scale(None), selected["kept"], known["predictor"], higher_is_better=better)
 
     def _direction(self, info: PredictorInfo | None) -> bool:
         return self.higher_is_better if info is None else info.higher_is_better

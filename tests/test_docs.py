@@ -30,8 +30,8 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 RUN = {"python", "console"}
-# Layouts, directives of Sphinx, configuration.
-OTHER = {"", "text", "toml", "bibtex", "{toctree}", "{include}", "{figure}"}
+# Layouts, scripts of schedulers, directives of Sphinx, configuration.
+OTHER = {"", "bash", "text", "toml", "bibtex", "{toctree}", "{include}", "{figure}"}
 
 
 class Block(NamedTuple):
@@ -97,9 +97,7 @@ def console(block: Block) -> None:
         assert ended.status == 0, (line, ended)
 
 
-@pytest.mark.parametrize("page", RUNNING, ids=name)
-@pytest.mark.filterwarnings("ignore::dask_aesthetic.errors.AestheticWarning")
-def test_blocks_run(page, folder, capsys):
+def run_blocks(page: Path) -> None:
     if "cc3m-scores" in page.read_text():
         dask_aesthetic.score_dataset("embeddings", "cc3m-scores")  # In place of a job on images, which needs weights.
     names = {"__name__": "__main__"}
@@ -112,6 +110,21 @@ def test_blocks_run(page, folder, capsys):
             # Lines as in the page, so that a traceback names them.
             code = compile("\n" * block.line + block.code, str(page), "exec")
             exec(code, names)  # noqa: S102
+
+
+@pytest.mark.parametrize("page", RUNNING, ids=name)
+@pytest.mark.filterwarnings("ignore::dask_aesthetic.errors.AestheticWarning")
+def test_blocks_run(page, folder, capsys):
+    run_blocks(page)
+
+
+@pytest.mark.filterwarnings("ignore::dask_aesthetic.errors.AestheticWarning")
+def test_pages_run_one_after_another_in_one_folder(folder, capsys):
+    guide = ROOT / "docs/guide/index.md"
+    listed = re.search(r"^```{toctree}\n(.+?)^```", guide.read_text(), re.MULTILINE | re.DOTALL)
+    pages = [ROOT / "README.md", ROOT / "docs/index.md", ROOT / "docs/quickstart.md", guide]
+    for page in [*pages, *(guide.with_name(f"{entry}.md") for entry in listed[1].split())]:
+        run_blocks(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

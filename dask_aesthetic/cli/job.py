@@ -234,7 +234,10 @@ def _find_address(scheduler: str) -> str:
             scheduler = str(json.loads(Path(scheduler).read_bytes())["address"])
         except (LookupError, TypeError) as error:
             raise ValueError("the file names no address") from error
-    parse_host_port(parse_address(scheduler)[1])
+    try:
+        parse_host_port(parse_address(scheduler)[1])
+    except ValueError as error:
+        raise ValueError(f"neither a file nor an address as tcp://HOST:PORT ({error})") from error
     return scheduler
 
 

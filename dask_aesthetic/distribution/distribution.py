@@ -318,7 +318,7 @@ class ScoreDistribution(Shown):
         -------
         Threshold
             A hundredth of a raw score unless `scores` are given: it keeps up to a bin more than asked. Its name says
-            how many rows it keeps for `n`.
+            how many rows it keeps for `n`, and which share where that is over 1.1 times `keep_fraction`.
 
         Raises
         ------
@@ -355,9 +355,13 @@ class ScoreDistribution(Shown):
             kept = int(at_least[at]) - int(np.searchsorted(inside, value))
         else:
             value, kept = self._edge(at) if at else self.min, int(at_least[at])
-        keeps = f"{share:g}" if n is None else f"{round(kept * whole / self.count):,}"
+        if n is not None:
+            keeps = f"{round(kept * whole / self.count):,}"
+            asked = f" ({n:,} asked)" if keeps != f"{n:,}" else ""
+        else:  # Where scores lie close together, a bin holds many rows.
+            many = kept / self.count > 1.1 * share
+            keeps, asked = (f"{kept / self.count:.3g}", f" ({share:g} asked)") if many else (f"{share:g}", "")
         sample = f", by a sample of {self.count:,}" if self.sampled_from is not None else ""
-        asked = f" ({n:,} asked)" if n is not None and keeps != f"{n:,}" else ""
         name = f"keeps {keeps} of {whole:,} scored rows{sample}{asked}"
         threshold = Threshold(value, self.scale, name, self.predictor or UNKNOWN)
         if MIN_RATE <= share <= MAX_RATE:

@@ -21,8 +21,8 @@ from dask_aesthetic.thresholds import Threshold
 SHARD, KEY = "shard", "key"
 _SHOWN = 3  # Keys named in an error.
 _SEVERAL = (
-    "expected a row per sample, got several of {}: drop repeated rows; or, if tars share keys, score a frame of "
-    "read_webdataset, whose column 'shard' keeps them apart"
+    "expected a row per sample, got several of {}: drop repeated rows; or, if tars share keys, scores need a column "
+    "'shard' that keeps them apart, as read_webdataset gives it and score --columns key,shard passes it through"
 )
 
 

@@ -63,7 +63,9 @@ def test_what_names_no_scheduler_ends_at_once(source, tmp_path, text):
     scheduler.write_text(text)
     ended = commands.run("score", source, tmp_path / "out", "--scheduler", scheduler if text[0] in "{[" else text)
     assert ended.status == 1
-    assert ended.err.strip().splitlines()[-1].startswith("Error: expected a Dask scheduler at ")
+    message = ended.err.strip().splitlines()[-1]
+    assert message.startswith("Error: expected a Dask scheduler at ")
+    assert ("neither a file nor an address as tcp://HOST:PORT" in message) == (text[0] not in "{[")
 
 
 def test_a_file_names_the_scheduler(source, tmp_path, cluster):

@@ -260,6 +260,8 @@ def test_ambiguous_keys_are_refused(shared, tars, scored, tmp_path):
     frame = read_webdataset(source)[["shard", "key"]].compute().assign(aesthetic_score=np.float32(6), keep=True)
     with pytest.raises(InputError, match=r"a row per sample, got several of '123_456', '208_495', '321_421'"):
         filter_dataset(frame.drop(columns="shard"), tmp_path / "out", tars=source)
+    with pytest.raises(InputError, match="--columns key,shard"):
+        filter_dataset(frame.drop(columns="shard"), tmp_path / "out", tars=source)
     with pytest.raises(InputError, match="each key in one tar, got '123_456'"):
         filter_dataset(frame.drop(columns="shard").drop_duplicates("key"), tmp_path / "out", tars=source)
     with pytest.raises(InputError, match="several of '00001'"):
