@@ -53,11 +53,13 @@ nitpick_ignore_regex = [("py:obj", ".*")]
 
 copybutton_prompt_text = r"\$ |>>> "
 copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_title = "dask-aesthetic"
+html_sidebars = {name: [] for name in ("index", "quickstart", "migration", "benchmarks")}  # They have no section.
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,

@@ -91,7 +91,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def console(block: Block) -> None:
-    for line in block.code.splitlines():
+    for line in block.code.replace("\\\n", "").splitlines():
         assert line.startswith("$ dask-aesthetic "), f"a command that is not run must say why: {line}"
         ended = run(*shlex.split(line, comments=True)[2:])
         assert ended.status == 0, (line, ended)

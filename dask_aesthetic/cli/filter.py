@@ -101,6 +101,7 @@ def _plan(
     import pyarrow as pa
 
     from dask_aesthetic.filter import find_source, plan_filter
+    from dask_aesthetic.jobs.store import Store, refuse_overlap
     from dask_aesthetic.provenance import Provenance, one_score
     from dask_aesthetic.score_files import find_scores
 
@@ -109,11 +110,12 @@ def _plan(
 
     def choose(names: list[str], said: Provenance) -> list[str]:
         ids = ["image_path"] if images is not None else [*(["shard"] if "shard" in names else []), "key"]
-        return [*ids, score_of(said), *([] if threshold else [where])]
+        return list(dict.fromkeys([*ids, score_of(said), *([] if threshold else [where])]))
 
     find_source(tars, images, link)  # Before scores are read.
     found = find_scores(scores, storage_options, choose, allow_unfinished)
     said = found.provenance.of_score(score_of(found.provenance))
+    refuse_overlap(scores, [one.file for one in found.files], Store.of(output, storage_options))
     known: Mapping[str, Any] = said.describe(scale)
     lowest = None if threshold is None else said.on_scores(options.parse_threshold(threshold), scale)
     table = pa.concat_tables([file.read(found.schema) for file in found.files])

@@ -123,8 +123,7 @@ def score_table(
     ids : list of str
         Columns of text that say which samples, or files, the rows are of.
     """
-    asked = [*ids, score_column, *([keep_column] if threshold is None else [])]
-    known = frame_names(frame)
+    asked = list(dict.fromkeys([*ids, score_column, *([keep_column] if threshold is None else [])]))
     known = frame_names(frame)
     for name in asked:
         if name not in known:

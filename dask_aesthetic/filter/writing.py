@@ -18,7 +18,7 @@ from dask_aesthetic.filter.scores import KEY, SHARD, Counts, frame_names, join_s
 from dask_aesthetic.filter.settings import FilterSettings, ImageFilterSettings
 from dask_aesthetic.frame_provenance import find_provenance
 from dask_aesthetic.io.image_shards import PATH
-from dask_aesthetic.io.listing import Source, list_files
+from dask_aesthetic.io.listing import Source, find_files, list_files
 from dask_aesthetic.io.webdataset import find_tars, metadata_schema
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.runner import run_plan
@@ -171,8 +171,8 @@ def filter_dataset(
     ColumnError
         A column is missing, or of another type.
     InputError
-        Tars are damaged, keys or paths are ambiguous or do not match, names of images collide, or the output has files
-        that the run would replace.
+        Tars are damaged, keys or paths are ambiguous or do not match, names of images collide, the output has files
+        that the run would replace, or it is the folder of the scores.
     ThresholdError, ArgumentError
         An argument is not usable. All of these are found before anything is written.
     JobError
@@ -278,7 +278,9 @@ def plan_filter(
         As in `filter_dataset`.
     """
     source = find_source(tars, images, link)
+    store = Store.of(output, storage_options if output_options is None else output_options)
     if isinstance(frame, str | os.PathLike):
+        refuse_overlap(frame, [file for file, _ in find_files(frame, ".parquet")], store)
         frame = read_scores(frame)
     if images is not None:
         only_tars = {
@@ -298,7 +300,6 @@ def plan_filter(
         lowest = find_provenance(frame, score_column).on_scores(threshold, scale)
     ids = [PATH] if images is not None else [SHARD, KEY] if SHARD in frame_names(frame) else [KEY]
     table = score_table(_computed(frame, where, score_column, lowest, ids), score_column, where, lowest, ids)
-    store = Store.of(output, storage_options if output_options is None else output_options)
     selection = f"{where} is true" if lowest is None else lowest.condition(score_column)
     if images is not None:
         linked = ImageFilterSettings(selection, score_column, link)
@@ -345,7 +346,8 @@ def _computed(frame: Any, where: str, score_column: str, threshold: Threshold | 
     """Needed columns of a Dask frame, computed; another frame as it is."""
     if not isinstance(frame, dd.DataFrame):
         return frame
-    names = [name for name in (*ids, score_column, *([where] if threshold is None else [])) if name in frame.columns]
+    asked = dict.fromkeys((*ids, score_column, *([where] if threshold is None else [])))
+    names = [name for name in asked if name in frame.columns]
     return frame[names].compute()
 
 

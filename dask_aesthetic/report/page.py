@@ -34,6 +34,7 @@ from dask_aesthetic.status import MEANINGS
 from dask_aesthetic.thresholds import PRESETS, SCALES, Threshold, is_on_preset_scale
 from dask_aesthetic.version import __version__
 
+SUFFIXES = (".html", ".htm")
 MAX_GROUPS, MAX_PROVENANCE, MAX_LENGTH = 200, 60, 500
 ROW_STEP, FINE_STEP = 25, 5  # Hundredths between the rows of the table of thresholds.
 FEW_ROWS = 4  # Of the table, from which on the rows are closer together.
@@ -61,7 +62,7 @@ def write_report(
     ----------
     frame : pandas, cuDF or Dask DataFrame
     path : str or path
-        An existing file is replaced once the page is complete.
+        An existing file with a suffix of HTML is replaced once the page is complete.
     columns, threshold, known, samples, seed, title, provenance
         As in `ReportSpec`; columns of None are left out.
     tars, images, image_extensions, storage_options
@@ -70,7 +71,7 @@ def write_report(
     Raises
     ------
     InputError
-        The folder does not exist; raised before anything is computed.
+        The folder does not exist, or there is a file that is no HTML; raised before anything is computed.
     ColumnError, ArgumentError, ThresholdError, MissingDependencyError
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
@@ -78,6 +79,11 @@ def write_report(
     target = Path(path)
     if target.is_dir() or not target.absolute().parent.is_dir():
         raise InputError(f"expected a file to write in a folder that exists, got {target}")
+    if target.exists() and target.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"expected a name that ends in {' or '.join(SUFFIXES)} for a file to replace, got {target}, which is "
+            "there: choose another name"
+        )
     if tars is not None or images is not None or columns.get("image_column") is not None:
         require("PIL", "showing images", "Pillow")
     source = find_image_source(frame.columns, tars, images, image_extensions, storage_options)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dask_aesthetic import filter_dataset, read_scores, score_dataset, select_dataset
+from dask_aesthetic import ColumnError, InputError, filter_dataset, read_scores, score_dataset, select_dataset
 from helpers import pairs, tar_files
 from helpers.commands import printed, run
 from helpers.several import unsafe
@@ -99,3 +100,36 @@ def test_a_calibrated_similarity_bounds_similarities_alone(scores, tmp_path):
     with pytest.raises(ValueError, match="got one that was chosen by scores of similarity"):
         frame.aesthetic.distribution().rate(found)
     assert frame.aesthetic.distribution("similarity").predictor_scale == "cosine similarity"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_scores_are_no_output(scores, tars, tmp_path, overwrite):
+    for name in ("out", "more/out"):
+        shutil.copytree(scores / "out", tmp_path / name)
+    before = (tmp_path / "out/a.parquet").read_bytes()
+    for source, output in (("out", "out"), ("out/a.parquet", "out"), ("more", "more/out"), ("out", "out/x")):
+        more = ("--score-column", "unsafe", *(["--overwrite"] if overwrite else []))
+        ended = run("filter", tmp_path / source, tmp_path / output, "--tars", tars, *more)
+        assert (ended.status, "expected an output folder" in ended.err) == (2, True), ended
+        with pytest.raises(InputError, match="expected an output folder"):
+            filter_dataset(tmp_path / source, tmp_path / output, tars=tars, score_column="unsafe", overwrite=overwrite)
+    assert (tmp_path / "out/a.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("column", "option", "message"),
+    [
+        ("key", "where", "expected True or False in column 'key', got string"),
+        ("unsafe", "where", "expected True or False in column 'unsafe', got float"),
+        ("key", "score_column", "expected scores, a column of floats, in 'key', got string"),
+        ("keep", "score_column", "expected scores, a column of floats, in 'keep', got bool"),
+    ],
+)
+def test_a_column_in_two_places_is_refused_by_its_type(scores, tars, tmp_path, column, option, message):
+    options = {"score_column": "unsafe", option: column}
+    for read in (*NAMES.values(), lambda path: read_scores(path).compute()):
+        with pytest.raises(ColumnError, match=message):
+            filter_dataset(read(scores / "out"), tmp_path / "out", tars=tars, **options)
+    given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+    ended = run("filter", scores / "out", tmp_path / "out", "--tars", tars, *given)
+    assert (ended.status, message in ended.err) == (2, True), ended

@@ -340,6 +340,10 @@ def test_page_is_written_atomically(scored, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
     with pytest.raises(InputError, match="a file to write in a folder that exists"):
         scored.aesthetic.report(tmp_path / "nowhere" / "report.html")
+    (tmp_path / "scores.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"ends in \.html or \.htm for a file to replace, got .*scores\.parquet"):
+        scored.aesthetic.report(tmp_path / "scores.parquet")
+    assert (tmp_path / "scores.parquet").read_bytes() == b"PAR1"
     with pytest.raises(InputError, match="a file to write in a folder that exists"):
         scored.aesthetic.report(tmp_path)
 
