@@ -9,12 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from dask_aesthetic.defaults import SCORE_COLUMN
+from dask_aesthetic.defaults import COSINE, SCORE_COLUMN, SIMILARITY
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.predictors import PredictorInfo, list_predictors
-from dask_aesthetic.thresholds import COSINE, DEFAULT_PRESET, Threshold, find_threshold, is_on_preset_scale
+from dask_aesthetic.thresholds import DEFAULT_PRESET, Threshold, find_threshold, is_on_preset_scale
 
-SIMILARITY = "similarity"  # Stands for a predictor.
 METADATA_KEY = "dask_aesthetic"  # Of the schema metadata of Parquet files, and of a frame's `attrs`.
 
 
