@@ -233,6 +233,13 @@ def refuse_unknown_direction(score_column: str, argument: str) -> None:
             )
 
 
+def has_one_rule(schemas: Iterable[tuple[str, pa.Schema]]) -> bool:
+    """Whether the keep columns of all files are of one threshold or rule."""
+    found = [_record(path, schema) for path, schema in schemas]
+    rules = [[record.get(name) for name in ("threshold", "keep", "override_column")] for record in found]
+    return all(rule == rules[0] for rule in rules)
+
+
 def one_score(names: Sequence[str]) -> str:
     """The name of the one column of scores; the default name where none is known.
 
