@@ -12,6 +12,7 @@ IMAGE_COLUMN, IMAGE_STATUS_COLUMN = "image", "image_status"
 MATRIX_KEY, TEXT_KEY = "l14_img", "l14_txt"  # In DataComp's .npz files.
 
 PREDICTOR = "laion-v2"
+SIMILARITY, COSINE = "similarity", "cosine similarity"  # What stands for the predictor of similarities, and its scale.
 THRESHOLD = "default"  # The predictor's own, if it has one.
 ACTIVATIONS = ("none", "relu")  # Between the layers of a checkpoint.
 OUTPUT_ACTIVATIONS = ("none", "sigmoid")  # After the last one.

@@ -9,12 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from dask_aesthetic.defaults import SCORE_COLUMN
+from dask_aesthetic.defaults import COSINE, SCORE_COLUMN, SIMILARITY
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.predictors import PredictorInfo, list_predictors
-from dask_aesthetic.thresholds import COSINE, DEFAULT_PRESET, Threshold, find_threshold, is_on_preset_scale
+from dask_aesthetic.thresholds import DEFAULT_PRESET, Threshold, find_threshold, is_on_preset_scale
 
-SIMILARITY = "similarity"  # Stands for a predictor.
 METADATA_KEY = "dask_aesthetic"  # Of the schema metadata of Parquet files, and of a frame's `attrs`.
 
 
@@ -248,6 +247,13 @@ def refuse_unknown_direction(score_column: str, argument: str) -> None:
                 f"expected {argument} with scores in {score_column!r}, got none: of {info.name}, which gives them this "
                 "name, lower ones are better, and nothing says that these are its own"
             )
+
+
+def has_one_rule(schemas: Iterable[tuple[str, pa.Schema]]) -> bool:
+    """Whether the keep columns of all files are of one threshold or rule."""
+    found = [_record(path, schema) for path, schema in schemas]
+    rules = [[record.get(name) for name in ("threshold", "keep", "override_column")] for record in found]
+    return all(rule == rules[0] for rule in rules)
 
 
 def one_score(names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from dask_aesthetic.io.formats import inspect_all
 from dask_aesthetic.io.job_folders import SUCCESS, JobFolders
 from dask_aesthetic.io.listing import Source, find_files, source_paths
 from dask_aesthetic.io.storage import File, is_url
-from dask_aesthetic.provenance import Provenance
+from dask_aesthetic.provenance import Provenance, has_one_rule
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,13 @@ def find_scores(
             f"{unfinished}. The command that wrote them, given again without --part, completes them; or "
             "allow_unfinished=True (--allow-unfinished) takes the files that are there"
         )
-    if unfinished:
-        warnings.warn(f"{unfinished}: only the rows that are there count", AestheticWarning, stacklevel=3)
     footers = inspect_all(files, parquet.read_footer)
     schemas = [footer.schema for footer in footers]
-    provenance = Provenance.of_files(zip([file.path for file in files], schemas, strict=True))
+    named = list(zip([file.path for file in files], schemas, strict=True))
+    if unfinished:
+        several = "" if has_one_rule(named) else ", and what they keep is by several rules: keep by score instead"
+        warnings.warn(f"{unfinished}: only the rows that are there count{several}", AestheticWarning, stacklevel=3)
+    provenance = Provenance.of_files(named)
     schema = parquet.common_schema(zip(files, schemas, strict=True), choose(schemas[0].names, provenance))
     rows = [footer.metadata.num_rows for footer in footers]
     return ScoreFiles(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dask_aesthetic.defaults import PREDICTOR
+from dask_aesthetic.defaults import COSINE, PREDICTOR
 from dask_aesthetic.errors import ArgumentError, ThresholdError, did_you_mean
 
 # Divisor of a raw score. Raw scores of images run from about 1 to 10.
@@ -18,7 +18,6 @@ SCALES = {"raw": 1.0, "unit": 10.0}
 
 PRESETS = {"permissive": 3.0, "standard": 5.0, "high": 6.0, "premium": 7.0}
 PRESET_SCALE, DEFAULT_PRESET = "laion-v2", "standard"
-COSINE = "cosine similarity"  # Family of similarities, from -1 to 1.
 UNKNOWN = "unknown"  # Predictor of a threshold that was chosen by scores without provenance.
 
 

@@ -136,9 +136,10 @@ class NormHistogram:
 
     @classmethod
     def of(cls, norms: np.ndarray) -> NormHistogram:
-        """Histogram of norms, shape (n,), float64, all positive and finite."""
+        """Histogram of norms, shape (n,), float64, positive; infinite ones count as the highest float64."""
         if not len(norms):
             return cls()
+        norms = np.minimum(norms, np.finfo(np.float64).max)
         limits = np.finfo(np.float32)
         bits = np.clip(norms, limits.smallest_subnormal, limits.max).astype(np.float32).view(np.uint32)
         found, counts = np.unique(bits >> DROPPED_BITS, return_counts=True)
@@ -168,7 +169,7 @@ class NormHistogram:
             below += count
             if below >= rank:
                 middle = np.array([at << DROPPED_BITS | 1 << DROPPED_BITS - 1], np.uint32).view(np.float32)
-                return float(np.clip(middle[0], self.min, self.max))
+                return min(max(float(middle[0]), self.min), self.max)
         return math.nan
 
 

@@ -16,6 +16,7 @@ from dask_aesthetic.images.encoder import EncoderSpec, create_model
 from dask_aesthetic.images.weights import import_open_clip
 from dask_aesthetic.kernels.full_precision import full_precision
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
+from dask_aesthetic.predictors.catalog import check_own_name
 from dask_aesthetic.predictors.checkpoint import sha256_of
 
 BATCH = 16  # Prompts in work at a time.
@@ -53,7 +54,8 @@ def prompt_predictor(
     Raises
     ------
     ArgumentError
-        There is no prompt, an empty one, or one that is longer than the model reads.
+        There is no prompt, an empty one, or one that is longer than the model reads; or the name is that of another
+        predictor.
     EncoderError
         The model or weights are not usable, as of ``.aesthetic.embed``, or have no text tower for these prompts.
     MissingDependencyError
@@ -72,6 +74,8 @@ def prompt_predictor(
     >>> frame.aesthetic.score(predictor=sharp, threshold=0.5)  # doctest: +SKIP
     """
     sides = [_texts("prompts", prompts), _texts("against", against)]
+    name = " against ".join(_short(texts) for texts in sides) if name is None else name
+    check_own_name(name)
     spec = EncoderSpec.of(model, pretrained, "float32")
     towers, path = create_model(spec, torch.device("cpu"))
     scale = _logit_scale(towers, spec)
@@ -81,7 +85,6 @@ def prompt_predictor(
     sha256 = spec.sha256 or sha256_of(path)
     weights = spec.pretrained if spec.kind != "file" else f"sha256 {sha256}"
     made_of = {"prompts": sides[0], "against": sides[1], "logit_scale": scale, "model": spec.model, "weights": weights}
-    name = name or " against ".join(_short(texts) for texts in sides)
     info = PredictorInfo(
         name=name,
         width=spec.width,

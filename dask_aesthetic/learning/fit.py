@@ -20,7 +20,7 @@ from dask_aesthetic.learning._columns import as_numbers
 from dask_aesthetic.learning.predictor import FittedPredictor, HeldOut
 from dask_aesthetic.learning.ridge import ROUNDING, FoldSums, RegressionSums, RidgeProblem
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo, load_predictor
-from dask_aesthetic.predictors.catalog import KNOWN
+from dask_aesthetic.predictors.catalog import check_own_name
 from dask_aesthetic.status import STATUSES, Status
 from dask_aesthetic.validation import check_integer
 
@@ -28,7 +28,6 @@ from dask_aesthetic.validation import check_integer
 # on the scale of ratings: these span all that is plausible, four to a factor of ten.
 ALPHAS = np.logspace(-4, 6, 41)
 WIDTH = 768
-TAKEN = {"unknown", *(name for known in KNOWN for name in (known.info.name, known.info.scale))}
 BLOCK_ROWS = 4096  # 25 MB of float64, beside normal equations of 5 MB per fold.
 SAMPLE_ROWS = 8192  # 25 MB of float32; the rank correlation of so many rows is known to about 0.01.
 
@@ -74,8 +73,7 @@ class FitSpec:
         """Check the arguments of ``.aesthetic.fit`` and load the prior."""
         if rating_column == embedding_column:
             raise ColumnError.clash("rating_column", rating_column, "the embedding column")
-        if not isinstance(name, str) or not name or name in TAKEN:
-            raise ArgumentError(f"expected a name of your own for the predictor, got {name!r}: say name='...'")
+        check_own_name(name)
         check_integer("folds", folds, minimum=2)
         check_integer("seed", seed, minimum=0)
         check_integer("width", WIDTH if width is None else width, minimum=1)

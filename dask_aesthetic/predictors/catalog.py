@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+from dask_aesthetic.defaults import COSINE, SIMILARITY
+from dask_aesthetic.errors import ArgumentError
 from dask_aesthetic.predictors.base import PredictorInfo
 
 L14, B32, B16 = "ViT-L-14-quickgelu (openai)", "ViT-B-32-quickgelu (openai)", "ViT-B-16-quickgelu (openai)"
@@ -192,3 +194,15 @@ BY_LAYOUT = {known.layout: known for known in KNOWN if known.layout}
 
 # Default revisions of repositories whose weights are known.
 REVISIONS = {"ttj/sac-logos-ava1-l14-linearMSE": "1e77fa05081323d99725fc40a9bf9f88180490e7"}
+
+
+def check_own_name(name: Any) -> None:
+    """Refuse a name for a predictor of one's own that belongs to a published one, to its scale or to similarities.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    taken = {"unknown", SIMILARITY, COSINE, *(one for known in KNOWN for one in (known.info.name, known.info.scale))}
+    if not isinstance(name, str) or not name or name in taken:
+        raise ArgumentError(f"expected a name of your own for the predictor, got {name!r}: say name='...'")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -52,3 +55,13 @@ def test_gpus_and_cpus_have_the_same_hashes():
     rows = torch.randn(100, 768)
     factors = splitmix64(np.arange(1, 769, dtype=np.uint64)) | np.uint64(1)
     assert np.array_equal(hashing._sum_on_cpu(rows, factors), hashing._sum_on_gpu(rows, factors))
+
+
+@pytest.mark.parametrize("value", [3e38, 1e300, 1.7e308])
+def test_norms_beyond_float32_and_float64_stay_numbers(value):
+    rows = [np.full(768, value), np.full(768, value), None]
+    check = pd.DataFrame({"image_embedding": rows}).aesthetic.check()
+    wanted = min(value * 768**0.5, float(np.finfo(np.float64).max))
+    for found in (check.norm_min, check.norm_median, check.norm_max):
+        assert found == pytest.approx(wanted)
+    assert json.loads(check.to_json())["norm_median"] == check.norm_median

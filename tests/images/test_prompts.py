@@ -147,6 +147,12 @@ def test_prompts_that_the_model_would_truncate_or_that_say_nothing_are_refused(w
         prompt_predictor(SHARP, against=SHARP, model=MODEL, pretrained=weights)
 
 
+@pytest.mark.parametrize("name", ["laion-v2", "laion-v1", "similarity", "unknown", "", 3])
+def test_a_name_that_is_taken_is_refused(weights, name):
+    with pytest.raises(ArgumentError, match="expected a name of your own for the predictor, got"):
+        prompt_predictor(SHARP, against=BLURRY, model=MODEL, pretrained=weights, name=name)
+
+
 def test_a_model_whose_text_tower_does_not_take_the_tokens_is_refused(tmp_path):
     small = image_files.small_model(tmp_path)  # It knows 64 tokens.
     with pytest.raises(EncoderError, match=r"expected tiny-clip to embed .'a sharp"):

@@ -50,6 +50,19 @@ def test_scores_of_an_unfinished_job_are_refused_and_taken_where_allowed(part, t
     assert pq.read_table(tmp_path / "select").num_rows == 100
 
 
+def test_a_caution_says_that_parts_of_several_settings_keep_by_several_rules(source, tmp_path):
+    score_dataset(source, tmp_path / "out", part=(1, 2))
+    score_dataset(source, tmp_path / "out", part=(2, 2), threshold=6, overwrite=True)
+    with pytest.raises(InputError, match="has not written _SUCCESS"):
+        read_scores(tmp_path / "out")
+    with pytest.warns(AestheticWarning, match="what they keep is by several rules: keep by score instead"):
+        mixed = read_scores(tmp_path / "out", allow_unfinished=True).compute()
+    assert mixed["aesthetic_score"][mixed["keep"]].min() < 6
+    score_dataset(source, tmp_path / "out", threshold=6)
+    whole = read_scores(tmp_path / "out").compute()
+    assert whole["keep"].tolist() == (whole["aesthetic_score"] >= 6).fillna(False).tolist()
+
+
 @pytest.mark.parametrize("arguments", [["select"], ["export"], ["report"], ["filter", "--where", "keep"]])
 def test_commands_refuse_them_too(part, tmp_path, arguments):
     name, *more = arguments

@@ -400,6 +400,7 @@ def test_fit_reads_two_columns_in_one_pass(tmp_path):
         ({}, {"alpha": float("nan")}, ArgumentError, "got nan"),
         ({}, {"name": "laion-v2"}, ArgumentError, "a name of your own for the predictor, got 'laion-v2'"),
         ({}, {"name": ""}, ArgumentError, "a name of your own"),
+        ({}, {"name": "cosine similarity"}, ArgumentError, "a name of your own"),
         ({}, {"width": 0}, ArgumentError, "width"),
         ({}, {"width": 13}, ColumnError, r"10 wrong_width.*width=\.\.\. sets another width"),
         ({}, {"prior": "laion-v2", "width": 12}, ArgumentError, "width to be the prior's, 768, got 12"),
