@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import warnings
@@ -139,6 +140,11 @@ def stop_on_signal(progress: Progress) -> Iterator[Callable[[], bool]]:
     except JobStoppedError as error:
         progress.print(f"Error: {error}", "error")
         sys.exit(128 + received[0])
+    except SystemExit as ended:
+        # Python would end around threads that still compute, which it may take for ended: the process would abort.
+        progress.__exit__(SystemExit, ended, None)
+        sys.stdout.flush()
+        os._exit(128 + received[0])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dask_aesthetic.cli import progress
 from dask_aesthetic.cli.progress import Counts, Progress
@@ -207,3 +209,31 @@ def test_a_run_that_is_stopped_says_so(tmp_path):
     assert said[-2] == "SIGTERM: stopping; once more to stop at once"
     assert said[-1].startswith("Error: stopped after ")
     assert 0 < found[-1]["shards_done"] < 800
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
+def test_a_second_signal_ends_a_run_at_once_while_a_network_computes(tmp_path):
+    wide = [torch.nn.Linear(768, 2048), *(torch.nn.Linear(2048, 2048) for _ in range(3)), torch.nn.Linear(2048, 1)]
+    layers = {
+        f"{2 * at}.{name}": tensor for at, layer in enumerate(wide) for name, tensor in layer.state_dict().items()
+    }
+    save_file(layers, tmp_path / "wide.safetensors")
+    vectors = pa.FixedSizeListArray.from_arrays(np.random.default_rng(0).random(768 * 20_000, np.float32), 768)
+    pq.write_table(pa.table({"image_embedding": vectors}), tmp_path / "in.parquet")
+    command = [sys.executable, "-m", "dask_aesthetic", "score", str(tmp_path / "in.parquet"), str(tmp_path / "out")]
+    command += ["--predictor", str(tmp_path / "wide.safetensors"), "--activation", "relu"]
+    with subprocess.Popen([*command, "--progress", "json", "--threads", "1"], stderr=subprocess.PIPE, text=True) as job:
+        lines = [job.stderr.readline()]
+        while '"start"' not in lines[-1]:
+            lines.append(job.stderr.readline())
+        time.sleep(1)  # The network computes.
+        job.send_signal(signal.SIGTERM)
+        while "stopping; once more" not in lines[-1]:
+            lines.append(job.stderr.readline())
+        time.sleep(0.2)  # The run waits for the thread.
+        job.send_signal(signal.SIGTERM)
+        lines += job.stderr.readlines()
+        assert job.wait(60) == 143
+    last = events("".join(line for line in lines if line.startswith("{")))[-1]
+    assert (last["event"], last["status"], last["shards_done"]) == ("finish", "stopped", 0)
+    assert lines[-1].startswith("{")
