@@ -25,11 +25,14 @@ $(VENV)/.bench: $(VENV)/.test
 demo: $(VENV)/.test  ## Make a small synthetic data set and score it
 	$(BIN)/dask-aesthetic demo
 
+# Two processes, each with a file of tests: many tests wait for processes of their own.
+SIDE_BY_SIDE := -n 2 --dist loadfile
+
 # Threads of OpenBLAS spin while they wait: with busy cores a decomposition takes 9 s instead of 0.3 s.
-test test-slow: export OPENBLAS_NUM_THREADS ?= 1
+test test-slow lowest: export OPENBLAS_NUM_THREADS ?= 1
 
 test: $(VENV)/.test  ## Run the tests (less than ten minutes on two cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-slow: $(VENV)/.test  ## Run the notebooks, and whole models, and jobs from images to tars
 	$(BIN)/python -m pytest -m slow
@@ -54,7 +57,7 @@ check: lint types contracts  ## Lint, types and contracts
 	@touch $@
 
 lowest: .venv-lowest/.ready  ## Run all tests with the lowest supported versions
-	.venv-lowest/bin/python -m pytest -m ''
+	.venv-lowest/bin/python -m pytest -m '' $(SIDE_BY_SIDE)
 
 .venv-rapids/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-rapids
