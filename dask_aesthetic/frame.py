@@ -206,6 +206,7 @@ def calibrate(
     keep_fraction: float | None,
     n: int | None,
     seed: int,
+    higher_is_better: bool = True,
 ) -> Calibration:
     """Threshold by the share of scores that it keeps, in two passes, or by labels, in one; computed at once."""
     requested = {"keep_fraction": keep_fraction, "n": n, "label_column": label_column}
@@ -213,13 +214,18 @@ def calibrate(
         given = [f"{name}={value!r}" for name, value in requested.items() if value is not None]
         got = " and ".join(given) or "none of them"
         raise ArgumentError(f"expected one of keep_fraction, n and label_column, got {got}")
+    if not higher_is_better:
+        columns = {"score_column": score_column, "label_column": label_column}
+        frame = _scored(frame, {role: name for role, name in columns.items() if name is not None}).copy()
+        frame[score_column] = -frame[score_column]
     if label_column is None:
-        found = distribution(frame, score_column, None, None, known)
-        return by_share(found, keep_fraction, n, frame[score_column])
+        counts = distribution(frame, score_column, None, None, known)
+        return by_share(counts, keep_fraction, n, frame[score_column], higher_is_better)
     check_scale(known["scale"])
     frame = _scored(frame, {"score_column": score_column, "label_column": label_column})
     count = partial(count_labels, score_column=score_column, label_column=label_column)
-    return by_labels(_reduce("calibrate", frame, count, add_labels), known, seed=seed)
+    found = by_labels(_reduce("calibrate", frame, count, add_labels), known, seed=seed)
+    return found if higher_is_better else found.mirrored()
 
 
 def fit(frame: Any, spec: FitSpec) -> FittedPredictor:

@@ -58,7 +58,8 @@ class LearnMethods:
         -------
         Calibration
             A `Threshold` for ``score(threshold=...)``, with the curve that it was chosen from. It is one of the scores,
-            and the same on every partitioning. Rows without a score, or a label, are ignored.
+            the lowest to keep, or the highest where lower scores are better, and the same on every partitioning. Rows
+            without a score, or a label, are ignored.
 
         Raises
         ------
@@ -89,13 +90,17 @@ class LearnMethods:
         from dask_aesthetic import frame as frames
         from dask_aesthetic.frame_provenance import find_provenance
         from dask_aesthetic.predictors import load_predictor
-        from dask_aesthetic.provenance import Provenance
+        from dask_aesthetic.provenance import Provenance, refuse_unknown_direction
 
         info = load_predictor(predictor).info if predictor is not None else None
         score_column = Provenance.first_score(self._frame) if score_column is None else score_column
-        known = find_provenance(self._frame, score_column).describe(scale, info)
+        said = find_provenance(self._frame, score_column)
+        known = said.describe(scale, info)
+        if info is None and not said.known:
+            refuse_unknown_direction(score_column, "predictor")
+        direction = said.higher_is_better if info is None else info.higher_is_better
         # Not through the proxies: the result is no frame.
-        return frames.calibrate(self._frame, score_column, label_column, known, keep_fraction, n, seed)
+        return frames.calibrate(self._frame, score_column, label_column, known, keep_fraction, n, seed, direction)
 
     def fit(
         self,

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 @click.option("--tars", default=None, metavar="IN", help="Tars that were scored: a folder, file or glob.")
 @click.option("--images", default=None, metavar="IN", help="Image files that were scored, instead of tars.")
 @click.option("--link", is_flag=True, help="Hard links of the images, on one disk, instead of copies.")
-@click.option("--where", default="keep", metavar="COLUMN", help="Boolean column of SCORES, True for rows to keep.")
+@click.option(
+    "--where",
+    default=None,
+    metavar="COLUMN",
+    show_default="that of the run, else keep",
+    help="Boolean column of SCORES, True for rows to keep.",
+)
 @click.option(
     "--threshold",
     default=None,
@@ -90,7 +96,7 @@ def _plan(
     tars: str | None,
     images: str | None,
     link: bool,
-    where: str,
+    where: str | None,
     threshold: str | None,
     scale: str | None,
     score_column: str | None,
@@ -100,6 +106,7 @@ def _plan(
 ) -> FilterPlan:
     import pyarrow as pa
 
+    from dask_aesthetic.defaults import KEEP_COLUMN
     from dask_aesthetic.filter import find_source, plan_filter
     from dask_aesthetic.jobs.store import Store, refuse_overlap
     from dask_aesthetic.provenance import Provenance, one_score
@@ -108,9 +115,12 @@ def _plan(
     def score_of(said: Provenance) -> str:
         return one_score(said.score_columns) if score_column is None else score_column
 
+    def keep_of(said: Provenance) -> str:
+        return said.columns.get("keep_column", KEEP_COLUMN) if where is None else where
+
     def choose(names: list[str], said: Provenance) -> list[str]:
         ids = ["image_path"] if images is not None else [*(["shard"] if "shard" in names else []), "key"]
-        return list(dict.fromkeys([*ids, score_of(said), *([] if threshold else [where])]))
+        return list(dict.fromkeys([*ids, score_of(said), *([] if threshold else [keep_of(said)])]))
 
     find_source(tars, images, link)  # Before scores are read.
     found = find_scores(scores, storage_options, choose, allow_unfinished)
@@ -122,7 +132,7 @@ def _plan(
     return plan_filter(
         table,
         output,
-        where,
+        keep_of(found.provenance),
         tars=tars,
         images=images,
         link=link,

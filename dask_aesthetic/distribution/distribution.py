@@ -338,6 +338,12 @@ class ScoreDistribution(Shown):
         >>> ScoreDistribution.of(scores).threshold_for(keep_fraction=0.6, scores=scores).value
         5.375
         """
+        threshold, share, kept = self._choose(keep_fraction, n, scores)
+        self._check_chosen(threshold, share, kept)
+        return threshold
+
+    def _choose(self, keep_fraction: float | None, n: int | None, scores: Any) -> tuple[Threshold, float, int]:
+        """Threshold, share that is asked for, and rows that it keeps."""
         if (keep_fraction is None) == (n is None):
             raise ArgumentError(f"expected either keep_fraction or n, got keep_fraction={keep_fraction!r} and n={n!r}")
         if not self.count:
@@ -363,10 +369,11 @@ class ScoreDistribution(Shown):
             keeps, asked = (f"{kept / self.count:.3g}", f" ({share:g} asked)") if many else (f"{share:g}", "")
         sample = f", by a sample of {self.count:,}" if self.sampled_from is not None else ""
         name = f"keeps {keeps} of {whole:,} scored rows{sample}{asked}"
-        threshold = Threshold(value, self.scale, name, self.predictor or UNKNOWN)
+        return Threshold(value, self.scale, name, self.predictor or UNKNOWN), share, kept
+
+    def _check_chosen(self, threshold: Threshold, share: float, kept: int) -> None:
         if MIN_RATE <= share <= MAX_RATE:
             self._check_rate(threshold, kept / self.count)
-        return threshold
 
     def compare_laion(self) -> pd.DataFrame:
         """Keep rates beside LAION's, at the thresholds that LAION published counts for.

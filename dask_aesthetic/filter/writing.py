@@ -10,6 +10,7 @@ from typing import Any
 import dask.dataframe as dd
 
 from dask_aesthetic.choices import Scale
+from dask_aesthetic.defaults import KEEP_COLUMN
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.filter.image_plan import plan_images
 from dask_aesthetic.filter.output import FilterMarker
@@ -91,7 +92,7 @@ class FilterSummary(Shown):
 def filter_dataset(
     frame: Any,
     output: str | os.PathLike[str],
-    where: str = "keep",
+    where: str | None = None,
     *,
     tars: Source | None = None,
     images: Source | None = None,
@@ -124,8 +125,8 @@ def filter_dataset(
         row, and the path.
     output : str or path
         Folder for the tars or image files, or an fsspec URL; created if it is missing.
-    where : str
-        Column of True and False; null is not kept.
+    where : str, optional
+        Column of True and False; null is not kept. By default that of the run of `read_scores`, else ``keep``.
     tars : str, path, or list of them, optional
         As `path` of `read_webdataset`.
     images : str, path, or list of them, optional
@@ -244,7 +245,7 @@ def find_source(tars: Source | None, images: Source | None, link: bool) -> Sourc
 def plan_filter(
     frame: Any,
     output: str | os.PathLike[str],
-    where: str = "keep",
+    where: str | None = None,
     *,
     tars: Source | None = None,
     images: Source | None = None,
@@ -295,6 +296,8 @@ def plan_filter(
     if samples_per_shard is not None:
         check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
     score_column = Provenance.only_score(frame) if score_column is None else score_column
+    if where is None:
+        where = Provenance.of_frame(frame, Provenance.first_score(frame)).columns.get("keep_column", KEEP_COLUMN)
     lowest = None
     if threshold is not None:
         lowest = find_provenance(frame, score_column).on_scores(threshold, scale)

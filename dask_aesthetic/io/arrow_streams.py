@@ -122,8 +122,9 @@ def _read_schema(file: File, source: IO[bytes]) -> pa.Schema:
     if kind != _SCHEMA or body:
         raise _damaged(file, "one that does not begin with a schema")
     schema = pa.ipc.read_schema(pa.py_buffer(_CONTINUATION + struct.pack("<i", len(metadata)) + metadata))
-    if any(pa.types.is_dictionary(one.type) for one in schema):
-        raise InputError(f"expected columns without dictionaries in {file.path}, got {schema}: cast them")
+    encoded = [one.name for one in schema if pa.types.is_dictionary(one.type)]
+    if encoded:
+        raise InputError(f"expected columns without dictionaries in {file.path}, got {', '.join(encoded)}: cast them")
     # Processes that have imported the package datasets know its extension types; others read what these are stored as.
     return pa.schema([pa.field(one.name, _storage(one.type), one.nullable) for one in schema])
 

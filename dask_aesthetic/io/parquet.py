@@ -15,6 +15,7 @@ from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, did_yo
 from dask_aesthetic.id_columns import ID_COLUMNS
 from dask_aesthetic.io.column_chunks import check_column_chunks
 from dask_aesthetic.io.level_count import LevelCount
+from dask_aesthetic.io.plain_types import as_plain, without_views
 from dask_aesthetic.io.read_ahead import ReadAhead
 from dask_aesthetic.io.storage import Digests, File, RemoteStream, changed_error, combine_digests
 
@@ -32,6 +33,7 @@ class Footer:
     Attributes
     ----------
     schema : pyarrow.Schema
+        Views are strings and bytes in it, as in the rows that `batches` reads.
     metadata : pyarrow.parquet.FileMetaData
     length : int
         Bytes from the beginning of the footer to the end of the file.
@@ -65,7 +67,7 @@ def read_footer(file: File) -> Footer:
             tail = _tail(file, length)
         # The reader needs only the footer, so one request suffices for a remote file.
         with pq.ParquetFile(pa.BufferReader(tail)) as source:
-            footer = Footer(source.schema_arrow, source.metadata, length)
+            footer = Footer(without_views(source.schema_arrow), source.metadata, length)
         check_column_chunks(footer.metadata, file.size)
         _check_single(file, footer)
         return footer
@@ -194,7 +196,7 @@ def batches(
                     count.add(batch)
                 if position > start:
                     at = max(start - begin, 0)
-                    yield batch.slice(at, min(position, stop) - begin - at)
+                    yield as_plain(batch.slice(at, min(position, stop) - begin - at))
         if count is not None:
             count.check(file.path)
 

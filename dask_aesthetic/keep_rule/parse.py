@@ -16,6 +16,7 @@ CLAUSE = re.compile(
     r"(?P<value>.*)",
     re.DOTALL,
 )
+JOINED = re.compile(r"\s(and|or|&&?|\|\|?)\s.*[<>=]", re.DOTALL | re.IGNORECASE)  # Two clauses in place of a text.
 
 
 def parse_rule(texts: Sequence[str]) -> KeepRule:
@@ -56,7 +57,7 @@ def _parse(text: str) -> Clause:
             f"expected a column, an operator (==, !=, <, >, <=, >=, in, not in) and a value, got {text!r}"
         )
     return Clause(
-        _column(found["column"], text), re.sub(r"\s+", " ", found["operator"]), _value(found["value"].strip())
+        _column(found["column"], text), re.sub(r"\s+", " ", found["operator"]), _value(found["value"].strip(), text)
     )
 
 
@@ -67,7 +68,7 @@ def _column(name: str, text: str) -> str:
         raise ArgumentError(f"expected a column's name in double quotes as JSON has it in {text!r}: {error}") from error
 
 
-def _value(text: str) -> Any:
+def _value(text: str, clause: str) -> Any:
     if text in ("True", "False"):
         return text == "True"
     try:
@@ -77,4 +78,14 @@ def _value(text: str) -> Any:
     try:
         return float(text)  # ".5", "+3"
     except ValueError:
-        return text
+        pass
+    if text[0] in "\"'":
+        raise ArgumentError(
+            f"expected a text without quotes, or in double quotes as JSON has it, got {text} in {clause!r}"
+        )
+    if JOINED.search(text):
+        raise ArgumentError(
+            f"expected one clause, got several in {clause!r}: give each one an option of its own, and alternatives as "
+            "JSON; a text is taken as it is in double quotes"
+        )
+    return text

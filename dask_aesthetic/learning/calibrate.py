@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Calibration(Threshold):
     Attributes
     ----------
     curve : pandas.DataFrame, by rising threshold
-        ``kept``: rows that score at least the threshold. By labels: at each score of a labeled row, of the labeled
+        ``kept``: rows that the threshold keeps. By labels: at each score of a labeled row, of the labeled
         rows, with ``precision``, ``recall`` and ``f1``. Otherwise: at every hundredth of a raw score.
     rows : int
         Rows that the choice rests on: labeled rows with a score, or scored rows.
@@ -71,6 +71,12 @@ class Calibration(Threshold):
         at = np.searchsorted(self.curve.index.to_numpy(np.float64), self.value, side="right")
         return self.curve.iloc[max(int(at) - 1, 0)]
 
+    def mirrored(self) -> Calibration:
+        """Threshold of scores of which lower ones are better, where this one is of their negatives."""
+        curve = self.curve.iloc[::-1].set_axis(pd.Index(0.0 - self.curve.index[::-1], name="threshold"))
+        interval = None if self.interval is None else (0.0 - self.interval[1], 0.0 - self.interval[0])
+        return replace(self, value=0.0 - self.value, curve=curve, interval=interval, higher_is_better=False)
+
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the curve, and the threshold as a line with its interval.
 
@@ -89,10 +95,11 @@ class Calibration(Threshold):
         except ImportError as error:
             raise MissingDependencyError("matplotlib", "report", "a plot") from error
         ax = plt.gca() if ax is None else ax
+        steps = "steps-pre" if self.higher_is_better else "steps-post"
         for name in DRAWN:
             if name in self.curve:
                 share = self.curve[name] / max(self.rows, 1) if name == "kept" else self.curve[name]
-                ax.plot(self.curve.index, share, label=name, drawstyle="steps-pre")
+                ax.plot(self.curve.index, share, label=name, drawstyle=steps)
         ax.axvline(self.value, color="black", linestyle="--", linewidth=1, label=f"threshold {self.value:g}")
         if self.interval is not None:
             ax.axvspan(*self.interval, color="black", alpha=0.1)
@@ -121,12 +128,24 @@ class LabelCounts:
     unscored: int = 0
 
 
-def by_share(distribution: ScoreDistribution, keep_fraction: float | None, n: int | None, scores: Any) -> Calibration:
-    """Threshold that keeps a share or number of rows, exact by a second pass over the scores."""
-    threshold = distribution.threshold_for(keep_fraction, n=n, scores=scores)
+def by_share(
+    distribution: ScoreDistribution,
+    keep_fraction: float | None,
+    n: int | None,
+    scores: Any,
+    higher_is_better: bool = True,
+) -> Calibration:
+    """Threshold that keeps a share or number of rows, exact by a second pass over the scores.
+
+    Where lower scores are better, distribution and scores are those of their negatives.
+    """
+    threshold, share, kept = distribution._choose(keep_fraction, n, scores)
     left_out = {"unscored": distribution.missing} if distribution.missing else {}
     curve, rows = _kept_curve(distribution), distribution.count
-    return Calibration(threshold.value, threshold.scale, threshold.name, threshold.predictor, curve, rows, left_out)
+    found = Calibration(threshold.value, threshold.scale, threshold.name, threshold.predictor, curve, rows, left_out)
+    found = found if higher_is_better else found.mirrored()
+    distribution._check_chosen(found, share, kept)
+    return found
 
 
 def by_labels(counts: LabelCounts, known: Mapping[str, str], resamples: int = RESAMPLES, seed: int = 0) -> Calibration:

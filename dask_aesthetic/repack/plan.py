@@ -147,8 +147,9 @@ def repack_dataset(
 
     Notes
     -----
-    Rows keep their order, other columns their values and types, and rows that are null stay null. A null among a row's
-    numbers becomes NaN, and "packed" makes an empty row null: their status stays the same, as every score does.
+    Rows keep their order, other columns their values and types (but that views of strings become strings), and rows
+    that are null stay null. A null among a row's numbers becomes NaN, and "packed" makes an empty row null: their
+    status stays the same, as every score does.
 
     Examples
     --------

@@ -40,8 +40,8 @@ def kept(folder) -> list[str]:
     return pq.read_table(folder / "a.parquet").column("key").to_pylist()
 
 
-def expected(scores, column: str, bound: float, low: bool = False) -> list[str]:
-    frame = pq.read_table(scores / "out/a.parquet").to_pandas()
+def expected(scores, column: str, bound: float, low: bool = False, folder: str = "out") -> list[str]:
+    frame = pq.read_table(scores / folder / "a.parquet").to_pandas()
     found = frame[column] <= np.float32(bound) if low else frame[column] >= np.float32(bound)
     assert 0 < found.sum() < ROWS
     return frame["key"][found].tolist()
@@ -133,3 +133,18 @@ def test_a_column_in_two_places_is_refused_by_its_type(scores, tars, tmp_path, c
     given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
     ended = run("filter", scores / "out", tmp_path / "out", "--tars", tars, *given)
     assert (ended.status, message in ended.err) == (2, True), ended
+
+
+def test_the_runs_own_keep_column_decides_beside_another_one(scores, tars, tmp_path):
+    table = pq.read_table(scores / "a.parquet")
+    pq.write_table(table.append_column("keep", pa.array([True] * ROWS)), tmp_path / "a.parquet")
+    more = {"columns": ["key", "keep"], "keep_column": "mine", "threshold": 5.5}
+    score_dataset(tmp_path / "a.parquet", tmp_path / "scores", **more)
+    wanted = expected(tmp_path, "aesthetic_score", 5.5, folder="scores")
+    printed("filter", tmp_path / "scores", tmp_path / "out", "--tars", tars)
+    assert kept(tmp_path / "out") == wanted
+    for name, read in {**NAMES, "pandas": lambda path: read_scores(path).compute()}.items():
+        filter_dataset(read(tmp_path / "scores"), tmp_path / "by" / name, tars=tars)
+        assert kept(tmp_path / "by" / name) == wanted
+    filter_dataset(read_scores(tmp_path / "scores"), tmp_path / "all", "keep", tars=tars)
+    assert len(kept(tmp_path / "all")) == ROWS

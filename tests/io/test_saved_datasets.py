@@ -168,7 +168,7 @@ def test_compressed_batches_and_dictionaries_are_refused(folder, vectors):
     table = table.append_column("kind", pa.array(["a"] * 30).dictionary_encode())
     with pa.ipc.new_stream(folder / "data-00001-of-00002.arrow", table.schema) as stream:
         stream.write_table(table)
-    with pytest.raises(InputError, match="columns without dictionaries"):
+    with pytest.raises(InputError, match=r"columns without dictionaries in .*, got kind: cast them$"):
         scores(folder)
 
 

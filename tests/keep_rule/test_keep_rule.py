@@ -227,6 +227,8 @@ def test_text_json_and_dict_give_the_same_rule_again(seed):
         ("watermark==true", ("watermark", "==", True)),
         ("watermark == False", ("watermark", "==", False)),
         ("license != cc-by", ("license", "!=", "cc-by")),
+        ("url==https://a.b/?c=1&d=2", ("url", "==", "https://a.b/?c=1&d=2")),
+        ('s == "this and that >= 5"', ("s", "==", "this and that >= 5")),
         ('license == "true"', ("license", "==", "true")),
         ('caption == "made in china"', ("caption", "==", "made in china")),
         ('license in ["cc0"]', ("license", "in", ["cc0"])),
@@ -281,7 +283,24 @@ def test_what_is_no_rule_for_these_columns_is_refused(keep, error, message):
 
 @pytest.mark.parametrize(
     "text",
-    ["unsafe", "unsafe<", "<3", "unsafe<null", "unsafe<nan", "[3]", "[[", "a in 3", '"a>1', '"\\x">1', "[" * 10**5],
+    [
+        "s=='a'",
+        's=="a',
+        "s==a and b<2",
+        "s==a OR t==b",
+        "s!=a & b in [1] & c=2",
+        "unsafe",
+        "unsafe<",
+        "<3",
+        "unsafe<null",
+        "unsafe<nan",
+        "[3]",
+        "[[",
+        "a in 3",
+        '"a>1',
+        '"\\x">1',
+        "[" * 10**5,
+    ],
 )
 def test_what_is_no_clause_on_the_command_line_is_refused(text):
     with pytest.raises(ArgumentError, match="expected"):
