@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -71,6 +72,27 @@ def test_small_shards_share_tasks_and_the_bytes_stay(source, calm, tmp_path):
     assert pool.tasks[0] == 1  # Before a speed is known.
     assert max(pool.tasks) > 1
     assert pool.tasks[-1] == 1  # The last ones end together.
+
+
+def test_a_lost_task_is_told_in_one_line(source, calm, tmp_path, caplog):
+
+    class Losing(Counting):
+        """Loses the first task of several shards."""
+
+        lost = ""
+
+        def submit(self, run, work, shards, **names):
+            if len(shards) == 1 or self.lost:
+                return super().submit(run, work, shards, **names)
+            self.lost = f"shard {shards[0].name} (and {len(shards) - 1} more) is retried: OSError: out of reach"
+            future = Future()
+            future.set_exception(OSError("out of reach"))
+            return future
+
+    with Losing(threads=1) as pool, caplog.at_level("WARNING", "dask_aesthetic"):
+        summary = run(plan_dataset(source, tmp_path / "out"), pool)
+    assert caplog.messages == [pool.lost]
+    chaos.check(tmp_path / "out", calm, SHARDS * 50, summary)
 
 
 @pytest.mark.parametrize("score", [broken, damaged])
