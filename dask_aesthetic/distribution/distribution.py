@@ -32,6 +32,8 @@ from dask_aesthetic.validation import check_fraction, check_integer, is_integer
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from dask_aesthetic.predictors import PredictorInfo
+
 # LAION-Aesthetics v2: English pairs of LAION-5B that score at least so much by laion-v2, and all English pairs
 # (https://laion.ai/blog/laion-aesthetics/).
 LAION_PAIRS = 2_370_000_000
@@ -242,7 +244,7 @@ class ScoreDistribution(Shown):
         >>> ScoreDistribution.of([4.0, 5.0, 5.5, 6.0]).percentile(5.5)
         50.0
         """
-        return 100 * (1 - self.rate(Threshold(score, self.scale)))
+        return 100 * (1 - self._at_least(Threshold(score, self.scale).cut))
 
     def standard_error(self, threshold: float | str | Threshold) -> float:
         """Standard error of `keep_rate`: binomial for a sample, 0 if every row was counted."""
@@ -323,7 +325,8 @@ class ScoreDistribution(Shown):
         Raises
         ------
         ArgumentError, ThresholdError
-            The request is too large, nothing is scored, or `scores` are not the scores that were counted.
+            The request is too large, nothing is scored, `scores` are not the scores that were counted, or lower scores
+            are better of the predictor.
 
         Warns
         -----
@@ -338,6 +341,11 @@ class ScoreDistribution(Shown):
         >>> ScoreDistribution.of(scores).threshold_for(keep_fraction=0.6, scores=scores).value
         5.375
         """
+        if self._keeps_low:
+            raise ThresholdError(
+                f"expected scores of which higher ones are better, got those of {self.predictor}: "
+                "frame.aesthetic.calibrate(...) chooses a threshold that keeps low ones"
+            )
         threshold, share, kept = self._choose(keep_fraction, n, scores)
         self._check_chosen(threshold, share, kept)
         return threshold
@@ -518,7 +526,27 @@ class ScoreDistribution(Shown):
 
     def find_threshold(self, threshold: float | str | Threshold) -> Threshold:
         """Threshold on the scale of these scores; ThresholdError if it belongs to another scale or predictor."""
-        return find_threshold(threshold, self.scale, self.predictor_scale, self.predictor)
+        info = self._info
+        return find_threshold(
+            threshold,
+            self.scale,
+            self.predictor_scale,
+            self.predictor,
+            False if self._keeps_low else None,
+            info is not None and info.is_probability,
+        )
+
+    @property
+    def _info(self) -> PredictorInfo | None:
+        """What is known of the predictor by its name."""
+        from dask_aesthetic.predictors import list_predictors  # Not at the top: it imports torch.
+
+        return list_predictors().get(self.predictor)
+
+    @property
+    def _keeps_low(self) -> bool:
+        """Whether lower scores are known to be better."""
+        return self._info is not None and not self._info.higher_is_better
 
     def _check_rate(self, threshold: Threshold, rate: float) -> None:
         if rate > MAX_RATE or rate < MIN_RATE:

@@ -405,3 +405,17 @@ def test_invariants_of_random_scores(seed):
         assert (found > close.cut).sum() < asked
         assert whole.threshold_for(n=asked).value == loose.value
         assert 0 <= whole.keep_rate(close) <= whole.keep_rate(loose)
+
+
+def test_thresholds_of_probabilities_to_be_unsafe_keep_what_lies_below():
+    scores = np.float32([0.005, 0.05, 0.105, 0.2, 0.9])
+    found = ScoreDistribution.of(scores, predictor="nsfw-l14", predictor_scale="nsfw-l14")
+    for threshold in (0.1, Threshold(0.1), Threshold(0.1, predictor="nsfw-l14", higher_is_better=False)):
+        assert (found.keep_rate(threshold), found.kept(threshold)) == (0.4, 2)
+    assert found.percentile(0.1) == pytest.approx(40)
+    with pytest.raises(ThresholdError, match="expected a probability from 0 to 1 as threshold for nsfw-l14, got 5"):
+        found.keep_rate(5)
+    with pytest.raises(ThresholdError, match="expected a threshold that keeps low scores"):
+        found.keep_rate(Threshold(0.1, predictor="nsfw-l14"))
+    with pytest.raises(ThresholdError, match=r"got those of nsfw-l14: frame\.aesthetic\.calibrate"):
+        found.threshold_for(n=2)
