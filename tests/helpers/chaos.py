@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -30,7 +31,7 @@ from dask_aesthetic.jobs import JobSummary, plan_dataset, score_dataset
 from dask_aesthetic.synthetic import synthetic_embeddings
 
 Score = Callable[..., JobSummary]  # As `score_dataset`.
-UNLIKE = {"lock"}  # Holds nothing, and is there only while something runs on this machine.
+LOCK = re.compile(r"lock(-\d+-of-\d+)?")  # Holds nothing, and may stay behind.
 
 
 def write_shards(folder: Path, shards: int, rows: int, seed: int = 0) -> Path:
@@ -50,7 +51,7 @@ def write_shards(folder: Path, shards: int, rows: int, seed: int = 0) -> Path:
 
 def content(folder: Path) -> dict[str, bytes]:
     """All that a job has written, by name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in UNLIKE)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not LOCK.fullmatch(path.name))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -133,6 +134,35 @@ def killed_at_random(source: Path, calm: Path, folder: Path, times: int, seed: i
         if process.exitcode == 0:
             seconds = min(seconds, time.monotonic() - begin)
         hit += process.exitcode == -signal.SIGKILL
+        _resume_and_check(score_dataset, source, output, expected)
+    return hit
+
+
+def parts_killed(source: Path, calm: Path, folder: Path, times: int, seed: int, parts: int = 3) -> int:
+    """Number of random kills that found a part running beside the others; the parts run again, then the whole job."""
+    processes, moments = fork_server(), random.Random(seed)  # noqa: S311
+    expected, hit = content(calm), 0
+    for at in range(times):
+        output = folder / f"parts-{at}"
+        for killed in (True, False):
+            running = [
+                processes.Process(
+                    target=score_dataset, args=(source, output), kwargs={"threads": 1, "part": (part + 1, parts)}
+                )
+                for part in range(parts)
+            ]
+            before = committed(output)
+            for process in running:
+                process.start()
+            for process in running if killed else ():
+                process.join(moments.uniform(0, 0.3))
+                process.kill()
+            for process in running:
+                process.join()
+            hit += killed and sum(process.exitcode == -signal.SIGKILL for process in running)
+            assert killed or all(process.exitcode == 0 for process in running)
+            after = committed(output)
+            assert {shard: after[shard] for shard in before} == before, "a committed shard was written again"
         _resume_and_check(score_dataset, source, output, expected)
     return hit
 
@@ -222,6 +252,8 @@ def main(seeds: int = 10, shards: int = 200, kills: int = 20, moments: int = 50)
         report(f"driver killed at {killed_at_every_commit(few, quiet, folder / 'commits')} commit boundaries, resumed")
         hit = killed_at_random(few, quiet, folder / "moments", moments, seed=0)
         report(f"driver killed at {moments} random moments, {hit} times at work, resumed")
+        hit = parts_killed(few, quiet, folder / "parts", moments, seed=0)
+        report(f"three parts side by side, each killed at {moments} random moments, {hit} times at work, resumed")
 
 
 if __name__ == "__main__":

@@ -25,10 +25,6 @@ def calm(source, tmp_path):
     return chaos.content(tmp_path / "calm")
 
 
-def without_locks(folder) -> dict[str, bytes]:
-    return {name: content for name, content in chaos.content(folder).items() if "/lock" not in name}
-
-
 def test_parts_are_disjoint_and_the_whole_job_writes_the_manifest(source, calm, tmp_path):
     output, written = tmp_path / "out", []
     for part in (2, 3, 1):
@@ -42,14 +38,14 @@ def test_parts_are_disjoint_and_the_whole_job_writes_the_manifest(source, calm, 
     before = chaos.committed(output)
     assert score_dataset(source, output).rows == 700
     assert chaos.committed(output) == before
-    assert without_locks(output) == calm
+    assert chaos.content(output) == calm
 
 
 def test_the_whole_job_scores_what_no_part_has(source, calm, tmp_path):
     score_dataset(source, tmp_path / "out", part=(1, 3))
     assert len(plan_dataset(source, tmp_path / "out").todo) == 4
     assert score_dataset(source, tmp_path / "out").rows == 700
-    assert without_locks(tmp_path / "out") == calm
+    assert chaos.content(tmp_path / "out") == calm
 
 
 def test_parts_run_side_by_side_and_the_same_part_only_once(source, tmp_path):
@@ -75,7 +71,7 @@ def test_a_part_that_was_killed_is_completed_by_the_whole_job(source, calm, tmp_
     assert killed.exitcode == -signal.SIGKILL
     assert 3 < len(chaos.committed(output)) < 7
     assert score_dataset(source, output).rows == 700
-    assert without_locks(output) == calm
+    assert chaos.content(output) == calm
 
 
 def score_part_and_die(source, output) -> None:
@@ -83,12 +79,17 @@ def score_part_and_die(source, output) -> None:
     score_dataset(source, output, part=(1, 2), threads=1)
 
 
+@pytest.mark.usefixtures("calm")
+def test_parts_killed_at_random_write_no_shard_twice(source, tmp_path):
+    assert chaos.parts_killed(source, tmp_path / "calm", tmp_path / "killed", times=2, seed=2) > 0
+
+
 def test_a_part_that_is_done_does_nothing_more_and_keeps_the_manifest(source, tmp_path):
     score_dataset(source, tmp_path / "out")
     before = chaos.content(tmp_path / "out")
     time.sleep(0.01)
     assert score_dataset(source, tmp_path / "out", part=(1, 2)).files == 4
-    assert without_locks(tmp_path / "out") == before
+    assert chaos.content(tmp_path / "out") == before
 
 
 def test_more_parts_than_shards(source, tmp_path):
@@ -110,7 +111,7 @@ def test_the_command_takes_parts(source, calm, tmp_path):
         assert summary["shards"] in (3, 4)
     assert "the same command without --part" in commands.printed("score", source, output, "--part", "1/2")
     commands.printed("score", source, output)
-    assert without_locks(output) == calm
+    assert chaos.content(output) == calm
     for part in ("3/2", "0/2", "a", "1/"):
         ended = commands.run("score", source, output, "--part", part)
         assert ended.status == 2
@@ -123,4 +124,4 @@ def test_parts_of_a_cluster(source, calm, tmp_path, cluster):
         with Pool(cluster) as pool:
             run(plan, pool)
     score_dataset(source, tmp_path / "out")
-    assert without_locks(tmp_path / "out") == calm
+    assert chaos.content(tmp_path / "out") == calm
