@@ -68,6 +68,7 @@ def open_safetensors(file: File, key: str | None = None) -> SafetensorsMatrix:
 def _read_header(file: File) -> tuple[dict[str, Any], int]:
     """Tensors by name, as the header describes them, and the position of the data."""
     if file.is_local:  # The library refuses what the header does not say right, such as tensors that overlap.
+        file.refuse_pipe()
         try:
             with safe_open(file.path, "np"):
                 pass

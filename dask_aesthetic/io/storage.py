@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -89,6 +90,7 @@ class File:
         """Open as a seekable binary stream; a URL is read ahead by `ahead` bytes."""
         if self.is_local:
             with self.reading("a file"):
+                self.refuse_pipe()
                 return Path(self.path).open("rb")
         return io.BufferedReader(RemoteStream(self), ahead)
 
@@ -150,6 +152,12 @@ class File:
         size = Path(self.path).stat().st_size if self.is_local else self.size
         if size != self.size:
             raise self._changed(size)
+
+    def refuse_pipe(self) -> None:
+        """Raise InputError if a local path is a pipe or device, which may never end."""
+        with self.reading("a file"):
+            if self.is_local and not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise InputError(f"expected a file in {self.path}, got a pipe or device: write a file first")
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:

@@ -63,6 +63,7 @@ def _load(file: File, key: str | None) -> tuple[str | None, torch.Tensor]:
             f"expected a local .pt file, which torch maps to memory, got {file.path}: copy it, or save the tensor as "
             ".safetensors, which is read by parts"
         )
+    file.refuse_pipe()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns before it refuses.

@@ -49,6 +49,8 @@ def read_head(path: Path) -> bytes:
         The file is missing or begins like a file of another kind, which the message names.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # A pipe may never end.
+            raise PredictorError(f"expected a checkpoint at {path}, got a pipe or device")
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:

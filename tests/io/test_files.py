@@ -13,7 +13,7 @@ import pytest
 import xxhash
 from dask.base import tokenize
 
-from dask_aesthetic import InputError
+from dask_aesthetic import InputError, PredictorError, load_predictor, read_and_score, score_dataset
 from dask_aesthetic.io.braces import expand
 from dask_aesthetic.io.listing import find_files
 from dask_aesthetic.io.storage import BLOCK, File, local_file
@@ -286,3 +286,14 @@ def test_the_version_of_a_local_file_is_its_mtime_in_nanoseconds(tmp_path):
     (tmp_path / "a").write_bytes(b"")
     os.utime(tmp_path / "a", ns=(1, 1_700_000_000_123_456_789))
     assert local_file(str(tmp_path / "a")) == File(str(tmp_path / "a"), 0, "1700000000123456789")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("name", ["a.parquet", "a.npy", "a.safetensors", "a.pt"])
+def test_a_pipe_in_a_folder_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    for read in (read_and_score, lambda folder: score_dataset(folder, tmp_path.parent / f"{name}-out")):
+        with pytest.raises(InputError, match="expected a"):
+            read(tmp_path)
+    with pytest.raises(PredictorError, match=r"expected a checkpoint at .*, got a pipe or device"):
+        load_predictor(tmp_path / name)
