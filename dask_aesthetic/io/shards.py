@@ -15,6 +15,7 @@ from dask_aesthetic.embeddings.packed import check_embedding_dtype, list_type, u
 from dask_aesthetic.embeddings.stored import check_zero_point
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.io import formats, hive, parquet, split
+from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.listing import ListedFile, Source, files_with_suffix, list_files
 from dask_aesthetic.io.matrix_shards import LOCATION, MatrixShard, Opening, matrix_shards
 from dask_aesthetic.io.saved_datasets import find_saved
@@ -75,7 +76,7 @@ class ParquetShard(Shard):
                 table = (
                     pa.table({constant.name: values}) if table is None else table.append_column(constant.name, values)
                 )
-        return table.select(schema.names) if table is not None else schema.empty_table()
+        return table.select(schema.names) if table is not None else empty_table(schema)
 
     def passthrough(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Iterate over the passthrough columns alone, in batches."""
