@@ -301,7 +301,9 @@ def plan_filter(
         if said:
             raise ArgumentError(f"expected {said} with tars (--tars), got images: leave it out")
     if samples_per_shard is not None:
-        check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
+        samples_per_shard = check_integer(
+            "samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None"
+        )
     score_column = Provenance.only_score(frame) if score_column is None else score_column
     if where is None:
         where = Provenance.of_frame(frame, Provenance.first_score(frame)).columns.get("keep_column", KEEP_COLUMN)
