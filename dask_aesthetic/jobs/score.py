@@ -402,10 +402,10 @@ def plan_dataset(
             ),
             spec.width,
         )
-    if embed and embedding_zero_point is not None:
-        raise ArgumentError(f"expected embedding_zero_point without embed, got {embedding_zero_point!r} and embed=True")
-    if embed and embedding_dtype is not None:
-        raise ArgumentError(f"expected embedding_dtype without embed, got {embedding_dtype!r} and embed=True")
+    named = (("embedding_zero_point", embedding_zero_point), ("embedding_dtype", embedding_dtype))
+    for name, value in (*named, ("matrix_key", matrix_key)):
+        if embed and value is not None:
+            raise ArgumentError(f"expected {name} without embed, got {value!r} and embed=True")
     if keep_only:
         spec.require_keep("keep_only=True (--keep-only)")
     extensions = (image_extensions,) if isinstance(image_extensions, str) else image_extensions
