@@ -27,6 +27,7 @@ from dask_aesthetic.choices import EmbeddingDtype
 from dask_aesthetic.defaults import PREDICTOR
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io import formats, parquet, split
+from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.listing import Source, list_files
 from dask_aesthetic.io.shards import Shard, find_shards
 from dask_aesthetic.predictors import Predictor, Predictors, load_predictors
@@ -107,7 +108,7 @@ def check_dataset(
 def _check_column(schema: pa.Schema, column: str) -> None:
     """Raise ColumnError unless the column exists; whether it holds embeddings is what the check says."""
     if column not in schema.names:
-        raise ColumnError.missing(column, schema.names, embeddings.candidates(_frame(schema.empty_table())))
+        raise ColumnError.missing(column, schema.names, embeddings.candidates(_frame(empty_table(schema))))
     parquet.refuse_repeated_name(schema, column)
 
 
@@ -115,7 +116,7 @@ def _empty(shards: Sequence[Shard]) -> pd.DataFrame:
     """Empty frame of the columns of the first shard whose embeddings have a type."""
     first = next((shard for shard in shards if not pa.types.is_null(shard.scored_type)), shards[0])
     others = [field for field in first.schema if field.name != first.column]
-    return _frame(pa.schema([*others, pa.field(first.column, first.scored_type)]).empty_table())
+    return _frame(empty_table(pa.schema([*others, pa.field(first.column, first.scored_type)])))
 
 
 def _other_width(shards: Sequence[Shard], predictor: Predictor) -> str | None:

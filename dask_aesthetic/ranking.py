@@ -46,9 +46,9 @@ class Wanted:
 
     def __post_init__(self) -> None:
         if self.keep_fraction is None:
-            check_integer("n", self.n, minimum=1, unit="rows")
+            object.__setattr__(self, "n", check_integer("n", self.n, minimum=1, unit="rows"))
         else:
-            check_fraction("keep_fraction", self.keep_fraction)
+            object.__setattr__(self, "keep_fraction", check_fraction("keep_fraction", self.keep_fraction))
 
     def rows(self, competing: int) -> int:
         """Number of rows to take from so many."""

@@ -23,7 +23,7 @@ from dask_aesthetic.predictors import AffinePredictor, PredictorInfo
 from dask_aesthetic.score_spec import ON_INVALID, ScoreSpec
 from dask_aesthetic.scoring import first_invalid, run_status
 from dask_aesthetic.status import STATUSES, Status
-from dask_aesthetic.validation import check_column_name, check_new_name
+from dask_aesthetic.validation import check_column_name, check_integer, check_new_name
 
 Seen = Callable[[torch.Tensor], None]
 
@@ -62,10 +62,9 @@ class SimilaritySpec:
                 raise ColumnError.clash("similarity_column", column, name)
         if self.on_invalid not in ON_INVALID:
             raise ArgumentError.choice("on_invalid", self.on_invalid, ON_INVALID)
-        if self.width is not None and (isinstance(self.width, bool) or not isinstance(self.width, int)):
-            raise ArgumentError(f"expected width to be a number of floats, got {self.width!r}")
-        if self.width is not None and self.width < 1:
-            raise ArgumentError(f"expected width to be 1 or more, got {self.width}")
+        if self.width is not None:
+            width = check_integer("width", self.width, minimum=1, unit="floats", default="None")
+            object.__setattr__(self, "width", width)
 
     @property
     def columns(self) -> tuple[str, str]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
-
-import numpy as np
 
 from dask_aesthetic.errors import ArgumentError
 
@@ -14,6 +12,11 @@ from dask_aesthetic.errors import ArgumentError
 def is_integer(value: Any) -> bool:
     """Whether a value is an integer of Python or NumPy, and no bool."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number of Python or NumPy, and no bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_integer(
@@ -108,7 +111,7 @@ def check_fraction(name: str, value: Any, minimum: float | None = None) -> float
     ArgumentError
         The value is no such number; for a percentage the message suggests the fraction.
     """
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    number = is_number(value)
     if number and value <= 1 and (value > 0 if minimum is None else value >= minimum):
         return float(value)
     hint = f": did you mean {value / 100:g}?" if number and 1 < value <= 100 else ""

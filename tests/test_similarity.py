@@ -180,8 +180,8 @@ def test_the_width_is_that_of_the_type_or_as_requested(pairs):
         ({"similarity_column": "text_embedding"}, ColumnError, "similarity_column='text_embedding'"),
         ({"similarity_column": "key"}, ColumnError, "similarity_column='key' to be a new column"),
         ({"width": 512}, ColumnError, "expected embeddings of 512 floats in 'image_embedding', got 768"),
-        ({"width": 0}, ArgumentError, "width to be 1 or more"),
-        ({"width": True}, ArgumentError, "width to be a number of floats"),
+        ({"width": 0}, ArgumentError, "width to be a whole number of floats, 1 or more, or None, got 0"),
+        ({"width": True}, ArgumentError, "width to be a whole number of floats"),
         ({"on_invalid": "drop"}, ArgumentError, "on_invalid"),
     ],
 )

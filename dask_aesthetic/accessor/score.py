@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Generic
 
+import numpy as np
+
 from dask_aesthetic.choices import EmbeddingDtype, Frame, OnInvalid, Scale
 from dask_aesthetic.defaults import EMBEDDING_COLUMN, KEEP_COLUMN, PREDICTOR, THRESHOLD
 from dask_aesthetic.errors import ArgumentError
@@ -266,9 +268,9 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
             if not said.known:
                 refuse_unknown_direction(score_column, "higher_is_better")
             higher_is_better = said.higher_is_better
-        elif not isinstance(higher_is_better, bool):
+        elif not isinstance(higher_is_better, bool | np.bool_):
             raise ArgumentError(f"expected higher_is_better to be True or False, got {higher_is_better!r}")
-        return through_proxies(top.top, self._frame, n, by, score_column, id_column, higher_is_better)
+        return through_proxies(top.top, self._frame, n, by, score_column, id_column, bool(higher_is_better))
 
     def status(
         self,

@@ -58,6 +58,8 @@ def refuse_nested(dtype: Any, by: str) -> None:
 def _factorize(labels: pd.Series, by: str) -> tuple[Any, Any]:
     """Code of each row's group, -1 for null, and the groups."""
     refuse_nested(labels.dtype, by)
+    if isinstance(labels.dtype, pd.ArrowDtype) and isinstance(labels.dtype.pyarrow_dtype, pa.BaseExtensionType):
+        labels = pa.array(labels).to_pandas()  # Arrow has no dictionary of UUIDs and other extension types.
     try:
         return pd.factorize(labels)
     except TypeError as error:  # Lists or dicts among objects have no hash.

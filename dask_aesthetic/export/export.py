@@ -24,6 +24,7 @@ from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, did_yo
 from dask_aesthetic.export.uids import parse_uids, write_subset
 from dask_aesthetic.id_columns import find_id_column
 from dask_aesthetic.io import parquet
+from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.formats import inspect_all
 from dask_aesthetic.io.listing import File, Source, find_files
 from dask_aesthetic.jobs.store import Store, refuse_overlap
@@ -177,7 +178,7 @@ def _selected(
         progress(0, rows)
     names = list(dict.fromkeys([*columns, *([] if keep is None else [keep])]))
     schema = found.columns(names)
-    yield schema.empty_table().select(list(columns))
+    yield empty_table(schema).select(list(columns))
     for table in _batches([one.file for one in found.files], schema):
         if progress is not None:
             progress(len(table), rows)
@@ -246,7 +247,7 @@ def _joined(
     names = list(dict.fromkeys([*renamed, id_column]))
     schema = parquet.common_schema(zip(files, schemas, strict=True), names)
     seen = np.zeros(len(ids), bool)
-    for table in chain([schema.empty_table()], _batches(files, schema)):
+    for table in chain([empty_table(schema)], _batches(files, schema)):
         texts = _texts(table.column(id_column))
         at = ids.get_indexer(pd.Index(texts, dtype=object))
         at = np.where(pd.isna(texts), -1, at)

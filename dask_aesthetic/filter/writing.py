@@ -106,6 +106,7 @@ def filter_dataset(
     score_in_json: bool = False,
     metadata: bool = True,
     allow_unmatched: bool = False,
+    allow_unfinished: bool = False,
     skip_empty: bool = False,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -151,6 +152,8 @@ def filter_dataset(
         Pass through the columns of the Parquet files beside the tars.
     allow_unmatched : bool
         Allow rows to keep without a sample or file, and samples or files without a row; both are counted.
+    allow_unfinished : bool
+        With a folder of scores: as of `read_scores`.
     skip_empty : bool
         With `tars`: write no tar where nothing is kept; webdataset's reader stops at a tar without samples.
     overwrite : bool
@@ -214,6 +217,7 @@ def filter_dataset(
         score_in_json=score_in_json,
         metadata=metadata,
         allow_unmatched=allow_unmatched,
+        allow_unfinished=allow_unfinished,
         skip_empty=skip_empty,
         overwrite=overwrite,
         storage_options=storage_options,
@@ -257,6 +261,7 @@ def plan_filter(
     score_in_json: bool = False,
     metadata: bool = True,
     allow_unmatched: bool = False,
+    allow_unfinished: bool = False,
     skip_empty: bool = False,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -282,7 +287,9 @@ def plan_filter(
     store = Store.of(output, storage_options if output_options is None else output_options)
     if isinstance(frame, str | os.PathLike):
         refuse_overlap(frame, [file for file, _ in find_files(frame, ".parquet")], store)
-        frame = read_scores(frame)
+        frame = read_scores(frame, allow_unfinished=allow_unfinished)
+    elif allow_unfinished:
+        raise ArgumentError("expected allow_unfinished=True with a folder of scores, got a frame: leave it out")
     if images is not None:
         only_tars = {
             "samples_per_shard": samples_per_shard is not None,
@@ -294,7 +301,9 @@ def plan_filter(
         if said:
             raise ArgumentError(f"expected {said} with tars (--tars), got images: leave it out")
     if samples_per_shard is not None:
-        check_integer("samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None")
+        samples_per_shard = check_integer(
+            "samples_per_shard", samples_per_shard, minimum=1, unit="samples", default="None"
+        )
     score_column = Provenance.only_score(frame) if score_column is None else score_column
     if where is None:
         where = Provenance.of_frame(frame, Provenance.first_score(frame)).columns.get("keep_column", KEEP_COLUMN)

@@ -13,6 +13,7 @@ from dask_aesthetic.embeddings.arrow import is_without_values
 from dask_aesthetic.embeddings.axes import list_storage
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, MissingDependencyError, first_line
 from dask_aesthetic.io import parquet
+from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.shards import ParquetShard
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def empty_frame(schema: pa.Schema) -> cudf.DataFrame:
         This process has no GPU, as on the login node of a cluster.
     """
     try:
-        return to_cudf(schema.empty_table(), 0, 0)
+        return to_cudf(empty_table(schema), 0, 0)
     except Exception as error:  # The driver, the runtime and RMM have errors of their own.
         if isinstance(error, ImportError) or torch.cuda.is_available():
             raise

@@ -17,6 +17,7 @@ from dask_aesthetic.defaults import IMAGE_FORMATS
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, did_you_mean
 from dask_aesthetic.images import check_images, holds_images, image_suffixes
 from dask_aesthetic.io import parquet, split
+from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.formats import inspect_all
 from dask_aesthetic.io.listing import (
     ListedFile,
@@ -258,7 +259,7 @@ def _check(schema: pa.Schema, column: str, pooling: str | None) -> None:
             f"{did_you_mean(column, schema.names) or '.'} Columns that may hold images, or paths of images: {would_do}"
         )
     parquet.refuse_repeated_name(schema, column)
-    empty = pa.schema([schema.field(column)]).empty_table()
+    empty = empty_table(pa.schema([schema.field(column)]))
     check_images(empty.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)[column], pooling)
 
 

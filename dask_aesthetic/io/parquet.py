@@ -14,6 +14,7 @@ from dask_aesthetic.embeddings.packed import list_type
 from dask_aesthetic.errors import ArgumentError, ColumnError, InputError, did_you_mean
 from dask_aesthetic.id_columns import ID_COLUMNS
 from dask_aesthetic.io.column_chunks import check_column_chunks
+from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.level_count import LevelCount
 from dask_aesthetic.io.plain_types import as_plain, without_views
 from dask_aesthetic.io.read_ahead import ReadAhead
@@ -213,7 +214,7 @@ def read_rows(file: File, schema: pa.Schema, start: int, stop: int) -> pa.Table:
     rows = sum(map(len, parts))
     if rows != stop - start or any(set(part.schema.names) != set(schema.names) for part in parts):
         raise changed_error([file], start, stop, f"{rows:,} or other columns")
-    return pa.Table.from_batches(parts).select(schema.names).cast(schema) if parts else schema.empty_table()
+    return pa.Table.from_batches(parts).select(schema.names).cast(schema) if parts else empty_table(schema)
 
 
 def row_groups_of(footer: Footer, start: int, stop: int) -> list[int]:

@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from dask_aesthetic.defaults import TEXT_KEY
 from dask_aesthetic.embeddings.arrow import is_without_values
 from dask_aesthetic.embeddings.packed import check_embedding_dtype, list_type, unpack_array
 from dask_aesthetic.embeddings.stored import check_zero_point
 from dask_aesthetic.errors import ArgumentError, ColumnError
 from dask_aesthetic.io import formats, hive, parquet, split
+from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.listing import ListedFile, Source, files_with_suffix, list_files
 from dask_aesthetic.io.matrix_shards import LOCATION, MatrixShard, Opening, matrix_shards
 from dask_aesthetic.io.saved_datasets import find_saved
@@ -75,7 +77,7 @@ class ParquetShard(Shard):
                 table = (
                     pa.table({constant.name: values}) if table is None else table.append_column(constant.name, values)
                 )
-        return table.select(schema.names) if table is not None else schema.empty_table()
+        return table.select(schema.names) if table is not None else empty_table(schema)
 
     def passthrough(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Iterate over the passthrough columns alone, in batches."""
@@ -177,6 +179,7 @@ def find_shards(
     if found is None:
         found = list_files(source, storage_options)
     layout = formats.choose_format(found, source, format)
+    _check_keys(layout, key, text_key)
     if layout in formats.BY_COLUMN:
         packed = check_embedding_dtype(embedding_dtype, zero_point)
         if into is None:
@@ -294,6 +297,17 @@ def row_group_shards(
             ranges.append((begin, end))
     dtype, schema = footer.schema.field(column).type, pa.schema([])
     return [ParquetShard(file.name, end - begin, begin, schema, column, file, dtype) for begin, end in ranges]
+
+
+def _check_keys(layout: str, key: str | None, text_key: str) -> None:
+    """Refuse names of matrices where files do not hold them by name."""
+    by_layout = {
+        f"matrix_key={key!r} (--matrix-key)": (key is not None, ("datacomp", *formats.TENSORS)),
+        f"text_key={text_key!r} (--text-key)": (text_key not in ("", TEXT_KEY), ("datacomp",)),
+    }
+    for said, (given, layouts) in by_layout.items():
+        if given and layout not in layouts:
+            raise ArgumentError(f"expected {said} with {' or '.join(layouts)}, got it with {layout}: leave it out")
 
 
 def _whole(groups: list[int]) -> split.Ranges:

@@ -15,6 +15,7 @@ from dask_aesthetic.embeddings.arrow import is_without_values
 from dask_aesthetic.embeddings.packed import list_type, unpack_array
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io import arrow_streams, formats, parquet, split
+from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.shard import Batches, Shard
 from dask_aesthetic.io.storage import Digests, File, combine_digests
 
@@ -48,9 +49,9 @@ class StreamShard(Shard):
 
     def read(self, schema: pa.Schema) -> pa.Table:
         if not schema.names:
-            return schema.empty_table()
+            return empty_table(schema)
         parts = [self._unpacked(batch) for batch in self._read(schema.names)]
-        return pa.Table.from_batches(parts).cast(schema) if parts else schema.empty_table()
+        return pa.Table.from_batches(parts).cast(schema) if parts else empty_table(schema)
 
     def digest(self, columns: Sequence[str], known: Digests | None = None) -> str:
         part = self.begin, sum(size for size, _ in self.record_batches)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from numbers import Integral
 from statistics import median
 from typing import Any
 
 from dask_aesthetic.errors import AestheticError, ArgumentError, InputError, JobError, JobStoppedError
 from dask_aesthetic.jobs.pool import Pool
 from dask_aesthetic.jobs.state import FAILED, Done, JobPlan, Stopped
+from dask_aesthetic.validation import is_integer, is_number
 
 log = logging.getLogger("dask_aesthetic.jobs")
 
@@ -333,10 +333,10 @@ def failures_allowed(max_failed: float | None, rows: int) -> float:
     """
     if max_failed is None:
         return math.inf
-    if not isinstance(max_failed, bool) and isinstance(max_failed, Integral) and max_failed >= 0:
+    if is_integer(max_failed) and max_failed >= 0:
         return int(max_failed)
-    if isinstance(max_failed, float) and 0 <= max_failed < 1:
-        return math.floor(max_failed * rows)
+    if is_number(max_failed) and 0 <= max_failed < 1:
+        return math.floor(float(max_failed) * rows)
     hint = ""
     if isinstance(max_failed, str):
         with suppress(ValueError):

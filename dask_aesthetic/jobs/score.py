@@ -45,7 +45,7 @@ from dask_aesthetic.score_spec import ScoreSpec, refuse_same_names
 from dask_aesthetic.shard_texts import TextSide
 from dask_aesthetic.similarity import SimilaritySpec
 from dask_aesthetic.thresholds import Threshold
-from dask_aesthetic.validation import check_integer
+from dask_aesthetic.validation import check_integer, is_integer, is_number
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -362,7 +362,7 @@ def plan_dataset(
         As in `score_dataset`.
     """
     check_client(client)
-    if isinstance(worker_timeout, bool) or not isinstance(worker_timeout, int | float) or not worker_timeout > 0:
+    if not is_number(worker_timeout) or not worker_timeout > 0:
         raise ArgumentError(f"expected worker_timeout to be a number of seconds above 0, got {worker_timeout!r}")
     if embed and embedding_hash:
         raise ArgumentError(
@@ -402,10 +402,10 @@ def plan_dataset(
             ),
             spec.width,
         )
-    if embed and embedding_zero_point is not None:
-        raise ArgumentError(f"expected embedding_zero_point without embed, got {embedding_zero_point!r} and embed=True")
-    if embed and embedding_dtype is not None:
-        raise ArgumentError(f"expected embedding_dtype without embed, got {embedding_dtype!r} and embed=True")
+    named = (("embedding_zero_point", embedding_zero_point), ("embedding_dtype", embedding_dtype))
+    for name, value in (*named, ("matrix_key", matrix_key)):
+        if embed and value is not None:
+            raise ArgumentError(f"expected {name} without embed, got {value!r} and embed=True")
     if keep_only:
         spec.require_keep("keep_only=True (--keep-only)")
     extensions = (image_extensions,) if isinstance(image_extensions, str) else image_extensions
@@ -420,6 +420,7 @@ def plan_dataset(
     )
     if rows_per_shard is None:
         rows_per_shard = IMAGES_PER_SHARD if embed else ROWS_PER_SHARD
+    rows_per_shard = check_integer("rows_per_shard", rows_per_shard, minimum=1, unit="rows", default="None")
     added = {**spec.added, **computed_columns(embedding_hash, texts)}
     for role, column in added.items():
         if column == STATUS_COLUMN:
@@ -495,7 +496,7 @@ def _part_name(part: Any) -> str:
     if part is None:
         return ""
     number, parts = part if isinstance(part, Sequence) and len(part) == 2 else (0, 0)
-    if not all(isinstance(one, int) for one in (number, parts)) or not 1 <= number <= parts:
+    if not all(map(is_integer, (number, parts))) or not 1 <= number <= parts:
         raise ArgumentError(f"expected part as (number, parts) with a number from 1 to parts, got {part!r}")
     return f"{number}-of-{parts}"
 

@@ -22,7 +22,7 @@ from dask_aesthetic.learning.ridge import ROUNDING, FoldSums, RegressionSums, Ri
 from dask_aesthetic.predictors import AffinePredictor, PredictorInfo, load_predictor
 from dask_aesthetic.predictors.catalog import check_own_name
 from dask_aesthetic.status import STATUSES, Status
-from dask_aesthetic.validation import check_integer
+from dask_aesthetic.validation import check_integer, is_number
 
 # An alpha is the variance of a rating's noise over that of a weight, so it depends neither on the number of rows nor
 # on the scale of ratings: these span all that is plausible, four to a factor of ten.
@@ -256,8 +256,7 @@ def _count_statuses(status: torch.Tensor) -> dict[str, int]:
 def _check_alpha(alpha: Any) -> float | None:
     if isinstance(alpha, str) and alpha == "auto":
         return None
-    number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool)
-    if not number or not 0 <= alpha < math.inf:
+    if not is_number(alpha) or not 0 <= alpha < math.inf:
         raise ArgumentError(f"expected alpha to be 'auto' or a number, 0 or more, got {alpha!r}")
     return float(alpha)
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf, sqrt
-from numbers import Real
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from dask_aesthetic.predictors.norms import (
     is_layer_norm,
     is_scaling,
 )
+from dask_aesthetic.validation import is_number
 
 # Positions of the Linear layers in the published Sequential models, and what stands between them.
 PUBLISHED_STACKS: dict[tuple[int, ...], str] = {(0, 2, 4, 6, 7): "none", (0, 3, 6, 9, 11): "relu"}
@@ -205,7 +205,7 @@ class Layers:
                     f"input_scale={scale}), or input_scale=1 there; on the command line, --input-scale {scale} or 1"
                 )
             input_scale = 1.0
-        if isinstance(input_scale, bool) or not isinstance(input_scale, Real) or not 0 < input_scale < inf:
+        if not is_number(input_scale) or not 0 < input_scale < inf:
             raise PredictorError(f"expected input_scale to be a positive, finite number, got {input_scale!r}")
         return Stack(self.layers, activation, float(input_scale), self.norms, output_activation or "none")
 

@@ -11,6 +11,7 @@ import dask.dataframe as dd
 import pandas as pd
 import pyarrow as pa
 
+from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.validation import check_integer
 
 
@@ -50,7 +51,7 @@ def from_shards(name: str, read: Callable[..., Any], shards: Sequence[Any], meta
 
 def empty_frame(schema: pa.Schema) -> pd.DataFrame:
     """Empty pandas frame of an Arrow schema, with the dtypes of `to_pandas`: the meta of a Dask frame."""
-    return to_pandas(schema.empty_table(), 0, 0)
+    return to_pandas(empty_table(schema), 0, 0)
 
 
 def to_pandas(table: pa.Table, first: int, rows: int) -> pd.DataFrame:

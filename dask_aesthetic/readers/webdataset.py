@@ -17,6 +17,7 @@ from dask_aesthetic.io.samples import IMAGES
 from dask_aesthetic.io.tar import read_index
 from dask_aesthetic.io.webdataset import TEXTS, Tar, TarColumns, find_tars, read_rows
 from dask_aesthetic.readers.partitions import empty_frame, to_pandas
+from dask_aesthetic.validation import is_integer
 
 
 def read_webdataset(
@@ -116,7 +117,7 @@ def read_webdataset(
 
 def _bytes(blocksize: int | str) -> int:
     try:
-        size = int(parse_bytes(blocksize))
+        size = int(blocksize if is_integer(blocksize) else parse_bytes(blocksize))
     except (AttributeError, TypeError, ValueError):
         size = 0
     if size < 1 or isinstance(blocksize, bool):

@@ -79,8 +79,8 @@ class ReportSpec:
                 f"expected image_column or {images.kind} (--image-column, --{images.kind}), got both: name the one "
                 "that has the images"
             )
-        check_integer("samples", samples, minimum=0, maximum=MAX_SAMPLES)
-        check_integer("seed", seed)
+        samples = check_integer("samples", samples, minimum=0, maximum=MAX_SAMPLES)
+        seed = check_integer("seed", seed)
         asked = {role: name for role, name in columns.items() if name is not None}
         if "key_column" not in asked and (key := find_id_column(frame_columns, LABEL_COLUMNS)) is not None:
             asked["key_column"] = key

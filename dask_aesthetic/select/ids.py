@@ -15,6 +15,7 @@ import xxhash
 
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io import parquet
+from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.formats import inspect_all
 from dask_aesthetic.io.listing import Source, find_files, format_source
 from dask_aesthetic.score_files import ScoreFiles
@@ -99,7 +100,7 @@ def _first_batch(scores: ScoreFiles, columns: Sequence[str]) -> Any:
     for file in scores.files:
         for batch in parquet.batches(file.file, list(columns), batch_rows=parquet.TABLE_BATCH_ROWS):
             return batch
-    return scores.columns(columns).empty_table()
+    return empty_table(scores.columns(columns))
 
 
 def _spelled_as(keys: Any, ids: Any, name: str, where: str) -> Any:

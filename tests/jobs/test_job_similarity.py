@@ -17,6 +17,7 @@ from dask_aesthetic import (
     InputError,
     InvalidEmbeddingError,
     UnusableError,
+    read_and_score,
     read_scores,
     score_dataset,
     select_dataset,
@@ -287,6 +288,20 @@ def test_matrices_without_texts_of_their_rows_are_refused_by_name(matrices):
         score_dataset(matrices / "datacomp", matrices / "out", text_column="texts", text_key="g14_txt")
     with pytest.raises(ColumnError, match="text_column='key' to differ from the columns of the metadata"):
         score_dataset(matrices / "datacomp", matrices / "out", text_column="key")
+    assert not (matrices / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["clip", "lists"])
+def test_keys_of_archives_are_refused_where_there_are_none(matrices, name):
+    texts = "texts" if name == "clip" else TEXT
+    for option, flag, more in (("text_key", "--text-key", {"text_column": texts}), ("matrix_key", "--matrix-key", {})):
+        message = rf"{option}='b32_txt' \({flag}\) with datacomp.*, got it with \S+: leave it out"
+        with pytest.raises(ArgumentError, match=message):
+            score_dataset(matrices / name, matrices / "out", **{option: "b32_txt"}, **more)
+        with pytest.raises(ArgumentError, match=message):
+            read_and_score(matrices / name, **{option: "b32_txt"}, **more)
+    with pytest.raises(ArgumentError, match="matrix_key without embed, got 'b32_img' and embed=True"):
+        score_dataset(matrices / name, matrices / "out", embed=True, matrix_key="b32_img")
     assert not (matrices / "out").exists()
 
 

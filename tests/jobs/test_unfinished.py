@@ -12,10 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dask_aesthetic import InputError, export_dataset, read_scores, score_dataset, select_dataset
+from dask_aesthetic import (
+    ArgumentError,
+    InputError,
+    export_dataset,
+    filter_dataset,
+    read_scores,
+    score_dataset,
+    select_dataset,
+)
 from dask_aesthetic.errors import AestheticWarning
 from dask_aesthetic.score_files import find_scores
-from helpers import chaos, commands
+from helpers import chaos, commands, tar_files
 
 MISSING = r"expected the output of a finished job in .*part, got 2 files of one that has not written _SUCCESS"
 
@@ -38,8 +46,10 @@ def whole(source) -> Path:
 
 
 def test_scores_of_an_unfinished_job_are_refused_and_taken_where_allowed(part, tmp_path):
+    tar = tar_files.write(tmp_path / "in/0.tar", *(tar_files.member(f"0000-{row}.jpg") for row in range(50)))
     for take in (
         read_scores,
+        lambda scores, **allow: filter_dataset(scores, tmp_path / "kept", tars=tar, allow_unmatched=True, **allow),
         lambda scores, **allow: select_dataset(scores, tmp_path / "select", top=3, **allow),
         lambda scores, **allow: export_dataset(scores, tmp_path / "u.csv", url_column="key", **allow),
     ):
@@ -48,6 +58,10 @@ def test_scores_of_an_unfinished_job_are_refused_and_taken_where_allowed(part, t
         with pytest.warns(AestheticWarning, match=r"has not written _SUCCESS, .*: only the rows that are there count"):
             take(part, allow_unfinished=True)
     assert pq.read_table(tmp_path / "select").num_rows == 100
+    kept = pq.read_table(part / "part-0000.parquet", columns=["key", "keep"]).to_pandas()
+    assert set(tar_files.content(tmp_path / "kept/0.tar")) == {f"{key}.jpg" for key in kept["key"][kept["keep"]]}
+    with pytest.raises(ArgumentError, match="allow_unfinished=True with a folder of scores, got a frame"):
+        filter_dataset(pq.read_table(part), tmp_path / "other", tars=tar, allow_unfinished=True)
 
 
 def test_a_caution_says_that_parts_of_several_settings_keep_by_several_rules(source, tmp_path):
