@@ -242,6 +242,7 @@ class AestheticWarning(UserWarning):
     """A finding that does not stop a run but probably needs attention."""
 
 
+PASSTHROUGH = "a job passes other columns of its input through by columns (--columns)"  # End of an error.
 _SHOWN = 20  # Names of columns in an error.
 _ARROW_BINARY = ("binary", "large_binary", "fixed_size_binary")  # Beginnings of Arrow type names.
 

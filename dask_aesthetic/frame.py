@@ -23,7 +23,7 @@ from dask_aesthetic.check import (
     sum_each,
 )
 from dask_aesthetic.distribution import GroupDistributions, Terms, add_groups, count_groups, count_terms, refuse_nested
-from dask_aesthetic.errors import ArgumentError, ColumnError, did_you_mean
+from dask_aesthetic.errors import PASSTHROUGH, ArgumentError, ColumnError, did_you_mean
 from dask_aesthetic.frame_columns import ScoreColumns, StatusColumn, add_keep, check_rule, empty_series, graph_ready
 from dask_aesthetic.fused_read import add_columns
 from dask_aesthetic.images import EmbedSpec, check_images, embed_column
@@ -40,6 +40,7 @@ from dask_aesthetic.learning import (
     sum_rows,
 )
 from dask_aesthetic.predictors import Predictor
+from dask_aesthetic.provenance import METADATA_KEY
 from dask_aesthetic.score_spec import ScoreSpec, refuse_replacing, refuse_width
 from dask_aesthetic.scoring import score_frame, status_column
 from dask_aesthetic.similarity import SimilaritySpec, similarity_column, similarity_frame
@@ -337,7 +338,8 @@ def _check_columns(meta: Any, columns: Mapping[str, str], score_hint: str = "") 
         check_column_name(role, name)
         if name not in meta.columns:
             close = did_you_mean(name, meta.columns)
-            end = f"{close or '.'} {score_hint}" if role == "score_column" else close
+            more = f": {PASSTHROUGH}" if METADATA_KEY in getattr(meta, "attrs", {}) else ""
+            end = f"{close or '.'} {score_hint}" if role == "score_column" else close or more
             raise ColumnError(f"expected {role}={name!r} to be a column; the frame has {held}{end}")
         if list(meta.columns).count(name) > 1:
             raise ColumnError.repeated(name)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from dask_aesthetic import embeddings
-from dask_aesthetic.defaults import KEEP_COLUMN, THRESHOLD
+from dask_aesthetic.defaults import COSINE, KEEP_COLUMN, SIMILARITY, THRESHOLD
 from dask_aesthetic.errors import ArgumentError, ColumnError, InvalidEmbeddingError, ThresholdError
 from dask_aesthetic.keep_rule import Keep, KeepRule, KeepSpec, both_error
 from dask_aesthetic.predictors import (
@@ -187,8 +187,12 @@ class ScoreSpec:
         override_column: str | None = None,
         embedding_dtype: str | None = None,
         zero_point: int | None = None,
+        similarity_column: str = "",
     ) -> ScoreSpec:
-        """Check the arguments of ``.aesthetic.score`` and load the predictors."""
+        """Check the arguments of ``.aesthetic.score`` and load the predictors.
+
+        `similarity_column` names the similarity that is computed beside the scores, empty for none.
+        """
         check_column_name("embedding_column", embedding_column)
         check_scale(scale)
         if on_invalid not in ON_INVALID:
@@ -196,7 +200,7 @@ class ScoreSpec:
         check_new_name("keep_column", keep_column)
         predictors = load_predictors(predictor, score_column)
         first = next(iter(predictors.values()))
-        rule = None if keep is None else _find_rule(keep, threshold, scale, predictors)
+        rule = None if keep is None else _find_rule(keep, threshold, scale, predictors, similarity_column)
         spec = cls(
             tuple(predictors.values()),
             tuple(predictors),
@@ -292,7 +296,9 @@ def default_threshold(info: PredictorInfo) -> Threshold | str | None:
     return DEFAULT_PRESET if is_on_preset_scale(info.scale, info.name) else None
 
 
-def _find_rule(keep: Keep, threshold: Any, scale: str, predictors: Mapping[str, Predictor]) -> KeepRule:
+def _find_rule(
+    keep: Keep, threshold: Any, scale: str, predictors: Mapping[str, Predictor], similarity_column: str
+) -> KeepRule:
     """Rule whose bounds of scores are on their scale."""
     rule = KeepRule.of(keep)
     if threshold is not None and not (isinstance(threshold, str) and threshold == THRESHOLD):
@@ -309,6 +315,9 @@ def _find_rule(keep: Keep, threshold: Any, scale: str, predictors: Mapping[str, 
         )
         for name, info in infos.items()
     }
+    if similarity_column:
+        check_new_name("similarity_column", similarity_column)
+        find[similarity_column] = partial(find_threshold, scale="raw", predictor_scale=COSINE, predictor=SIMILARITY)
     return rule.with_thresholds(find)
 
 

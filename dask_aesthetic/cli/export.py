@@ -29,6 +29,7 @@ from dask_aesthetic.cli import options
     "--storage-options", callback=options.parse_json, metavar="JSON", help="For fsspec, where a path is a URL."
 )
 @options.allow_unfinished
+@click.option("--overwrite", is_flag=True, help="Replace a file of that name.")
 @options.json_summary
 @options.progress
 @options.quiet

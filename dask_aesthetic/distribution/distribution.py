@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,36 +12,26 @@ import numpy as np
 import pandas as pd
 
 from dask_aesthetic.atomic import write_atomic
-from dask_aesthetic.distribution import _bins, _json, plot
+from dask_aesthetic.distribution import _bins, _json, laion, plot
 from dask_aesthetic.distribution._bins import BINS, EDGES, FIRST, STEPS, Moments
-from dask_aesthetic.errors import AestheticWarning, ArgumentError, InputError, ThresholdError
+from dask_aesthetic.distribution._choose import choose, warn_if_extreme
+from dask_aesthetic.distribution._describe import describe
+from dask_aesthetic.errors import ArgumentError, InputError, ThresholdError
 from dask_aesthetic.tables import Shown
 from dask_aesthetic.thresholds import (
-    PRESET_SCALE,
-    PRESETS,
     SCALES,
-    UNKNOWN,
     Threshold,
     check_scale,
     find_threshold,
-    is_on_preset_scale,
 )
-from dask_aesthetic.validation import check_fraction, check_integer, is_integer
+from dask_aesthetic.validation import check_fraction, is_integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from dask_aesthetic.predictors import PredictorInfo
 
-# LAION-Aesthetics v2: English pairs of LAION-5B that score at least so much by laion-v2, and all English pairs
-# (https://laion.ai/blog/laion-aesthetics/).
-LAION_PAIRS = 2_370_000_000
-LAION_COUNTS = {4.5: 1_200_000_000, 4.75: 939_000_000, 5.0: 600_000_000, 6.0: 12_000_000, 6.25: 3_000_000, 6.5: 625_000}
-LAION_SHARES = {score: count / LAION_PAIRS for score, count in LAION_COUNTS.items()}
-
-MAX_RATE, MIN_RATE = 0.99, 0.001  # Keep rates beyond these look like a mistake.
 Z95 = 1.959964
-QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -207,13 +196,13 @@ class ScoreDistribution(Shown):
         0.75
         """
         rate = self.rate(threshold)
-        self._check_rate(self.find_threshold(threshold), rate)
+        warn_if_extreme(self, self.find_threshold(threshold), rate)
         return rate
 
     def kept(self, threshold: float | str | Threshold) -> int:
         """Number of rows that score at least `threshold`, by `keep_rate`; of a sample, an estimate for the whole."""
         rate = self.rate(threshold)
-        self._check_rate(self.find_threshold(threshold), rate)
+        warn_if_extreme(self, self.find_threshold(threshold), rate)
         return round(rate * self._scored_of_whole) if self.count else 0
 
     def rate(self, threshold: float | str | Threshold) -> float:
@@ -346,42 +335,9 @@ class ScoreDistribution(Shown):
                 f"expected scores of which higher ones are better, got those of {self.predictor}: "
                 "frame.aesthetic.calibrate(...) chooses a threshold that keeps low ones"
             )
-        threshold, share, kept = self._choose(keep_fraction, n, scores)
-        self._check_chosen(threshold, share, kept)
+        threshold, share, kept = choose(self, keep_fraction, n, scores)
+        warn_if_extreme(self, threshold, kept / self.count, share)
         return threshold
-
-    def _choose(self, keep_fraction: float | None, n: int | None, scores: Any) -> tuple[Threshold, float, int]:
-        """Threshold, share that is asked for, and rows that it keeps."""
-        if (keep_fraction is None) == (n is None):
-            raise ArgumentError(f"expected either keep_fraction or n, got keep_fraction={keep_fraction!r} and n={n!r}")
-        if not self.count:
-            raise ThresholdError(f"expected scores to choose a threshold by, got none in {self.rows:,} rows")
-        whole = self._scored_of_whole
-        if n is not None:
-            check_integer("n", n, minimum=1, maximum=whole, unit="rows")
-        share = n / whole if n is not None else check_fraction("keep_fraction", keep_fraction)
-        rank = self._rank(share)
-        at_least = np.cumsum(self.bins[::-1])[::-1]
-        at = int(np.flatnonzero(at_least >= rank)[-1])
-        if scores is not None:
-            inside = self._scores_in_bin(at, scores)
-            value = float(inside[int(at_least[at]) - rank])
-            kept = int(at_least[at]) - int(np.searchsorted(inside, value))
-        else:
-            value, kept = self._edge(at) if at else self.min, int(at_least[at])
-        if n is not None:
-            keeps = f"{round(kept * whole / self.count):,}"
-            asked = f" ({n:,} asked)" if keeps != f"{n:,}" else ""
-        else:  # Where scores lie close together, a bin holds many rows.
-            many = kept / self.count > 1.1 * share
-            keeps, asked = (f"{kept / self.count:.3g}", f" ({share:g} asked)") if many else (f"{share:g}", "")
-        sample = f", by a sample of {self.count:,}" if self.sampled_from is not None else ""
-        name = f"keeps {keeps} of {whole:,} scored rows{sample}{asked}"
-        return Threshold(value, self.scale, name, self.predictor or UNKNOWN), share, kept
-
-    def _check_chosen(self, threshold: Threshold, share: float, kept: int) -> None:
-        if MIN_RATE <= share <= MAX_RATE:
-            self._check_rate(threshold, kept / self.count)
 
     def compare_laion(self) -> pd.DataFrame:
         """Keep rates beside LAION's, at the thresholds that LAION published counts for.
@@ -402,18 +358,7 @@ class ScoreDistribution(Shown):
         >>> ScoreDistribution.of([4.0, 5.0, 5.5, 6.0]).compare_laion()["here"].tolist()
         [0.75, 0.75, 0.75, 0.25, 0.0, 0.0]
         """
-        if not is_on_preset_scale(self.predictor_scale, self.predictor):
-            whose = self.predictor if self.predictor_scale == "unknown" else self.predictor_scale
-            raise ThresholdError(
-                f"expected {PRESET_SCALE} scores to compare with LAION's, got {whose} scores, which are on a scale of "
-                "their own: score with predictor='laion-v2'"
-            )
-        thresholds = [Threshold(score).on(self.scale) for score in LAION_SHARES]
-        shares = {"laion": list(LAION_SHARES.values()), "here": [self.rate(threshold) for threshold in thresholds]}
-        if self.sampled_from is not None:
-            intervals = [self.interval(threshold) for threshold in thresholds]
-            shares["low"], shares["high"] = ([interval[end] for interval in intervals] for end in (0, 1))
-        return pd.DataFrame(shares, index=pd.Index([threshold.value for threshold in thresholds], name="threshold"))
+        return laion.compare(self)
 
     def plot(self, ax: Axes | None = None, threshold: float | str | Threshold | None = None, **style: Any) -> Axes:
         """Draw the histogram with matplotlib.
@@ -498,24 +443,7 @@ class ScoreDistribution(Shown):
 
     def _table(self) -> tuple[str, dict[str, str]]:
         """Title and rows of the printed form."""
-        title = f"ScoreDistribution of {self.scale} scores by {self.predictor or 'an unknown predictor'}"
-        sample = f", a sample of {self.sampled_from:,}" if self.sampled_from is not None else ""
-        reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in self.reasons.items())
-        rows = {
-            "rows": f"{self.rows:,}{sample}",
-            "scored": f"{self.count:,}",
-            "missing": f"{self.missing:,}" + (f": {reasons}" if reasons else ""),
-        }
-        if not self.count:
-            return title, rows
-        rows["score"] = f"mean {self.mean:.3f}, standard deviation {self.std:.3f}, {self.min:.3f} to {self.max:.3f}"
-        rows["quantiles"] = ", ".join(f"{q:.0%} {self.quantile(q):.4g}" for q in QUANTILES)
-        for name, value in PRESETS.items() if is_on_preset_scale(self.predictor_scale, self.predictor) else ():
-            preset = Threshold(value).on(self.scale)
-            low, high = self.interval(preset)
-            interval = f", 95 % interval {low:.2%} to {high:.2%}" if self.sampled_from is not None else ""
-            rows[f">= {preset.value:g}"] = f"{self.rate(preset):.2%} ({name}){interval}"
-        return title, rows
+        return describe(self)
 
     @property
     def _scored_of_whole(self) -> int:
@@ -547,16 +475,6 @@ class ScoreDistribution(Shown):
     def _keeps_low(self) -> bool:
         """Whether lower scores are known to be better."""
         return self._info is not None and not self._info.higher_is_better
-
-    def _check_rate(self, threshold: Threshold, rate: float) -> None:
-        if rate > MAX_RATE or rate < MIN_RATE:
-            warnings.warn(
-                f"expected a threshold to keep {MIN_RATE:.1%} to {MAX_RATE:.0%} of the scored rows, got "
-                f"{threshold.value:g} on {self.scale} scores, which keeps {rate:.3%}: look at the quantiles or use "
-                "threshold_for",
-                AestheticWarning,
-                stacklevel=3,
-            )
 
     def _rank(self, share: float) -> int:
         # 0.07 of 100 rows are 7 rows, in spite of binary fractions.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dask_aesthetic.distribution import plot
-from dask_aesthetic.distribution.distribution import QUANTILES, ScoreDistribution
+from dask_aesthetic.distribution._describe import QUANTILES
+from dask_aesthetic.distribution.distribution import ScoreDistribution
 from dask_aesthetic.tables import Grid
 from dask_aesthetic.thresholds import SCALES, Threshold
 

@@ -78,6 +78,7 @@ def export_dataset(
     caption_column: str | None = None,
     id_column: str | None = None,
     allow_unfinished: bool = False,
+    overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     output_options: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -89,7 +90,7 @@ def export_dataset(
     scores : str, path, or list of them
         Output folder of a scoring or select job, a file of it or a glob; a local path or an fsspec URL.
     output : str or path
-        The file to write; an earlier one is replaced once it is whole. Its suffix is the format:
+        The file to write, whose suffix is the format:
 
         - ``.parquet`` and ``.csv``: input for img2dataset with the columns ``url``, ``caption`` if there is one, the id
           and the score.
@@ -105,6 +106,8 @@ def export_dataset(
         If not given, the first that exists of key, uid, url, hash, id and image_path, in any case; ``uid`` for .npy.
     allow_unfinished : bool
         Take the files that are there of a job that is not finished, with a warning; otherwise it is an error.
+    overwrite : bool
+        Replace a file that is there, once the new one is whole; otherwise it is an error.
     storage_options, output_options : mapping, optional
         fsspec options of `scores` and `metadata`, and of `output`; the second defaults to the first.
     progress : callable, optional
@@ -117,8 +120,8 @@ def export_dataset(
     Raises
     ------
     InputError
-        There are no scores, the job that writes them is not finished, uids are something else, or ids that are joined
-        repeat.
+        There are no scores, the job that writes them is not finished, the file to write is there, uids are something
+        else, or ids that are joined repeat.
     ColumnError, ArgumentError
         A column does not exist, or the suffix is unknown.
 
@@ -143,6 +146,11 @@ def export_dataset(
     options = storage_options if output_options is None else output_options
     store = Store.of(folder or ".", options)
     refuse_overlap(scores, [one.file for one in found.files], Store(f"{store.url}/{name}", store.options))
+    if not overwrite and store.holds(name):
+        raise InputError(
+            f"expected no {name} in {store.url}, got one: choose another name; or overwrite=True (--overwrite) "
+            "replaces it"
+        )
     keep = None if all_rows else found.provenance.columns.get("keep_column", KEEP_COLUMN)
     if keep is not None and keep not in found.schema.names:
         raise ColumnError(

@@ -6,7 +6,9 @@ raises. So the reader is made to prepare to read the chunks, and gets none of th
 
 from __future__ import annotations
 
+import atexit
 import threading
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 from dask_aesthetic.io.storage import SizedStream
 
 _BUFFER = 1 << 12  # Bytes; the smallest that is usual, as nothing is read.
+_FREED = 0.05  # Seconds in which a thread of pyarrow frees a stream after a check.
 
 
 def check_column_chunks(metadata: pq.FileMetaData, size: int) -> None:
@@ -52,6 +55,7 @@ def check_column_chunk(metadata: pq.FileMetaData, size: int, group: int, column:
 def _begin_reading(
     metadata: pq.FileMetaData, size: int, groups: list[int] | None, columns: list[str] | None, **options: int
 ) -> None:
+    _checked_at[:] = [time.monotonic()]
     stream = _Refusing(size)
     source = pq.ParquetFile(pa.PythonFile(stream, "r"), metadata=metadata, **options)
     try:
@@ -79,3 +83,11 @@ class _Refusing(SizedStream):
 
 
 _checked = _Checked()
+_checked_at: list[float] = []
+
+
+@atexit.register
+def _wait_for_pyarrow() -> None:
+    """Wait until pyarrow's threads have freed the last stream: as Python ends, that would abort the process."""
+    if _checked_at:
+        time.sleep(max(0.0, _checked_at[0] + _FREED - time.monotonic()))

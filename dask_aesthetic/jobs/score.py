@@ -393,6 +393,7 @@ def plan_dataset(
         override_column,
         embedding_dtype,
         None if embedding_dtype is None else embedding_zero_point,
+        "" if text_column is None else similarity_column,
     )
     texts = None
     if text_column is not None:

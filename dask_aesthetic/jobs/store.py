@@ -145,6 +145,14 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def holds(self, name: str) -> bool:
+        """Whether a file, or a folder, of this name exists."""
+        if self.folder is not None:
+            return os.path.lexists(self.folder / name)
+        fs, root = self._remote()
+        fs.invalidate_cache()
+        return bool(fs.exists(f"{root}/{name}"))
+
     def open(self, name: str) -> IO[bytes]:
         """Binary stream of a file, with seek."""
         if self.folder is not None:

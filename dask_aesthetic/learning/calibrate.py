@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dask_aesthetic.distribution import ScoreDistribution
+from dask_aesthetic.distribution import ScoreDistribution, choose, warn_if_extreme
 from dask_aesthetic.distribution._bins import BINS, FIRST, STEPS, on_host
 from dask_aesthetic.errors import ArgumentError, ColumnError, MissingDependencyError
 from dask_aesthetic.learning._columns import as_numbers
@@ -139,12 +139,12 @@ def by_share(
 
     Where lower scores are better, distribution and scores are those of their negatives.
     """
-    threshold, share, kept = distribution._choose(keep_fraction, n, scores)
+    threshold, share, kept = choose(distribution, keep_fraction, n, scores)
     left_out = {"unscored": distribution.missing} if distribution.missing else {}
     curve, rows = _kept_curve(distribution), distribution.count
     found = Calibration(threshold.value, threshold.scale, threshold.name, threshold.predictor, curve, rows, left_out)
     found = found if higher_is_better else found.mirrored()
-    distribution._check_chosen(found, share, kept)
+    warn_if_extreme(distribution, found, kept / distribution.count, share)
     return found
 
 

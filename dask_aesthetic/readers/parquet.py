@@ -166,6 +166,7 @@ batch_size, replace_columns, embedding_dtype, embedding_zero_point
         override_column,
         embedding_dtype,
         None if embedding_dtype is None else embedding_zero_point,
+        "" if text_column is None else similarity_column,
     )
     check_rows_per_partition(rows_per_partition)
     on_gpu = dask.config.get("dataframe.backend") == "cudf"

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from dask_aesthetic.atomic import write_atomic
-from dask_aesthetic.distribution import LAION_PAIRS, LAION_SHARES, ScoreDistribution
+from dask_aesthetic.distribution import LAION_PAIRS, LAION_SHARES, QUANTILES, ScoreDistribution
 from dask_aesthetic.distribution._bins import STEPS
-from dask_aesthetic.distribution.distribution import QUANTILES
 from dask_aesthetic.errors import ArgumentError, InputError
 from dask_aesthetic.escape import escape_text, link
 from dask_aesthetic.io.image_shards import PATH

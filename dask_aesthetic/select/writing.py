@@ -14,7 +14,7 @@ from dask.system import CPU_COUNT
 
 from dask_aesthetic.choices import Scale
 from dask_aesthetic.defaults import KEEP_COLUMN
-from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, did_you_mean
+from dask_aesthetic.errors import PASSTHROUGH, AestheticWarning, ArgumentError, ColumnError, did_you_mean
 from dask_aesthetic.id_columns import find_id_column
 from dask_aesthetic.io.listing import Source
 from dask_aesthetic.jobs.pool import Pool
@@ -391,7 +391,7 @@ def _check_columns(found: ScoreFiles, by: str | None, id_column: str | None) -> 
         if name is not None and name not in names:
             raise ColumnError(
                 f"expected {role} {name!r} in the files of scores, got {', '.join(names)}{did_you_mean(name, names)}: "
-                "a job passes other columns of its input through by columns (--columns)"
+                f"{PASSTHROUGH}"
             )
     dtype = found.schema.field(found.score_column).type
     if not pa.types.is_floating(dtype):

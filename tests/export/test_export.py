@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -61,6 +62,32 @@ def test_img2dataset_reads_the_kept_urls(scores, tmp_path, suffix):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scores", f"urls{suffix}"]
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".txt", ".npy"])
+def test_files_are_replaced_on_request_alone(scores, tmp_path, suffix):
+    file = tmp_path / f"data{suffix}"
+    file.write_bytes(b"of somebody else")
+    message = rf"expected no data{suffix} in .*, got one: choose another name; or overwrite=True \(--overwrite\)"
+    with pytest.raises(InputError, match=message):
+        export_dataset(scores, file)
+    assert "(--overwrite) replaces it" in commands.run("export", scores, "--output", file).err
+    assert file.read_bytes() == b"of somebody else"
+    export_dataset(scores, tmp_path / f"new{suffix}")
+    commands.printed("export", scores, "--output", file, "--overwrite")
+    assert file.read_bytes() == (tmp_path / f"new{suffix}").read_bytes()
+
+
+def test_files_behind_urls_are_replaced_on_request_alone(scores):
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/export/u.csv", b"of somebody else")
+    try:
+        with pytest.raises(InputError, match=r"expected no u\.csv in memory://"):
+            export_dataset(scores, "memory://export/u.csv")
+        assert export_dataset(scores, "memory://export/u.csv", overwrite=True).rows == 3
+        assert memory.cat_file("/export/u.csv") != b"of somebody else"
+    finally:
+        memory.rm("/export", recursive=True)
+
+
 def test_all_rows_come_with_all(scores, tmp_path):
     assert export_dataset(scores, tmp_path / "urls.parquet", all_rows=True).rows == 5
     assert pq.read_table(tmp_path / "urls.parquet").column("url").to_pylist()[-1] == URLS[5]
@@ -81,7 +108,12 @@ def test_files_without_rows_give_a_list_without_rows(table, tmp_path):
     pq.write_table(table.slice(0, 0), tmp_path / "empty.parquet")
     for metadata in (None, tmp_path / "empty.parquet"):
         for suffix in (".parquet", ".csv", ".txt", ".npy"):
-            assert export_dataset(tmp_path / "empty.parquet", tmp_path / f"u{suffix}", metadata=metadata).rows == 0
+            assert (
+                export_dataset(
+                    tmp_path / "empty.parquet", tmp_path / f"u{suffix}", metadata=metadata, overwrite=True
+                ).rows
+                == 0
+            )
         assert pq.read_schema(tmp_path / "u.parquet").names == ["url", "caption", "key", "aesthetic_score"]
         assert len(pd.read_csv(tmp_path / "u.csv").columns) == 4
 
@@ -109,7 +141,7 @@ def test_metadata_elsewhere_is_joined_by_id(table, scores, tmp_path):
     assert not (tmp_path / "twice.parquet").exists()
     pq.write_table(pa.concat_tables([ids, ids]), tmp_path / "ids.parquet")
     with pytest.raises(InputError, match="expected ids of one row each to join metadata by, got several rows of '0000"):
-        export_dataset(tmp_path / "ids.parquet", tmp_path / "urls.parquet", metadata=tmp_path / "metadata")
+        export_dataset(tmp_path / "ids.parquet", tmp_path / "twice.parquet", metadata=tmp_path / "metadata")
 
 
 def test_a_subset_file_finds_every_kept_uid_as_the_resharder_searches(scores, tmp_path):

@@ -139,3 +139,18 @@ def test_damaged_footers_end_no_process():
         timeout=100,
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_process_ends_in_order_right_after_a_check(tmp_path):
+    """Threads of pyarrow that still held the stream ended it by SIGABRT: most commands that were refused."""
+    (tmp_path / "a.parquet").write_bytes(written())
+    code = (
+        "import sys; from dask_aesthetic.io import parquet, storage\n"
+        "parquet.read_footer(storage.local_file(sys.argv[1])); sys.exit(2)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for _ in range(4):
+        run = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "a.parquet"], env=environment, capture_output=True, timeout=100
+        )
+        assert (run.returncode, run.stderr) == (2, b"")

@@ -16,6 +16,7 @@ from dask_aesthetic import (
     ColumnError,
     InputError,
     InvalidEmbeddingError,
+    ThresholdError,
     UnusableError,
     read_and_score,
     read_scores,
@@ -338,6 +339,12 @@ def test_an_invalid_text_raises_on_request(source, tmp_path):
         ({"text_column": ["a"]}, ArgumentError, "text_column to be the name of one column"),
         ({"similarity_column": "likeness"}, ArgumentError, r"text_column \(--text-column\) with text_key and similari"),
         ({"keep": RULE}, ColumnError, "similarity"),
+        (
+            {"text_column": TEXT, "keep": [("similarity", ">=", 28)]},
+            ThresholdError,
+            r"to 1 .* got 28 \(in keep",
+        ),
+        ({"text_column": TEXT, "keep": RULE, "similarity_column": ["a"]}, ArgumentError, "name of one column, got"),
     ],
 )
 def test_calls_that_make_no_sense_are_refused(source, tmp_path, arguments, error, message):

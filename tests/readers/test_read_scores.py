@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dask_aesthetic import ArgumentError, InputError, ThresholdError, read_scores, score_dataset
+from dask_aesthetic import ArgumentError, ColumnError, InputError, ThresholdError, read_scores, score_dataset
 from dask_aesthetic.synthetic import write_demo
+from helpers import commands
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,15 @@ def test_rows_and_columns_are_those_of_the_files(scores):
         )
     assert read_scores(scores, ["key"]).compute().columns.tolist() == ["key"]
     assert len(frame) == 200
+
+
+def test_a_column_that_the_job_left_out_is_asked_for_by_its_option(scores, tmp_path):
+    message = r"expected by='source' to be a column; .*: a job passes other columns .* through by columns \(--columns\)"
+    for frame in (read_scores(scores), read_scores(scores).compute()):
+        for method in (frame.aesthetic.distribution, partial(frame.aesthetic.report, tmp_path / "report.html")):
+            with pytest.raises(ColumnError, match=message):
+                method(by="source")
+    assert re.search(message, commands.run("report", scores, "--by", "source").err)
 
 
 @pytest.mark.parametrize("kind", ["dask", "pandas", "projected"])

@@ -14,6 +14,7 @@ from dask_aesthetic import (
     ArgumentError,
     ColumnError,
     InvalidEmbeddingError,
+    ThresholdError,
     read_and_score,
     read_clip_retrieval,
     score_dataset,
@@ -113,6 +114,7 @@ def test_calls_that_make_no_sense_are_refused(source, tmp_path):
             "text_column with text_key and similarity_column, got .* 'likeness' alone",
         ),
         ({"keep": RULE}, ColumnError, "similarity"),
+        ({"text_column": TEXT, "keep": [("similarity", "<", -2)]}, ThresholdError, "similarity from -1 to 1 .* got -2"),
     ):
         with pytest.raises(error, match=message):
             read_and_score(source, **arguments)
