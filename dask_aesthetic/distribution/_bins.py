@@ -20,6 +20,15 @@ EDGES = {
     scale: np.array([-np.inf, *np.arange(FIRST * STEPS, LAST * STEPS + 1) / (STEPS * part), np.inf], np.float32)
     for scale, part in SCALES.items()
 }
+# Raw scores from 0 to 1, as probabilities are, have narrower bins: of 0.001, and of 0.0001 below 0.01.
+FINE = 10_000
+_HUNDREDTHS = np.arange(FIRST * STEPS, LAST * STEPS + 1) * (FINE // STEPS)
+_ONE = np.concatenate([np.arange(0, 100), np.arange(100, FINE, 10)])
+TICKS = np.concatenate([_HUNDREDTHS[_HUNDREDTHS < 0], _ONE, _HUNDREDTHS[_HUNDREDTHS >= FINE]])  # Edges times FINE.
+FINE_BINS = len(TICKS) + 1
+FINE_EDGES = {scale: np.array([-np.inf, *TICKS / (FINE * part), np.inf], np.float32) for scale, part in SCALES.items()}
+_ZERO = 1 - FIRST * STEPS  # Bin of a hundredth that begins at 0.
+_STARTS = np.searchsorted(FINE_EDGES["raw"], EDGES["raw"][:-1])  # First narrow bin of each hundredth.
 
 # A float32 is an integer of 24 bits times 2**(exponent - 24), and the exponent is at least -148. Sums are integer
 # multiples of 2**-172, sums of squares integer multiples of 2**-344.
@@ -83,7 +92,7 @@ def on_host(scores: Any) -> np.ndarray:
 
 
 def bin_of(values: np.ndarray, scale: str) -> np.ndarray:
-    """Histogram bin of each finite float32 score."""
+    """Bin of a hundredth of each finite float32 score."""
     edges = EDGES[scale]
     steps = np.floor(values.astype(np.float64) * (STEPS * SCALES[scale]))
     at = np.clip(steps - (FIRST * STEPS - 1), 0, BINS - 1).astype(np.intp)
@@ -91,6 +100,40 @@ def bin_of(values: np.ndarray, scale: str) -> np.ndarray:
     at -= values < edges[at]
     at += values >= edges[at + 1]
     return at
+
+
+def fine_bin_of(values: np.ndarray, scale: str) -> np.ndarray:
+    """Histogram bin of each finite float32 score, in narrow bins from 0 to 1 raw."""
+    at = bin_of(values, scale)
+    inside = np.flatnonzero((at >= _ZERO) & (at < _ZERO + STEPS))
+    at[at >= _ZERO + STEPS] += FINE_BINS - BINS
+    at[inside] = np.searchsorted(FINE_EDGES[scale], values[inside], side="right") - 1
+    return at
+
+
+def to_hundredths(bins: np.ndarray) -> np.ndarray:
+    """Counts of hundredths, shape (4002,), from those of either kind of bins."""
+    return bins if len(bins) == BINS else np.add.reduceat(bins, _STARTS)
+
+
+def to_fine(bins: np.ndarray) -> np.ndarray:
+    """Counts of narrow bins from those of hundredths; these themselves where scores from 0 to 1 are among them."""
+    if bins[_ZERO : _ZERO + STEPS].any():
+        return bins
+    fine = np.zeros(FINE_BINS, np.int64)
+    fine[_STARTS] = bins
+    return fine
+
+
+def add(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Sum of counts: of hundredths, unless both are of narrow bins."""
+    return one + other if len(one) == len(other) else to_hundredths(one) + to_hundredths(other)
+
+
+def edge(at: int, bins: np.ndarray, scale: str) -> float:
+    """Lower edge of a bin but the first, on the scale."""
+    ticks = _HUNDREDTHS if len(bins) == BINS else TICKS
+    return float(ticks[at - 1] / (FINE * SCALES[scale]))
 
 
 def scores_within(scores: Any, low: float, high: float, count: int) -> np.ndarray:

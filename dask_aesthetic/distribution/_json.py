@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from dask_aesthetic.distribution._bins import BINS, Moments
+from dask_aesthetic.distribution._bins import BINS, FINE_BINS, Moments, to_fine
 from dask_aesthetic.errors import InputError
 
-FORMAT, VERSION = "dask_aesthetic.ScoreDistribution", 1
+FORMAT = "dask_aesthetic.ScoreDistribution"
+VERSIONS = {1: BINS, 2: FINE_BINS}  # Bins of hundredths alone, and narrower ones from 0 to 1.
 PLAIN = ("scale", "predictor", "predictor_scale", "rows", "sampled_from", "reasons")
 
 
@@ -24,7 +25,7 @@ def encode(fields: Mapping[str, Any]) -> str:
     first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
     values = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": next(version for version, size in VERSIONS.items() if size == len(bins)),
         **{name: fields[name] for name in PLAIN},
         "min": fields["min"] if len(filled) else None,
         "max": fields["max"] if len(filled) else None,
@@ -48,12 +49,16 @@ def decode(text: str) -> dict[str, Any]:
         values = json.loads(text)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ValueError(f"it does not say that it is a {FORMAT}")
-        if values.get("version") != VERSION:
-            raise ValueError(f"it is of version {values.get('version')!r}, and this package reads version {VERSION}")
+        version: Any = values.get("version")
+        size = VERSIONS.get(version)
+        if size is None:
+            versions = " and ".join(map(str, VERSIONS))
+            raise ValueError(f"it is of version {version!r}, and this package reads versions {versions}")
         if values.pop("sha256", None) != _digest(values):
             raise ValueError("its sha256 is not that of its content, so it was truncated or changed")
-        bins = np.zeros(BINS, np.int64)
+        bins = np.zeros(size, np.int64)
         bins[values["first_bin"] : values["first_bin"] + len(values["bins"])] = values["bins"]
+        bins = to_fine(bins) if size == BINS else bins
         ends = {name: math.nan if values[name] is None else float(values[name]) for name in ("min", "max")}
         moments = Moments(int(values["sum"], 16), int(values["squares"], 16))
         return {"bins": bins, "moments": moments, **ends, **{name: values[name] for name in PLAIN}}

@@ -13,17 +13,12 @@ import pandas as pd
 
 from dask_aesthetic.atomic import write_atomic
 from dask_aesthetic.distribution import _bins, _json, laion, plot
-from dask_aesthetic.distribution._bins import BINS, EDGES, FIRST, STEPS, Moments
+from dask_aesthetic.distribution._bins import BINS, EDGES, FINE_BINS, FINE_EDGES, Moments
 from dask_aesthetic.distribution._choose import choose, warn_if_extreme
 from dask_aesthetic.distribution._describe import describe
 from dask_aesthetic.errors import ArgumentError, InputError, ThresholdError
 from dask_aesthetic.tables import Shown
-from dask_aesthetic.thresholds import (
-    SCALES,
-    Threshold,
-    check_scale,
-    find_threshold,
-)
+from dask_aesthetic.thresholds import Threshold, check_scale, find_threshold
 from dask_aesthetic.validation import check_fraction, is_integer
 
 if TYPE_CHECKING:
@@ -36,7 +31,7 @@ Z95 = 1.959964
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ScoreDistribution(Shown):
-    """Histogram of scores in bins of 0.01 raw, with exact minimum, maximum, mean and standard deviation.
+    """Histogram of scores in bins of 0.01 raw, narrower from 0 to 1, with exact minimum, maximum, mean and deviation.
 
     Made by ``frame.aesthetic.distribution()`` or `of`. Distributions of parts add up, with ``+`` or ``sum``, to the
     distribution of the whole: the same to the last bit for any partitioning and order.
@@ -52,8 +47,10 @@ class ScoreDistribution(Shown):
         Rows with a score and without.
     reasons : dict of str to int
         Rows without a score by status, as far as statuses are known.
-    bins : numpy.ndarray, shape (4002,), int64
-        Scored rows: below -15 raw, in steps of 0.01 from there, and from 25 on.
+    bins : numpy.ndarray, shape (4992,), int64
+        Scored rows: below -15 raw, in steps of 0.01 from there, and from 25 on. From 0 to 1, where probabilities lie,
+        the steps are 0.001, and 0.0001 below 0.01. JSON of earlier versions with scores there, and sums with such
+        distributions, have steps of 0.01 throughout, shape (4002,), as `hundredths`.
     min, max : float
         Lowest and highest score, NaN if nothing is scored.
     moments : Moments
@@ -80,7 +77,7 @@ class ScoreDistribution(Shown):
     predictor_scale: str = "unknown"
     rows: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    bins: np.ndarray = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    bins: np.ndarray = field(default_factory=lambda: np.zeros(FINE_BINS, np.int64))
     min: float = math.nan
     max: float = math.nan
     moments: Moments = field(default_factory=Moments)
@@ -117,7 +114,7 @@ class ScoreDistribution(Shown):
         bins, moments = empty.bins, empty.moments
         for start in range(0, len(values), _bins.BLOCK_ROWS):
             block = values[start : start + _bins.BLOCK_ROWS]
-            bins += np.bincount(_bins.bin_of(block, empty.scale), minlength=BINS)
+            bins += np.bincount(_bins.fine_bin_of(block, empty.scale), minlength=FINE_BINS)
             moments += Moments.of(block)
         return replace(empty, moments=moments, min=float(values.min()), max=float(values.max()))
 
@@ -150,6 +147,11 @@ class ScoreDistribution(Shown):
         return int(self.bins.sum())
 
     @property
+    def hundredths(self) -> np.ndarray:
+        """Scored rows in steps of 0.01 raw throughout: `bins` with the narrower ones added up, shape (4002,)."""
+        return _bins.to_hundredths(self.bins)
+
+    @property
     def missing(self) -> int:
         """Number of rows without a score."""
         return self.rows - self.count
@@ -177,8 +179,8 @@ class ScoreDistribution(Shown):
         Returns
         -------
         float
-            Exact at every hundredth of a raw score, but for scores of just this value where low ones are better;
-            interpolated inside the bin between them.
+            Exact at every edge of `bins`, such as every hundredth of a raw score, but for scores of just this value
+            where low ones are better; interpolated inside the bin between them.
 
         Raises
         ------
@@ -218,8 +220,8 @@ class ScoreDistribution(Shown):
             return math.nan
         if lowest <= self.min or lowest > self.max:
             return float(lowest <= self.min)
-        at = int(_bins.bin_of(np.array([lowest], np.float32), self.scale)[0])
-        low, high = max(float(EDGES[self.scale][at]), self.min), min(float(EDGES[self.scale][at + 1]), self.max)
+        at = int(np.searchsorted(self._edges, np.float32(lowest), side="right")) - 1
+        low, high = max(float(self._edges[at]), self.min), min(float(self._edges[at + 1]), self.max)
         part = (high - lowest) / (high - low) if high > low else 1.0
         above = int(self.bins[at + 1 :].sum()) + round(int(self.bins[at]) * part)
         # The threshold is above the lowest score and not above the highest one.
@@ -269,7 +271,7 @@ class ScoreDistribution(Shown):
         Returns
         -------
         float
-            Without `scores` the middle of the quantile's bin, so within 0.005 raw; `min` or `max` if the quantile is
+            Without `scores` the middle of the quantile's bin, so within half a bin; `min` or `max` if the quantile is
             that score or lies outside -15..25 raw. NaN if nothing is scored.
 
         Examples
@@ -287,9 +289,9 @@ class ScoreDistribution(Shown):
             return float(self._scores_in_bin(at, scores)[rank - 1 - int(cumulative[at] - self.bins[at])])
         if rank == 1 or at == 0:
             return self.min
-        if rank == self.count or at == BINS - 1:
+        if rank == self.count or at == len(self.bins) - 1:
             return self.max
-        return float(np.clip(self._edge(at + 0.5), self.min, self.max))
+        return float(np.clip((self._edge(at) + self._edge(at + 1)) / 2, self.min, self.max))
 
     def threshold_for(
         self, keep_fraction: float | None = None, *, n: int | None = None, scores: Any = None
@@ -308,7 +310,7 @@ class ScoreDistribution(Shown):
         Returns
         -------
         Threshold
-            A hundredth of a raw score unless `scores` are given: it keeps up to a bin more than asked. Its name says
+            An edge of `bins` unless `scores` are given: it keeps up to a bin more than asked. Its name says
             how many rows it keeps for `n`, and which share where that is over 1.1 times `keep_fraction`.
 
         Raises
@@ -389,7 +391,7 @@ class ScoreDistribution(Shown):
         >>> ax.figure.savefig("scores.png")  # doctest: +SKIP
         """
         line = None if threshold is None else self.find_threshold(threshold)
-        return plot.draw(self.bins, self.scale, self.predictor, ax, line, style)
+        return plot.draw(self.hundredths, self.scale, self.predictor, ax, line, style)
 
     def to_json(self) -> str:
         """JSON of the distribution as one line, for `from_json`; equal distributions give equal text."""
@@ -426,7 +428,7 @@ class ScoreDistribution(Shown):
             self,
             rows=self.rows + other.rows,
             reasons={name: self.reasons.get(name, 0) + other.reasons.get(name, 0) for name in names},
-            bins=self.bins + other.bins,
+            bins=_bins.add(self.bins, other.bins),
             min=float(np.fmin(self.min, other.min)),
             max=float(np.fmax(self.max, other.max)),
             moments=self.moments + other.moments,
@@ -480,11 +482,16 @@ class ScoreDistribution(Shown):
         # 0.07 of 100 rows are 7 rows, in spite of binary fractions.
         return max(math.ceil(round(share * self.count, 6)), 1)
 
-    def _edge(self, at: float) -> float:
+    @property
+    def _edges(self) -> np.ndarray:
+        """Edges of the bins as float32."""
+        return (EDGES if len(self.bins) == BINS else FINE_EDGES)[self.scale]
+
+    def _edge(self, at: int) -> float:
         """Lower edge of a bin, on the scale."""
-        return (at - 1 + FIRST * STEPS) / (STEPS * SCALES[self.scale])
+        return _bins.edge(at, self.bins, self.scale)
 
     def _scores_in_bin(self, at: int, scores: Any) -> np.ndarray:
         """Sorted scores of a bin."""
-        low, high = (float(edge) for edge in EDGES[self.scale][at : at + 2])
+        low, high = (float(edge) for edge in self._edges[at : at + 2])
         return _bins.scores_within(scores, low, high, int(self.bins[at]))

@@ -26,7 +26,7 @@ def bars(bins: np.ndarray, low: int | None = None, high: int | None = None) -> t
     Parameters
     ----------
     bins : numpy.ndarray, shape (4002,)
-        As `ScoreDistribution.bins`.
+        As `ScoreDistribution.hundredths`.
     low, high : int, optional
         Ends in hundredths of a raw score; the ends of the scores if not given.
 

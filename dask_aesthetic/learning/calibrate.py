@@ -297,8 +297,8 @@ def _percentiles(values: np.ndarray) -> tuple[float, float]:
 
 def _kept_curve(distribution: ScoreDistribution) -> pd.DataFrame:
     """Rows that score at least each hundredth of a raw score between the lowest and the highest score."""
-    filled = np.flatnonzero(distribution.bins)
+    filled = np.flatnonzero(distribution.hundredths)
     at = np.arange(max(int(filled[0]), 1), min(int(filled[-1]) + 2, BINS))
-    kept = np.append(_at_least(distribution.bins), 0)[at]
+    kept = np.append(_at_least(distribution.hundredths), 0)[at]
     thresholds = (at - 1 + FIRST * STEPS) / (STEPS * SCALES[distribution.scale])
     return pd.DataFrame({"kept": kept}, pd.Index(thresholds, name="threshold"))

@@ -60,7 +60,7 @@ class Range:
     @classmethod
     def of(cls, distribution: ScoreDistribution, threshold: Threshold) -> Range:
         """Range that includes the scores within the bins and the threshold, rounded outwards to tenths."""
-        filled = np.flatnonzero(distribution.bins[1 : BINS - 1]) + FIRST * STEPS
+        filled = np.flatnonzero(distribution.hundredths[1 : BINS - 1]) + FIRST * STEPS
         ends = [float(np.clip(_hundredths(threshold), FIRST * STEPS, FIRST * STEPS + BINS - 2))]
         ends += [float(filled[0]), float(filled[-1] + 1)] if len(filled) else []
         low, high = (10 * round_(end / 10) for round_, end in ((math.floor, min(ends)), (math.ceil, max(ends))))
@@ -77,7 +77,7 @@ class Range:
 
 def histogram(distribution: ScoreDistribution, threshold: Threshold, span: Range) -> Plot:
     """Histogram: rows by score."""
-    edges, counts = bars(distribution.bins, span.low, span.high)
+    edges, counts = bars(distribution.hundredths, span.low, span.high)
     top, step = _round_top(int(counts.max()) if len(counts) else 0)
     path = "".join(
         f"M{span.x(left)} {_y(0)}V{_y(count / top)}H{span.x(right)}V{_y(0)}Z"
@@ -113,7 +113,7 @@ def kept_at(distribution: ScoreDistribution, mirrored: ScoreDistribution | None,
     if mirrored is not None:
         return kept_at(mirrored, None, Range(-span.high, -span.low))[::-1]
     first = span.low - FIRST * STEPS + 1
-    above = distribution.bins[::-1].cumsum()[::-1]
+    above = distribution.hundredths[::-1].cumsum()[::-1]
     return above[first : first + span.high - span.low + 1]
 
 

@@ -20,11 +20,28 @@ def exact(scores) -> list[Fraction]:
 
 @pytest.mark.parametrize("scale", ["raw", "unit"])
 def test_bins_equal_a_binary_search(unusual, scale):
-    edges = (np.arange(-1500, 2501) / (100 if scale == "raw" else 1000)).astype(np.float32)
+    hundredths = (np.arange(-1500, 2501) / (100 if scale == "raw" else 1000)).astype(np.float32)
+    steps = [np.arange(-1500, 0) / 100, np.arange(100) / 10_000, np.arange(10, 1000) / 1000, np.arange(100, 2501) / 100]
+    edges = (np.concatenate(steps) / (1 if scale == "raw" else 10)).astype(np.float32)
     near = [edges, np.nextafter(edges, np.float32(-99)), np.nextafter(edges, np.float32(99))]
     values = np.concatenate([*near, unusual[np.isfinite(unusual)]])
-    expected = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
-    assert np.array_equal(ScoreDistribution.of(values, scale=scale).bins, expected)
+    found = ScoreDistribution.of(values, scale=scale)
+    for bins, of_bins in ((found.bins, edges), (found.hundredths, hundredths)):
+        expected = np.bincount(np.searchsorted(of_bins, values, side="right"), minlength=len(of_bins) + 1)
+        assert np.array_equal(bins, expected)
+
+
+def test_shares_of_low_probabilities_are_those_of_the_rows():
+    """Most of the images are safe: two of three lie below 0.001."""
+    scores = np.random.default_rng(0).lognormal(-7.5, 2, 50_000).clip(0, 1).astype(np.float32)
+    found = ScoreDistribution.of(scores, predictor="nsfw-l14", predictor_scale="nsfw-l14")
+    for threshold in (0.0001, 0.0005, 0.001, 0.002, 0.01, 0.1, 0.5, 0.999):
+        assert found.rate(threshold) == pytest.approx((scores <= np.float32(threshold)).mean(), abs=1e-4)
+    for threshold in (0.00025, 0.00333, 0.0155):  # Inside bins.
+        assert found.rate(threshold) == pytest.approx((scores <= np.float32(threshold)).mean(), abs=5e-3)
+    for q in (0.05, 0.25, 0.5, 0.75, 0.99):
+        exact = np.quantile(scores, q, method="inverted_cdf")
+        assert abs(found.quantile(q) - exact) <= (0.00005 if exact < 0.01 else 0.0005) * 1.001
 
 
 def test_mean_and_std_are_exact(unusual):

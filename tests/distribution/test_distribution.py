@@ -78,7 +78,7 @@ def test_kept_is_exact_at_hundredths_and_close_between_them(synthetic):
 
 
 def test_a_threshold_says_which_share_it_keeps_where_a_bin_holds_many_rows():
-    scores = np.linspace(0, 0.0499, 1_000, dtype=np.float32)  # As of a head of one's own: five bins hold all of them.
+    scores = np.linspace(2, 2.0499, 1_000, dtype=np.float32)  # As of a head of one's own: five bins hold all of them.
     threshold = ScoreDistribution.of(scores).threshold_for(keep_fraction=0.1)
     share = (scores >= threshold.cut).mean()
     assert share > 0.15

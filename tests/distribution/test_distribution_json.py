@@ -8,7 +8,43 @@ import pickle
 import numpy as np
 import pytest
 
-from dask_aesthetic import InputError, ScoreDistribution
+from dask_aesthetic import InputError, ScoreDistribution, Threshold
+
+# What version 1 wrote of the scores 0.004 and 0.025, and of 4.11 and 4.125.
+LOW = {
+    "bins": [1, 0, 1],
+    "first_bin": 1501,
+    "format": "dask_aesthetic.ScoreDistribution",
+    "max": 0.02500000037252903,
+    "min": 0.004000000189989805,
+    "predictor": "",
+    "predictor_scale": "unknown",
+    "reasons": {},
+    "rows": 2,
+    "sampled_from": None,
+    "scale": "raw",
+    "sha256": "bddc9d45f02ee9348c27ee9845ca4d14a1028986f43fe5ee760901b2ff0ecf42",
+    "squares": "0x2a02321f8e3ac40000000000000000000000000000000000000000000000000000000000000000000000",
+    "sum": "0x76c8b4600000000000000000000000000000000000",
+    "version": 1,
+}
+HIGH = {
+    "bins": [1, 1],
+    "first_bin": 1912,
+    "format": "dask_aesthetic.ScoreDistribution",
+    "max": 4.125,
+    "min": 4.110000133514404,
+    "predictor": "",
+    "predictor_scale": "unknown",
+    "reasons": {},
+    "rows": 2,
+    "sampled_from": None,
+    "scale": "raw",
+    "sha256": "60572f6a287f813dec33636f34c42c97228e524c76b7c30bfd41101166bb4bbe",
+    "squares": "0x21e860bcce704000000000000000000000000000000000000000000000000000000000000000000000000000",
+    "sum": "0x83c28f80000000000000000000000000000000000000",
+    "version": 1,
+}
 
 
 def test_json_round_trip(tmp_path, unusual):
@@ -24,6 +60,22 @@ def test_json_round_trip(tmp_path, unusual):
     assert len(ScoreDistribution.of(unusual[np.abs(unusual - 4.5) < 4]).to_json()) < 10_000
 
 
+def test_json_of_version_1_is_read():
+    """With scores from 0 to 1 it has steps of 0.01 throughout, and so have sums with it."""
+    high = ScoreDistribution.from_json(json.dumps(HIGH))
+    assert high == ScoreDistribution.of([4.125, 4.11])
+    low, same = ScoreDistribution.from_json(json.dumps(LOW)), ScoreDistribution.of([0.004, 0.025])
+    assert json.loads(low.to_json()) == LOW
+    assert (len(low.bins), len(same.bins)) == (4002, 4992)
+    assert low.hundredths.tolist() == low.bins.tolist() == same.hundredths.tolist()
+    assert (low.mean, low.min, low.rate(Threshold(0.02)), low.quantile(0.5)) == (same.mean, same.min, 0.5, same.min)
+    more = ScoreDistribution.of([0.0321, 4.11, -3.0])
+    for total in (low + more, more + low, sum([low, high, more]), sum([more, high, low])):
+        scores = [0.004, 0.025, 0.0321, 4.11, -3.0, *([4.125, 4.11] if total.count > 5 else [])]
+        assert total.bins.tolist() == ScoreDistribution.of(scores).hundredths.tolist()
+        assert ScoreDistribution.from_json(total.to_json()) == total
+
+
 def test_foreign_or_damaged_json_is_refused(tmp_path, synthetic):
     text = ScoreDistribution.of(synthetic).to_json()
     values = json.loads(text)
@@ -32,7 +84,7 @@ def test_foreign_or_damaged_json_is_refused(tmp_path, synthetic):
         (text[: len(text) // 2], "expected a distribution"),
         ("[1, 2]", "does not say that it is a"),
         ('{"format": "other"}', "does not say that it is a"),
-        (json.dumps({**values, "version": 2}), "of version 2"),
+        (json.dumps({**values, "version": 3}), "of version 3"),
         (json.dumps({**values, "rows": values["rows"] + 1}), "truncated or changed"),
         (json.dumps({**values, "bins": values["bins"][1:]}), "truncated or changed"),
         (json.dumps({name: value for name, value in values.items() if name != "min"}), "truncated or changed"),

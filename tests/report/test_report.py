@@ -325,7 +325,7 @@ def test_histogram_bars_count_every_row():
     scores = np.random.default_rng(4).normal(5, 0.6, 5000).astype("f4")
     distribution, cut = ScoreDistribution.of(scores), Threshold(5)
     span = plots.Range.of(distribution, cut)
-    edges, counts = plots.bars(distribution.bins, span.low, span.high)
+    edges, counts = plots.bars(distribution.hundredths, span.low, span.high)
     assert counts.tolist() == np.histogram(scores.astype(float), np.append((edges / 100)[:-1], 99.0))[0].tolist()
     assert counts.sum() == len(scores)
     heights = [float(height) for height in re.findall(r"V([\d.]+)H", plots.histogram(distribution, cut, span).path)]
