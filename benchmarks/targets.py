@@ -73,6 +73,10 @@ TARGETS = (
     Target("a job, two threads: over reading the column", "pipeline", THREADS, "job", READ, 0.45),
     Target("a job, local cluster: over reading the column", "pipeline", CLUSTER, "job", f"{READ}, two threads", 0.60),
     *FIRST_LINES,
+    *(
+        Target(f"{what}, pyarrow's default settings: over reading the column", "pipeline", FIRST_LINES[1].case, *pair)
+        for what, *pair in (("read_and_score", "read_and_score", READ, 0.30), ("a job", "job", READ, 0.45))
+    ),
     Target("the import: over dask.dataframe and torch", "import", "imports", *IMPORTS, 0.1),
     Target("--help: over dask.cli and click", "import", "command line", "dask-aesthetic --help", START, 1.2),
     Target("--version: over dask.cli and click", "import", "command line", "dask-aesthetic --version", START, 1.2),

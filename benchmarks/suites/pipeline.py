@@ -108,6 +108,8 @@ def _first_lines(embeddings: Callable[[], Path]) -> Iterator[list[Way]]:
         Way("read the column", partial(_read, files), ROWS),
         Way("read_parquet, score, to_parquet", partial(write, True, out / "fused"), ROWS),
         Way("the same without aesthetic.fuse-read", partial(write, False, out / "not-fused"), ROWS),
+        Way("read_and_score", partial(_scores, partial(read_and_score, files)), ROWS),
+        Way("job", lambda: score_dataset(files, _emptied(out / "job"), threads=2), ROWS),
     ]
 
 
