@@ -139,9 +139,10 @@ def _sample(spy: str, scored: subprocess.Popen[str], file: Path) -> tuple[int, f
     scored.communicate("\n")
     text = "".join(said)
     counts = re.search(r"Samples: (\d+) Errors: (\d+)", text)
-    if counts is None or "behind in sampling" in text or int(counts[2]) > RATE * seconds / 20:
+    if counts is None or "behind in sampling" in text or int(counts[2]) > RATE * seconds / 10:
         raise RuntimeError(f"expected py-spy to take {RATE} samples a second, got: {text}")
-    return int(counts[1]), seconds
+    # A sample fails where the stack changes meanwhile, which takes the GIL: it counts as held.
+    return int(counts[1]) + int(counts[2]), seconds
 
 
 def more(summary: pd.DataFrame) -> dict[str, object]:

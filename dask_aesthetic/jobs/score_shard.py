@@ -97,12 +97,14 @@ def score_shard(
             for file, now in zip(before, shard.local_files(), strict=True):
                 if file != now:  # Some of the digest may be of bytes that were not scored.
                     raise InputError(f"expected {file.path} as it was when its rows were read, got another version")
-        done = _done(shard, settings, store)
-        if done is not None:  # Meanwhile, by another task of the same shard.
-            return done
+        path = None
         if writer.failed:
             path = stack.enter_context(store.temporary(failures))
             pq.write_table(writer.failures(shard.name), path)
+        done = _done(shard, settings, store)
+        if done is not None:  # Meanwhile, by another task of the same shard: Dask may give one to two workers.
+            return done
+        if path is not None:
             listed = store.place(path, failures)
         else:
             store.remove(failures)
