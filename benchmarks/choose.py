@@ -156,7 +156,7 @@ def measure_lists(scores: Path, folder: Path) -> dict:
     results = {}
     for suffix in (".parquet", ".csv", ".txt"):
         output = folder / f"urls{suffix}"
-        found = run("export", scores, "--output", output, "--json", "--quiet")
+        found = run("export", scores, "--output", output, "--overwrite", "--json", "--quiet")
         rows = json.loads(found.pop("out"))["rows"]
         show(f"export: {suffix}", found, f"{rows:,} rows, {output.stat().st_size / 1e6:,.0f} MB")
         results[suffix] = {**found, "rows": rows}

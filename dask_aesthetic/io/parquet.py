@@ -111,6 +111,7 @@ def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str
             for name in columns:
                 refuse_repeated_name(schema, name)
             fields = [schema.field(name).remove_metadata() for name in columns]
+            _refuse_types(fields)
             common = pa.unify_schemas([common, pa.schema(fields)])
         except ColumnError as error:
             raise ColumnError(f"{error} (in {file.path})") from None
@@ -121,6 +122,16 @@ def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise InputError(f"expected columns of the same types in all files, got {file.path}: {error}") from error
     return common
+
+
+def _refuse_types(fields: Iterable[pa.Field]) -> None:
+    """Raise ColumnError for columns of Arrow streams that Parquet has no type for."""
+    for field in fields:
+        if pa.types.is_run_end_encoded(field.type) or pa.types.is_interval(field.type):
+            raise ColumnError(
+                f"expected passthrough columns that Parquet has a type for, got {field.type} in {field.name!r}: leave "
+                "it out by columns= (--columns), or cast it"
+            )
 
 
 def check_embedding(schema: pa.Schema, column: str, embedding_dtype: str | None = None) -> None:

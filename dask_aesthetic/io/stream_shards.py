@@ -16,6 +16,7 @@ from dask_aesthetic.embeddings.packed import list_type, unpack_array
 from dask_aesthetic.errors import ColumnError
 from dask_aesthetic.io import arrow_streams, formats, parquet, split
 from dask_aesthetic.io.empty_table import empty_table
+from dask_aesthetic.io.plain_types import as_plain, without_views
 from dask_aesthetic.io.shard import Batches, Shard
 from dask_aesthetic.io.storage import Digests, File, combine_digests
 
@@ -79,6 +80,7 @@ class StreamShard(Shard):
         return arrow_streams.read_batches(self.file, self.stream_schema, self.begin, self.record_batches, columns)
 
     def _unpacked(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        batch = as_plain(batch)
         if self.embedding_dtype is None or self.column not in batch.schema.names:
             return batch
         columns = [
@@ -106,13 +108,14 @@ def stream_shards(
     def to_shards(named_file: tuple[File, str]) -> list[StreamShard]:
         file, name = named_file
         stream = arrow_streams.open_stream(file)
+        plain = without_views(stream.schema)
         try:
-            check(stream.schema, column)
-            dtype = list_type(stream.schema.field(column).type, embedding_dtype, column)
+            check(plain, column)
+            dtype = list_type(plain.field(column).type, embedding_dtype, column)
         except ColumnError as error:
             raise ColumnError(f"{error} (in {file.path})") from None
         dtype = pa.null() if is_without_values(dtype) else dtype
-        schema = pa.schema([field for field in stream.schema if field.name != column])
+        schema = pa.schema([field for field in plain if field.name != column])
         edges = list(accumulate(stream.groups, initial=0))
         places = list(accumulate((size for size, _ in stream.batches), initial=stream.begin))
         found = []

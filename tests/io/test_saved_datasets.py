@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from dask_aesthetic import AestheticError, ColumnError, InputError, read_and_score, read_hf_dataset, score_dataset
+from dask_aesthetic import (
+    AestheticError,
+    ColumnError,
+    InputError,
+    read_and_score,
+    read_hf_dataset,
+    read_scores,
+    score_dataset,
+)
 from dask_aesthetic.io.arrow_streams import open_stream
 from dask_aesthetic.io.shards import find_shards
 from dask_aesthetic.io.storage import local_file
@@ -170,6 +179,28 @@ def test_compressed_batches_and_dictionaries_are_refused(folder, vectors):
         stream.write_table(table)
     with pytest.raises(InputError, match=r"columns without dictionaries in .*, got kind: cast them$"):
         scores(folder)
+
+
+def test_views_are_read_as_texts_and_types_that_parquet_lacks_are_refused(folder, vectors, tmp_path):
+    texts = [f"text {at}" for at in range(30)]
+    dates = pa.array([pa.MonthDayNano([1, 2, 3])] * 30)
+    for number in range(2):
+        names = {"view": pa.array(texts, pa.string_view()), "bytes": pa.array([b"a"] * 30, pa.binary_view())}
+        runs = pa.RunEndEncodedArray.from_arrays(pa.array([30], pa.int32()), pa.array(["a"]))
+        held = {**names, "runs": runs, "dates": dates, "image_embedding": sources.lists(vectors[:30])}
+        table = pa.table(held)
+        with pa.ipc.new_stream(folder / f"data-0000{number}-of-00002.arrow", table.schema) as stream:
+            stream.write_table(table, max_chunksize=10)
+    found = read_and_score(folder, ["view", "bytes"], rows_per_partition=10).compute()
+    assert found["view"].tolist() == read_hf_dataset(folder, columns=["view"])["view"].compute().tolist() == 2 * texts
+    assert found["bytes"].tolist() == [b"a"] * 60
+    score_dataset(folder, tmp_path / "out", columns=["view", "bytes"])
+    assert read_scores(tmp_path / "out")["view"].compute().tolist() == 2 * texts
+    for name, kind in (("runs", "run_end_encoded"), ("dates", "month_day_nano_interval")):
+        message = rf"that Parquet has a type for, got {kind}.* in '{name}': leave it out by columns= \(--columns\)"
+        for read in (read_and_score, read_hf_dataset, partial(score_dataset, output=tmp_path / "none")):
+            with pytest.raises(ColumnError, match=message):
+                read(folder, columns=[name])
 
 
 def test_damaged_offsets_are_found_before_they_are_used(tmp_path, vectors):
