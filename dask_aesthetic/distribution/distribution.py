@@ -334,7 +334,7 @@ class ScoreDistribution(Shown):
         """
         if self._keeps_low:
             raise ThresholdError(
-                f"expected scores of which higher ones are better, got those of {self.predictor}: "
+                f"expected scores where higher is better, got those of {self.predictor}: "
                 "frame.aesthetic.calibrate(...) chooses a threshold that keeps low ones"
             )
         threshold, share, kept = choose(self, keep_fraction, n, scores)

@@ -57,7 +57,7 @@ class Timing:
     usual: float = 20.0
 
 
-def _names(names: Sequence[str]) -> str:
+def _shard_names(names: Sequence[str]) -> str:
     more = f" (and {len(names) - 1:,} more)" if len(names) > 1 else ""
     return f"shard {names[0]}{more}"
 
@@ -72,7 +72,7 @@ class RunningTask:
     warned: float = 0.0
 
     def __str__(self) -> str:
-        return _names([shard.name for shard in self.shards])
+        return _shard_names([shard.name for shard in self.shards])
 
 
 @dataclass
@@ -153,7 +153,7 @@ class _ShardLoop:
         # Polled at most once per tick: a cluster is slow to answer.
         self.capacity, self.polled = 0, -math.inf
         self.without_workers_since, self.next_warning = math.inf, timing.no_workers
-        self.retried: dict[str, list[str]] = {}  # Names of a task's shards by their error, which is told once.
+        self.retried: dict[str, list[str]] = {}  # Names of a task's shards by their error, which is logged once.
         self.doubled: set[str] = set()  # Shards with speculative tasks.
         self.failed_shards: dict[str, Exception] = {}
         self.failed_rows = sum(sum(marker.failed.values()) for marker in self.markers.values())
@@ -218,7 +218,7 @@ class _ShardLoop:
         for shard, outcome in zip(task.shards, finished.outcomes, strict=True):
             ending = self._take(shard, task.attempt, outcome) or ending
         for what, names in self.retried.items():
-            log.warning("%s is retried: %s", _names(names), what)
+            log.warning("%s is retried: %s", _shard_names(names), what)
         self.retried.clear()
         for duplicate, other in self._others(task).items():
             if all(shard.name in self.markers or shard.name in self.failed_shards for shard in other.shards):

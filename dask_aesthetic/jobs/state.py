@@ -13,7 +13,6 @@ from dask_aesthetic.errors import AestheticError, InputError, first_line
 from dask_aesthetic.in_threads import map_in_threads
 from dask_aesthetic.io.job_folders import JOB_FOLDER, SETTINGS, SUCCESS
 from dask_aesthetic.jobs.store import Store
-from dask_aesthetic.keep_rule import KeepRule
 
 # Readers of Parquet folders skip names with an underscore, but Dask goes by the suffix alone, so the files in the
 # folder of failures have another one.
@@ -303,17 +302,15 @@ def _parsed(content: bytes | None, kind: type[Done]) -> Done | None:
 def _differences(earlier: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     """Differences of two `as_config`, for an error."""
     names = [name for name in {**earlier, **asked} if earlier.get(name) != asked.get(name)]
-    return [_difference(name, earlier.get(name), asked.get(name)) for name in names]
+    return [one for name in names for one in _difference(name, earlier.get(name), asked.get(name))]
 
 
-def _difference(name: str, earlier: Any, asked: Any) -> str:
+def _difference(name: str, earlier: Any, asked: Any) -> list[str]:
     if _is_digest(earlier) and _is_digest(asked):
-        return f"{name} is another"
-    if isinstance(earlier, dict) and isinstance(asked, dict) and earlier.keys() == asked.keys() and name != "keep":
-        others = [key for key in asked if earlier[key] != asked[key]]
-        earlier, asked = (", ".join(f"{key} {values[key]!r}" for key in others) for values in (earlier, asked))
-        return f"{name} was {earlier} and now is {asked}"
-    return f"{name} was {_short(earlier)} and now is {_short(asked)}"
+        return [f"{name} is another"]
+    if isinstance(earlier, dict) and isinstance(asked, dict) and earlier.keys() == asked.keys():
+        return [f"{name}.{one}" for one in _differences(earlier, asked)]
+    return [f"{name} was {_short(earlier)} and now is {_short(asked)}"]
 
 
 def _is_digest(value: Any) -> bool:
@@ -323,9 +320,8 @@ def _is_digest(value: Any) -> bool:
 def _short(value: Any) -> str:
     if _is_digest(value):
         return "given"
-    if isinstance(value, dict):
-        return f"({KeepRule.from_dict(value)})" if "any" in value else ", ".join(value)
-    return repr(value)
+    names = isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+    return ", ".join(value) if names else repr(value)
 
 
 def _json(values: dict[str, Any]) -> bytes:

@@ -72,7 +72,7 @@ class Calibration(Threshold):
         return self.curve.iloc[max(int(at) - 1, 0)]
 
     def mirrored(self) -> Calibration:
-        """Threshold of scores of which lower ones are better, where this one is of their negatives."""
+        """Threshold of scores where lower is better, from this one of their negatives."""
         curve = self.curve.iloc[::-1].set_axis(pd.Index(0.0 - self.curve.index[::-1], name="threshold"))
         interval = None if self.interval is None else (0.0 - self.interval[1], 0.0 - self.interval[0])
         return replace(self, value=0.0 - self.value, curve=curve, interval=interval, higher_is_better=False)

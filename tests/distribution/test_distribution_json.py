@@ -29,21 +29,14 @@ LOW = {
     "version": 1,
 }
 HIGH = {
+    **LOW,
     "bins": [1, 1],
     "first_bin": 1912,
-    "format": "dask_aesthetic.ScoreDistribution",
     "max": 4.125,
     "min": 4.110000133514404,
-    "predictor": "",
-    "predictor_scale": "unknown",
-    "reasons": {},
-    "rows": 2,
-    "sampled_from": None,
-    "scale": "raw",
     "sha256": "60572f6a287f813dec33636f34c42c97228e524c76b7c30bfd41101166bb4bbe",
     "squares": "0x21e860bcce704000000000000000000000000000000000000000000000000000000000000000000000000000",
     "sum": "0x83c28f80000000000000000000000000000000000000",
-    "version": 1,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -49,6 +50,15 @@ class Page(HTMLParser):
     @property
     def cards(self) -> list[float]:
         return [float(card["data-score"]) for card in self.all("li") if "data-score" in card]
+
+
+def encoded(color="red", size=(300, 200), kind="PNG", **more) -> bytes:
+    """Image of one color, as a file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", size, color).save(file, kind, **more)
+    return file.getvalue()
 
 
 def assert_inert(page: Page) -> None:

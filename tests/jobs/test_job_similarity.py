@@ -144,7 +144,7 @@ def test_the_same_call_resumes_and_changed_texts_are_compared_again(source, tmp_
     seen = []
     again = score_dataset(tmp_path / "in", tmp_path / "out", **job, progress=seen.append)
     assert (seen, again.text_failed["zero"]) == ([], 2)
-    with pytest.raises(InputError, match="similarity was column 'similarity' and now is column 'likeness'"):
+    with pytest.raises(InputError, match=r"similarity\.column was 'similarity' and now is 'likeness'"):
         score_dataset(tmp_path / "in", tmp_path / "out", text_column=TEXT, similarity_column="likeness")
     assert list(again.others) == ["similarity"]
     os.utime(changed, (1, 1))

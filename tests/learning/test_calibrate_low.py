@@ -1,4 +1,4 @@
-"""Thresholds of scores of which lower ones are better, against those of the negated scores and against NumPy."""
+"""Thresholds of scores where lower is better, against those of the negated scores and against NumPy."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from pathlib import Path
@@ -19,7 +18,7 @@ from dask_aesthetic import ArgumentError, ColumnError, InputError, MissingDepend
 from helpers import columns, commands
 from helpers.hostile import page as hostile_page
 from helpers.hostile import strings
-from helpers.report_page import Page, assert_inert
+from helpers.report_page import Page, assert_inert, encoded
 
 pytest.importorskip("jinja2", reason="needs pip install 'dask-aesthetic[report]'")
 Image = pytest.importorskip("PIL.Image", reason="needs pip install 'dask-aesthetic[report]'")
@@ -29,12 +28,6 @@ from dask_aesthetic.report import plots
 from dask_aesthetic.report.page import format_share, policy
 from dask_aesthetic.report.sampling import choose, draw
 from dask_aesthetic.report.spec import ReportSpec
-
-
-def encoded(color="red", size=(300, 200), kind="PNG", **more) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", size, color).save(file, kind, **more)
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")

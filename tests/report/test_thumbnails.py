@@ -12,18 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from helpers.report_page import Page
+from helpers.report_page import Page, encoded
 
 pytest.importorskip("jinja2", reason="needs pip install 'dask-aesthetic[report]'")
 Image = pytest.importorskip("PIL.Image", reason="needs pip install 'dask-aesthetic[report]'")
 
 from dask_aesthetic.report import thumbnails
-
-
-def encoded(color="red", size=(300, 200), kind="PNG", **more) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", size, color).save(file, kind, **more)
-    return file.getvalue()
 
 
 def write(frame, tmp_path, **options) -> Page:

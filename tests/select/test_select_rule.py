@@ -103,7 +103,8 @@ def test_a_rule_is_written_into_the_files_and_decides_whether_a_run_is_resumed(s
     again = [[["aesthetic_score", ">=", 6.0]], [["source", "in", ["a", "b"]], ["unsafe", "<", 0.1]]]
     commands.printed("select", scores, tmp_path / "out", "--keep-if", json.dumps(again))
     assert chaos.committed(tmp_path / "out") == before
-    wanted = f"keep was ({text}) and now is (aesthetic_score >= 6)."
+    was = [[["aesthetic_score", ">=", 6]], *again[1:]]
+    wanted = f"keep.any was {was} and now is {was[:1]}."
     with pytest.raises(ValueError, match=re.escape(wanted)):
         select_dataset(scores, tmp_path / "out", keep=[("aesthetic_score", ">=", 6)])
 
