@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from dask_aesthetic.defaults import COSINE, SCORE_COLUMN, SIMILARITY
-from dask_aesthetic.errors import ArgumentError, InputError
+from dask_aesthetic.errors import ArgumentError, InputError, ThresholdError
 from dask_aesthetic.predictors import PredictorInfo, list_predictors
 from dask_aesthetic.thresholds import DEFAULT_PRESET, Threshold, find_threshold, is_on_preset_scale
 
@@ -166,6 +166,17 @@ class Provenance:
         own = info.threshold if info is not None else self.record.get("predictor", {}).get("threshold")
         if own is None and (cut := self._cut_of_selection(info)) is not None:
             return cut
+        known = self.known
+        if (
+            own is None
+            and info is None
+            and known
+            and not is_on_preset_scale(known["predictor_scale"], known["predictor"])
+        ):
+            raise ThresholdError(
+                f"expected a threshold, as {known['predictor']} has no default one, got none: say threshold=<number> "
+                "(--threshold); frame.aesthetic.distribution() and the summary of the run show its scores"
+            )
         return DEFAULT_PRESET if own is None else Threshold(own, name="default", higher_is_better=self._direction(info))
 
     def _cut_of_selection(self, info: PredictorInfo | None) -> Threshold | None:

@@ -53,6 +53,7 @@ def print_scores(
     quiet: bool,
     storage_options: Mapping[str, Any] | None,
     batch_size: int | None,
+    overwrite: bool,
     **options: Any,
 ) -> None:
     """Score image files and print, or write, their paths, scores and statuses: the best first, failed ones last.
@@ -77,6 +78,8 @@ def print_scores(
         images = _find_images(paths, storage_options)
         if store is not None and f"{store[0].url}/{store[1]}" in {image.path for image in images}:
             raise InputError(f"expected an output file apart from the images, got {file}, which is one of them")
+        if store is not None:
+            store[0].refuse_replacing(store[1], overwrite)
         weights = embed.encoder.weights()
         schema = pa.schema({PATH: pa.string()})
         settings = ImageSettings(

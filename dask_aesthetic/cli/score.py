@@ -32,7 +32,7 @@ from dask_aesthetic.defaults import (
 _OF_TABLE = (
     *("embed", "file", "model", "pretrained", "precision", "exif_orientation", "batch_size", "storage_options"),
     *("predictor", "activation", "input_scale", "output_activation", "threshold", "no_threshold", "scale", "style"),
-    *("score_column", "keep_column", "max_failed", "allow_unusable", "as_json", "quiet"),
+    *("score_column", "keep_column", "max_failed", "allow_unusable", "overwrite", "as_json", "quiet"),
 )
 
 

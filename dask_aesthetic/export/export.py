@@ -146,11 +146,7 @@ def export_dataset(
     options = storage_options if output_options is None else output_options
     store = Store.of(folder or ".", options)
     refuse_overlap(scores, [one.file for one in found.files], Store(f"{store.url}/{name}", store.options))
-    if not overwrite and store.holds(name):
-        raise InputError(
-            f"expected no {name} in {store.url}, got one: choose another name; or overwrite=True (--overwrite) "
-            "replaces it"
-        )
+    store.refuse_replacing(name, overwrite)
     keep = None if all_rows else found.provenance.columns.get("keep_column", KEEP_COLUMN)
     if keep is not None and keep not in found.schema.names:
         raise ColumnError(

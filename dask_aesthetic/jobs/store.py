@@ -145,13 +145,22 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def holds(self, name: str) -> bool:
-        """Whether a file, or a folder, of this name exists."""
+    def refuse_replacing(self, name: str, overwrite: bool) -> None:
+        """Raise InputError if a folder of this name exists, or a file that is not to be overwritten."""
         if self.folder is not None:
-            return os.path.lexists(self.folder / name)
-        fs, root = self._remote()
-        fs.invalidate_cache()
-        return bool(fs.exists(f"{root}/{name}"))
+            path = self.folder / name
+            exists, is_folder = os.path.lexists(path), path.is_dir()
+        else:
+            fs, root = self._remote()
+            fs.invalidate_cache()
+            exists, is_folder = fs.exists(f"{root}/{name}"), fs.isdir(f"{root}/{name}")
+        if is_folder:
+            raise InputError(f"expected a file to write, got {name} in {self.url}, a folder: choose another name")
+        if exists and not overwrite:
+            raise InputError(
+                f"expected no {name} in {self.url}, got one: choose another name; or overwrite=True (--overwrite) "
+                "replaces it"
+            )
 
     def open(self, name: str) -> IO[bytes]:
         """Binary stream of a file, with seek."""

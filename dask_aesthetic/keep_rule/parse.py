@@ -56,6 +56,11 @@ def _parse(text: str) -> Clause:
         raise ArgumentError(
             f"expected a column, an operator (==, !=, <, >, <=, >=, in, not in) and a value, got {text!r}"
         )
+    if found["value"].lstrip()[0] in "=<>!":
+        raise ArgumentError(
+            f"expected one operator (==, !=, <, >, <=, >=, in, not in), got "
+            f"{found['operator']}{found['value'].lstrip()[0]} in {text!r}: give a text that begins so in double quotes"
+        )
     return Clause(
         _column(found["column"], text), re.sub(r"\s+", " ", found["operator"]), _value(found["value"].strip(), text)
     )

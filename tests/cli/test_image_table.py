@@ -79,6 +79,11 @@ def test_a_file_has_the_bits_of_a_job(images, asked, scoring, tmp_path, suffix):
     assert (np.diff(scores[:4]) <= 0).all()
     assert np.isnan(scores[4:]).all()
     assert not [name for name in os.listdir() if name.startswith(".")]
+    before = (tmp_path / f"scores.{suffix}").read_bytes()
+    assert "--overwrite" in commands.run("score", images[0], *asked, "--output", f"scores.{suffix}").err
+    assert (tmp_path / f"scores.{suffix}").read_bytes() == before
+    commands.printed("score", images[0], *asked, "--output", f"scores.{suffix}", "--overwrite")
+    assert (tmp_path / f"scores.{suffix}").read_bytes() != before
 
 
 def test_a_parquet_file_says_where_its_scores_come_from(images, asked, scoring, tmp_path):

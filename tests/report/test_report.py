@@ -381,6 +381,15 @@ def test_the_command_takes_threshold_and_provenance_from_the_files(scored, tmp_p
     assert "At the threshold of 6.00 ( high )" in Page(page).text
 
 
+def test_scores_without_a_default_threshold_ask_for_one(tmp_path):
+    rows = pd.DataFrame({"image_embedding": list(np.random.default_rng(3).standard_normal((50, 768), np.float32))})
+    rows.to_parquet(tmp_path / "in.parquet")
+    commands.printed("score", tmp_path / "in.parquet", tmp_path / "out", "--predictor", "laion-v1-l14")
+    command = ["report", tmp_path / "out", "--output", tmp_path / "report.html"]
+    assert "expected a threshold, as laion-v1-l14 has no default one" in commands.run(*command).err
+    commands.printed(*command, "--threshold", "5")
+
+
 def test_the_command_refuses_bad_usage(scored, tmp_path):
     folder, page = write_files(scored, tmp_path / "scored"), tmp_path / "page.html"
     cases = [

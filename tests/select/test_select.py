@@ -346,7 +346,7 @@ def test_the_command_does_the_same(scores, tmp_path):
 def test_a_report_of_the_best_rows_by_a_head_of_ones_own_takes_their_cut_as_its_threshold(tmp_path):
     record = {name: value for name, value in RECORD.items() if name != "threshold"}
     scores = write_scores(tmp_path / "scores", {**record, "predictor": {"name": "mine", "scale": "unknown"}})
-    with pytest.raises(ThresholdError, match="expected a number"):
+    with pytest.raises(ThresholdError, match="expected a threshold"):
         read_scores(scores).aesthetic.report(tmp_path / "all.html")
     select_dataset(scores, tmp_path / "best", top=100)
     best = read_scores(tmp_path / "best").compute()
@@ -357,5 +357,5 @@ def test_a_report_of_the_best_rows_by_a_head_of_ones_own_takes_their_cut_as_its_
     table = read_scores(tmp_path / "best").aesthetic.distribution(by="source")
     assert table.threshold.cut == np.float32(cut)
     select_dataset(scores, tmp_path / "of-each", top=100, by="source")
-    with pytest.raises(ThresholdError, match="expected a number"):
+    with pytest.raises(ThresholdError, match="expected a threshold"):
         read_scores(tmp_path / "of-each").aesthetic.report(tmp_path / "each.html")
