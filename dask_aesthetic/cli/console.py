@@ -107,7 +107,7 @@ def run_or_list(
         Progress(Counts.of(command, plan), progress, quiet) as shown,
         stop_on_signal(shown) as stop,
     ):
-        markers = run_plan(plan, pool, progress=shown.done, stop=stop)
+        markers = run_plan(plan, pool, progress=shown.done, stop=stop).markers
     with cautions():
         done = summarize(plan, markers)
     if as_json:

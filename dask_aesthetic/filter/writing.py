@@ -224,7 +224,7 @@ def filter_dataset(
         output_options=output_options,
     )
     with Pool(threads=threads) as pool:
-        markers = run_plan(plan, pool, progress=progress)
+        markers = run_plan(plan, pool, progress=progress).markers
     return summary(plan, markers)
 
 

@@ -8,12 +8,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TypeVar
 
 from dask_aesthetic.defaults import FORMATS
 from dask_aesthetic.errors import AestheticWarning, ArgumentError, ColumnError, InputError
-from dask_aesthetic.in_threads import map_in_threads
+from dask_aesthetic.in_threads import MapAll, map_in_threads
 from dask_aesthetic.io.listing import (
     ListedFile,
     Source,
@@ -230,8 +231,18 @@ def check_folder(found: Iterable[ListedFile], source: Source) -> None:
         raise InputError(f"expected a folder, got {paths[0]!r}, which is a file or a glob")
 
 
-def inspect_all(items: Iterable[Item], inspect: Callable[[Item], Result]) -> list[Result]:
+def inspect_all(
+    items: Iterable[Item], inspect: Callable[[Item], Result], map_all: MapAll = map_in_threads
+) -> list[Result]:
     """Apply a function to many files, and report all damaged files in one error.
+
+    Parameters
+    ----------
+    items : iterable
+    inspect : callable
+    map_all : callable
+        ``map_all(function, items)`` gives the results in order; if it asks other processes, `inspect` and its results
+        can be pickled.
 
     Raises
     ------
@@ -240,14 +251,7 @@ def inspect_all(items: Iterable[Item], inspect: Callable[[Item], Result]) -> lis
     ColumnError
         No file is damaged, but one lacks a requested column.
     """
-
-    def attempt(item: Item) -> Result | InputError | ColumnError:
-        try:
-            return inspect(item)
-        except (InputError, ColumnError) as error:
-            return error
-
-    results = map_in_threads(attempt, items)
+    results: list[Result | InputError | ColumnError] = map_all(partial(_attempt, inspect), items)
     errors = [one for one in results if isinstance(one, InputError)]
     if len(errors) == 1:
         raise errors[0]
@@ -259,6 +263,13 @@ def inspect_all(items: Iterable[Item], inspect: Callable[[Item], Result]) -> lis
     more = f"\n  and {len(errors) - _MAX_NAMED:,} more" if len(errors) > _MAX_NAMED else ""
     named = "".join(f"\n  {error}" for error in errors[:_MAX_NAMED])
     raise InputError(f"expected {len(results):,} valid inputs, got {len(errors):,} that cannot be read:{named}{more}")
+
+
+def _attempt(inspect: Callable[[Item], Result], item: Item) -> Result | InputError | ColumnError:
+    try:
+        return inspect(item)
+    except (InputError, ColumnError) as error:
+        return error
 
 
 def _by_number(files: Iterable[ListedFile], name: str, suffix: str) -> dict[str, ListedFile]:

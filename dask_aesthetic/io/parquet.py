@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,6 +74,25 @@ def read_footer(file: File) -> Footer:
         check_column_chunks(footer.metadata, file.size)
         _check_single(file, footer)
         return footer
+
+
+class Header(NamedTuple):
+    """What shards are made of: schema, and row count of each row group, of a Parquet file; small to pickle."""
+
+    schema: pa.Schema
+    groups: list[int]
+
+
+def read_header(file: File) -> Header:
+    """Read the footer of a Parquet file for its schema and its rows; errors as of `read_footer`.
+
+    Files of the same columns share a schema, so that their headers, pickled together, hold it once.
+    """
+    footer = read_footer(file)
+    return Header(_schemas.setdefault(footer.schema.serialize().to_pybytes(), footer.schema), footer.groups)
+
+
+_schemas: WeakValueDictionary[bytes, pa.Schema] = WeakValueDictionary()
 
 
 def _check_single(file: File, footer: Footer) -> None:

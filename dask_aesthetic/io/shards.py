@@ -15,6 +15,7 @@ from dask_aesthetic.embeddings.arrow import is_without_values
 from dask_aesthetic.embeddings.packed import check_embedding_dtype, list_type, unpack_array
 from dask_aesthetic.embeddings.stored import check_zero_point
 from dask_aesthetic.errors import ArgumentError, ColumnError
+from dask_aesthetic.in_threads import MapAll, map_in_threads
 from dask_aesthetic.io import formats, hive, parquet, split
 from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.listing import ListedFile, Source, files_with_suffix, list_files
@@ -123,6 +124,7 @@ def find_shards(
     into: Callable[[list[int]], split.Ranges] | None = None,
     check: Callable[[pa.Schema, str], None] | None = None,
     partition_type: pa.DataType = hive.PARTITION_TYPE,
+    map_all: MapAll = map_in_threads,
 ) -> list[Shard]:
     """Find embeddings of any layout, check every header and footer, and split them into shards.
 
@@ -160,6 +162,8 @@ def find_shards(
         Raises for a schema without the right column; by default for one without lists of numbers.
     partition_type : pyarrow.DataType
         Of hive partition columns.
+    map_all : callable
+        Reads the footers of Parquet files, as of `formats.inspect_all`.
 
     Returns
     -------
@@ -189,7 +193,13 @@ def find_shards(
             files = files_with_suffix(found, ".parquet", source)
             shards: list[Shard] = [
                 *parquet_shards(
-                    files, embedding_column, into, check, partition_type=partition_type, embedding_dtype=packed
+                    files,
+                    embedding_column,
+                    into,
+                    check,
+                    partition_type=partition_type,
+                    embedding_dtype=packed,
+                    map_all=map_all,
                 )
             ]
         else:
@@ -215,6 +225,7 @@ def parquet_shards(
     batch_rows: int = parquet.BATCH_ROWS,
     partition_type: pa.DataType = hive.PARTITION_TYPE,
     embedding_dtype: str | None = None,
+    map_all: MapAll = map_in_threads,
 ) -> list[ParquetShard]:
     """Shards of Parquet files.
 
@@ -231,32 +242,39 @@ def parquet_shards(
     batch_rows : int
     partition_type : pyarrow.DataType
         Of hive partition columns.
-    embedding_dtype : str, optional
+    embedding_dtype, map_all
         As of `find_shards`.
     """
-    # Most files have the same columns. Shards that share what describes these are pickled many times as fast.
+    headers = formats.inspect_all([file for file, _ in files], parquet.read_header, map_all)
+    # Most files have the same columns. Shards that share what describes these are made and pickled many times as fast.
     schemas: dict[bytes, pa.Schema] = {}
     types: dict[pa.DataType, pa.DataType] = {}
+    known: dict[tuple[int, tuple[str, ...]], tuple[pa.Schema, pa.DataType]] = {}
 
-    def to_shards(named_file: tuple[File, str]) -> list[ParquetShard]:
+    def describe(file: File, schema: pa.Schema, folders: hive.Partitions) -> tuple[pa.Schema, pa.DataType]:
+        key = id(schema), tuple(name for name, _ in folders)
+        if key not in known:
+            try:
+                check(schema, column)
+                dtype = list_type(schema.field(column).type, embedding_dtype, column)
+            except ColumnError as error:
+                raise ColumnError(f"{error} (in {file.path})") from None
+            own = pa.schema([field for field in schema if field.name != column])
+            own = hive.add_partition_fields(own, folders, partition_type)
+            dtype = types.setdefault(dtype, pa.null() if is_without_values(dtype) else dtype)
+            known[key] = schemas.setdefault(own.serialize().to_pybytes(), own), dtype
+        return known[key]
+
+    shards = []
+    for named_file, header in zip(files, headers, strict=True):
         file, name = named_file
-        footer = parquet.read_footer(file)
-        try:
-            check(footer.schema, column)
-            dtype = list_type(footer.schema.field(column).type, embedding_dtype, column)
-        except ColumnError as error:
-            raise ColumnError(f"{error} (in {file.path})") from None
-        folders = hive.partitions_of_file(named_file, footer.schema)
-        dtype = types.setdefault(dtype, pa.null() if is_without_values(dtype) else dtype)
-        own = pa.schema([field for field in footer.schema if field.name != column])
-        schema = hive.add_partition_fields(own, folders, partition_type)
-        schema = schemas.setdefault(schema.serialize().to_pybytes(), schema)
-        return [
+        folders = hive.partitions_of_file(named_file, header.schema)
+        schema, dtype = describe(file, header.schema, folders)
+        shards += [
             ParquetShard(part, stop - start, start, schema, column, file, dtype, folders, batch_rows, embedding_dtype)
-            for part, start, stop in split.name_parts(name, into(footer.groups))
+            for part, start, stop in split.name_parts(name, into(header.groups))
         ]
-
-    return [shard for shards in formats.inspect_all(files, to_shards) for shard in shards]
+    return shards
 
 
 def row_group_shards(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -36,6 +37,13 @@ def check_client(client: Any) -> None:
         raise ArgumentError("expected a client that waits for answers, got an asynchronous one")
     if client.status != "running":
         raise ArgumentError(f"expected a client that is connected to its cluster, got one that is {client.status}")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Items that Dask pickles together, with what they share once; those of a list or tuple it pickles one by one."""
+
+    items: Sequence[Any]
 
 
 class Pool:

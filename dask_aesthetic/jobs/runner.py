@@ -7,15 +7,15 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, Generic
 
 from dask_aesthetic.errors import AestheticError, ArgumentError, InputError, JobError, JobStoppedError
-from dask_aesthetic.jobs.pool import Pool
+from dask_aesthetic.jobs.pool import Bundle, Pool
 from dask_aesthetic.jobs.state import FAILED, Done, JobPlan, Stopped
 from dask_aesthetic.validation import is_integer, is_number
 
@@ -77,21 +77,36 @@ class RunningTask:
 
 @dataclass
 class Finished:
-    """Result of a task: a marker or an error per shard, and the seconds that it took."""
+    """Result of a task: a marker or an error per shard, the seconds that it took, and the summary of the markers."""
 
     outcomes: list[Any]
     seconds: float
+    summary: Any = None
 
 
-def run_shards(run: Callable[[Any, Stopped], Any], shards: Sequence[Any], stopped: Stopped = None) -> Finished:
+def run_shards(
+    run: Callable[[Any, Stopped], Any],
+    summarize: Callable[[Iterable[Any]], Any],
+    shards: Bundle,
+    stopped: Stopped = None,
+) -> Finished:
     """Run shards one after another, in a worker; errors are values, so that they cost no other shard its result."""
     begin, outcomes = time.monotonic(), []
-    for shard in shards:
+    for shard in shards.items:
         try:
             outcomes.append(run(shard, stopped))
         except Exception as error:
             outcomes.append(error)
-    return Finished(outcomes, time.monotonic() - begin)
+    markers = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
+    return Finished(outcomes, time.monotonic() - begin, summarize(markers))
+
+
+@dataclass(frozen=True)
+class Ended(Generic[Done]):
+    """What a run has reached: the markers of all shards, and their summary as of `JobPlan.summarize`."""
+
+    markers: dict[str, Done]
+    summary: Any
 
 
 def run_plan(
@@ -102,8 +117,8 @@ def run_plan(
     progress: Callable[[Any], None] | None = None,
     stop: Callable[[], bool] | None = None,
     timing: Timing = Timing(),
-) -> dict[str, Done]:
-    """Markers of all shards by name, after a pool has run the ones that are not done and the manifest is written.
+) -> Ended[Done]:
+    """Markers of all shards, after a pool has run the ones that are not done and the manifest is written.
 
     Raises
     ------
@@ -122,7 +137,7 @@ def run_plan(
             if not loop.failed_shards:
                 plan.succeed(loop.markers)
     if not loop.failed_shards:
-        return loop.markers
+        return Ended(loop.markers, loop.summary)
     errors = "; ".join(f"{name}: {error}" for name, error in list(loop.failed_shards.items())[:5])
     more = f"; and {len(loop.failed_shards) - 5:,} more" if len(loop.failed_shards) > 5 else ""
     raise JobError(
@@ -144,6 +159,7 @@ class _ShardLoop:
         timing: Timing,
     ) -> None:
         self.plan, self.pool, self.markers = plan, pool, dict(plan.done)
+        self.summary = plan.summarize(self.markers.values())
         self.limit, self.progress, self.stop, self.timing = limit, progress, stop, timing
         self.waiting = deque((shard, 1) for shard in plan.todo)
         self.rows_waiting = sum(shard.rows for shard, _ in self.waiting)
@@ -197,7 +213,8 @@ class _ShardLoop:
 
     def _submit(self, shards: Sequence[Any], attempt: int) -> None:
         task = RunningTask(shards, attempt)
-        future = self.pool.submit(run_shards, self.plan.work, shards, name=self.plan.task_name, what=str(task))
+        run = run_shards, self.plan.work, self.plan.summarize, Bundle(shards)
+        future = self.pool.submit(*run, name=self.plan.task_name, what=str(task))
         self.in_flight[future] = task
 
     def _collect(self, future: Future[Finished]) -> Exception | None:
@@ -214,9 +231,12 @@ class _ShardLoop:
         else:
             self.seconds.append((time.monotonic() - task.since) / len(task.shards))
             self.rates.append(sum(shard.rows for shard in task.shards) / max(finished.seconds, 1e-3))
-        ending = None
+        ending, known = None, self.markers.keys() & {shard.name for shard in task.shards}
         for shard, outcome in zip(task.shards, finished.outcomes, strict=True):
             ending = self._take(shard, task.attempt, outcome) or ending
+        taken = [self.markers[shard.name] for shard in task.shards if shard.name in self.markers.keys() - known]
+        if taken:  # A worker has added them up, since that takes as long as all else here; but not without known ones.
+            self.summary += self.plan.summarize(taken) if known else finished.summary
         for what, names in self.retried.items():
             log.warning("%s is retried: %s", _shard_names(names), what)
         self.retried.clear()

@@ -32,6 +32,7 @@ from dask_aesthetic.jobs.columns import computed_columns, other_columns, passthr
 from dask_aesthetic.jobs.first_rows import check_first_rows, check_first_texts, refuse_other_widths
 from dask_aesthetic.jobs.image_scoring import ImageOptions, ImageSettings, image_batches
 from dask_aesthetic.jobs.markers import ShardMarker
+from dask_aesthetic.jobs.on_workers import map_on
 from dask_aesthetic.jobs.pool import Pool, check_client
 from dask_aesthetic.jobs.runner import Timing, failures_allowed, run_plan
 from dask_aesthetic.jobs.score_plan import ScorePlan, plan_run
@@ -456,6 +457,7 @@ def plan_dataset(
             text_key=text_key,
             embedding_dtype=embedding_dtype,
             zero_point=embedding_zero_point,
+            map_all=map_on(client),
         )
         if texts is not None:
             texts.check(shards)
@@ -514,8 +516,8 @@ def run(
     """Summary of a scoring job after it has run; see `score_dataset`."""
     for note in plan.cautions:
         log.warning("%s", note)
-    markers = run_plan(plan, pool, max_failed=max_failed, progress=progress, stop=stop, timing=timing)
-    summary = sum((marker.summary for marker in markers.values()), JobSummary())
+    ended = run_plan(plan, pool, max_failed=max_failed, progress=progress, stop=stop, timing=timing)
+    summary: JobSummary = ended.summary
     # Markers, as JSON, have them in another order.
     texts = plan.settings.texts
     names = [*plan.settings.spec.score_columns, *([texts.spec.similarity_column] if texts is not None else [])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from dask_aesthetic.jobs.score_shard import ScoreBatches, embedding_batches, sco
 from dask_aesthetic.jobs.settings import SCHEMA_VERSION, ScoreSettings
 from dask_aesthetic.jobs.state import NEW, JobPlan, PreviousRun, Stopped
 from dask_aesthetic.jobs.store import Store
-from dask_aesthetic.jobs.summary import add_counts, total_kept
+from dask_aesthetic.jobs.summary import JobSummary, add_counts, total_kept
 from dask_aesthetic.keep_rule import RuleCounts, add_rule_counts
 
 
@@ -64,6 +64,10 @@ class ScorePlan(JobPlan[ShardMarker]):
     @staticmethod
     def outputs(shard: str) -> tuple[str, ...]:
         return output_name(shard), failures_name(shard)
+
+    @staticmethod
+    def summarize(markers: Iterable[ShardMarker]) -> JobSummary:
+        return sum((marker.summary for marker in markers), JobSummary())
 
     def manifest(self, done: Sequence[ShardMarker]) -> dict[str, Any]:
         """Content of the manifest.

@@ -82,6 +82,11 @@ class JobPlan(ABC, Generic[Done]):
     def outputs(shard: str) -> tuple[str, ...]:
         """File names that a shard of this name may have."""
 
+    @staticmethod
+    def summarize(markers: Iterable[Done]) -> Any:  # noqa: ARG004
+        """Summary of markers, to which that of others is added by ``+``; 0 unless a job has one."""
+        return 0
+
     @abstractmethod
     def manifest(self, done: Sequence[Done]) -> dict[str, Any]:
         """Content of the manifest, from the markers of all shards."""

@@ -181,7 +181,7 @@ def repack_dataset(
     )
     check_client(client)
     with Pool(client, threads) as pool:
-        markers = run_plan(plan, pool, progress=progress)
+        markers = run_plan(plan, pool, progress=progress).markers
     return summary(plan, markers)
 
 

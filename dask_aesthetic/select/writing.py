@@ -230,7 +230,7 @@ def select_dataset(
         output_options=output_options,
     )
     with Pool(threads=threads) as pool:
-        markers = run_plan(plan, pool, progress=progress)
+        markers = run_plan(plan, pool, progress=progress).markers
     return summary(plan, markers)
 
 
