@@ -267,7 +267,7 @@ def is_url(path: str) -> bool:
 
 def is_utf8(path: str) -> bool:
     """Whether a path is valid UTF-8; Python keeps other bytes of file names as surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in path)
+    return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def escape_undecodable(path: str) -> str:
@@ -284,7 +284,7 @@ def local_file(path: str) -> File:
         The file does not exist.
     """
     try:
-        status = Path(path).stat()
+        status = os.stat(path)
     except OSError as error:
         raise InputError(f"expected a file, got {path}: {first_line(error)}") from error
     return File(os.path.abspath(path), status.st_size, str(status.st_mtime_ns))

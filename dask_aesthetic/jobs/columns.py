@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -49,7 +50,12 @@ def passthrough_schema(
         names = {field.name for field in embeddings}
         return pa.schema([*(field for field in shard.schema if field.name not in names), *embeddings])
 
-    schemas = [schema_of(shard) for shard in shards]
+    # Thousands of shards share a few schemas; texts' may lie beside the shard's own.
+    unlike: dict[Any, Shard] = {}
+    for shard in shards:
+        unlike.setdefault((id(shard.schema), shard.scored_type, shard.name if texts is not None else ""), shard)
+    schemas = [(shard.files[-1], schema_of(shard)) for shard in unlike.values()]
+    first = schemas[0][1]
     if columns == "ids" and shards[0].schema.names == LOCATION.names:
         columns = LOCATION.names
     computed = pa.schema(
@@ -59,8 +65,8 @@ def passthrough_schema(
             *([pa.field(TEXT_STATUS_COLUMN, status_type())] if texts is not None else []),
         ]
     )
-    spec.check_rule({field.name: field.type for field in (*schemas[0], *computed)})
-    chosen = parquet.choose_columns(schemas[0], columns, embedding_column)
+    spec.check_rule({field.name: field.type for field in (*first, *computed)})
+    chosen = parquet.choose_columns(first, columns, embedding_column)
     if columns == "all" and texts is not None:
         chosen.remove(texts.column)
     chosen += [name for name in spec.rule_columns if name not in computed.names]
@@ -71,9 +77,7 @@ def passthrough_schema(
     refuse_replacing(chosen, added, replace_columns)
     left_out = [*added.values(), *(shards[0].partitions if columns == "all" else ())]
     names = [name for name in dict.fromkeys([*shards[0].location_columns, *chosen]) if name not in left_out]
-    passthrough = parquet.common_schema(
-        ((shard.files[-1], schema) for shard, schema in zip(shards, schemas, strict=True)), names
-    )
+    passthrough = parquet.common_schema(schemas, names)
     return pa.schema([*passthrough, *computed])
 
 

@@ -24,9 +24,12 @@ def refuse_other_widths(shards: Sequence[Shard], predictor: Predictor, embedding
     ColumnError
         With the predictors that take that width.
     """
+    unlike: dict[pa.DataType, Shard] = {}
     for shard in shards:
         if shard.rows:
-            refuse_width(shard.width, predictor, embedding_column, f" in shard {shard.name}")
+            unlike.setdefault(shard.scored_type, shard)
+    for shard in unlike.values():
+        refuse_width(shard.width, predictor, embedding_column, f" in shard {shard.name}")
 
 
 def check_first_rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import count
 from threading import Event
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -39,11 +39,31 @@ def check_client(client: Any) -> None:
         raise ArgumentError(f"expected a client that is connected to its cluster, got one that is {client.status}")
 
 
-@dataclass(frozen=True)
 class Bundle:
-    """Items that Dask pickles together, with what they share once; those of a list or tuple it pickles one by one."""
+    """Items that are pickled together, with what they share once, and that a scheduler passes on as bytes.
 
-    items: Sequence[Any]
+    Items of a list or tuple Dask pickles one by one, and its scheduler unpickles them on the way.
+    """
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items: Sequence[Any] | None = items
+        self._pickled = b""
+
+    @property
+    def items(self) -> Sequence[Any]:
+        if self._items is None:
+            from distributed.protocol.pickle import loads
+
+            self._items = loads(self._pickled)
+        return self._items
+
+    def __getstate__(self) -> bytes:
+        from distributed.protocol.pickle import dumps
+
+        return self._pickled or dumps(self._items)
+
+    def __setstate__(self, pickled: bytes) -> None:
+        self._items, self._pickled = None, pickled
 
 
 class Pool:
@@ -60,6 +80,8 @@ class Pool:
     def __init__(self, client: Client | None = None, threads: int | None = None) -> None:
         self._client, self._threads = client, threads or CPU_COUNT
         self._stopped = Event()
+        # Tasks whose keys begin alike are a group: with each submission, Dask's scheduler looks at all groups.
+        self._id, self._numbers = uuid4().hex, count()
         # Not pure: each submission is a task of its own, a retried shard included.
         self._executor: Any = (
             ThreadPoolExecutor(self._threads, thread_name_prefix="dask-aesthetic")
@@ -75,7 +97,7 @@ class Pool:
         if self._client is None:
             future: Future[Any] = self._executor.submit(run, *arguments, self._stopped.is_set)
         else:
-            key = (f"{name}-{uuid4().hex}", escape_text(what))
+            key = (f"{name}-{self._id}", next(self._numbers), escape_text(what))
             future = self._executor.submit(run, *arguments, None, key=key)
         return future
 

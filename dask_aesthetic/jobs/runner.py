@@ -8,9 +8,10 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from statistics import median
 from typing import Any, Generic
 
@@ -36,7 +37,9 @@ class Timing:
     in_flight : int
         Submitted tasks per unit of capacity: one running, one waiting.
     task : float
-        Seconds that a task should take: small shards are bundled, since each task costs the driver some milliseconds.
+        Seconds that a task should take: small shards are bundled.
+    overhead : float
+        Seconds that a task costs the driver, about: it keeps up with tasks that take as long for each unit of capacity.
     tick : float
         Seconds between polls.
     no_workers : float
@@ -50,6 +53,7 @@ class Timing:
     attempts: int = 3
     in_flight: int = 2
     task: float = 2.0
+    overhead: float = 0.003
     tick: float = 0.5
     no_workers: float = 30.0
     worker_timeout: float = math.inf
@@ -164,6 +168,7 @@ class _ShardLoop:
         self.waiting = deque((shard, 1) for shard in plan.todo)
         self.rows_waiting = sum(shard.rows for shard, _ in self.waiting)
         self.in_flight: dict[Future[Finished], RunningTask] = {}
+        self.ended: SimpleQueue[Future[Finished]] = SimpleQueue()
         self.seconds: deque[float] = deque(maxlen=100)  # From submission to result, per shard.
         self.rates: deque[float] = deque(maxlen=100)  # Rows per second of a task.
         # Polled at most once per tick: a cluster is slow to answer.
@@ -189,11 +194,12 @@ class _ShardLoop:
                 raise JobStoppedError(f"stopped after {self._progress_text()}. The same call resumes there")
             if time.monotonic() >= self.polled + tick:
                 self._poll()
-            while ending is None and self.waiting and len(self.in_flight) < max(in_flight * self.capacity, 1):
+            # The first tasks are of one shard each; the others, once it is known how fast shards are, of several.
+            most = self.capacity * (in_flight if self.rates else 1)
+            while ending is None and self.waiting and len(self.in_flight) < max(most, 1):
                 self._submit(*self._next_shards())
-            done, _ = wait(self.in_flight, timeout=tick, return_when=FIRST_COMPLETED)
-            for future in done:
-                ending = self._collect(future) or ending
+            with suppress(Empty):
+                ending = self._collect(self.ended.get(timeout=tick)) or ending
         if ending is not None:
             raise ending
 
@@ -203,8 +209,9 @@ class _ShardLoop:
         shards, rows = [shard], shard.rows
         most = 0.0
         if attempt == 1 and self.rates:
+            rate, least = median(self.rates), self.capacity * self.timing.overhead
             share = self.rows_waiting / max(2 * self.timing.in_flight * self.capacity, 1)  # The last ones end together.
-            most = min(self.timing.task * median(self.rates), share)
+            most = min(rate * max(self.timing.task, least), max(rate * least, share))
         while self.waiting and self.waiting[0][1] == 1 and rows + self.waiting[0][0].rows <= most:
             shards.append(self.waiting.popleft()[0])
             rows += shards[-1].rows
@@ -216,6 +223,7 @@ class _ShardLoop:
         run = run_shards, self.plan.work, self.plan.summarize, Bundle(shards)
         future = self.pool.submit(*run, name=self.plan.task_name, what=str(task))
         self.in_flight[future] = task
+        future.add_done_callback(self.ended.put)
 
     def _collect(self, future: Future[Finished]) -> Exception | None:
         """Collect a result; the error that ends the run, if one does."""
@@ -231,12 +239,12 @@ class _ShardLoop:
         else:
             self.seconds.append((time.monotonic() - task.since) / len(task.shards))
             self.rates.append(sum(shard.rows for shard in task.shards) / max(finished.seconds, 1e-3))
-        ending, known = None, self.markers.keys() & {shard.name for shard in task.shards}
+        ending, missing = None, [shard for shard in task.shards if shard.name not in self.markers]
         for shard, outcome in zip(task.shards, finished.outcomes, strict=True):
             ending = self._take(shard, task.attempt, outcome) or ending
-        taken = [self.markers[shard.name] for shard in task.shards if shard.name in self.markers.keys() - known]
-        if taken:  # A worker has added them up, since that takes as long as all else here; but not without known ones.
-            self.summary += self.plan.summarize(taken) if known else finished.summary
+        taken = [self.markers[shard.name] for shard in missing if shard.name in self.markers]
+        if taken:  # The worker has added them up, as that takes longer than the rest; but with those known before.
+            self.summary += finished.summary if len(missing) == len(task.shards) else self.plan.summarize(taken)
         for what, names in self.retried.items():
             log.warning("%s is retried: %s", _shard_names(names), what)
         self.retried.clear()
@@ -286,7 +294,8 @@ class _ShardLoop:
             self._fail(shard, error)
             return None
         self.retried.setdefault(what, []).append(shard.name)
-        self.waiting.append((shard, attempt + 1))
+        # An error that all shards will have ends the run soon, not after each has been tried.
+        (self.waiting.append if known else self.waiting.appendleft)((shard, attempt + 1))
         self.rows_waiting += shard.rows
         return None
 

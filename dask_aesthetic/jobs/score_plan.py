@@ -82,7 +82,7 @@ class ScorePlan(JobPlan[ShardMarker]):
             raise AssertionError(f"expected {self.rows:,} rows in the output, got {rows:,}")
         rule_counts = add_rule_counts(RuleCounts(**marker.rule_counts) for marker in done if marker.rule_counts)
         text_failed: dict[str, int] = {}
-        for marker in done:
+        for marker in done if self.settings.texts is not None else []:
             text_failed = add_counts(text_failed, marker.text_failed)
         return {
             "schema_version": SCHEMA_VERSION,

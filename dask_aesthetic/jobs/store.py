@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, cast
@@ -266,8 +267,11 @@ def refuse_overlap(source: Source, files: Iterable[File], store: Store) -> None:
     for path in source_paths(source):
         if _inside(store.url, path):
             raise InputError(f"expected an output folder outside of the input, got {store.url} in {path}")
+    # A folder's real path is that of its files, but for links.
+    inside = cache(partial(_inside, folder=store.url))
     for file in files:
-        if _inside(file.path, store.url):
+        path = os.path.dirname(file.path) if file.is_local and not os.path.islink(file.path) else file.path
+        if inside(path):
             raise InputError(f"expected an output folder apart from the input, got {store.url}, with {file.path} in it")
     outer = JobFolders(store.options).enclosing(parent_folder(store.url))
     if outer is not None:
