@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from statistics import median
 from typing import Any, Generic
@@ -37,7 +37,8 @@ class Timing:
     in_flight : int
         Submitted tasks per unit of capacity: one running, one waiting.
     task : float
-        Seconds that a task should take: small shards are bundled.
+        Seconds that a task should take: small shards are bundled, and what a worker has not begun after these seconds
+        is given out again.
     overhead : float
         Seconds that a task costs the driver, about: it keeps up with tasks that take as long for each unit of capacity.
     tick : float
@@ -81,7 +82,17 @@ class RunningTask:
 
 @dataclass
 class Finished:
-    """Result of a task: a marker or an error per shard, the seconds that it took, and the summary of the markers."""
+    """Result of a task.
+
+    Attributes
+    ----------
+    outcomes : list
+        A marker or an error for each shard; the last shards may be missing, as there was no time for them.
+    seconds : float
+        That it took.
+    summary : object
+        Of the markers, as of `JobPlan.summarize`.
+    """
 
     outcomes: list[Any]
     seconds: float
@@ -92,17 +103,24 @@ def run_shards(
     run: Callable[[Any, Stopped], Any],
     summarize: Callable[[Iterable[Any]], Any],
     shards: Bundle,
+    seconds: float,
     stopped: Stopped = None,
 ) -> Finished:
-    """Run shards one after another, in a worker; errors are values, so that they cost no other shard its result."""
+    """Run shards one after another, in a worker, and begin none after some seconds.
+
+    Errors are values, so that they cost no other shard its result.
+    """
     begin, outcomes = time.monotonic(), []
     for shard in shards.items:
+        if outcomes and time.monotonic() > begin + seconds:
+            break
         try:
             outcomes.append(run(shard, stopped))
         except Exception as error:
             outcomes.append(error)
     markers = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
-    return Finished(outcomes, time.monotonic() - begin, summarize(markers))
+    summary = summarize(markers)
+    return Finished(outcomes, time.monotonic() - begin, summary)
 
 
 @dataclass(frozen=True)
@@ -194,9 +212,7 @@ class _ShardLoop:
                 raise JobStoppedError(f"stopped after {self._progress_text()}. The same call resumes there")
             if time.monotonic() >= self.polled + tick:
                 self._poll()
-            # The first tasks are of one shard each; the others, once it is known how fast shards are, of several.
-            most = self.capacity * (in_flight if self.rates else 1)
-            while ending is None and self.waiting and len(self.in_flight) < max(most, 1):
+            while ending is None and self.waiting and len(self.in_flight) < max(in_flight * self.capacity, 1):
                 self._submit(*self._next_shards())
             with suppress(Empty):
                 ending = self._collect(self.ended.get(timeout=tick)) or ending
@@ -208,19 +224,23 @@ class _ShardLoop:
         shard, attempt = self.waiting.popleft()
         shards, rows = [shard], shard.rows
         most = 0.0
+        if attempt == 1:
+            most = self.rows_waiting / max(2 * self.timing.in_flight * self.capacity, 1)  # The last ones end together.
         if attempt == 1 and self.rates:
-            rate, least = median(self.rates), self.capacity * self.timing.overhead
-            share = self.rows_waiting / max(2 * self.timing.in_flight * self.capacity, 1)  # The last ones end together.
-            most = min(rate * max(self.timing.task, least), max(rate * least, share))
+            rate = median(self.rates)
+            most = min(rate * self._task_seconds(), max(most, rate * self.capacity * self.timing.overhead))
         while self.waiting and self.waiting[0][1] == 1 and rows + self.waiting[0][0].rows <= most:
             shards.append(self.waiting.popleft()[0])
             rows += shards[-1].rows
         self.rows_waiting -= rows
         return tuple(shards), attempt
 
+    def _task_seconds(self) -> float:
+        return max(self.timing.task, self.capacity * self.timing.overhead)
+
     def _submit(self, shards: Sequence[Any], attempt: int) -> None:
         task = RunningTask(shards, attempt)
-        run = run_shards, self.plan.work, self.plan.summarize, Bundle(shards)
+        run = run_shards, self.plan.work, self.plan.summarize, Bundle(shards), self._task_seconds()
         future = self.pool.submit(*run, name=self.plan.task_name, what=str(task))
         self.in_flight[future] = task
         future.add_done_callback(self.ended.put)
@@ -237,8 +257,10 @@ class _ShardLoop:
                 return None
             finished = Finished([error] * len(task.shards), 0.0)
         else:
-            self.seconds.append((time.monotonic() - task.since) / len(task.shards))
-            self.rates.append(sum(shard.rows for shard in task.shards) / max(finished.seconds, 1e-3))
+            ran = len(finished.outcomes)
+            self.seconds.append((time.monotonic() - task.since) / ran)
+            self.rates.append(sum(shard.rows for shard in task.shards[:ran]) / max(finished.seconds, 1e-3))
+            task = self._wait_again(task, ran)
         ending, missing = None, [shard for shard in task.shards if shard.name not in self.markers]
         for shard, outcome in zip(task.shards, finished.outcomes, strict=True):
             ending = self._take(shard, task.attempt, outcome) or ending
@@ -253,6 +275,15 @@ class _ShardLoop:
                 del self.in_flight[duplicate]
                 duplicate.cancel()
         return ending or self._check_failures()
+
+    def _wait_again(self, task: RunningTask, ran: int) -> RunningTask:
+        """The task with the shards that it ran; the others are next, unless another task has them, too."""
+        elsewhere = {shard.name for other in self._others(task).values() for shard in other.shards}
+        for shard in reversed(task.shards[ran:]):
+            if shard.name not in self.markers and shard.name not in elsewhere:
+                self.waiting.appendleft((shard, task.attempt))
+                self.rows_waiting += shard.rows
+        return replace(task, shards=task.shards[:ran])
 
     def _others(self, task: RunningTask) -> dict[Future[Finished], RunningTask]:
         """Tasks in flight with shards of this one."""

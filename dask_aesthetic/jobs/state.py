@@ -145,7 +145,8 @@ class JobPlan(ABC, Generic[Done]):
 
     def succeed(self, markers: Mapping[str, Done]) -> None:
         """Write the manifest, the last file of a job, after the names of all others are on the disk; not for a part."""
-        self.store.sync(name for shard in self.shards for name in (*self.outputs(shard.name), marker_name(shard.name)))
+        by_folder = {shard.name.rpartition("/")[0]: shard.name for shard in self.shards}
+        self.store.sync(name for shard in by_folder.values() for name in (*self.outputs(shard), marker_name(shard)))
         if not self.is_part:
             self.store.write(SUCCESS, _json(self.manifest([markers[shard.name] for shard in self.shards])))
             self.store.sync([SUCCESS])
