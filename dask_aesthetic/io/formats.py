@@ -75,7 +75,7 @@ def choose_format(found: Iterable[ListedFile], source: Source, requested: str) -
     folders = {one.name.partition("/")[0] for one in files if "/" in one.name}
     if {"img_emb", "metadata"} <= folders:
         return "clip-retrieval"
-    suffixes = Counter(PurePosixPath(one.name).suffix.lower() for one in files)
+    suffixes = Counter(os.path.splitext(one.name)[1].lower() for one in files)
     if ARROW in suffixes and any(PurePosixPath(one.name).name in (STATE, SPLITS) for one in files):
         return "hf-dataset"
     known = {".npz", ".npy", ".parquet"} & suffixes.keys()

@@ -196,7 +196,11 @@ def match_suffix(name: str, suffixes: Iterable[str]) -> str:
     >>> match_suffix("00000.TAR", (".tar", ".tar.gz"))
     '.TAR'
     """
-    return next((name[-len(one) :] for one in suffixes if name.lower().endswith(one)), "")
+    lower = name.lower()
+    for one in suffixes:
+        if lower.endswith(one):
+            return name[-len(one) :]
+    return ""
 
 
 def skipped_files(found: Iterable[ListedFile], taken: Iterable[File]) -> list[str]:
@@ -405,7 +409,7 @@ def _has_prefix(name: str, pattern: str, prefix: str) -> bool:
 
 
 def _any_has_prefix(name: str, prefix: str) -> bool:
-    return any(part.startswith(prefix) for part in name.split("/"))
+    return name.startswith(prefix) or f"/{prefix}" in name
 
 
 def _expand(source: Source) -> list[tuple[str, list[str]]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ITEMS = 256  # Of a task, which costs the driver as much as some of them.
+PARTS = 32  # Tasks that are submitted together: Dask warns of graphs of 10 MB.
 TIMEOUT = 30.0  # Seconds in which a worker answers, unless all are lost or have other work.
 
 
@@ -36,7 +37,8 @@ def map_on_workers(
     if len(items) <= ITEMS or not client.nthreads():
         return map_in_threads(function, items)
     parts = [Bundle(items[at : at + ITEMS]) for at in range(0, len(items), ITEMS)]
-    tasks: list[Future] = client.map(partial(_map_part, function), parts, pure=False, key="read-headers")
+    read = partial(_map_part, function)
+    tasks: list[Future] = client.map(read, parts, pure=False, key="read-headers", batch_size=PARTS)
     results: list[Result] = []
     for part, task in zip(parts, tasks, strict=True):
         try:

@@ -70,7 +70,7 @@ class ScorePlan(JobPlan[ShardMarker]):
         return sum((marker.summary for marker in markers), JobSummary())
 
     def manifest(self, done: Sequence[ShardMarker]) -> dict[str, Any]:
-        """Content of the manifest.
+        """Content of the manifest; its shards, which may be many, are an iterator.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class ScorePlan(JobPlan[ShardMarker]):
             "kept": total_kept(marker.kept for marker in done),
             **({"rule_counts": asdict(rule_counts)} if rule_counts is not None else {}),
             **({"text_failed": text_failed} if self.settings.texts is not None else {}),
-            "shards": [
+            "shards": (
                 {
                     "name": output_name(marker.shard),
                     "rows": marker.rows,
@@ -103,7 +103,7 @@ class ScorePlan(JobPlan[ShardMarker]):
                     "content": marker.content,
                 }
                 for marker in done
-            ],
+            ),
         }
 
     def table(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -331,11 +331,11 @@ def _short(value: Any) -> str:
 
 
 def _json(values: dict[str, Any]) -> bytes:
-    """JSON with a line per value and per element of a list."""
+    """JSON with a line per value and per element of a list, which may be an iterator."""
     lines = (
         json.dumps(value)
-        if not isinstance(value, list) or not value
-        else "[\n  " + ",\n  ".join(json.dumps(one) for one in value) + "\n ]"
+        if not isinstance(value, list | Iterator) or not value
+        else "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
         for value in values.values()
     )
     inner = ",\n ".join(f"{json.dumps(name)}: {line}" for name, line in zip(values, lines, strict=True))
