@@ -1,9 +1,9 @@
 """The benchmark suite.
 
-    python benchmarks/run.py [kernel columns pipeline scale store disk gil cores import peers gpu several verdicts
+    python benchmarks/run.py [kernel columns pipeline scale crowd store disk gil cores import peers gpu several verdicts
                              packed] [--rounds N] [--only PATTERN] [--results FILE] [--write]
 
-Runs the suites (default: all but peers, which need environments of their own, disk, gil, cores, gpu, several,
+Runs the suites (default: all but peers, which need environments of their own, crowd, disk, gil, cores, gpu, several,
 verdicts and packed), saves every time to `--results` (JSON, a row per way and round), and prints each case as a table.
 `--write`
 also writes the tables to RESULTS.md, and draws results.png. The data (10 GB, made once) is in the folder
@@ -26,7 +26,7 @@ from harness import Case, load, measure, medians, peak, peaks, save
 from machine import machine
 from tables import report, table
 
-PLAIN = ("kernel", "columns", "pipeline", "scale", "cores", "peers", "gpu", "several", "verdicts", "packed")
+PLAIN = ("kernel", "columns", "pipeline", "scale", "crowd", "cores", "peers", "gpu", "several", "verdicts", "packed")
 SUITES = {name: name for name in PLAIN} | {
     "import": "imports",
     "store": "object_store",
