@@ -54,8 +54,8 @@ def _crowds() -> Iterator[list[Way]]:
     for size in SIZES:
         plans: list[ScorePlan] = []
         ways.append(Way(PLAN.format(size), partial(_plan, _links(ROWS // size), plans), ROWS))
-        for workers in WORKERS:
-            ways.append(Way(RUN.format(workers, size), partial(_run, plans, workers, seconds * size / data.ROWS), ROWS))
+        each = seconds * size / data.ROWS
+        ways += [Way(RUN.format(workers, size), partial(_run, plans, workers, each), ROWS) for workers in WORKERS]
     yield ways
 
 

@@ -123,15 +123,18 @@ def stop_on_signal(progress: Progress) -> Iterator[Callable[[], bool]]:
     A second signal ends the run at once.
     """
     received: list[int] = []
+    said: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if received:
             raise SystemExit(128 + received[0])
-        received.append(number)
-        progress.print(f"{signal.Signals(number).name}: stopping; once more to stop at once")
+        received.append(number)  # Printed by `stop`: this may interrupt another line.
 
     def stop() -> bool:
         progress.tick()
+        if received and not said:
+            said.append(received[0])
+            progress.print(f"{signal.Signals(received[0]).name}: stopping; once more to stop at once")
         return bool(received)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,4 +1,4 @@
-"""A function of many files, on the workers of a Dask cluster, so that the plan of a job does not wait for one process."""
+"""A function of many files, on the workers of a Dask cluster: a plan does not wait for one process to read them."""
 
 from __future__ import annotations
 

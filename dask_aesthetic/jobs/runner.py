@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from statistics import median
 from typing import Any, Generic
@@ -102,15 +103,16 @@ class Finished:
 def run_shards(
     run: Callable[[Any, Stopped], Any],
     summarize: Callable[[Iterable[Any]], Any],
-    shards: Bundle,
     seconds: float,
+    shards: Bundle,
     stopped: Stopped = None,
 ) -> Finished:
     """Run shards one after another, in a worker, and begin none after some seconds.
 
     Errors are values, so that they cost no other shard its result.
     """
-    begin, outcomes = time.monotonic(), []
+    begin = time.monotonic()
+    outcomes: list[Any] = []
     for shard in shards.items:
         if outcomes and time.monotonic() > begin + seconds:
             break
@@ -240,8 +242,8 @@ class _ShardLoop:
 
     def _submit(self, shards: Sequence[Any], attempt: int) -> None:
         task = RunningTask(shards, attempt)
-        run = run_shards, self.plan.work, self.plan.summarize, Bundle(shards), self._task_seconds()
-        future = self.pool.submit(*run, name=self.plan.task_name, what=str(task))
+        run = partial(run_shards, self.plan.work, self.plan.summarize, self._task_seconds())
+        future = self.pool.submit(run, Bundle(shards), name=self.plan.task_name, what=str(task))
         self.in_flight[future] = task
         future.add_done_callback(self.ended.put)
 

@@ -510,10 +510,10 @@ def test_a_lost_result_is_retried(source, tmp_path):
 
         lost = None
 
-        def submit(self, run, work, shards, **names):
-            future = super().submit(run, work, shards, **names)
+        def submit(self, run, shards, **names):
+            future = super().submit(run, shards, **names)
             if self.lost is None:
-                self.lost = shards[0].name
+                self.lost = shards.items[0].name
                 return Future()
             return future
 
@@ -530,15 +530,15 @@ def test_a_failed_speculative_task_is_retried_while_the_first_hangs(source, tmp_
     class Unlucky(Pool):
         """Never answers for the first shard at first, then cannot reach its file, then scores it."""
 
-        def submit(self, run, work, shards, **names):
-            submitted_names.append(shards[0].name)
-            times = submitted_names.count(submitted_names[0]) if shards[0].name == submitted_names[0] else 3
+        def submit(self, run, shards, **names):
+            submitted_names.append(shards.items[0].name)
+            times = submitted_names.count(submitted_names[0]) if shards.items[0].name == submitted_names[0] else 3
             if times < 3:
                 future = Future()
                 if times == 2:
                     future.set_exception(OSError("out of reach"))
                 return future
-            return super().submit(run, work, shards, **names)
+            return super().submit(run, shards, **names)
 
     score_dataset(source, tmp_path / "calm")
     with Unlucky(threads=2) as pool:

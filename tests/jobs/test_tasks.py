@@ -12,6 +12,7 @@ import pytest
 from dask_aesthetic import InputError, score_dataset
 from dask_aesthetic.errors import JobError
 from dask_aesthetic.jobs import Pool, plan_dataset, run
+from dask_aesthetic.jobs.runner import Timing
 from dask_aesthetic.jobs.score_shard import embedding_batches
 from helpers import chaos
 
@@ -25,9 +26,9 @@ class Counting(Pool):
         super().__init__(*arguments, **options)
         self.tasks: list[int] = []
 
-    def submit(self, run, work, shards, **names):
-        self.tasks.append(len(shards))
-        return super().submit(run, work, shards, **names)
+    def submit(self, run, shards, **names):
+        self.tasks.append(len(shards.items))
+        return super().submit(run, shards, **names)
 
 
 @pytest.fixture
@@ -69,9 +70,34 @@ def test_small_shards_share_tasks_and_the_bytes_stay(source, calm, tmp_path):
     chaos.check(tmp_path / "out", calm, SHARDS * 50, summary)
     assert sorted(seen) == [f"part-{at:04d}" for at in range(SHARDS)]
     assert sum(pool.tasks) == SHARDS
-    assert pool.tasks[0] == 1  # Before a speed is known.
-    assert max(pool.tasks) > 1
+    assert pool.tasks == sorted(pool.tasks, reverse=True)
+    assert pool.tasks[0] > 1
     assert pool.tasks[-1] == 1  # The last ones end together.
+
+
+def test_a_task_gives_back_the_shards_that_it_has_no_time_for(source, calm, tmp_path):
+    seen = []
+    with Counting(threads=1) as pool:
+        plan = plan_dataset(source, tmp_path / "out")
+        summary = run(plan, pool, progress=lambda marker: seen.append(marker.shard), timing=Timing(task=0, overhead=0))
+    chaos.check(tmp_path / "out", calm, SHARDS * 50, summary)
+    assert sorted(seen) == [f"part-{at:04d}" for at in range(SHARDS)]
+    assert len(pool.tasks) == SHARDS
+    assert pool.tasks[:2] == [6, 4]
+
+
+def test_an_error_of_all_shards_ends_the_run_soon(source, tmp_path):
+    tried = []
+
+    def mistaken(shard, *_):
+        tried.append(shard.name)
+        raise RuntimeError("a mistake")
+
+    plan = replace(plan_dataset(source, tmp_path / "out"), score=mistaken)
+    with Counting(threads=1) as pool, pytest.raises(JobError, match=r"ended the run, RuntimeError: a mistake\. 0 of"):
+        run(plan, pool)
+    assert max(map(tried.count, tried)) == 3
+    assert len(set(tried)) < SHARDS / 2
 
 
 def test_a_lost_task_is_told_in_one_line(source, calm, tmp_path, caplog):
@@ -81,10 +107,11 @@ def test_a_lost_task_is_told_in_one_line(source, calm, tmp_path, caplog):
 
         lost = ""
 
-        def submit(self, run, work, shards, **names):
-            if len(shards) == 1 or self.lost:
-                return super().submit(run, work, shards, **names)
-            self.lost = f"shard {shards[0].name} (and {len(shards) - 1} more) is retried: OSError: out of reach"
+        def submit(self, run, shards, **names):
+            if len(shards.items) == 1 or self.lost:
+                return super().submit(run, shards, **names)
+            first, *more = shards.items
+            self.lost = f"shard {first.name} (and {len(more)} more) is retried: OSError: out of reach"
             future = Future()
             future.set_exception(OSError("out of reach"))
             return future
