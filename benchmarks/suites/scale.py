@@ -1,8 +1,7 @@
-"""Scaling of cost with rows, workers and shards, and a simulation of larger clusters."""
+"""Scaling of cost with rows, workers and shards."""
 
 from __future__ import annotations
 
-import heapq
 import resource
 import shutil
 import subprocess
@@ -14,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import data
-import pandas as pd
 import pyarrow.parquet as pq
 from distributed import Client
 from harness import Case, Way
@@ -22,7 +20,7 @@ from harness import Case, Way
 from dask_aesthetic import score_dataset
 from dask_aesthetic.cluster import local_cluster
 
-SHARDS, TINY = 400, 10
+SHARDS, TINY = 4_000, 10
 SHARD = f"job, one worker, a shard of {data.ROWS:,} rows"
 DRIVER = f"driver, per shard of a job of {SHARDS} shards"
 OUT = data.FOLDER / "out" / "scale"
@@ -134,39 +132,3 @@ def _tiny() -> Path:
             part = table.slice(number * TINY, TINY)
             pq.write_table(part, folder / f"{number:04d}.parquet", use_dictionary=False)
     return folder
-
-
-def more(summary: pd.DataFrame) -> dict[str, object]:
-    """Simulate larger clusters from the measured times: one driver submits shards, workers score them.
-
-    The driver's time per shard is that of jobs of tiny shards, many of which share a task; a shard's time is that
-    of one worker for 25,000 rows, in proportion to its rows. Every worker holds two shards, as in jobs. The
-    simulation assumes storage as fast for every worker as the page cache.
-    """
-    each = summary.set_index("way").eval("seconds / rows")
-    rows = []
-    for workers in (100, 1_000):
-        for size in (25_000, 100_000, 1_000_000):
-            seconds = each[SHARD] * size / data.ROWS
-            took = simulated(workers, shards := 20 * workers, seconds, each[DRIVER])
-            busy = shards * seconds / workers / took
-            rows.append({"workers": workers, "rows_per_shard": size, "efficiency": round(busy, 3)})
-            rows[-1]["rows_per_second"] = round(shards * size / took)
-    return {"simulation": {"driver": each[DRIVER], "shard": each[SHARD], "clusters": rows}}
-
-
-def simulated(workers: int, shards: int, shard: float, driver: float, in_flight: int = 2) -> float:
-    """Seconds of a cluster for `shards` shards of `shard` seconds each, submitted in `driver` seconds each."""
-    clock, free = 0.0, [0.0] * workers  # When the driver is free, and when each worker has finished its shards.
-    ends: list[tuple[float, int]] = []  # Submitted shards: when they end, and their worker.
-    waiting = [worker for _ in range(in_flight) for worker in range(workers)]
-    for _ in range(shards):
-        if waiting:
-            worker = waiting.pop(0)
-        else:
-            end, worker = heapq.heappop(ends)
-            clock = max(clock, end)
-        clock += driver
-        free[worker] = max(free[worker], clock) + shard
-        heapq.heappush(ends, (free[worker], worker))
-    return max(free)

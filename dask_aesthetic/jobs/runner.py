@@ -185,8 +185,9 @@ class _ShardLoop:
         self.plan, self.pool, self.markers = plan, pool, dict(plan.done)
         self.summary = plan.summarize(self.markers.values())
         self.limit, self.progress, self.stop, self.timing = limit, progress, stop, timing
-        self.waiting = deque((shard, 1) for shard in plan.todo)
-        self.rows_waiting = sum(shard.rows for shard, _ in self.waiting)
+        self.waiting: deque[Any] = deque(plan.todo)
+        self.next_attempt: dict[str, int] = {}  # Of waiting shards that have been tried.
+        self.rows_waiting = sum(shard.rows for shard in self.waiting)
         self.in_flight: dict[Future[Finished], RunningTask] = {}
         self.ended: SimpleQueue[Future[Finished]] = SimpleQueue()
         self.seconds: deque[float] = deque(maxlen=100)  # From submission to result, per shard.
@@ -223,7 +224,8 @@ class _ShardLoop:
 
     def _next_shards(self) -> tuple[tuple[Any, ...], int]:
         """Shards of the next task, and the number of the attempt: several small ones, one that is retried."""
-        shard, attempt = self.waiting.popleft()
+        shard = self.waiting.popleft()
+        attempt = self.next_attempt.pop(shard.name, 1)
         shards, rows = [shard], shard.rows
         most = 0.0
         if attempt == 1:
@@ -231,8 +233,8 @@ class _ShardLoop:
         if attempt == 1 and self.rates:
             rate = median(self.rates)
             most = min(rate * self._task_seconds(), max(most, rate * self.capacity * self.timing.overhead))
-        while self.waiting and self.waiting[0][1] == 1 and rows + self.waiting[0][0].rows <= most:
-            shards.append(self.waiting.popleft()[0])
+        while self.waiting and self.waiting[0].name not in self.next_attempt and rows + self.waiting[0].rows <= most:
+            shards.append(self.waiting.popleft())
             rows += shards[-1].rows
         self.rows_waiting -= rows
         return tuple(shards), attempt
@@ -283,8 +285,7 @@ class _ShardLoop:
         elsewhere = {shard.name for other in self._others(task).values() for shard in other.shards}
         for shard in reversed(task.shards[ran:]):
             if shard.name not in self.markers and shard.name not in elsewhere:
-                self.waiting.appendleft((shard, task.attempt))
-                self.rows_waiting += shard.rows
+                self._wait(shard, task.attempt, first=True)
         return replace(task, shards=task.shards[:ran])
 
     def _others(self, task: RunningTask) -> dict[Future[Finished], RunningTask]:
@@ -328,9 +329,14 @@ class _ShardLoop:
             return None
         self.retried.setdefault(what, []).append(shard.name)
         # An error that all shards will have ends the run soon, not after each has been tried.
-        (self.waiting.append if known else self.waiting.appendleft)((shard, attempt + 1))
-        self.rows_waiting += shard.rows
+        self._wait(shard, attempt + 1, first=not known)
         return None
+
+    def _wait(self, shard: Any, attempt: int, first: bool) -> None:
+        (self.waiting.appendleft if first else self.waiting.append)(shard)
+        self.rows_waiting += shard.rows
+        if attempt > 1:
+            self.next_attempt[shard.name] = attempt
 
     def _fail(self, shard: Any, error: Exception) -> None:
         self.failed_shards[shard.name] = error
