@@ -76,6 +76,13 @@ def test_what_workers_have_no_time_for_is_done_here(cluster):
     assert map_on(cluster)(_identity, items) == items  # The cluster is free again.
 
 
+def test_what_killed_workers_were_to_read_is_read_here(fragile_cluster):
+    here, items = os.getpid(), list(range(2 * on_workers.ITEMS))
+    done = map_on(fragile_cluster)(_deadly_elsewhere(here), items)
+    assert [item for item, _ in done] == items
+    assert {process for item, process in done if item >= on_workers.ITEMS} == {here}
+
+
 def test_an_error_of_the_function_itself_is_raised(cluster):
     with pytest.raises(ZeroDivisionError):
         map_on(cluster)(_divide, range(2 * on_workers.ITEMS))
@@ -108,6 +115,15 @@ def _slow_elsewhere(process):
         return item, os.getpid()
 
     return slow
+
+
+def _deadly_elsewhere(process):
+    def deadly(item):
+        if os.getpid() != process and item == 300:
+            os._exit(1)
+        return item, os.getpid()
+
+    return deadly
 
 
 def _identity(item):
