@@ -55,7 +55,8 @@ def main() -> None:
         (folder / "tars").mkdir()
         end_to_end.write_tars(folder / "tars", 16)
         _, *options = end_to_end.write_models(folder / "models")
-        model: dict[str, Any] = {name.strip("-"): value for name, value in zip(options[::2], options[1::2], strict=True)}
+        names = [name.strip("-") for name in options[::2]]
+        model: dict[str, Any] = dict(zip(names, options[1::2], strict=True))
         model["threshold"] = float(model["threshold"])
         found["tars"] = pairs_of(
             lambda: score_dataset(folder / "tars", folder / "scores", embed=True, threads=1, **model)
