@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,7 +26,7 @@ from dask_aesthetic.check import (
 )
 from dask_aesthetic.choices import EmbeddingDtype
 from dask_aesthetic.defaults import PREDICTOR
-from dask_aesthetic.errors import ColumnError
+from dask_aesthetic.errors import AestheticWarning, ColumnError, InputError
 from dask_aesthetic.io import formats, parquet, split
 from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.listing import Source, list_files
@@ -93,6 +94,7 @@ def check_dataset(
         zero_point=embedding_zero_point,
     )
     formats.warn_left_out(found, [file for shard in shards for file in shard.files])
+    _warn_unlike_columns(shards, embedding_column)
     empty = _empty(shards)
     refusal = find_refusal(empty, embedding_column)
     refusals = [refusal or _other_width(shards, one) for one in loaded.values()]
@@ -103,6 +105,17 @@ def check_dataset(
     total = measure_each([], sum(shard.rows for shard in shards), specs)
     candidates = tuple(name for name in embeddings.candidates(empty) if name != embedding_column)
     return Check.of_each(sum_each([total, *parts]), embedding_column, loaded, None, refusals, candidates)
+
+
+def _warn_unlike_columns(shards: Sequence[Shard], embedding_column: str) -> None:
+    """Warn of identifiers that have no common type, or that files lack: a job refuses them."""
+    unlike = {id(shard.schema): (shard.files[-1], shard.schema) for shard in reversed(shards)}
+    names = parquet.choose_columns(shards[0].schema, "ids", embedding_column)
+    try:
+        parquet.common_schema(reversed(unlike.values()), names)
+    except (ColumnError, InputError) as error:
+        what = f"scoring these files together needs other columns than 'ids', by columns= (--columns): {error}"
+        warnings.warn(what, AestheticWarning, stacklevel=3)
 
 
 def _check_column(schema: pa.Schema, column: str) -> None:

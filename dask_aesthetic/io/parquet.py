@@ -119,7 +119,10 @@ def _chunk_start(chunk: pq.ColumnChunkMetaData) -> int:
 
 
 def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str]) -> pa.Schema:
-    """Common schema of columns over several files; a column that is all null in one file takes the type of the others.
+    """Common schema of columns over several files.
+
+    A column that is all null in one file takes the type of the others. Strings of 32-bit and of 64-bit offsets, as
+    pyarrow and polars write, have the latter in common, integers the wider type.
 
     Raises
     ------
@@ -133,7 +136,7 @@ def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str
                 refuse_repeated_name(schema, name)
             fields = [schema.field(name).remove_metadata() for name in columns]
             _refuse_types(fields)
-            common = pa.unify_schemas([common, pa.schema(fields)])
+            common = _unify(common, pa.schema(fields))
         except ColumnError as error:
             raise ColumnError(f"{error} (in {file.path})") from None
         except KeyError as error:
@@ -143,6 +146,25 @@ def common_schema(files: Iterable[tuple[File, pa.Schema]], columns: Sequence[str
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise InputError(f"expected columns of the same types in all files, got {file.path}: {error}") from error
     return common
+
+
+def _unify(common: pa.Schema, schema: pa.Schema) -> pa.Schema:
+    """Schema that holds the values of both, unchanged."""
+    if len(common):
+        alike = [_hold_alike(common.field(field.name).type, field.type) for field in schema]
+        wider = pa.schema([field for field, is_alike in zip(schema, alike, strict=True) if is_alike])
+        common = pa.unify_schemas([common, wider], promote_options="permissive")
+        schema = pa.schema([field for field, is_alike in zip(schema, alike, strict=True) if not is_alike])
+    return pa.unify_schemas([common, schema])
+
+
+def _hold_alike(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether values of both types fit the wider of them."""
+    if pa.types.is_integer(one) and pa.types.is_integer(other):
+        signs = {pa.types.is_signed_integer(dtype) for dtype in (one, other)}
+        return len(signs) == 1 or pa.uint64() not in (one, other)
+    kinds = ({pa.string(), pa.large_string()}, {pa.binary(), pa.large_binary()})
+    return any({one, other} <= kind for kind in kinds)
 
 
 def _refuse_types(fields: Iterable[pa.Field]) -> None:

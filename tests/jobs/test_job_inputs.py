@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dask_aesthetic import score_dataset
-from dask_aesthetic.errors import ColumnError, InputError
+from dask_aesthetic import read_and_score, score_dataset
+from dask_aesthetic.check_dataset import check_dataset
+from dask_aesthetic.errors import AestheticWarning, ColumnError, InputError
 from dask_aesthetic.jobs import plan_dataset
 from dask_aesthetic.jobs.store import Store
 from helpers import chaos, columns, commands
@@ -323,6 +324,58 @@ def test_columns_that_only_later_files_have_are_named(tmp_path, vectors):
         assert caution in plan_dataset(source, tmp_path / "out", columns=chosen).notes
     for of, chosen in ((source, ["key"]), (source / "1.parquet", "all")):
         assert "left out" not in str(plan_dataset(of, tmp_path / "out", columns=chosen).notes)
+
+
+def _write_keys(folder: Path, vectors: np.ndarray, *keys: pa.Array) -> Path:
+    """A file of the same embeddings for each array of keys."""
+    folder.mkdir()
+    for at, one in enumerate(keys):
+        table = pa.table({"key": one, "image_embedding": columns.array(vectors, "list")})
+        pq.write_table(table, folder / f"{at}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("types", "common"),
+    [
+        ((pa.string(), pa.large_string()), pa.large_string()),
+        ((pa.large_string(), pa.null(), pa.string()), pa.large_string()),
+        ((pa.int32(), pa.int64()), pa.int64()),
+        ((pa.uint32(), pa.int16()), pa.int64()),
+        ((pa.binary(), pa.large_binary()), pa.large_binary()),
+    ],
+)
+def test_files_whose_identifiers_hold_alike_values_pass_together(tmp_path, vectors, types, common):
+    numbers = pa.array(range(300))
+    words = numbers.cast(pa.string())
+    plain = numbers if pa.types.is_integer(common) else words
+    keys = [pa.nulls(300) if pa.types.is_null(dtype) else plain.cast(dtype) for dtype in types]
+    source = _write_keys(tmp_path / "in", vectors, *keys)
+    assert score_dataset(source, tmp_path / "out").scored == 300 * len(types)
+    alone = score_dataset(source / "0.parquet", tmp_path / "alone")
+    assert alone.scored == 300
+    read = read_and_score(source).compute()
+    for at, key in enumerate(keys):
+        output = pq.read_table(tmp_path / f"out/{at}.parquet")
+        assert output.schema.field("key").type == common
+        assert output["key"].to_pylist() == key.cast(common).to_pylist()
+        assert output["aesthetic_score"] == pq.read_table(tmp_path / "alone/0.parquet")["aesthetic_score"]
+        assert pa.array(read["key"][300 * at : 300 * (at + 1)]).cast(common).to_pylist() == key.cast(common).to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(pa.int64(), pa.string()), (pa.int64(), pa.float64()), (pa.uint64(), pa.int64()), (pa.string(), pa.binary())],
+)
+def test_files_whose_identifiers_would_change_are_refused_and_check_says_so(tmp_path, vectors, one, other):
+    numbers = pa.array(range(300))
+    keys = [(numbers.cast(pa.string()) if pa.types.is_binary(dtype) else numbers).cast(dtype) for dtype in (one, other)]
+    source = _write_keys(tmp_path / "in", vectors, *keys)
+    with pytest.raises(InputError, match=r"columns of the same types in all files, got .*1\.parquet"):
+        score_dataset(source, tmp_path / "out")
+    with pytest.warns(AestheticWarning, match=r"other columns than 'ids', by columns= \(--columns\): .*1\.parquet"):
+        assert check_dataset(source).usable
+    assert score_dataset(source, tmp_path / "out", columns=[]).scored == 600
 
 
 def test_a_delta_table_is_cautioned_of(tmp_path, vectors):
