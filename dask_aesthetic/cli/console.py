@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import warnings
@@ -80,7 +81,18 @@ def describe(error: Exception) -> str:
     """
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return escape_lines(f"{error.strerror}: {error.filename}")
-    return escape_lines(str(error)) or type(error).__name__
+    return _by_options(escape_lines(str(error))) or type(error).__name__
+
+
+def _by_options(text: str) -> str:
+    """Text in which arguments, such as batch_size, are called as the command's options are, --batch-size."""
+    context = click.get_current_context(silent=True)
+    for parameter in context.command.params if context is not None else []:
+        option = max(parameter.opts, key=len)
+        if "_" in (parameter.name or "") and option.startswith("--") and option not in text:
+            name = rf"(?<![\w'\"./-]){parameter.name}(?![\w'\"./-])"
+            text = re.sub(name, option, re.sub(f"{name}=", f"{option} ", text))
+    return text
 
 
 def run_or_list(

@@ -216,7 +216,8 @@ def _connected(scheduler: str) -> Iterator[Client]:
     try:
         client = Client(_find_address(scheduler), set_as_default=False, timeout=30)
     except (OSError, ValueError) as error:
-        raise click.ClickException(f"expected a Dask scheduler at {scheduler}, got none: {error}") from error
+        kind = click.UsageError if isinstance(error, ValueError) else click.ClickException
+        raise kind(f"expected a Dask scheduler at {scheduler}, got none: {error}") from error
     with client:
         click.echo(f"scheduler {scheduler} (dashboard {client.dashboard_link})", err=True)
         yield client

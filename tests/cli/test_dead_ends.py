@@ -47,7 +47,7 @@ def source(tmp_path, vectors) -> Path:
         (["--scheduler", "tcp://a:1", "--workers", "2"], "got --scheduler and --workers"),
         (["--batch-size", "-2"], "1 or more, or None, got -2"),
         (["--worker-timeout", "0"], "worker-timeout"),
-        (["--image-extensions", "pic"], "expected embed=True (--embed) with image_extensions"),
+        (["--image-extensions", "pic"], "expected embed=True (--embed) with --image-extensions"),
     ],
 )
 def test_bad_usage_is_exit_2_and_one_line(source, tmp_path, options, message):
@@ -62,10 +62,23 @@ def test_what_names_no_scheduler_ends_at_once(source, tmp_path, text):
     scheduler = tmp_path / "scheduler.json"
     scheduler.write_text(text)
     ended = commands.run("score", source, tmp_path / "out", "--scheduler", scheduler if text[0] in "{[" else text)
-    assert ended.status == 1
+    assert ended.status == 2
     message = ended.err.strip().splitlines()[-1]
     assert message.startswith("Error: expected a Dask scheduler at ")
     assert ("neither a file nor an address as tcp://HOST:PORT" in message) == (text[0] not in "{[")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--batch-size", 0], "expected --batch-size to be a whole number of rows, 1 or more, or None, got 0"),
+        (["--score-column", "key", "--columns", "key"], "expected --score-column 'key' to be a new column"),
+        (["--columns", "batch_size"], "expected column 'batch_size' to pass through"),
+    ],
+)
+def test_errors_of_the_command_name_its_options(source, tmp_path, options, said):
+    ended = commands.run("score", source, tmp_path / "out", *options)
+    assert (ended.status, ended.err.splitlines()[-1].startswith(f"Error: {said}")) == (2, True), ended.err
 
 
 def test_a_file_names_the_scheduler(source, tmp_path, cluster):
@@ -205,7 +218,7 @@ def test_an_output_activation_is_said_on_the_command_line(tmp_path, source, vect
     assert frame["aesthetic_score"].to_numpy().tobytes() == found.tobytes()
     assert commands.run("check", source, *asked, "--output-activation", "sigmoid").status in (0, 1)
     ended = commands.run("score", source, tmp_path / "b", "--predictor", "laion-v2", "--output-activation", "sigmoid")
-    assert (ended.status, "output_activation='sigmoid'" in ended.err) == (2, True)
+    assert (ended.status, "--output-activation 'sigmoid'" in ended.err) == (2, True)
 
 
 # Workers that never come

@@ -188,8 +188,8 @@ REFUSED = [
     (["a.png", "b.jpg"], ["--output", "scores.txt"], "a suffix of .csv, .parquet, .json, got 'scores.txt'"),
     (["a.png", "b.jpg"], ["--output", "a.png/scores.csv"], "expected a folder to write to, got the file"),
     (["a.png", "t.csv"], ["--output", "t.csv"], "expected an output file apart from the images, got t.csv"),
-    (["a.png"], ["--score-column", "status"], "score_column='status'"),
-    (["a.png"], ["--score-column", "image_path"], "score_column='image_path' to be a new column"),
+    (["a.png"], ["--score-column", "status"], "--score-column 'status'"),
+    (["a.png"], ["--score-column", "image_path"], "--score-column 'image_path' to be a new column"),
     (["a.png"], ["--model", "no-such-model"], "no-such-model"),
 ]
 
