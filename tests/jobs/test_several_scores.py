@@ -229,7 +229,7 @@ def test_the_command_says_why_nothing_is_kept(source, tmp_path):
             ["--predictor", "a=laion-v2", "--predictor", "b=x.pth", "--activation", "relu"],
             "with one --predictor, got sev",
         ),
-        (["--predictor", "a=laion-v2", "--score-column", "b"], "no score_column beside predictors by column"),
+        (["--predictor", "a=laion-v2", "--score-column", "b"], "no --score-column beside predictors by column"),
         (["--threshold", "5", "--no-threshold"], "--no-threshold, got --threshold 5 and --no-threshold"),
         (["--no-threshold", "--keep-only"], "no threshold was asked for"),
     ],
