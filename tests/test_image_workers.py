@@ -57,7 +57,6 @@ def test_images_need_gpus_and_torch_alone(eight, installed, visible, count):
     assert (usable_gpus(embed=True), usable_gpus()) == (count, 0)
 
 
-@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")
 def test_the_command_starts_a_worker_per_gpu_for_images_and_further_workers_share_them(eight, capfd):
     eight.setenv("CUDA_VISIBLE_DEVICES", "6,1")
     settings = ImageSettings.__new__(ImageSettings)  # Which kind they are is all that is asked.

@@ -130,7 +130,6 @@ def test_a_rerun_has_no_rate(source, tmp_path):
     assert "rows/s" not in commands.printed("score", source, tmp_path / "out")
 
 
-@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")
 def test_the_start_of_a_cluster_is_told_apart_from_scoring(source, tmp_path):
     ended = commands.run("score", source, tmp_path / "out", "--workers", "1")
     assert ended.status == 0

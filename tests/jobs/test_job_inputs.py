@@ -271,7 +271,7 @@ def test_columns_of_the_input_are_replaced_only_if_that_is_said(tmp_path, vector
     for columns_ in ("all", name):
         ended = commands.run("score", source, tmp_path / "out", "--columns", columns_)
         assert ended.status == 2
-        assert f" '{name}' to be a new column" in ended.err
+        assert f"'{name}' to be a new column" in ended.err
         assert "--replace-columns" in ended.err
     assert not (tmp_path / "out").exists()
     score_dataset(source, tmp_path / "ids")  # What is not passthrough over is not replaced.
