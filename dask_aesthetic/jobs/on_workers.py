@@ -40,14 +40,18 @@ def map_on_workers(
     read = partial(_map_part, function)
     tasks: list[Future] = client.map(read, parts, pure=False, key="read-headers", batch_size=PARTS)
     results: list[Result] = []
+    late = False
     for part, task in zip(parts, tasks, strict=True):
+        done, reason = None, "late"
         try:
-            results += task.result(timeout).items
+            if not late or task.done():
+                done = task.result(timeout)
         except Exception as error:  # Dask's own may be any, when workers are lost; one of the function is raised again.
+            late, reason = late or isinstance(error, TimeoutError), type(error).__name__
+        if done is None:
             task.cancel()
-            timeout = 0.0 if isinstance(error, TimeoutError) else timeout
-            log.info("%d files are read here, not by a worker: %s", len(part.items), type(error).__name__)
-            results += map_in_threads(function, part.items)
+            log.info("%d files are read here, not by a worker: %s", len(part.items), reason)
+        results += map_in_threads(function, part.items) if done is None else done.items
     return results
 
 

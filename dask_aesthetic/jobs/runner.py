@@ -281,10 +281,10 @@ class _ShardLoop:
         return ending or self._check_failures()
 
     def _wait_again(self, task: RunningTask, ran: int) -> RunningTask:
-        """The task with the shards that it ran; the others are next, unless another task has them, too."""
-        elsewhere = {shard.name for other in self._others(task).values() for shard in other.shards}
+        """The task with the shards that it ran; the others are next, unless another task, that is not stuck, has them."""
+        elsewhere = {shard.name for other in self._others(task).values() if not other.warned for shard in other.shards}
         for shard in reversed(task.shards[ran:]):
-            if shard.name not in self.markers and shard.name not in elsewhere:
+            if not (shard.name in self.markers or shard.name in self.failed_shards or shard.name in elsewhere):
                 self._wait(shard, task.attempt, first=True)
         return replace(task, shards=task.shards[:ran])
 

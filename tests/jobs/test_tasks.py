@@ -6,6 +6,7 @@ import os
 import re
 from concurrent.futures import Future
 from dataclasses import replace
+from threading import Event
 
 import pytest
 
@@ -84,6 +85,24 @@ def test_a_task_gives_back_the_shards_that_it_has_no_time_for(source, calm, tmp_
     assert sorted(seen) == [f"part-{at:04d}" for at in range(SHARDS)]
     assert len(pool.tasks) == SHARDS
     assert pool.tasks[:2] == [6, 4]
+
+
+def test_what_a_hung_task_has_not_begun_is_done_by_others(source, calm, tmp_path):
+    released, tried, woken = Event(), [], []
+
+    def hangs(shard, *arguments):
+        tried.append(shard.name)
+        if len(tried) == 2:
+            woken.append(released.wait(20))
+        return embedding_batches(shard, *arguments)
+
+    plan = replace(plan_dataset(source, tmp_path / "out"), score=hangs)
+    with Counting(threads=2) as pool:
+        summary = run(plan, pool, timing=Timing(task=0, overhead=0, stuck=0.5, tick=0.1))
+        assert not woken
+        released.set()
+    assert max(pool.tasks) > 1
+    chaos.check(tmp_path / "out", calm, SHARDS * 50, summary)
 
 
 def test_an_error_of_all_shards_ends_the_run_soon(source, tmp_path):
