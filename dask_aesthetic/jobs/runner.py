@@ -40,6 +40,8 @@ class Timing:
     task : float
         Seconds that a task should take: small shards are bundled, and what a worker has not begun after these seconds
         is given out again.
+    most : int
+        Shards of a task.
     overhead : float
         Seconds that a task costs the driver, about: it keeps up with tasks that take as long for each unit of capacity.
     tick : float
@@ -55,6 +57,7 @@ class Timing:
     attempts: int = 3
     in_flight: int = 2
     task: float = 2.0
+    most: int = 500
     overhead: float = 0.003
     tick: float = 0.5
     no_workers: float = 30.0
@@ -227,13 +230,15 @@ class _ShardLoop:
         shard = self.waiting.popleft()
         attempt = self.next_attempt.pop(shard.name, 1)
         shards, rows = [shard], shard.rows
-        most = 0.0
-        if attempt == 1:
-            most = self.rows_waiting / max(2 * self.timing.in_flight * self.capacity, 1)  # The last ones end together.
-        if attempt == 1 and self.rates:
-            rate = median(self.rates)
-            most = min(rate * self._task_seconds(), max(most, rate * self.capacity * self.timing.overhead))
-        while self.waiting and self.waiting[0].name not in self.next_attempt and rows + self.waiting[0].rows <= most:
+        most = 0.0  # As long as there is no worker, too: others may come before the first has run many shards.
+        if attempt == 1 and self.capacity:
+            most = self.rows_waiting / (2 * self.timing.in_flight * self.capacity)  # The last ones end together.
+            if self.rates:
+                rate = median(self.rates)
+                most = min(rate * self._task_seconds(), max(most, rate * self.capacity * self.timing.overhead))
+        while self.waiting and self.waiting[0].name not in self.next_attempt and len(shards) < self.timing.most:
+            if rows + self.waiting[0].rows > most:
+                break
             shards.append(self.waiting.popleft())
             rows += shards[-1].rows
         self.rows_waiting -= rows
@@ -281,7 +286,7 @@ class _ShardLoop:
         return ending or self._check_failures()
 
     def _wait_again(self, task: RunningTask, ran: int) -> RunningTask:
-        """The task with the shards that it ran; the others are next, unless another task, that is not stuck, has them."""
+        """The task with the shards that it ran; the others are next, unless a task that is not stuck has them, too."""
         elsewhere = {shard.name for other in self._others(task).values() if not other.warned for shard in other.shards}
         for shard in reversed(task.shards[ran:]):
             if not (shard.name in self.markers or shard.name in self.failed_shards or shard.name in elsewhere):

@@ -87,6 +87,13 @@ def test_a_task_gives_back_the_shards_that_it_has_no_time_for(source, calm, tmp_
     assert pool.tasks[:2] == [6, 4]
 
 
+def test_a_task_has_some_shards_at_most(source, calm, tmp_path):
+    with Counting(threads=1) as pool:
+        summary = run(plan_dataset(source, tmp_path / "out"), pool, timing=Timing(most=4))
+    chaos.check(tmp_path / "out", calm, SHARDS * 50, summary)
+    assert max(pool.tasks) == 4
+
+
 def test_what_a_hung_task_has_not_begun_is_done_by_others(source, calm, tmp_path):
     released, tried, woken = Event(), [], []
 
