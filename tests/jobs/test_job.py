@@ -570,7 +570,7 @@ def test_shards_that_wait_for_a_worker_are_not_called_stuck(source, tmp_path, ca
         def capacity(self):
             return 0
 
-        def submit(self, run, shards, **names):
+        def submit(self, _, shards, **__):
             assert len(shards.items) == 1  # Workers that come one after another share the others.
             submitted.append(Future())
             return submitted[-1]
