@@ -63,8 +63,8 @@ def run_job(
 ) -> None:
     """Plan and run a scoring job, and print its summary."""
     with ExitStack() as stack:
-        # A job over images is planned for the devices of its workers.
-        remote = stack.enter_context(_connected(scheduler)) if scheduler and options.get("embed") else None
+        # Workers read the inputs' footers, and a job over images is planned for their devices.
+        remote = stack.enter_context(_connected(scheduler)) if scheduler is not None else None
         with usage_errors():
             failures_allowed(max_failed, 0)
             loaded = load_with(predictor, activation, input_scale, output_activation)
@@ -81,7 +81,7 @@ def run_job(
             _print_plan(plan, threads, as_json)
             return
         times = _Times()
-        summary = _run(plan, remote, threads, scheduler, workers, worker_timeout, max_failed, progress, quiet, times)
+        summary = _run(plan, remote, threads, workers, worker_timeout, max_failed, progress, quiet, times)
     if as_json:
         click.echo(_format_json(summary, plan, times))
     elif not quiet:
@@ -104,7 +104,6 @@ def _run(
     plan: ScorePlan,
     remote: Client | None,
     threads: int | None,
-    scheduler: str | None,
     workers: int | None,
     worker_timeout: float,
     max_failed: float | None,
@@ -115,7 +114,7 @@ def _run(
     begin = time.perf_counter()
     with (
         run_errors(),
-        _client(plan, remote, threads, scheduler, workers, quiet or progress == "json") as client,
+        _client(plan, remote, threads, workers, quiet or progress == "json") as client,
         Pool(client, threads or plan.settings.threads) as pool,
         Progress(Counts.of("score", plan), progress, quiet) as shown,
         stop_on_signal(shown) as stop,
@@ -140,25 +139,20 @@ def _client(
     plan: ScorePlan,
     remote: Client | None,
     threads: int | None,
-    scheduler: str | None,
     workers: int | None,
     quiet: bool,
 ) -> Iterator[Client | None]:
-    """Client of the requested scheduler, or of a cluster that this run owns; None to score in threads."""
+    """The given client, or one of a cluster that this run owns; None to score in threads."""
     embeds = isinstance(plan.settings, ImageSettings)
     if threads is not None or not plan.todo:
-        yield None
-        return
-    # Threads keep all cores busy, and share what they load. One process keeps a GPU busy, too.
-    if scheduler is None and workers is None and not (embeds and usable_gpus(embed=True) > 1):
         yield None
         return
     if remote is not None:
         yield remote
         return
-    if scheduler is not None:
-        with _connected(scheduler) as client:
-            yield client
+    # Threads keep all cores busy, and share what they load. One process keeps a GPU busy, too.
+    if workers is None and not (embeds and usable_gpus(embed=True) > 1):
+        yield None
         return
     from distributed import Client
 
