@@ -61,7 +61,7 @@ def test_the_command_starts_a_worker_per_gpu_for_images_and_further_workers_shar
     eight.setenv("CUDA_VISIBLE_DEVICES", "6,1")
     settings = ImageSettings.__new__(ImageSettings)  # Which kind they are is all that is asked.
     plan = SimpleNamespace(settings=settings, todo=[0])
-    with job._client(plan, None, None, None, None, True) as client:
+    with job._client(plan, None, None, None, True) as client:
         assert len(client.cluster.workers) == 2
         client.cluster.scale(3)
         client.wait_for_workers(3)
@@ -70,7 +70,7 @@ def test_the_command_starts_a_worker_per_gpu_for_images_and_further_workers_shar
         assert set(client.nthreads().values()) == {2}
     assert "local cluster: 2 GPU workers, as NVML sees 2 GPUs (dashboard http" in capfd.readouterr().err
     eight.setenv("CUDA_VISIBLE_DEVICES", "6")
-    with job._client(plan, None, None, None, None, True) as client:
+    with job._client(plan, None, None, None, True) as client:
         assert client is None
 
 
