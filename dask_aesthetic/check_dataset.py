@@ -30,6 +30,7 @@ from dask_aesthetic.errors import AestheticWarning, ColumnError, InputError
 from dask_aesthetic.io import formats, parquet, split
 from dask_aesthetic.io.empty_table import empty_table
 from dask_aesthetic.io.listing import Source, list_files
+from dask_aesthetic.io.shard import first_of_each
 from dask_aesthetic.io.shards import Shard, find_shards
 from dask_aesthetic.predictors import Predictor, Predictors, load_predictors
 from dask_aesthetic.score_spec import ScoreSpec, refuse_width
@@ -109,10 +110,10 @@ def check_dataset(
 
 def _warn_unlike_columns(shards: Sequence[Shard], embedding_column: str) -> None:
     """Warn of identifiers that have no common type, or that files lack: a job refuses them."""
-    unlike = {id(shard.schema): (shard.files[-1], shard.schema) for shard in reversed(shards)}
+    unlike = first_of_each(shards, lambda shard: id(shard.schema))
     names = parquet.choose_columns(shards[0].schema, "ids", embedding_column)
     try:
-        parquet.common_schema(reversed(unlike.values()), names)
+        parquet.common_schema([(shard.files[-1], shard.schema) for shard in unlike], names)
     except (ColumnError, InputError) as error:
         what = f"scoring these files together needs other columns than 'ids', by columns= (--columns): {error}"
         warnings.warn(what, AestheticWarning, stacklevel=3)
@@ -135,9 +136,8 @@ def _empty(shards: Sequence[Shard]) -> pd.DataFrame:
 def _other_width(shards: Sequence[Shard], predictor: Predictor) -> str | None:
     """Message of the error that a job raises for shards of another width by their type; None if there are none."""
     try:
-        for shard in shards:
-            if shard.rows:
-                refuse_width(shard.width, predictor, shard.column, f" in shard {shard.name}")
+        for shard in first_of_each((one for one in shards if one.rows), lambda one: one.scored_type):
+            refuse_width(shard.width, predictor, shard.column, f" in shard {shard.name}")
     except ColumnError as error:
         return str(error)
     return None

@@ -157,7 +157,8 @@ def _client(
     from distributed import Client
 
     if not quiet:
-        click.echo("starting a local cluster, which takes some seconds", err=True)
+        less = "" if embeds else "; threads, the default, take less CPU time"
+        click.echo(f"starting a local cluster, which takes some seconds{less}", err=True)
     # Errors return as values; beside them, workers only log that they lose each other while the cluster closes.
     cluster = _without_sigint(
         partial(

@@ -148,7 +148,12 @@ _OF_TABLE = (
 )
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Score in so many threads of this process.")
 @click.option("--scheduler", metavar="ADDRESS|FILE", default=None, help="Score on the Dask cluster of this scheduler.")
-@click.option("--workers", type=click.IntRange(min=1), default=None, help="Score in so many processes of this machine.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Score in so many processes of this machine; threads, the default, take less CPU time.",
+)
 @click.option(
     "--worker-timeout",
     type=click.FloatRange(min=0, min_open=True),

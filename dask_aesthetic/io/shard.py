@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -153,3 +153,11 @@ class Shard(ABC):
     def changed(self, got: str) -> InputError:
         """InputError for files that have changed since the shard was found."""
         return changed_error(self.files, self.start, self.stop, got)
+
+
+def first_of_each(shards: Iterable[Shard], kind: Callable[[Shard], object]) -> list[Shard]:
+    """First shard of each kind, in order: thousands of shards share a few schemas, which need one look each."""
+    found: dict[object, Shard] = {}
+    for shard in shards:
+        found.setdefault(kind(shard), shard)
+    return list(found.values())

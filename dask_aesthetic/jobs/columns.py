@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 
 from dask_aesthetic.defaults import HASH_COLUMN
 from dask_aesthetic.io import parquet
+from dask_aesthetic.io.shard import first_of_each
 from dask_aesthetic.io.shards import LOCATION, Shard
 from dask_aesthetic.jobs.settings import STATUS_COLUMN, TEXT_STATUS_COLUMN, status_type
 from dask_aesthetic.score_spec import ScoreSpec, refuse_replacing
@@ -50,11 +50,10 @@ def passthrough_schema(
         names = {field.name for field in embeddings}
         return pa.schema([*(field for field in shard.schema if field.name not in names), *embeddings])
 
-    # Thousands of shards share a few schemas; texts' may lie beside the shard's own.
-    unlike: dict[Any, Shard] = {}
-    for shard in shards:
-        unlike.setdefault((id(shard.schema), shard.scored_type, shard.name if texts is not None else ""), shard)
-    schemas = [(shard.files[-1], schema_of(shard)) for shard in unlike.values()]
+    def kind_of(shard: Shard) -> tuple[int, pa.DataType, str]:
+        return id(shard.schema), shard.scored_type, "" if texts is None else shard.name  # Texts may lie beside both.
+
+    schemas = [(shard.files[-1], schema_of(shard)) for shard in first_of_each(shards, kind_of)]
     first = schemas[0][1]
     if columns == "ids" and shards[0].schema.names == LOCATION.names:
         columns = LOCATION.names

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from dask_aesthetic.check import find_encoder_caution
 from dask_aesthetic.embeddings.axes import drop_axes
 from dask_aesthetic.errors import ColumnError
+from dask_aesthetic.io.shard import first_of_each
 from dask_aesthetic.io.shards import Shard
 from dask_aesthetic.predictors import Predictor
 from dask_aesthetic.score_spec import refuse_width, width_error
@@ -24,11 +25,7 @@ def refuse_other_widths(shards: Sequence[Shard], predictor: Predictor, embedding
     ColumnError
         With the predictors that take that width.
     """
-    unlike: dict[pa.DataType, Shard] = {}
-    for shard in shards:
-        if shard.rows:
-            unlike.setdefault(shard.scored_type, shard)
-    for shard in unlike.values():
+    for shard in first_of_each((one for one in shards if one.rows), lambda one: one.scored_type):
         refuse_width(shard.width, predictor, embedding_column, f" in shard {shard.name}")
 
 

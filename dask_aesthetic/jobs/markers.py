@@ -109,8 +109,6 @@ def output_name(shard: str) -> str:
     >>> output_name("2026/_selected")
     '2026/%5Fselected.parquet'
     """
-    if not shard.startswith(("_", ".")) and "/_" not in shard and "/." not in shard:
-        return f"{shard}.parquet"
     hidden = {"_": "%5F", ".": "%2E"}
     parts = (hidden[part[0]] + part[1:] if part[:1] in hidden else part for part in shard.split("/"))
     return f"{'/'.join(parts)}.parquet"

@@ -133,7 +133,7 @@ def test_a_rerun_has_no_rate(source, tmp_path):
 def test_the_start_of_a_cluster_is_told_apart_from_scoring(source, tmp_path):
     ended = commands.run("score", source, tmp_path / "out", "--workers", "1")
     assert ended.status == 0
-    assert "starting a local cluster" in ended.err
+    assert "starting a local cluster, which takes some seconds; threads, the default, take less CPU time" in ended.err
     line = next(line for line in ended.out.splitlines() if "rows/s" in line)
     assert "to start workers" in line
     rate = int(line.partition("(")[2].partition(" ")[0].replace(",", ""))

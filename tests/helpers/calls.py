@@ -23,7 +23,7 @@ JOBS = f"{ROOT}jobs/"
 
 
 def pairs_of(run: Callable[[], object]) -> set[tuple[str, str, str, str]]:
-    """Pairs of functions, as (file, name, file, name), of which the first has called the second."""
+    """Pairs of functions, as (file, name, file, name): the first has called the second."""
     pairs: set[tuple[str, str, str, str]] = set()
 
     def note(frame: FrameType, event: str, _: object) -> None:
