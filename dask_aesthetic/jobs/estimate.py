@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import chain
 
 from dask_aesthetic.errors import AestheticError
 from dask_aesthetic.jobs.score_plan import ScorePlan
@@ -35,14 +36,14 @@ def estimate(plan: ScorePlan) -> Estimate:
 
 
 def _time_first_rows(plan: ScorePlan) -> float:
-    """Rows per second of the first shard with rows, without its first batch, for which models and code are loaded."""
-    shard = next((shard for shard in plan.todo if shard.rows), None)
-    if shard is None:
+    """Rows per second of the first shards with rows, without the first batch, for which models and code are loaded."""
+    shards = [shard for shard in plan.todo if shard.rows]
+    if not shards:
         return 0.0
     rows, begin = 0, None
     start = time.perf_counter()
     try:
-        for scored in plan.score(shard, plan.settings, iter, {}):
+        for scored in chain.from_iterable(plan.score(shard, plan.settings, iter, {}) for shard in shards):
             now = time.perf_counter()
             if begin is None:
                 begin, first = now, len(scored.status)

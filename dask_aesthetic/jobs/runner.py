@@ -215,7 +215,7 @@ class _ShardLoop:
         ending = self._check_failures()
         while self.in_flight or (self.waiting and ending is None):
             if self.stop is not None and self.stop():
-                raise JobStoppedError(f"stopped after {self._progress_text()}. The same call resumes there")
+                raise self._stopped()
             if time.monotonic() >= self.polled + tick:
                 self._poll()
             while ending is None and self.waiting and len(self.in_flight) < max(in_flight * self.capacity, 1):
@@ -224,6 +224,21 @@ class _ShardLoop:
                 ending = self._collect(self.ended.get(timeout=tick)) or ending
         if ending is not None:
             raise ending
+
+    def _stopped(self) -> JobStoppedError:
+        """Error of a run that is to stop, once the shards that threads have done are counted; workers may go on."""
+        self.pool.stop()
+        with suppress(Empty):
+            while True:
+                future = self.ended.get_nowait()
+                task = self.in_flight.pop(future, None)
+                if task is None or future.cancelled() or future.exception() is not None:
+                    continue
+                for shard, outcome in zip(task.shards, future.result().outcomes, strict=False):
+                    if not isinstance(outcome, Exception):
+                        self._take(shard, task.attempt, outcome)
+        least = "at least " if self.in_flight else ""
+        return JobStoppedError(f"stopped after {least}{self._progress_text()}. The same call resumes there")
 
     def _next_shards(self) -> tuple[tuple[Any, ...], int]:
         """Shards of the next task, and the number of the attempt: several small ones, one that is retried."""

@@ -225,13 +225,14 @@ class PreviousRun(Generic[Done]):
         if changed:
             raise InputError(
                 f"expected the settings of the run whose output is in {where}, got others: {'; '.join(changed)}. Give "
-                "the earlier ones; write to another folder; or overwrite, which writes again what they change"
+                "the earlier ones; write to another folder; or overwrite (--overwrite), which writes again what they "
+                "change"
             )
         leftovers = self.beside(shards)
         if leftovers:
             raise InputError(
                 f"expected the shards in {where} to be among the inputs, got {len(leftovers):,} that are not: "
-                f"{', '.join(leftovers[:3])}. Write to another folder; or overwrite, which removes them"
+                f"{', '.join(leftovers[:3])}. Write to another folder; or overwrite (--overwrite), which removes them"
             )
 
     def compare(

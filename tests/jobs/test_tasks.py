@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from dask_aesthetic import InputError, score_dataset
-from dask_aesthetic.errors import JobError
+from dask_aesthetic.errors import JobError, JobStoppedError
 from dask_aesthetic.jobs import Pool, plan_dataset, run
 from dask_aesthetic.jobs.runner import Timing
 from dask_aesthetic.jobs.score_shard import embedding_batches
@@ -110,6 +110,17 @@ def test_what_a_hung_task_has_not_begun_is_done_by_others(source, calm, tmp_path
         released.set()
     assert max(pool.tasks) > 1
     chaos.check(tmp_path / "out", calm, SHARDS * 50, summary)
+
+
+def test_a_run_that_stops_counts_what_its_task_has_done(source, tmp_path):
+    seen = []
+    plan = plan_dataset(source, tmp_path / "out")
+    with Counting(threads=1) as pool, pytest.raises(JobStoppedError) as error:
+        run(plan, pool, progress=seen.append, stop=lambda: len(chaos.committed(tmp_path / "out")) >= 2)
+    done = set(chaos.committed(tmp_path / "out"))
+    assert {marker.shard for marker in seen} == done
+    assert str(error.value).startswith(f"stopped after {len(done)} of {SHARDS} shards done")
+    assert SHARDS > len(done) >= 2
 
 
 def test_an_error_of_all_shards_ends_the_run_soon(source, tmp_path):
