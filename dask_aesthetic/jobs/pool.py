@@ -125,13 +125,14 @@ class Pool:
 
         return isinstance(error, KilledWorker | CommClosedError)
 
-    def stop(self) -> None:
-        """Cancel waiting tasks and, where possible, running ones; threads of this process write no more."""
+    def stop(self) -> bool:
+        """Cancel waiting tasks and, where possible, running ones; true where none runs any more, as in threads."""
         self._stopped.set()
         if self._client is None:
             self._executor.shutdown(cancel_futures=True)
         else:
             self._executor.shutdown(wait=False)  # Futures of cancelled tasks may never be done: Dask loses some.
+        return self._client is None
 
     def close(self) -> None:
         """Wait for running threads."""

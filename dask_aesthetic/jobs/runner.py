@@ -227,17 +227,17 @@ class _ShardLoop:
 
     def _stopped(self) -> JobStoppedError:
         """Error of a run that is to stop, once the shards that threads have done are counted; workers may go on."""
-        self.pool.stop()
+        all_ended = self.pool.stop()
         with suppress(Empty):
             while True:
                 future = self.ended.get_nowait()
-                task = self.in_flight.pop(future, None)
-                if task is None or future.cancelled() or future.exception() is not None:
+                if future not in self.in_flight or future.cancelled() or future.exception() is not None:
                     continue
+                task = self.in_flight.pop(future)
                 for shard, outcome in zip(task.shards, future.result().outcomes, strict=False):
                     if not isinstance(outcome, Exception):
                         self._take(shard, task.attempt, outcome)
-        least = "at least " if self.in_flight else ""
+        least = "" if all_ended or not self.in_flight else "at least "
         return JobStoppedError(f"stopped after {least}{self._progress_text()}. The same call resumes there")
 
     def _next_shards(self) -> tuple[tuple[Any, ...], int]:
