@@ -31,7 +31,8 @@ def cases() -> Iterator[Case]:
     yield Case("job by rows, two threads", _rows, rounds=1)
     yield Case("job by workers", _workers, rounds=3)
     yield Case("CPU time per shard", _shards, rounds=3)
-    yield Case("CPU time of a job's processes, with their start", _processes, rounds=3)
+    for rows in (1_000_000, 10_000_000):
+        yield Case(f"CPU time of the processes of {rows:,} rows, with their start", partial(_processes, rows), rounds=3)
 
 
 @contextmanager
@@ -76,9 +77,9 @@ def _shards() -> Iterator[list[Way]]:
 
 
 @contextmanager
-def _processes() -> Iterator[list[Way]]:
+def _processes(rows: int) -> Iterator[list[Way]]:
     """User and system time of the command and of all processes that it started."""
-    files, rows = data.linked(1_000_000), 1_000_000
+    files = data.linked(rows)
     command = [sys.executable, "-m", "dask_aesthetic", "score", str(files), str(OUT), "--quiet"]
 
     def spent(*each: list[str]) -> float:
