@@ -53,6 +53,16 @@ def source(tmp_path):
     return write_demo(tmp_path / "in", rows=400)
 
 
+def read_until(stream, text):
+    """Lines up to the first one with a text, which must come."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if text in line:
+            return lines
+    pytest.fail("".join(lines))
+
+
 def events(text):
     """Objects of all lines, which have the fields that the documentation lists."""
     found = [json.loads(line) for line in text.splitlines()]
@@ -191,15 +201,13 @@ def test_a_run_that_is_stopped_says_so(tmp_path):
     (tmp_path / "in").mkdir()
     vectors = pa.FixedSizeListArray.from_arrays(np.random.default_rng(0).random(768 * 500, np.float32), 768)
     table = pa.table({"key": [str(at) for at in range(500)], "image_embedding": vectors})
-    for at in range(800):
+    for at in range(4_000):
         os.link(tmp_path / "in/0.parquet", tmp_path / f"in/{at}.parquet") if at else pq.write_table(
             table, tmp_path / "in/0.parquet"
         )
     command = [sys.executable, "-m", "dask_aesthetic", "score", str(tmp_path / "in"), str(tmp_path / "out")]
     with subprocess.Popen([*command, "--progress", "json", "--threads", "1"], stderr=subprocess.PIPE, text=True) as job:
-        lines = [job.stderr.readline()]
-        while '"shard"' not in lines[-1]:
-            lines.append(job.stderr.readline())
+        lines = read_until(job.stderr, '"shard"')
         job.send_signal(signal.SIGTERM)
         lines += job.stderr.readlines()
         assert job.wait(60) == 143
@@ -208,7 +216,7 @@ def test_a_run_that_is_stopped_says_so(tmp_path):
     said = [one["message"] for one in found if one["event"] == "message"]
     assert said[-2] == "SIGTERM: stopping; once more to stop at once"
     assert said[-1].startswith("Error: stopped after ")
-    assert 0 < found[-1]["shards_done"] < 800
+    assert 0 < found[-1]["shards_done"] < 4_000
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
@@ -218,18 +226,16 @@ def test_a_second_signal_ends_a_run_at_once_while_a_network_computes(tmp_path):
         f"{2 * at}.{name}": tensor for at, layer in enumerate(wide) for name, tensor in layer.state_dict().items()
     }
     save_file(layers, tmp_path / "wide.safetensors")
-    vectors = pa.FixedSizeListArray.from_arrays(np.random.default_rng(0).random(768 * 20_000, np.float32), 768)
-    pq.write_table(pa.table({"image_embedding": vectors}), tmp_path / "in.parquet")
+    rows = np.random.default_rng(0).random((100, 768), np.float32)  # Repeated: half a minute's work, of a small file.
+    vectors = pa.FixedSizeListArray.from_arrays(np.tile(rows, (1_000, 1)).ravel(), 768)
+    pq.write_table(pa.table({"image_embedding": vectors}), tmp_path / "in.parquet", compression="zstd")
     command = [sys.executable, "-m", "dask_aesthetic", "score", str(tmp_path / "in.parquet"), str(tmp_path / "out")]
     command += ["--predictor", str(tmp_path / "wide.safetensors"), "--activation", "relu"]
     with subprocess.Popen([*command, "--progress", "json", "--threads", "1"], stderr=subprocess.PIPE, text=True) as job:
-        lines = [job.stderr.readline()]
-        while '"start"' not in lines[-1]:
-            lines.append(job.stderr.readline())
+        lines = read_until(job.stderr, '"start"')
         time.sleep(1)  # The network computes.
         job.send_signal(signal.SIGTERM)
-        while "stopping; once more" not in lines[-1]:
-            lines.append(job.stderr.readline())
+        lines += read_until(job.stderr, "stopping; once more")
         time.sleep(0.2)  # The run waits for the thread.
         job.send_signal(signal.SIGTERM)
         lines += job.stderr.readlines()
