@@ -17,7 +17,6 @@ from tqdm import tqdm
 from dask_aesthetic.escape import escape_lines
 from dask_aesthetic.jobs.state import JobPlan
 
-EVERY = 10.0  # Seconds between lines.
 SCHEMA_VERSION = 1  # Of the lines of JSON: docs/job-files.md.
 
 
@@ -181,16 +180,18 @@ class Progress(logging.Handler):
     mode : {"auto", "text", "json", "none"}
         "auto" is a bar on a terminal, lines of text elsewhere, and nothing on a quiet run.
     quiet : bool
+    every : float
+        Seconds between lines.
     """
 
-    def __init__(self, counts: Counts, mode: str, quiet: bool) -> None:
+    def __init__(self, counts: Counts, mode: str, quiet: bool, every: float = 10.0) -> None:
         super().__init__(logging.WARNING)
         if mode == "auto":
             mode = "none" if quiet else "bar" if sys.stderr.isatty() else "text"
         kinds = {"bar": Bar, "text": Text, "json": Json, "none": Silent}
         self.counts = counts
         self._shown = kinds[mode](counts)
-        self._printed = time.monotonic()
+        self._every, self._printed = every, time.monotonic()
 
     def done(self, marker: Any) -> None:
         """Count a finished shard and its rows."""
@@ -212,7 +213,7 @@ class Progress(logging.Handler):
     def tick(self) -> None:
         """Show counts if it is time to; called often."""
         now = time.monotonic()
-        if now - self._printed >= EVERY:
+        if now - self._printed >= self._every:
             self._printed = now
             self._shown.periodic()
 

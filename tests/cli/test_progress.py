@@ -17,7 +17,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dask_aesthetic.cli import progress
 from dask_aesthetic.cli.progress import Counts, Progress
 from dask_aesthetic.jobs.markers import ShardMarker
 from dask_aesthetic.synthetic import write_demo
@@ -162,10 +161,9 @@ def marker(name, rows, failed):
     return ShardMarker(name, "", [], "", rows, rows - sum(failed.values()), 0, failed, {}, None, "")
 
 
-def test_counts_come_while_no_shard_ends(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "EVERY", 0.05)
+def test_counts_come_while_no_shard_ends(capsys):
     for mode in ("json", "text"):
-        with Progress(Counts("score", "out", 2, 100), mode, quiet=True) as shown:
+        with Progress(Counts("score", "out", 2, 100), mode, quiet=True, every=0.05) as shown:
             shown.tick()
             time.sleep(0.06)
             shown.tick()
