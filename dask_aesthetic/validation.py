@@ -66,7 +66,7 @@ def check_batch_size(value: Any, unit: str = "rows") -> int | None:
     """
     if value is None or (is_integer(value) and value == -1):
         return None
-    return check_integer("batch_size", value, minimum=1, unit=unit, default="None")
+    return check_integer("batch_size", value, minimum=1, unit=unit, default="-1 for the default")
 
 
 def check_column_name(role: str, value: Any) -> None:

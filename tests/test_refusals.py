@@ -127,7 +127,7 @@ def test_minus_one_as_batch_size_is_curators_default(source, frame, tmp_path):
     assert read_and_score(source, batch_size=-1).compute()["aesthetic_score"].tolist() == expected
     assert score_dataset(source, tmp_path / "out", batch_size=-1).rows == 4
     assert score_embeddings(np.ones((2, 768), "f4"), batch_size=-1).shape == (2,)
-    with pytest.raises(ArgumentError, match="1 or more, or None, got -2"):
+    with pytest.raises(ArgumentError, match="1 or more, or -1 for the default, got -2"):
         frame.aesthetic.score(batch_size=-2)
 
 

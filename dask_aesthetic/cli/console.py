@@ -156,6 +156,7 @@ def stop_on_signal(progress: Progress) -> Iterator[Callable[[], bool]]:
         progress.print(f"Error: {error}", "error")
         sys.exit(128 + received[0])
     except SystemExit as ended:
+        progress.print(f"{signal.Signals(received[0]).name}: stopped at once. The same call resumes the run")
         # Python would end around threads that still compute, which it may take for ended: the process would abort.
         progress.__exit__(SystemExit, ended, None)
         sys.stdout.flush()

@@ -341,7 +341,9 @@ class _ShardLoop:
         # Dask's own threads may raise anything when a worker is killed; a mistake in this code fails every time.
         known = isinstance(error, OSError) or self.pool.is_worker_lost(error)
         if getattr(error, "errno", None) in UNRECOVERABLE or (not known and attempt == attempts):
-            failed = JobError(f"shard {shard.name} ended the run, {what}. {self._progress_text()}")
+            failed = JobError(
+                f"shard {shard.name} ended the run, {what}. {self._progress_text()}. The same call resumes there"
+            )
             failed.__cause__ = error
             return failed
         if attempt == attempts:

@@ -113,7 +113,9 @@ class JobPlan(ABC, Generic[Done]):
     @property
     def finished(self) -> bool:
         """Whether a previous run has finished the job, or this part of it."""
-        return not self.why and (self.is_part or (not self.leftovers and self.store.read(SUCCESS) is not None))
+        if self.why or self.is_part:
+            return not self.why
+        return not self.leftovers and _is_complete(self.store.read(SUCCESS), len(self.shards))
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON values: its shards, and the reason to run each that is not done."""
@@ -144,7 +146,20 @@ class JobPlan(ABC, Generic[Done]):
                 self.store.remove(name)
 
     def succeed(self, markers: Mapping[str, Done]) -> None:
-        """Write the manifest, the last file of a job, after the names of all others are on the disk; not for a part."""
+        """Write the manifest, the last file of a job, after the names of all others are on the disk; not for a part.
+
+        Raises
+        ------
+        InputError
+            A run beside this one has changed the settings: the shards of this one no longer count as done.
+        """
+        now = json.loads(self.store.read(SETTINGS) or b"{}")
+        changed = _differences(self.settings.as_config(), now)
+        if changed:
+            raise InputError(
+                f"expected {self.store.url} to keep the settings of this run, got those of a run beside it: "
+                f"{'; '.join(changed)}. The shards of this one do not count: run again with the settings that you want"
+            )
         by_folder = {shard.name.rpartition("/")[0]: shard.name for shard in self.shards}
         self.store.sync(name for shard in by_folder.values() for name in (*self.outputs(shard), marker_name(shard)))
         if not self.is_part:
@@ -289,6 +304,14 @@ def read_markers(store: Store, names: Iterable[str], kind: type[Done]) -> dict[s
 def read_marker(store: Store, shard: str, kind: type[Done]) -> Done | None:
     """Marker of a shard, None if it has none."""
     return _parsed(store.read(marker_name(shard)), kind)
+
+
+def _is_complete(manifest: bytes | None, shards: int) -> bool:
+    """Whether a manifest is there, undamaged, and lists so many shards."""
+    try:
+        return len(json.loads(manifest or b"")["shards"]) == shards
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def write_marker(store: Store, shard: str, values: Mapping[str, Any]) -> None:

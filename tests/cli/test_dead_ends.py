@@ -45,7 +45,7 @@ def source(tmp_path, vectors) -> Path:
             "expected one of --threads, --scheduler, --workers, got --threads and --workers",
         ),
         (["--scheduler", "tcp://a:1", "--workers", "2"], "got --scheduler and --workers"),
-        (["--batch-size", "-2"], "1 or more, or None, got -2"),
+        (["--batch-size", "-2"], "1 or more, or -1 for the default, got -2"),
         (["--worker-timeout", "0"], "worker-timeout"),
         (["--image-extensions", "pic"], "expected embed=True (--embed) with --image-extensions"),
     ],
@@ -71,7 +71,10 @@ def test_what_names_no_scheduler_ends_at_once(source, tmp_path, text):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--batch-size", 0], "expected --batch-size to be a whole number of rows, 1 or more, or None, got 0"),
+        (
+            ["--batch-size", 0],
+            "expected --batch-size to be a whole number of rows, 1 or more, or -1 for the default, got 0",
+        ),
         (["--score-column", "key", "--columns", "key"], "expected --score-column 'key' to be a new column"),
         (["--columns", "batch_size"], "expected column 'batch_size' to pass through"),
     ],

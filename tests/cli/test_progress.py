@@ -241,3 +241,4 @@ def test_a_second_signal_ends_a_run_at_once_while_a_network_computes(tmp_path):
     last = events("".join(line for line in lines if line.startswith("{")))[-1]
     assert (last["event"], last["status"], last["shards_done"]) == ("finish", "stopped", 0)
     assert lines[-1].startswith("{")
+    assert "SIGTERM: stopped at once. The same call resumes the run" in lines[-2]

@@ -138,7 +138,7 @@ def test_provenance_stands_in_the_file(source, tmp_path):
         (["--embedding-column", "caption"], "got string"),
         (["--columns", "nothing"], "expected column 'nothing'"),
         (["--scale", "percent"], "percent"),
-        (["--batch-size", "0"], "1 or more, or None, got 0"),
+        (["--batch-size", "0"], "1 or more, or -1 for the default, got 0"),
     ],
 )
 def test_bad_usage_is_one_clear_line_and_exit_2(source, tmp_path, options, message):

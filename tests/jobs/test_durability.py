@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
+
+import pytest
 
 from dask_aesthetic import score_dataset
 from helpers import chaos
@@ -61,6 +64,16 @@ def test_lost_markers_and_outputs_cost_time_alone(tmp_path):
             (output / "_SUCCESS").unlink()
         summary = score_dataset(source, output)
         chaos.check(output, calm, 300, summary)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"shards": []}', b'{"shards": [{"name": "part-0'])
+def test_a_damaged_manifest_is_written_again(tmp_path, content):
+    source, manifest = chaos.write_shards(tmp_path / "in", shards=3, rows=50), tmp_path / "out/_SUCCESS"
+    score_dataset(source, tmp_path / "out")
+    whole = json.loads(manifest.read_bytes())
+    manifest.write_bytes(content)
+    score_dataset(source, tmp_path / "out")
+    assert json.loads(manifest.read_bytes()) == whole
 
 
 def test_every_crash_point_in_the_documentation_has_its_test():

@@ -62,6 +62,20 @@ def test_parts_run_side_by_side_and_the_same_part_only_once(source, tmp_path):
         score_dataset(source, output, part=(1, 2))
 
 
+def test_a_part_whose_settings_another_has_changed_ends_with_an_error(source, tmp_path):
+    output = tmp_path / "out"
+
+    def change(_):
+        if not output.joinpath("part-0001.parquet").exists():
+            score_dataset(source, output, part=(2, 2), threshold=6, overwrite=True)
+
+    with pytest.raises(InputError, match=r"got those of a run beside it: threshold was 5\.0 and now is 6\.0"):
+        score_dataset(source, output, part=(1, 2), threshold=5, progress=change)
+    score_dataset(source, tmp_path / "calm", threshold=6)
+    calm = chaos.content(tmp_path / "calm")
+    chaos.check(output, calm, 700, score_dataset(source, output, threshold=6))
+
+
 def test_a_part_that_was_killed_is_completed_by_the_whole_job(source, calm, tmp_path):
     output, processes = tmp_path / "out", chaos.fork_server()
     score_dataset(source, output, part=(2, 2))
